@@ -1,0 +1,294 @@
+"""The recipe: every key that a run can be told, with its type, default and bounds. The keys are the interface."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all recipe sections: immutable, unknown keys refused, values not coerced from strings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _on_or_off(value: Any) -> Any:
+    """YAML 1.1 habits: true and false mean on and off here."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_or_off)]
+
+
+class Freeze(Section):
+    """Which parts of the encoder keep their pretrained weights."""
+
+    embeddings: bool = False
+    layers: int = Field(default=0, ge=0)
+    """The first so many encoder layers; freezing layers freezes the embeddings below them too."""
+    dropout: OnOff = "off"
+    """Dropout inside the frozen part. ``off`` makes its output a function of the text, so it is computed once."""
+
+    @model_validator(mode="after")
+    def _layers_rest_on_embeddings(self) -> Freeze:
+        if self.layers > 0 and not self.embeddings:
+            raise ValueError(
+                "freeze.layers above 0 needs freeze.embeddings: true (a frozen layer on trained "
+                "embeddings is not supported)"
+            )
+        return self
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT; the head is trained in full."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16, gt=0)
+    dropout: Fraction = 0.0
+    target_modules: list[str] = Field(default=["query", "value"], min_length=1)
+    """Any of query, key, value, dense; ``dense`` means attention output and feed-forward in every family."""
+    layers: int | None = Field(default=None, ge=1)
+    """Adapters in the upper so many layers only; null: in all."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)."""
+    dora: bool = False
+    """Weight-decomposed adapters (Liu et al. 2024, arXiv:2402.09353)."""
+
+
+class Model(Section):
+    """The encoder and what is done to it before training."""
+
+    name: str = Field(min_length=1)
+    """Hub name, folder, or ``glotune-nano`` (embedded)."""
+    revision: str | None = None
+    layers: int | None = Field(default=None, ge=1)
+    """Keep the first so many encoder layers; null keeps all."""
+    freeze: Freeze = Freeze()
+    lora: Lora | None = None
+    dropout: Fraction | None = None
+    """Overrides every dropout probability of the encoder and head; null keeps the encoder's own."""
+    trust_remote_code: bool = False
+
+
+class Columns(Section):
+    """Column names in the data files."""
+
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    language: str = "language"
+    """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
+    split: str = "split"
+    """Used where the file has it: then only the rows of the wanted split are read."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list)]
+
+
+class SplitNames(Section):
+    """Which names in the split column count as which split; a name given for one leaves the others' defaults."""
+
+    train: Names = ["train"]
+    validation: Names = ["validation", "valid", "val", "dev"]
+    test: Names = ["test"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _claimed_names_leave_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        claimed = (
+            {name for names in given.values() for name in _as_list(names)}
+            if all(isinstance(names, str | list) for names in given.values())
+            else set()
+        )
+        defaults = {
+            key: [name for name in field.default if name not in claimed] for key, field in cls.model_fields.items()
+        }
+        return {**defaults, **given}
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> SplitNames:
+        names = [*self.train, *self.validation, *self.test]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the split name '{twice[0]}' stands for two splits")
+        return self
+
+
+class MadeSplits(Section):
+    """Shares cut from the training rows where a split is absent: stratified by label, duplicates on one side."""
+
+    validation: Fraction = 0.1
+    test: Fraction = 0.0
+
+
+Source = str | list[str]
+Sources = Source | dict[str, Source]
+
+
+class Data(Section):
+    """The labelled texts."""
+
+    train: Sources
+    """A file, a list, a folder, a Hub data set, or {language: any of these}."""
+    validation: Sources | None = None
+    test: Sources | None = None
+    columns: Columns = Columns()
+    split_names: SplitNames = SplitNames()
+    made_splits: MadeSplits = MadeSplits()
+    labels: dict[str, str] | list[str] | None = None
+    """Order of the classes, and a mapping from what the files say: {"0": negative, "1": positive}."""
+    source_languages: list[str] | None = None
+    """Train on these; every other language is a target. null: every language that `train` names."""
+    sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
+    """p ~ n^alpha over source languages (Conneau & Lample 2019); null: every text once per epoch."""
+    few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """{language: so many texts of its training rows added to training}."""
+    fraction: Share = 1.0
+    """Stratified share of the training rows."""
+    train_rows: int | None = Field(default=None, ge=2)
+    """At most so many training rows, stratified; null: all."""
+    max_length: int = Field(default=128, ge=4)
+    truncation: Literal["head", "head_tail"] = "head"
+    normalization: Literal["NFC", "NFKC", "none"] = "NFC"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_as_strings(cls, given: Any) -> Any:
+        """Unquoted YAML labels (0, 1, true) are the strings that the file holds."""
+        if isinstance(given, dict) and isinstance(given.get("labels"), dict):
+            return {**given, "labels": {_plain(key): _plain(value) for key, value in given["labels"].items()}}
+        if isinstance(given, dict) and isinstance(given.get("labels"), list):
+            return {**given, "labels": [_plain(value) for value in given["labels"]]}
+        return given
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+class Loss(Section):
+    """Cross-entropy as torch defines it: sum of weighted losses over sum of weights, over the effective batch."""
+
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    """``balanced``: n / (classes * count), as scikit-learn; or {label: weight}."""
+    label_smoothing: Fraction = 0.0
+
+
+class Optimizer(Section):
+    """AdamW with decoupled decay (Loshchilov & Hutter 2019); none on biases, norms and untouched rows."""
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: Rate = 2e-5
+    head_learning_rate: Rate | None = None
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    layer_decay: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Learning rate times layer_decay for each layer further from the head; null: none."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0.0)
+
+
+class Schedule(Section):
+    """How the learning rate moves; warmup is linear and per step."""
+
+    name: Literal["constant", "linear", "cosine"] = "linear"
+    minimum_learning_rate: float = Field(default=0.0, ge=0.0)
+    """Where linear and cosine end."""
+    warmup_ratio: Fraction = 0.0
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Overrides warmup_ratio."""
+    per: Literal["step", "epoch"] = "step"
+
+
+class Train(Section):
+    """The loop."""
+
+    epochs: int = Field(default=3, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    """The effective batch: the texts in one optimizer step. How it is cut is the engine's business."""
+    batching: Literal["packed", "dynamic", "fixed"] = "packed"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    on_collapse: Literal["warn", "stop", "retry"] = "warn"
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+
+
+class Speed(Section):
+    """The exact savings, on by default; switched off to measure them."""
+
+    pooled_last_layer: bool = True
+    trim_vocabulary: bool = True
+    prefix_cache: Literal["auto", "off"] = "auto"
+    prefix_precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("prefix_cache") is False:
+            return {**given, "prefix_cache": "off"}
+        return given
+
+
+class Evaluate(Section):
+    """When and on what the run is judged while it trains."""
+
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    """``epoch``, or so many steps."""
+    metric: Literal["macro_f1", "weighted_f1", "accuracy", "mcc", "loss"] = "macro_f1"
+    on: Literal["source", "target"] = "source"
+    """Which validation chooses the checkpoint: source (zero-shot), or target (an oracle, labelled so)."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations without a better metric before training stops early; null: never."""
+
+
+class Checkpoints(Section):
+    """What is kept to resume from; the best one is always kept."""
+
+    every: Literal["epoch", "evaluation"] | Annotated[int, Field(ge=1)] = "epoch"
+    keep: int = Field(default=2, ge=1)
+
+
+class Records(Section):
+    """What the prediction records hold."""
+
+    text: bool = True
+
+
+class Recipe(Section):
+    """One experiment, resolved and validated. Frozen: a changed recipe is another recipe."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    description: str = ""
+    task: Literal["single_label"] = "single_label"
+    model: Model
+    data: Data
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    train: Train = Train()
+    speed: Speed = Speed()
+    evaluate: Evaluate = Evaluate()
+    checkpoints: Checkpoints = Checkpoints()
+    records: Records = Records()
+    track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Recipe:
+        floor, rate = self.schedule.minimum_learning_rate, self.optimizer.learning_rate
+        if floor > rate:
+            raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
+        return self

@@ -1,0 +1,184 @@
+"""The schema of every line and file that a run writes. Files are the interface."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = 1
+"""Version of the records below; a reader refuses a newer one."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    COMPLETE = "complete"
+
+
+class Plan(Record):
+    """What the machine decided: with the recipe, the seed and the data it fixes every number of the run."""
+
+    device: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    precision: Literal["fp32", "bf16"]
+    attention: Literal["packed_sdpa", "varlen", "padded"]
+    """``packed_sdpa`` pads only around the attention product; ``padded`` is the fallback."""
+    token_budget: int
+    """Most tokens in one micro-batch."""
+    threads: int
+    ranks: int = 1
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """Key of this plan -> why it was chosen."""
+
+
+class Change(Record):
+    """What one step of surgery did to the encoder."""
+
+    kind: Literal["truncate", "trim_vocabulary", "freeze", "lora", "pack", "pooled_last_layer", "prefix_cache"]
+    description: str
+    """One line for the log, with what it saves."""
+    parameters_before: int
+    parameters_after: int
+    trainable_before: int
+    trainable_after: int
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Event(Record):
+    """One line of ``events.jsonl``: append-only; readers keep the last per (kind, step, key)."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    kind: Literal[
+        "plan",
+        "change",
+        "step",
+        "epoch",
+        "evaluation",
+        "checkpoint",
+        "best",
+        "warning",
+        "alert",
+        "deviation",
+        "status",
+        "cost",
+    ]
+    attempt: int
+    """1 for the first process of the run, one more for each resume."""
+    step: int
+    """Optimizer steps done."""
+    epoch: float
+    time: str
+    """UTC, ISO 8601; for people only: no reader orders by it."""
+    key: str = ""
+    """Tells apart events of one kind and step, e.g. ``validation/bn``."""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Verdict(Record):
+    """What may be believed about a run."""
+
+    status: Literal["sound", "collapsed", "diverged", "improving", "overfit"]
+    evidence: list[str]
+    """Sentences with the figures that led to the status."""
+    remedy: list[str] = Field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a comparison with this run means something (still improving or overfit runs do)."""
+        return self.status not in ("collapsed", "diverged")
+
+
+class DataSource(Record):
+    """One file (or hub data set) that a run read."""
+
+    path: str
+    sha256: str
+    rows: int
+
+
+class Manifest(Record):
+    """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    kind: Literal["train", "pretrain"] = "train"
+    name: str
+    status: RunStatus
+    reason: str | None = None
+    """Why the run failed or was interrupted."""
+    attempt: int = 1
+    created: str
+    updated: str
+    seed: int
+    recipe_hash: str
+    command: list[str]
+    labels: list[str]
+    """Label names in the order of the class ids, fixed once per run."""
+    source_languages: list[str] = Field(default_factory=list)
+    plan: Plan | None = None
+    changes: list[Change] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    data: list[DataSource] = Field(default_factory=list)
+    data_hash: str = ""
+    """Hash over all texts, labels, languages and splits that the run uses, after its checks."""
+    best_step: int | None = None
+    verdict: Verdict | None = None
+    deviations: list[str] = Field(default_factory=list)
+    """Where a later attempt departed from the stored plan."""
+    trust_remote_code: bool = False
+    notes: list[str] = Field(default_factory=list)
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Interval(Record):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class Evaluation(Record):
+    """The scores of one split and language, as in ``metrics.json``; recomputable from the predictions."""
+
+    split: str
+    language: str
+    n: int
+    scores: dict[str, float | None]
+    """Metric name -> value; None where it is undefined, e.g. AUC with one class present."""
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Label name -> precision, recall, f1, support."""
+    confusion: list[list[int]] = Field(default_factory=list)
+    """``confusion[true][predicted]``."""
+
+
+PREDICTION_COLUMNS = (
+    "data_hash",
+    "row",
+    "split",
+    "language",
+    "label",
+    "predicted",
+    "probabilities",
+    "loss",
+    "text",
+    "text_pair",
+)
+"""Columns of ``predictions/SPLIT.LANGUAGE.parquet``; one row per text. `row` is the row in the source file
+(1 = the first data row), `label` and `predicted` are class ids, `probabilities` a list of float32 per class,
+`text` is null where the recipe says ``records.text: false``."""
