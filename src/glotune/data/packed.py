@@ -1,0 +1,97 @@
+"""The one batch layout: texts laid end to end, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glotune.data.tokenization import TokenStore
+
+IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
+"""Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """B texts of T tokens in all; text b occupies tokens ``cu_seqlens[b]`` to ``cu_seqlens[b + 1]``."""
+
+    input_ids: Tensor
+    """[T] int64"""
+    position_ids: Tensor
+    """[T] int64, from 0 within each text; a family's offset is the model's business."""
+    token_type_ids: Tensor
+    """[T] int64"""
+    cu_seqlens: Tensor
+    """[B + 1] int32"""
+    labels: Tensor
+    """[B] int64"""
+    weights: Tensor
+    """[B] float32, the class weight of each text's label; 1 without class weights"""
+    lengths: tuple[int, ...]
+    """Lengths of the B texts on the host, so that no step waits for the device."""
+    rows: NDArray[np.int64]
+    """[B] indices into the token store."""
+    pad_to: int | None = None
+    """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        """T, without padding."""
+        return sum(self.lengths)
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """The same batch on `device`, copied without waiting where the host memory is pinned."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights")
+        }
+        return replace(self, **moved)
+
+
+def collate(
+    store: TokenStore,
+    rows: NDArray[np.int64],
+    class_weights: NDArray[np.float32] | None = None,
+    pad_to: int | None = None,
+    id_map: IdMap | None = None,
+) -> PackedBatch:
+    """Packs the texts at `rows` of the store, in that order.
+
+    Args:
+        class_weights: [C], or None for all ones.
+        pad_to: see `PackedBatch.pad_to`.
+        id_map: applied to the token ids where the vocabulary was trimmed.
+    """
+    lengths = store.lengths[rows]
+    tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
+    labels = store.labels[rows].astype(np.int64)
+    cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=cu_seqlens[1:])
+    positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
+    weights = np.ones(len(rows), dtype=np.float32) if class_weights is None else class_weights[labels]
+    return PackedBatch(
+        input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),
+        position_ids=torch.from_numpy(positions),
+        token_type_ids=torch.from_numpy(_token_types(store, rows, len(tokens))),
+        cu_seqlens=torch.from_numpy(cu_seqlens),
+        labels=torch.from_numpy(labels),
+        weights=torch.from_numpy(weights),
+        lengths=tuple(int(length) for length in lengths),
+        rows=rows,
+        pad_to=pad_to,
+    )
+
+
+def _token_types(store: TokenStore, rows: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    if store.token_types is None:
+        return np.zeros(total, dtype=np.int64)
+    parts = [store.token_types[store.offsets[row] : store.offsets[row + 1]] for row in rows]
+    return np.concatenate(parts).astype(np.int64)
