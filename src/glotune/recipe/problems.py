@@ -9,6 +9,14 @@ from pydantic_core import ErrorDetails
 
 from glotune.errors import UserError, nearest
 
+MISSING_EXAMPLES = {
+    "data": "data.train=FILE",
+    "data.train": "data.train=FILE",
+    "model": "model.name=NAME",
+    "model.name": "model.name=NAME (Hub name, folder, or glotune-nano)",
+}
+"""How a key without a default is given, as an override."""
+
 
 def refuse(error: ValidationError, schema: type[BaseModel], where: str) -> UserError:
     """One UserError that lists every problem at once."""
@@ -45,7 +53,7 @@ def _describe(detail: ErrorDetails, schema: type[BaseModel]) -> str:
         hint = f"did you mean '{close}'?" if close else f"known here: {', '.join(known)}"
         return f"{key}: unknown key ({hint})"
     if detail["type"] == "missing":
-        return f"{key}: missing; this key has no default"
+        return f"{key}: missing; give it as {MISSING_EXAMPLES.get(key, f'{key}=VALUE')}"
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
     expected = _expected(detail)
