@@ -1,0 +1,71 @@
+"""The loss of an effective batch, right under any cut of it (contract C2)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from glotune.errors import UserError, did_you_mean
+
+ClassWeights = Literal["none", "balanced"] | dict[str, float]
+
+
+def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str]) -> NDArray[np.float32] | None:
+    """[C] weights, or None for none.
+
+    ``balanced`` is ``n / (C * count)`` over the training labels, as scikit-learn's `compute_class_weight`
+    (King & Zeng 2001).
+
+    Raises:
+        UserError: explicit weights name an unknown label or leave one out.
+    """
+    if spec == "none":
+        return None
+    if spec == "balanced":
+        counts = np.bincount(labels, minlength=len(names))
+        return (len(labels) / (len(names) * counts)).astype(np.float32)
+    for name in spec:
+        if name not in names:
+            raise UserError(
+                f"loss.class_weights names the label '{name}'",
+                expected=f"one weight for each of: {', '.join(names)}",
+                remedy=did_you_mean(name, names),
+            )
+    missing = [name for name in names if name not in spec]
+    if missing:
+        raise UserError(
+            f"loss.class_weights has no weight for '{missing[0]}'",
+            expected=f"one weight for each of: {', '.join(names)}",
+        )
+    return np.array([spec[name] for name in names], dtype=np.float32)
+
+
+def summed_loss(logits_BC: Tensor, labels: Tensor, weights_C: Tensor | None, label_smoothing: float) -> Tensor:
+    """Sum of the weighted losses of a micro-batch, in fp32.
+
+    The effective batch's loss is the sum of these over its micro-batches divided by `total_weight`: torch's
+    definition of the weighted mean with label smoothing (`torch.nn.functional.cross_entropy`).
+    """
+    return functional.cross_entropy(
+        logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="sum"
+    )
+
+
+def total_weight(labels: NDArray[np.int16], weights_C: NDArray[np.float32] | None) -> float:
+    """Sum of the class weights of an effective batch's labels, computed on the host."""
+    return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
+
+
+def text_losses(logits_BC: Tensor, labels: Tensor) -> Tensor:
+    """[B] plain cross-entropy per text, unweighted and unsmoothed: what evaluations report."""
+    return functional.cross_entropy(logits_BC.float(), labels, reduction="none")
+
+
+def as_tensor(weights_C: NDArray[np.float32] | None, device: torch.device) -> Tensor | None:
+    """The class weights on `device`."""
+    return None if weights_C is None else torch.from_numpy(weights_C).to(device)

@@ -1,0 +1,79 @@
+"""What the loop works with, assembled once by the spine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glotune.data.batches import Rows, cut
+from glotune.data.packed import IdMap, PackedBatch, collate
+from glotune.data.tokenization import TokenStore
+from glotune.model.network import Network
+from glotune.model.prefix_cache import PrefixStore
+from glotune.recipe import Recipe
+from glotune.records import Plan
+from glotune.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A packed batch and, where a frozen prefix is cached, its output."""
+
+    batch: PackedBatch
+    hidden_TH: Tensor | None = None
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same micro-batch on `device`."""
+        hidden = None if self.hidden_TH is None else self.hidden_TH.to(device, non_blocking=True)
+        return MicroBatch(self.batch.to(device), hidden)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The recipe, the model and the data of one run, ready for the device."""
+
+    recipe: Recipe
+    plan: Plan
+    processes: Processes
+    labels: list[str]
+    source_languages: list[str]
+    network: Network
+    stores: Mapping[str, TokenStore]
+    class_weights: NDArray[np.float32] | None
+    id_map: IdMap | None = None
+    prefixes: Mapping[str, PrefixStore] = field(default_factory=dict)
+    """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device
+
+    @cached_property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter that training changes, in the model's order."""
+        return {name: value for name, value in self.network.hf.named_parameters() if value.requires_grad}
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """bf16 products with fp32 masters, or nothing."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16")
+
+    def micro_batches(self, split: str, rows: Rows, token_budget: int) -> list[MicroBatch]:
+        """Cuts the texts at `rows` of a split by length under the budget, on the host."""
+        store = self.stores[split]
+        batching, max_length = self.recipe.train.batching, self.recipe.data.max_length
+        return [
+            self._load(split, piece, pad_to)
+            for piece, pad_to in cut(rows, store.lengths, token_budget, batching, max_length)
+        ]
+
+    def _load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
+        batch = collate(self.stores[split], rows, self.class_weights, pad_to, self.id_map)
+        prefix = self.prefixes.get(split)
+        return MicroBatch(batch, None if prefix is None else prefix.rows(rows))

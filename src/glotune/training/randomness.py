@@ -1,0 +1,34 @@
+"""Randomness as a function of (seed, step, micro-batch, rank), never of hidden generator state.
+
+A resumed run draws the same dropout masks as an uninterrupted one because nothing has to be remembered (C6).
+"""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+INITIALISATION = 0
+"""Stream for fresh weights (head, adapters)."""
+TRAINING = 1
+"""Stream for dropout."""
+
+
+def _mixed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers, well mixed (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_initialisation(seed: int) -> None:
+    """Seeds every generator before fresh weights are drawn."""
+    mixed = _mixed(seed, INITIALISATION)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
+
+
+def seed_micro_batch(seed: int, step: int, micro_batch: int, rank: int) -> None:
+    """Seeds torch before the forward pass of one micro-batch."""
+    torch.manual_seed(_mixed(seed, TRAINING, step, micro_batch, rank))
