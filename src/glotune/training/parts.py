@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,12 +66,14 @@ class Parts:
 
     def micro_batches(self, split: str, rows: Rows, token_budget: int) -> list[MicroBatch]:
         """Cuts the texts at `rows` of a split by length under the budget, on the host."""
-        store = self.stores[split]
+        return list(self.micro_batches_lazily(split, rows, token_budget))
+
+    def micro_batches_lazily(self, split: str, rows: Rows, token_budget: int) -> Iterator[MicroBatch]:
+        """`micro_batches`, one at a time: for splits that need not fit in memory."""
+        lengths = self.stores[split].lengths
         batching, max_length = self.recipe.train.batching, self.recipe.data.max_length
-        return [
-            self._load(split, piece, pad_to)
-            for piece, pad_to in cut(rows, store.lengths, token_budget, batching, max_length)
-        ]
+        for piece, pad_to in cut(rows, lengths, token_budget, batching, max_length):
+            yield self._load(split, piece, pad_to)
 
     def _load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
         batch = collate(self.stores[split], rows, self.class_weights, pad_to, self.id_map)

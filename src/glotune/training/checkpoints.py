@@ -1,0 +1,220 @@
+"""Checkpoints that can't be half: written aside, synced, renamed, and verified by hash when read.
+
+safetensors and JSON only; no pickle is ever written or loaded (fact 15). A checkpoint holds what training changes:
+trainable weights, the optimizer's moments, the state. Frozen weights come from the source again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from glotune.errors import RunError
+from glotune.run_dir import sync_folder
+from glotune.training.state import TrainingState
+
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy on the host of all that a checkpoint holds: training may go on while it is written."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None
+    """``NAME.exp_avg``, ``NAME.exp_avg_sq``, ``NAME.step``; None in a best-weights checkpoint."""
+    state: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{'step' if self.optimizer is not None else 'best'}-{self.step:08d}"
+
+
+def snapshot(
+    trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None, state: TrainingState
+) -> Snapshot:
+    """Copies weights and moments to the host."""
+    moments = None if optimizer is None else _moments(trainable, optimizer)
+    weights = {name: value.detach().cpu().clone().contiguous() for name, value in trainable.items()}
+    return Snapshot(state.step, weights, moments, state.to_json())
+
+
+def _moments(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, parameter in trainable.items():
+        for key, value in optimizer.state[parameter].items():
+            found[f"{name}.{key}"] = value.detach().cpu().clone().contiguous()
+    return found
+
+
+def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None:
+    """Puts a checkpoint's weights into the network.
+
+    Raises:
+        RunError: the checkpoint is of another model.
+    """
+    weights = load_file(folder / WEIGHTS)
+    if weights.keys() != trainable.keys():
+        raise RunError(f"{folder} holds the weights of another model: its tensors differ in name from this run's")
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(weights[name])
+
+
+def restore_optimizer(folder: Path, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """Puts a checkpoint's moments into a fresh optimizer."""
+    tensors = load_file(folder / OPTIMIZER)
+    for name, parameter in trainable.items():
+        keys = ("exp_avg", "exp_avg_sq", "step")
+        if f"{name}.step" in tensors:
+            optimizer.state[parameter] = {
+                key: tensors[f"{name}.{key}"].to("cpu" if key == "step" else parameter.device) for key in keys
+            }
+
+
+def read_state(folder: Path) -> TrainingState:
+    """The training state of a checkpoint."""
+    return TrainingState.from_json(json.loads((folder / STATE).read_bytes()))
+
+
+class CheckpointStore:
+    """The checkpoints of a run. One background thread writes, one checkpoint at a time, in order."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(self, taken: Snapshot) -> float:
+        """Starts writing a snapshot; returns the seconds spent waiting for the one before.
+
+        Raises:
+            OSError: the one before could not be written (a full disk, say).
+        """
+        started = time.perf_counter()
+        self.wait()
+        waited = time.perf_counter() - started
+        self._writing = self._executor.submit(self._write, taken)
+        return waited
+
+    def wait(self) -> None:
+        """Waits until everything saved is durable; raises what went wrong."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._executor.shutdown()
+
+    def latest(self) -> tuple[Path, list[str]] | None:
+        """The newest checkpoint that is whole, and a line for each damaged one passed over; None without any."""
+        damaged: list[str] = []
+        for path in sorted(self.folder.glob("step-*"), reverse=True):
+            problem = damage(path)
+            if problem is None:
+                return path, damaged
+            damaged.append(f"checkpoint {path.name} is damaged ({problem}); falling back to the one before")
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Drops what earlier attempts saved after the step that this attempt resumes from: it is made again."""
+        for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*")]:
+            if step_of(path) > step:
+                shutil.rmtree(path)
+
+    def best(self, step: int) -> Path:
+        """The weights of the best step; raises RunError where they are damaged or gone."""
+        path = self.folder / f"best-{step:08d}"
+        problem = damage(path)
+        if problem is not None:
+            raise RunError(f"the best checkpoint {path} can't be used: {problem}")
+        return path
+
+    def _write(self, taken: Snapshot) -> None:
+        self.folder.mkdir(exist_ok=True)
+        for leftover in self.folder.glob(".*.tmp"):
+            shutil.rmtree(leftover)
+        aside = self.folder / f".{taken.name}.tmp"
+        aside.mkdir()
+        save_file(taken.weights, aside / WEIGHTS)
+        if taken.optimizer is not None:
+            save_file(taken.optimizer, aside / OPTIMIZER)
+        (aside / STATE).write_text(json.dumps(taken.state))
+        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
+        (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
+        for path in aside.iterdir():
+            _sync(path)
+        aside.replace(self.folder / taken.name)
+        sync_folder(self.folder)
+        if taken.optimizer is not None:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Drops old checkpoints, and best weights that no kept checkpoint refers to."""
+        steps = sorted(self.folder.glob("step-*"))
+        for path in steps[: -self.keep]:
+            shutil.rmtree(path)
+        referred = {json.loads((path / STATE).read_bytes())["best_step"] for path in steps[-self.keep :]}
+        for path in self.folder.glob("best-*"):
+            if step_of(path) not in referred:
+                shutil.rmtree(path)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    match = re.fullmatch(r"(?:step|best)-(\d+)", path.name)
+    return int(match.group(1)) if match else -1
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where every file has its size and hash."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        for name, expected in content["files"].items():
+            path = folder / Path(name).name
+            if path.stat().st_size != expected["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
+            if _sha256(path) != expected["sha256"]:
+                return f"{name} does not match its hash"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its manifest can't be read ({error})"
+    return None
+
+
+def size_of(folder: Path) -> int:
+    """Bytes on disk."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,206 @@
+"""The loop: batch → step → record → evaluate → checkpoint, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from glotune.data.batches import Rows, effective_batches, epoch_order
+from glotune.errors import InterruptedRun, RunError
+from glotune.metrics.confusion import count_metric
+from glotune.metrics.scores import Scores
+from glotune.training.checkpoints import CheckpointStore, snapshot
+from glotune.training.control import Control
+from glotune.training.evaluate import by_language, evaluate_split
+from glotune.training.parts import Parts
+from glotune.training.recorder import Recorder
+from glotune.training.scoring import language_scores
+from glotune.training.selection import monitored_languages, monitored_value, update_best
+from glotune.training.state import EpochFigures, TrainingState
+from glotune.training.step import StepOutcome, Stepper
+from glotune.training.watch import Watch
+
+
+@dataclass
+class Loop:
+    """One run's training, from wherever its state stands to the end."""
+
+    parts: Parts
+    stepper: Stepper
+    state: TrainingState
+    recorder: Recorder
+    checkpoints: CheckpointStore
+    control: Control
+    watch: Watch
+
+    def __post_init__(self) -> None:
+        recipe = self.parts.recipe
+        validated = list(by_language(self.parts, "validation"))
+        self._monitored = monitored_languages(recipe.evaluate.on, self.parts.source_languages, validated)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.stepper.schedule.steps_per_epoch
+
+    def run(self) -> None:
+        """Trains to the end, an early stop, or a request to stop.
+
+        Raises:
+            InterruptedRun: stopped on request, after a checkpoint.
+            RunError: a non-finite loss, where the recipe says to stop.
+        """
+        for step, rows, outcome in self.stepper.run(self._batches()):
+            self.recorder.at(step + 1, (step + 1) / self.steps_per_epoch)
+            self._take(rows, outcome)
+            ends_epoch = self.state.step % self.steps_per_epoch == 0
+            if ends_epoch:
+                self._close_epoch()
+            evaluated = self._evaluation_due(ends_epoch)
+            if evaluated:
+                self._evaluate()
+            if self._checkpoint_due(ends_epoch, evaluated):
+                self._checkpoint()
+            if self._is_asked_to_stop():
+                self._interrupt()
+            if self.state.stopped_early:
+                break
+        self.checkpoints.wait()
+        self.recorder.flush()
+
+    def _batches(self) -> Iterator[tuple[int, Rows]]:
+        """(step, rows) from the state's step on: the position in the epoch is a function of the step alone."""
+        recipe, store = self.parts.recipe, self.parts.stores["train"]
+        first = self.state.step // self.steps_per_epoch
+        for epoch in range(first, recipe.train.epochs):
+            order = epoch_order(store.languages, recipe.seed, epoch, recipe.data.sampling_alpha)
+            for number, rows in enumerate(effective_batches(order, recipe.train.batch_size)):
+                step = epoch * self.steps_per_epoch + number
+                if step >= self.state.step:
+                    yield step, rows
+
+    def _take(self, rows: Rows, outcome: StepOutcome) -> None:
+        """Books one step."""
+        state = self.state
+        state.step += 1
+        self._note_deviations()
+        if not outcome.is_finite:
+            self._refuse(rows, outcome)
+            return
+        state.epoch_figures.add(outcome.loss, outcome.texts, outcome.tokens, outcome.confusion)
+        self.recorder.event(
+            "step",
+            {
+                "loss": outcome.loss,
+                "learning_rate": outcome.learning_rate,
+                "grad_norm": outcome.grad_norm,
+                "texts": outcome.texts,
+                "tokens": outcome.tokens,
+                "wall": {"seconds": round(outcome.seconds, 6), "wait_seconds": round(outcome.wait_seconds, 6)},
+            },
+            flush=False,
+        )
+        self.recorder.flush_if_due()
+        figures = {"loss": outcome.loss, "tokens_per_second": outcome.tokens / max(outcome.seconds, 1e-9)}
+        self.recorder.observer.progress("train", state.step, self.stepper.schedule.total_steps, figures)
+
+    def _refuse(self, rows: Rows, outcome: StepOutcome) -> None:
+        """A non-finite step made no update; the recipe says whether training goes on."""
+        source_rows = self.parts.stores["train"].rows[rows][:10].tolist()
+        message = (
+            f"step {self.state.step}: loss {outcome.loss}, gradient norm {outcome.grad_norm}; no update was made. "
+            f"First rows of its batch: {', '.join(map(str, source_rows))}"
+        )
+        self.recorder.event("alert", {"what": "nonfinite", "message": message})
+        self.recorder.log(message)
+        if self.parts.recipe.train.on_nonfinite == "stop":
+            self.recorder.flush()
+            raise RunError(f"{message}. Lower optimizer.learning_rate, add warmup, or set train.on_nonfinite=skip")
+
+    def _note_deviations(self) -> None:
+        for message in self.stepper.deviations:
+            self.recorder.deviation(message)
+        self.stepper.deviations.clear()
+        self.state.token_budget = self.stepper.token_budget
+
+    def _close_epoch(self) -> None:
+        figures = self.state.epoch_figures
+        if figures.texts:
+            confusion = np.array(figures.confusion)
+            data = {
+                "loss": figures.loss_sum / figures.texts,
+                "accuracy": float(count_metric("accuracy")(confusion)),
+                "macro_f1": float(count_metric("macro_f1")(confusion)),
+                "n": figures.texts,
+                "tokens": figures.tokens,
+            }
+            self.recorder.event("epoch", data, key="train")
+        self.state.epoch_figures = EpochFigures()
+
+    def _evaluation_due(self, ends_epoch: bool) -> bool:
+        every = self.parts.recipe.evaluate.every
+        is_last = self.state.step == self.stepper.schedule.total_steps
+        return is_last or (ends_epoch if every == "epoch" else self.state.step % every == 0)
+
+    def _evaluate(self) -> None:
+        outputs = evaluate_split(self.parts, "validation", self.recorder.observer)
+        scores = language_scores(self.parts, "validation", outputs)
+        for language, found in scores.items():
+            self.recorder.event("evaluation", evaluation_figures(found), key=f"validation/{language}")
+        spec = self.parts.recipe.evaluate
+        value = monitored_value(scores, self._monitored, spec.metric)
+        if update_best(self.state, value, spec):
+            self.recorder.event("best", {"metric": spec.metric, "value": value, "on": spec.on})
+            if self.recorder.is_main:
+                self.checkpoints.save(snapshot(self.parts.trainable, None, self.state))
+        self._log_evaluation(scores, value)
+        self.watch.evaluated(self.state, scores, self.recorder)
+
+    def _log_evaluation(self, scores: dict[str, Scores], value: float) -> None:
+        spec = self.parts.recipe.evaluate
+        total = self.parts.recipe.train.epochs
+        mean_loss = sum(found.loss or 0.0 for found in scores.values()) / len(scores)
+        best = " (best so far)" if self.state.best_step == self.state.step else ""
+        self.recorder.log(
+            f"epoch {self.recorder.epoch:.3g}/{total}, step {self.state.step}: validation loss {mean_loss:.4f}, "
+            f"{spec.metric} {value:.4f} on {', '.join(self._monitored)}{best}"
+        )
+
+    def _checkpoint_due(self, ends_epoch: bool, evaluated: bool) -> bool:
+        every = self.parts.recipe.checkpoints.every
+        if self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early:
+            return True
+        if every == "epoch":
+            return ends_epoch
+        return evaluated if every == "evaluation" else self.state.step % every == 0
+
+    def _checkpoint(self) -> None:
+        """Saves in the background; every rank holds the same weights, one writes."""
+        self.recorder.flush()
+        if self.recorder.is_main:
+            taken = snapshot(self.parts.trainable, self.stepper.optimizer, self.state)
+            waited = self.checkpoints.save(taken)
+            self.recorder.event("checkpoint", {"name": taken.name, "wall": {"wait_seconds": round(waited, 6)}})
+        self.parts.processes.barrier()
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.parts.processes.any(self.control.stop_requested)
+
+    def _interrupt(self) -> None:
+        self._checkpoint()
+        self.checkpoints.wait()
+        reason = self.control.reason or "another rank was asked to stop"
+        raise InterruptedRun(f"{reason}, after step {self.state.step}")
+
+
+def evaluation_figures(scores: Scores) -> dict[str, float | int | None]:
+    """What an evaluation event says of one language."""
+    names = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
+    values = scores.values()
+    figures: dict[str, float | int | None] = {"n": scores.n}
+    for name in names:
+        value = values[name]
+        figures[name] = value if value is not None and math.isfinite(value) else None
+    return figures
