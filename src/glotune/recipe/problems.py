@@ -23,7 +23,7 @@ def refuse(error: ValidationError, schema: type[BaseModel], where: str) -> UserE
     problems = list(dict.fromkeys(_describe(detail, schema) for detail in _merged(error)))
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the recipe"
     listed = "".join(f"\n  - {problem}" for problem in problems)
-    return UserError(f"{count}:{listed}\n", where=where, remedy="All keys, types and defaults: glotune recipes schema")
+    return UserError(f"{count}:{listed}\nAll keys, types and defaults: glotune recipes schema", where=where)
 
 
 def _merged(error: ValidationError) -> list[ErrorDetails]:

@@ -1,0 +1,43 @@
+"""Fine-tune multilingual encoders for text classification, and know what may be believed about the result.
+
+    run = glotune.train("quickstart")
+    glotune.load(run.path).predict(["a lovely day"])
+    glotune.Classifier("glotune-nano").fit(texts, labels).predict(texts)
+
+Names are imported when first used: ``import glotune`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glotune.classifier import Classifier
+    from glotune.prediction.predictor import load
+    from glotune.recipe.schema import Recipe
+    from glotune.run import train
+
+__all__ = ["Classifier", "Recipe", "__version__", "load", "train"]
+
+_HOMES = {
+    "Classifier": "glotune.classifier",
+    "Recipe": "glotune.recipe.schema",
+    "load": "glotune.prediction.predictor",
+    "train": "glotune.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("glotune")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'glotune' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,58 @@
+"""What the command line says when something goes wrong: one paragraph, and an exit code that scripts can read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from glotune.errors import EXIT_FAILURE, EXIT_INTERRUPTED, GlotuneError
+
+
+def report_failure(error: BaseException, debug: bool) -> int:
+    """Prints what went wrong on stderr and returns the exit code.
+
+    GlotuneError: its own message and code. KeyboardInterrupt: 130. Anything else is a fault of glotune or of the
+    machine: its traceback is kept in a file that the message names (or printed, with `debug`).
+    """
+    if debug and not isinstance(error, KeyboardInterrupt):
+        traceback.print_exception(error)
+    if isinstance(error, GlotuneError):
+        _say(f"Error: {error}")
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        _say("Interrupted.")
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        mute_stdout()
+        return EXIT_FAILURE
+    kept = "" if debug else f" The traceback is in {_keep_traceback(error)}; --debug shows it here."
+    _say(f"Error: glotune failed with {type(error).__name__}: {_first_line(error)}. "
+         f"This is a fault of glotune or of this machine, not of your recipe or data.{kept}")
+    return EXIT_FAILURE
+
+
+def mute_stdout() -> None:
+    """After a broken pipe: keeps Python from failing again when it flushes stdout on its way out."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
+
+
+def _keep_traceback(error: BaseException) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix="glotune-", suffix=".log")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{' '.join(sys.argv)}\n\n")
+        traceback.print_exception(error, file=file)
+    return Path(name)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no message"
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201 - rich may not be importable when this is needed

@@ -1,0 +1,134 @@
+"""What a run looks like while it runs: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from glotune.cli.console import err, say
+from glotune.records import Event
+
+if TYPE_CHECKING:
+    from glotune.training.observer import Observer
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Plain progress lines of one stage are at least so far apart."""
+STAGE_NAMES = {"tokenize": "Tokenize", "cache": "Cache frozen layers", "train": "Train", "evaluate": "Evaluate"}
+
+
+@contextmanager
+def watch() -> Iterator[Observer]:
+    """An observer that shows the run on stderr, as the stream allows."""
+    if not err.is_terminal:
+        yield Lines()
+        return
+    with Progress(
+        TextColumn("{task.description:<20}"), BarColumn(bar_width=30), MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=err, transient=True,
+    ) as progress:
+        yield Bars(progress)
+
+
+class Bars:
+    """One bar per stage; messages above the bars."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def log(self, message: str) -> None:
+        """Prints the message above the bars."""
+        self._progress.console.print(message, markup=False)
+
+    def event(self, event: Event) -> None:
+        """Prints the events that people wait for."""
+        line = event_line(event)
+        if line:
+            self.log(line)
+
+    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """Moves the bar of the stage; a finished one disappears."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage_name(stage), total=total, figures="")
+        task = self._tasks[stage]
+        self._progress.update(task, completed=done, total=total, figures=describe(figures))
+        if done >= total:
+            self._progress.remove_task(self._tasks.pop(stage))
+
+
+class Lines:
+    """One plain line every few seconds, for logs and pipes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] = say) -> None:
+        self._clock, self._write = clock, write
+        self._started: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+
+    def log(self, message: str) -> None:
+        """Writes the message."""
+        self._write(message)
+
+    def event(self, event: Event) -> None:
+        """Writes the events that people wait for."""
+        line = event_line(event)
+        if line:
+            self._write(line)
+
+    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """Writes a line when the last one of this stage is some seconds old, or the stage is done after a while."""
+        now = self._clock()
+        started = self._started.setdefault(stage, now)
+        last = self._written.setdefault(stage, now)
+        finished = done >= total
+        if now - last >= SECONDS_BETWEEN_LINES or (finished and now - started >= SECONDS_BETWEEN_LINES):
+            self._written[stage] = now
+            left = "" if finished or not done else f", {seconds_left(now - started, done, total)} left"
+            shown = describe(figures)
+            self._write(f"{stage_name(stage)}: {done} of {total}{', ' + shown if shown else ''}{left}")
+        if finished:
+            del self._started[stage], self._written[stage]
+
+
+def stage_name(stage: str) -> str:
+    """The stage for people."""
+    return STAGE_NAMES[stage] if stage in STAGE_NAMES else stage.capitalize()
+
+
+def describe(figures: Mapping[str, float]) -> str:
+    """``loss 0.412, 12,345 tokens/s``, of the figures there are."""
+    shown = []
+    if "loss" in figures:
+        shown.append(f"loss {figures['loss']:.4f}")
+    if "tokens_per_second" in figures:
+        shown.append(f"{figures['tokens_per_second']:,.0f} tokens/s")
+    return ", ".join(shown)
+
+
+def seconds_left(elapsed: float, done: int, total: int) -> str:
+    """Time left at the pace so far, as ``1:05:09`` or ``5:09``."""
+    seconds = round(elapsed / done * (total - done))
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def event_line(event: Event) -> str | None:
+    """The line for an event that people wait for; None for the others, which are logged or not for them."""
+    data = event.data
+    match event.kind:
+        case "epoch":
+            return f"Epoch {event.epoch:g}: {event.key or 'train'}{_scores(data)}"
+        case "evaluation":
+            return f"  {event.key}{_scores(data)}"
+        case "alert":
+            return f"Alert: {data['message']}"
+    return None
+
+
+def _scores(data: Mapping[str, object]) -> str:
+    parts = [f"{name.replace('_', '-')} {value:.4f}" for name in ("loss", "accuracy", "macro_f1")
+             if name in data and isinstance(value := data[name], int | float)]
+    return ": " + ", ".join(parts) if parts else ""

@@ -1,0 +1,51 @@
+"""`glotune quickstart`: a built-in recipe on the same path as any other, with its directory fixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DIRECTORY = Path("runs") / "quickstart"
+
+
+def quickstart(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete runs/quickstart and begin anew.")] = False,
+) -> None:
+    """Train the built-in toy example offline, English to other languages, in under two minutes.
+
+    Called again it shows the finished run, or goes on with an unfinished one.
+    """
+    from glotune.cli.console import say
+    from glotune.cli.resume import resume
+    from glotune.cli.results import show_run
+    from glotune.cli.train import train
+    from glotune.records import RunStatus
+    from glotune.run_dir import RunDirectory
+
+    if fresh and DIRECTORY.exists():
+        _delete(DIRECTORY)
+    if not (DIRECTORY / "manifest.json").exists():
+        train("quickstart", [], out=DIRECTORY)
+        return
+    run = RunDirectory.open(DIRECTORY)
+    if run.read_manifest().status is RunStatus.COMPLETE:
+        say(f"{DIRECTORY} is complete; this is its result. Begin anew with: glotune quickstart --fresh")
+        show_run(DIRECTORY)
+    else:
+        say(f"{DIRECTORY} is unfinished; going on with it. Begin anew with: glotune quickstart --fresh")
+        resume(DIRECTORY)
+
+
+def _delete(directory: Path) -> None:
+    """Deletes a run, moved aside first so that no half of it can be taken for a run."""
+    import shutil
+
+    from glotune.run_dir import RunDirectory
+
+    RunDirectory.open(directory)  # refuses what is no run of ours
+    aside = directory.with_name(f".{directory.name}.deleted")
+    shutil.rmtree(aside, ignore_errors=True)
+    directory.rename(aside)
+    shutil.rmtree(aside)

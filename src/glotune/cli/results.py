@@ -1,0 +1,82 @@
+"""What a finished run shows: one table per split with a row per language, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from glotune.cli.console import out, show
+from glotune.records import Manifest
+from glotune.run_dir import RunDirectory
+
+SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+
+
+def show_run(path: Path) -> None:
+    """Prints the run's scores per language, its verdict and its paths."""
+    run = RunDirectory.open(path)
+    manifest, metrics = run.read_manifest(), run.read_metrics()
+    for split in ("test", "validation"):
+        if split in metrics and (split == "test" or "test" not in metrics):
+            out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}"))
+            gap = transfer_gap(metrics[split], manifest.source_languages)
+            if gap:
+                show(gap)
+    for line in _verdict(manifest):
+        show(line)
+    for what, where in _paths(run):
+        show(f"{what:<12} {where}")
+
+
+def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -> Table:
+    """One row per language, source languages first: n, and each metric with its 95 % interval."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("language", no_wrap=True)
+    table.add_column("n", justify="right")
+    for name in SHOWN_METRICS.values():
+        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("95 % interval", no_wrap=True)
+    ordered = sorted(languages, key=lambda code: (code not in manifest.source_languages, code))
+    for code in ordered:
+        scores = languages[code]
+        mark = " (source)" if code in manifest.source_languages else ""
+        cells = [cell for metric in SHOWN_METRICS for cell in _score_cells(scores, metric)]
+        table.add_row(f"{code}{mark}", str(scores["n"]), *cells)
+    return table
+
+
+def _score_cells(scores: Mapping[str, Any], metric: str) -> tuple[str, str]:
+    value = scores[metric]
+    interval = scores["intervals"][metric] if metric in scores["intervals"] else None
+    return ("-" if value is None else f"{value:.4f}",
+            f"[{interval['low']:.4f}, {interval['high']:.4f}]" if interval else "")
+
+
+def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None:
+    """``Transfer gap: 12.3 points of macro F1 ...``; None without both a source and a target language."""
+    known = {code: scores["macro_f1"] for code, scores in languages.items() if scores["macro_f1"] is not None}
+    source = [score for code, score in known.items() if code in sources]
+    target = [score for code, score in known.items() if code not in sources]
+    if not source or not target:
+        return None
+    gap = 100 * (sum(source) / len(source) - sum(target) / len(target))
+    return (f"Transfer gap: {gap:.1f} points of macro F1 (mean of {', '.join(sorted(set(known) & set(sources)))} "
+            f"minus mean of {len(target)} target language{'s' if len(target) > 1 else ''})")
+
+
+def _verdict(manifest: Manifest) -> list[str]:
+    if manifest.verdict is None:
+        return []
+    verdict = manifest.verdict
+    return [f"Verdict: {verdict.status}. {' '.join(verdict.evidence)}".rstrip(), *verdict.remedy]
+
+
+def _paths(run: RunDirectory) -> list[tuple[str, Path]]:
+    places = {
+        "run": run.path, "model": run.model, "adapter": run.adapter, "predictions": run.predictions,
+        "metrics": run.metrics_path, "report": run.report,
+    }
+    return [(what, where) for what, where in places.items() if where.exists()]

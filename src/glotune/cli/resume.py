@@ -1,0 +1,24 @@
+"""`glotune resume`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def resume(run: Annotated[Path, typer.Argument(help="The directory of an unfinished run.")]) -> None:
+    """Go on with a run that was interrupted, from its last checkpoint, to the same result."""
+    from glotune.cli.progress import watch
+    from glotune.cli.results import show_run
+    from glotune.run_dir import RunDirectory
+
+    RunDirectory.open(run)  # a wrong path is told before torch is imported
+
+    from glotune.resume import resume as resume_run
+
+    with watch() as observer:
+        resume_run(run, observer=observer, command=["glotune", *sys.argv[1:]])
+    show_run(run)

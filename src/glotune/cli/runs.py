@@ -1,0 +1,55 @@
+"""`glotune list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS = Path("runs")
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = RUNS,
+) -> None:
+    """List the runs in a folder, newest first, with their status and mean test macro F1."""
+    from rich.table import Table
+
+    from glotune.cli.console import out, say
+    from glotune.errors import UserError
+    from glotune.run_dir import RunDirectory
+
+    if folder == RUNS and not folder.exists():
+        say("No runs here yet. Train one with: glotune quickstart")
+        return
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}", expected="a folder of runs",
+                        remedy="Train one with: glotune quickstart")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "status", "verdict", "macro F1 (mean of test)", "created"):
+        table.add_column(heading, no_wrap=heading != "run")
+    rows, unreadable = [], []
+    for path in sorted(place.parent for place in folder.glob("*/manifest.json")):
+        run = RunDirectory(path)
+        try:
+            manifest, metrics = run.read_manifest(), run.read_metrics()
+        except UserError as error:
+            unreadable.append(str(error))
+            continue
+        verdict = manifest.verdict.status if manifest.verdict else "-"
+        rows.append((manifest.created, [str(path), manifest.status.value, verdict, _mean(metrics), manifest.created]))
+    for _, cells in sorted(rows, reverse=True):
+        table.add_row(*cells)
+    if rows:
+        out.print(table)
+    else:
+        say(f"No runs in {folder}. Train one with: glotune quickstart")
+    for problem in unreadable:
+        say(f"Not listed: {problem}")
+
+
+def _mean(metrics: dict[str, object]) -> str:
+    languages = metrics["test"] if "test" in metrics else {}
+    scores = [entry["macro_f1"] for entry in languages.values()] if isinstance(languages, dict) else []
+    known = [score for score in scores if score is not None]
+    return f"{sum(known) / len(known):.4f} ({len(known)})" if known else "-"

@@ -1,0 +1,12 @@
+"""`glotune version`."""
+
+from __future__ import annotations
+
+
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    from glotune.cli.console import show
+
+    show(installed("glotune"))

@@ -1,0 +1,102 @@
+"""The entry point: fast help, exit codes, one paragraph per failure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from glotune.cli.failures import report_failure
+from glotune.errors import InterruptedRun, RunError, UserError
+
+
+def glotune(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
+    program = f"import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run; {code or 'run()'}"
+    return subprocess.run([sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True,
+                          timeout=120, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["recipes", "schema"]])
+def test_light_commands_import_neither_torch_nor_transformers(arguments: list[str]) -> None:
+    code = ("\ntry:\n    run()\nfinally:\n    heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', "
+            "'pyarrow', 'datasets'} & set(sys.modules)\n    print('HEAVY', sorted(heavy), file=sys.stderr)")
+    program = "import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run" + code
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stderr
+
+
+def test_help_is_fast() -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.monotonic()
+        glotune("--help")
+        seconds.append(time.monotonic() - started)
+    assert min(seconds) < 0.5
+
+
+def test_importing_the_package_is_torch_free() -> None:
+    done = subprocess.run([sys.executable, "-c", "import sys, glotune; print(glotune.__version__); "
+                           "print([m for m in ('torch', 'pydantic', 'numpy') if m in sys.modules])"],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1] == "[]"
+
+
+def test_the_package_names_what_it_lacks() -> None:
+    import glotune
+
+    with pytest.raises(AttributeError, match="trian"):
+        glotune.trian  # noqa: B018
+    assert set(glotune.__all__) <= set(dir(glotune))
+
+
+def test_a_user_error_exits_2_with_one_paragraph_on_stderr(tmp_path: Path) -> None:
+    done = glotune("train", "humor-v2", "data.trian=x.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "did you mean 'train'?" in done.stderr
+    assert "data.train: missing; give it as data.train=FILE" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    for arguments in (["--debug", "recipes", "show", "nope"], ["recipes", "show", "nope", "--debug"]):
+        done = glotune(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" in done.stderr
+
+
+def test_an_unknown_command_suggests_the_nearest() -> None:
+    done = glotune("trian")
+    assert done.returncode == 2
+    assert "train" in done.stderr
+
+
+def test_an_unforeseen_error_is_one_paragraph_and_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        1 / 0  # noqa: B018
+    assert report_failure(caught.value, debug=False) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    kept = Path(message.split("The traceback is in ")[1].split("; --debug")[0])
+    assert "1 / 0" in kept.read_text()
+    kept.unlink()
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (UserError("x"), 2), (RunError("x"), 1), (InterruptedRun("x"), 130), (KeyboardInterrupt(), 130),
+])
+def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_failure(error, debug=False) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    program = "import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run; run()"
+    command = f"{sys.executable} -c \"{program}\" recipes schema | head -c 10 > /dev/null"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from glotune.cli.main import build_app
+from glotune.recipe import builtin_recipes
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_list_names_every_recipe_with_its_description() -> None:
+    shown = run("recipes")
+    assert shown == run("recipes", "list")
+    for name in builtin_recipes():
+        assert name in shown
+
+
+@pytest.mark.parametrize("name", sorted(builtin_recipes()))
+def test_show_prints_the_file_with_its_comments(name: str) -> None:
+    shown = run("recipes", "show", name)
+    assert shown.rstrip("\n") == builtin_recipes()[name].read_text().rstrip("\n")
+
+
+def test_show_resolved_applies_overrides() -> None:
+    shown = run("recipes", "show", "humor-v3", "data.train=x.csv", "train.epochs=7")
+    assert "epochs: 7" in shown
+    assert "layer_decay: 0.95" in shown
+    assert "class_weights: balanced" in shown
+
+
+def test_schema_is_json_schema() -> None:
+    schema = json.loads(run("recipes", "schema"))
+    assert schema["type"] == "object"
+    assert {"model", "data"} <= set(schema["required"])

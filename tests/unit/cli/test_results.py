@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from glotune.cli.main import build_app
+from glotune.cli.results import show_run, transfer_gap
+from glotune.records import Evaluation, Interval, Manifest, RunStatus, Verdict
+from glotune.run_dir import RunDirectory, now
+
+
+def manifest(**changes: object) -> Manifest:
+    content = {
+        "name": "demo", "status": RunStatus.COMPLETE, "created": now(), "updated": now(), "seed": 0,
+        "recipe_hash": "x", "command": ["glotune"], "labels": ["no", "yes"], "source_languages": ["en"],
+        "verdict": Verdict(status="sound", evidence=["All is well."]), **changes,
+    }
+    return Manifest.model_validate(content)
+
+
+def evaluation(language: str, macro_f1: float | None) -> Evaluation:
+    return Evaluation(split="test", language=language, n=100, scores={"accuracy": 0.5, "macro_f1": macro_f1},
+                      intervals={"accuracy": Interval(low=0.4, high=0.6)})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory.create(tmp_path / "runs" / "demo", "name: demo\n", manifest())
+    run.write_metrics([evaluation("bn", 0.40), evaluation("en", 0.60), evaluation("ar", None)])
+    return run
+
+
+def test_the_table_has_a_row_per_language_sources_first(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    show_run(run.path)
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith(("en", "ar", "bn"))]
+    assert [row.split()[0] for row in rows] == ["en", "ar", "bn"]
+    assert "(source)" in rows[0]
+    assert "0.6000" in rows[0]
+    assert "[0.4000, 0.6000]" in rows[0]
+    assert "Transfer gap: 20.0 points of macro F1 (mean of en minus mean of 1 target language)" in shown
+    assert "Verdict: sound. All is well." in shown
+    assert str(run.metrics_path) in shown
+
+
+def test_no_gap_without_targets() -> None:
+    assert transfer_gap({"en": {"macro_f1": 0.5}}, ["en"]) is None
+
+
+def test_list_shows_runs_and_names_unreadable_ones(run: RunDirectory) -> None:
+    broken = run.path.parent / "broken"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    result = CliRunner().invoke(build_app(), ["list", str(run.path.parent)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "0.5000 (2)" in result.stdout
+    assert "Not listed" in result.stderr
+    assert "broken" in result.stderr
