@@ -29,8 +29,10 @@ def report_failure(error: BaseException, debug: bool) -> int:
         mute_stdout()
         return EXIT_FAILURE
     kept = "" if debug else f" The traceback is in {_keep_traceback(error)}; --debug shows it here."
-    _say(f"Error: glotune failed with {type(error).__name__}: {_first_line(error)}. "
-         f"This is a fault of glotune or of this machine, not of your recipe or data.{kept}")
+    _say(
+        f"Error: glotune failed with {type(error).__name__}: {_first_line(error)}. "
+        f"This is a fault of glotune or of this machine, not of your recipe or data.{kept}"
+    )
     return EXIT_FAILURE
 
 

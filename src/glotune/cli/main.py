@@ -41,8 +41,13 @@ def main(
 
 def build_app(wanted: str | None = None) -> typer.Typer:
     """The command tree; only the command `wanted` where there is one of that name, all of them otherwise."""
-    app = typer.Typer(name="glotune", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
-                      context_settings={"help_option_names": ["-h", "--help"]})
+    app = typer.Typer(
+        name="glotune",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(main)
     for name, (place, panel) in COMMANDS.items():
         if wanted in COMMANDS and name != wanted:
@@ -63,7 +68,7 @@ def run(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     own = given[: given.index("--")] if "--" in given else given
     debug = "--debug" in own
-    left = [argument for argument in own if argument != "--debug"] + given[len(own):]
+    left = [argument for argument in own if argument != "--debug"] + given[len(own) :]
     try:
         build_app(left[0] if left else None)(args=left, prog_name="glotune")
     except Exception as error:

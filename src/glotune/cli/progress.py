@@ -27,8 +27,13 @@ def watch() -> Iterator[Observer]:
         yield Lines()
         return
     with Progress(
-        TextColumn("{task.description:<20}"), BarColumn(bar_width=30), MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=err, transient=True,
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
     ) as progress:
         yield Bars(progress)
 
@@ -129,6 +134,9 @@ def event_line(event: Event) -> str | None:
 
 
 def _scores(data: Mapping[str, object]) -> str:
-    parts = [f"{name.replace('_', '-')} {value:.4f}" for name in ("loss", "accuracy", "macro_f1")
-             if name in data and isinstance(value := data[name], int | float)]
+    parts = [
+        f"{name.replace('_', '-')} {value:.4f}"
+        for name in ("loss", "accuracy", "macro_f1")
+        if name in data and isinstance(value := data[name], int | float)
+    ]
     return ": " + ", ".join(parts) if parts else ""

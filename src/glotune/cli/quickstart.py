@@ -18,8 +18,8 @@ def quickstart(
     Called again it shows the finished run, or goes on with an unfinished one.
     """
     from glotune.cli.console import say
-    from glotune.cli.resume import resume
     from glotune.cli.results import show_run
+    from glotune.cli.resume import resume
     from glotune.cli.train import train
     from glotune.records import RunStatus
     from glotune.run_dir import RunDirectory

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List the built-in recipes, show one, or print the schema of all keys.",
-                  invoke_without_command=True)
+app = typer.Typer(
+    help="List the built-in recipes, show one, or print the schema of all keys.", invoke_without_command=True
+)
 
 
 @app.callback()
@@ -30,7 +31,7 @@ def list_recipes() -> None:
     table.add_column("description")
     for name, path in builtin_recipes().items():
         content = read_extended(path)
-        table.add_row(name, content["description"] if "description" in content else "")
+        table.add_row(name, content.get("description", ""))
     out.print(table)
 
 

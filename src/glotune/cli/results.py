@@ -50,9 +50,11 @@ def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -
 
 def _score_cells(scores: Mapping[str, Any], metric: str) -> tuple[str, str]:
     value = scores[metric]
-    interval = scores["intervals"][metric] if metric in scores["intervals"] else None
-    return ("-" if value is None else f"{value:.4f}",
-            f"[{interval['low']:.4f}, {interval['high']:.4f}]" if interval else "")
+    interval = scores["intervals"].get(metric, None)
+    return (
+        "-" if value is None else f"{value:.4f}",
+        f"[{interval['low']:.4f}, {interval['high']:.4f}]" if interval else "",
+    )
 
 
 def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None:
@@ -63,8 +65,10 @@ def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None
     if not source or not target:
         return None
     gap = 100 * (sum(source) / len(source) - sum(target) / len(target))
-    return (f"Transfer gap: {gap:.1f} points of macro F1 (mean of {', '.join(sorted(set(known) & set(sources)))} "
-            f"minus mean of {len(target)} target language{'s' if len(target) > 1 else ''})")
+    return (
+        f"Transfer gap: {gap:.1f} points of macro F1 (mean of {', '.join(sorted(set(known) & set(sources)))} "
+        f"minus mean of {len(target)} target language{'s' if len(target) > 1 else ''})"
+    )
 
 
 def _verdict(manifest: Manifest) -> list[str]:
@@ -76,7 +80,11 @@ def _verdict(manifest: Manifest) -> list[str]:
 
 def _paths(run: RunDirectory) -> list[tuple[str, Path]]:
     places = {
-        "run": run.path, "model": run.model, "adapter": run.adapter, "predictions": run.predictions,
-        "metrics": run.metrics_path, "report": run.report,
+        "run": run.path,
+        "model": run.model,
+        "adapter": run.adapter,
+        "predictions": run.predictions,
+        "metrics": run.metrics_path,
+        "report": run.report,
     }
     return [(what, where) for what, where in places.items() if where.exists()]

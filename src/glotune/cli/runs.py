@@ -9,6 +9,7 @@ import typer
 
 RUNS = Path("runs")
 
+
 def list_runs(
     folder: Annotated[Path, typer.Argument(help="Where to look.")] = RUNS,
 ) -> None:
@@ -23,8 +24,9 @@ def list_runs(
         say("No runs here yet. Train one with: glotune quickstart")
         return
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}", expected="a folder of runs",
-                        remedy="Train one with: glotune quickstart")
+        raise UserError(
+            f"there is no folder {folder}", expected="a folder of runs", remedy="Train one with: glotune quickstart"
+        )
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "status", "verdict", "macro F1 (mean of test)", "created"):
         table.add_column(heading, no_wrap=heading != "run")
@@ -49,7 +51,7 @@ def list_runs(
 
 
 def _mean(metrics: dict[str, object]) -> str:
-    languages = metrics["test"] if "test" in metrics else {}
+    languages = metrics.get("test", {})
     scores = [entry["macro_f1"] for entry in languages.values()] if isinstance(languages, dict) else []
     known = [score for score in scores if score is not None]
     return f"{sum(known) / len(known):.4f} ({len(known)})" if known else "-"

@@ -15,14 +15,17 @@ from glotune.errors import InterruptedRun, RunError, UserError
 
 def glotune(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
     program = f"import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run; {code or 'run()'}"
-    return subprocess.run([sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True,
-                          timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["recipes", "schema"]])
 def test_light_commands_import_neither_torch_nor_transformers(arguments: list[str]) -> None:
-    code = ("\ntry:\n    run()\nfinally:\n    heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', "
-            "'pyarrow', 'datasets'} & set(sys.modules)\n    print('HEAVY', sorted(heavy), file=sys.stderr)")
+    code = (
+        "\ntry:\n    run()\nfinally:\n    heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'matplotlib', "
+        "'pyarrow', 'datasets'} & set(sys.modules)\n    print('HEAVY', sorted(heavy), file=sys.stderr)"
+    )
     program = "import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run" + code
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -39,9 +42,17 @@ def test_help_is_fast() -> None:
 
 
 def test_importing_the_package_is_torch_free() -> None:
-    done = subprocess.run([sys.executable, "-c", "import sys, glotune; print(glotune.__version__); "
-                           "print([m for m in ('torch', 'pydantic', 'numpy') if m in sys.modules])"],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, glotune; print(glotune.__version__); "
+            "print([m for m in ('torch', 'pydantic', 'numpy') if m in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[1] == "[]"
 
 
@@ -87,9 +98,15 @@ def test_an_unforeseen_error_is_one_paragraph_and_keeps_its_traceback(capsys: py
     kept.unlink()
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (UserError("x"), 2), (RunError("x"), 1), (InterruptedRun("x"), 130), (KeyboardInterrupt(), 130),
-])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("x"), 2),
+        (RunError("x"), 1),
+        (InterruptedRun("x"), 130),
+        (KeyboardInterrupt(), 130),
+    ],
+)
 def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert report_failure(error, debug=False) == code
     assert capsys.readouterr().err.count("\n") == 1
@@ -97,6 +114,6 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 
 def test_a_closed_pipe_is_no_traceback() -> None:
     program = "import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run; run()"
-    command = f"{sys.executable} -c \"{program}\" recipes schema | head -c 10 > /dev/null"
+    command = f'{sys.executable} -c "{program}" recipes schema | head -c 10 > /dev/null'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""

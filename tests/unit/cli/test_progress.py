@@ -45,8 +45,10 @@ def test_seconds_left() -> None:
 
 
 def test_event_lines() -> None:
-    assert event_line(event("evaluation", "test/bn", n=10, loss=0.5, macro_f1=0.25)) == \
-        "  test/bn: loss 0.5000, macro-f1 0.2500"
+    assert (
+        event_line(event("evaluation", "test/bn", n=10, loss=0.5, macro_f1=0.25))
+        == "  test/bn: loss 0.5000, macro-f1 0.2500"
+    )
     assert event_line(event("epoch", "train", loss=0.5)) == "Epoch 1: train: loss 0.5000"
     assert event_line(event("alert", message="collapsed")) == "Alert: collapsed"
     assert event_line(event("step", loss=1.0)) is None
@@ -56,8 +58,9 @@ def test_event_lines() -> None:
 def test_bars_show_one_stage_at_a_time_and_messages_unmarked() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, highlight=False)
-    with Progress(TextColumn("{task.description} {task.completed} {task.fields[figures]}"), console=console,
-                  auto_refresh=False) as progress:
+    with Progress(
+        TextColumn("{task.description} {task.completed} {task.fields[figures]}"), console=console, auto_refresh=False
+    ) as progress:
         bars = Bars(progress)
         bars.progress("train", 1, 2, {"loss": 0.25})
         assert len(progress.tasks) == 1

@@ -13,16 +13,29 @@ from glotune.run_dir import RunDirectory, now
 
 def manifest(**changes: object) -> Manifest:
     content = {
-        "name": "demo", "status": RunStatus.COMPLETE, "created": now(), "updated": now(), "seed": 0,
-        "recipe_hash": "x", "command": ["glotune"], "labels": ["no", "yes"], "source_languages": ["en"],
-        "verdict": Verdict(status="sound", evidence=["All is well."]), **changes,
+        "name": "demo",
+        "status": RunStatus.COMPLETE,
+        "created": now(),
+        "updated": now(),
+        "seed": 0,
+        "recipe_hash": "x",
+        "command": ["glotune"],
+        "labels": ["no", "yes"],
+        "source_languages": ["en"],
+        "verdict": Verdict(status="sound", evidence=["All is well."]),
+        **changes,
     }
     return Manifest.model_validate(content)
 
 
 def evaluation(language: str, macro_f1: float | None) -> Evaluation:
-    return Evaluation(split="test", language=language, n=100, scores={"accuracy": 0.5, "macro_f1": macro_f1},
-                      intervals={"accuracy": Interval(low=0.4, high=0.6)})
+    return Evaluation(
+        split="test",
+        language=language,
+        n=100,
+        scores={"accuracy": 0.5, "macro_f1": macro_f1},
+        intervals={"accuracy": Interval(low=0.4, high=0.6)},
+    )
 
 
 @pytest.fixture
