@@ -179,6 +179,7 @@ PREDICTION_COLUMNS = (
     "text",
     "text_pair",
 )
-"""Columns of ``predictions/SPLIT.LANGUAGE.parquet``; one row per text. `row` is the row in the source file
-(1 = the first data row), `label` and `predicted` are class ids, `probabilities` a list of float32 per class,
-`text` is null where the recipe says ``records.text: false``."""
+"""Columns of ``predictions/SPLIT.LANGUAGE.parquet``, one row per text. (`data_hash`, `row`) is its key: the SHA-256
+of its source file and the row there (1 = the first data row). `label` and `predicted` are class ids,
+`probabilities` a list of float64 per class, `loss` is in nats. `text` is null where the recipe says
+``records.text: false``; `text_pair` is null without pairs."""

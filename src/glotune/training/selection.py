@@ -38,10 +38,9 @@ def monitored_value(scores: Mapping[str, Scores], languages: list[str], metric: 
 def update_best(state: TrainingState, value: float, spec: schema.Evaluate) -> bool:
     """Enters an evaluation's value; returns whether it is the best so far. A NaN never is."""
     sign = -1.0 if trait(spec.metric).direction == "lower" else 1.0
-    if state.best_value is None or sign * value > sign * state.best_value:
-        if value == value:
-            state.best_step, state.best_value, state.evaluations_without_gain = state.step, value, 0
-            return True
+    if (state.best_value is None or sign * value > sign * state.best_value) and value == value:
+        state.best_step, state.best_value, state.evaluations_without_gain = state.step, value, 0
+        return True
     state.evaluations_without_gain += 1
     state.stopped_early = spec.patience is not None and state.evaluations_without_gain >= spec.patience
     return False
