@@ -1,0 +1,64 @@
+"""Cheap checks on what was read: texts in two splits, duplicates, conflicting labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glotune.data.texts import LabelledTexts
+
+
+def leaked(splits: dict[str, LabelledTexts], split: str = "test") -> np.ndarray:
+    """Which rows of `split` have a text that stands in an earlier split too, [N] bool.
+
+    For test rows that is training or validation, for validation rows training; equal means equal after
+    normalisation, in any language.
+    """
+    earlier = {"test": ("train", "validation"), "validation": ("train",)}[split]
+    known = [splits[name].keys for name in earlier if name in splits]
+    keys = splits[split].keys
+    return np.isin(keys, np.concatenate(known)) if known else np.zeros(len(keys), bool)
+
+
+def repeated(keys: np.ndarray) -> np.ndarray:
+    """Which rows repeat an earlier one of the same split, [N] bool."""
+    first = np.unique(keys, return_index=True)[1]
+    mask = np.ones(len(keys), bool)
+    mask[first] = False
+    return mask
+
+
+def conflicting(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows have a text that stands with another label elsewhere, [N] bool."""
+    _, group = np.unique(keys, return_inverse=True)
+    lowest, highest = np.full(group.max(initial=-1) + 1, 32767), np.full(group.max(initial=-1) + 1, -1)
+    np.minimum.at(lowest, group, labels)
+    np.maximum.at(highest, group, labels)
+    return (lowest != highest)[group]
+
+
+def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
+    """Warnings, one per finding, with counts and what it means."""
+    warnings = []
+    for split in ("validation", "test"):
+        if split in splits and (mask := leaked(splits, split)).any():
+            earlier = "training" if split == "validation" else "training or validation"
+            warnings.append(
+                f"{mask.sum()} of {len(mask)} {split} rows have a text that stands in {earlier} too "
+                f"({_by_language(splits[split], mask)}): their scores are too good to believe"
+            )
+    if "train" in splits:
+        train = splits["train"]
+        if (mask := conflicting(train.keys, train.labels)).any():
+            warnings.append(
+                f"{mask.sum()} training rows share their text with a row of another label "
+                f"({_by_language(train, mask)}): no model can learn both"
+            )
+        if (mask := repeated(train.keys)).any():
+            warnings.append(f"{mask.sum()} training rows repeat an earlier text ({_by_language(train, mask)})")
+    return warnings
+
+
+def _by_language(texts: LabelledTexts, mask: np.ndarray) -> str:
+    names = texts.language_names
+    counts = np.bincount(texts.language_ids[mask], minlength=len(names))
+    return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True) if count)

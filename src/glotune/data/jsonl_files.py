@@ -1,0 +1,89 @@
+"""JSON lines: one object per line, gzipped or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from glotune.data.opening import not_utf8, open_bytes, reading
+from glotune.data.rows import CHUNK, FIELDS, ColumnMap, make_batch
+from glotune.errors import UserError
+from glotune.recipe.schema import Columns
+
+
+def read_jsonl(path: Path, shown: str, columns: Columns, *, need_label: bool = True) -> Iterator[pa.RecordBatch]:
+    """The rows of a JSON lines file, in order; blank lines are no rows.
+
+    Raises:
+        UserError: names file and row, for bytes that are not UTF-8, lines that are no objects, absent columns and
+            values that are no text.
+    """
+    names = {field: name for field in FIELDS if (name := getattr(columns, field)) is not None}
+    held: list[dict[str, Any]] = []
+    row = 0
+    with reading(path, shown):
+        for row, record in _objects(path, shown):
+            if not all(names[field] in record for field in ("text", "text_pair", "label") if field in names):
+                ColumnMap(columns, list(record), f"{shown}, row {row}", need_label=need_label)
+            held.append(record)
+            if len(held) == CHUNK:
+                yield _batch(held, names, row, shown)
+                held = []
+    if held:
+        yield _batch(held, names, row, shown)
+    if not row:
+        raise UserError(f"{shown} is empty", expected="one JSON object per line", remedy="Check how it was written")
+
+
+def _objects(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    row = offset = 0
+    with open_bytes(path) as file:
+        for line in file:
+            content = line.removeprefix(b"\xef\xbb\xbf") if offset == 0 else line
+            if content.strip():
+                row += 1
+                yield row, _object(content, shown, row, offset + len(line) - len(content))
+            offset += len(line)
+
+
+def _object(line: bytes, shown: str, row: int, offset: int) -> dict[str, Any]:
+    where, expected = f"{shown}, row {row}", "one JSON object per line"
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise not_utf8(shown, row, offset + error.start, line[error.start]) from None
+    except (ValueError, RecursionError) as error:
+        array = row == 1 and line.lstrip().startswith(b"[")
+        remedy = "Write the array's objects on a line each" if array else "Mend that line"
+        raise UserError(f"no valid JSON ({error})", where=where, expected=expected, remedy=remedy) from error
+    if not isinstance(record, dict):
+        kind = "an array" if isinstance(record, list) else f"the value {str(record)[:60]!r}"
+        raise UserError(f"{kind} instead of an object", where=where, expected=expected)
+    return record
+
+
+def _batch(records: list[dict[str, Any]], names: dict[str, str], last_row: int, shown: str) -> pa.RecordBatch:
+    first = last_row - len(records) + 1
+    fields: dict[str, list[str | None]] = {}
+    for field, name in names.items():
+        values = [record.get(name) for record in records]
+        plain = field not in ("text", "text_pair")
+        fields[field] = [
+            value if value is None or isinstance(value, str) else _string(value, name, plain, f"{shown}, row {row}")
+            for row, value in enumerate(values, first)
+        ]
+    return make_batch(fields, first, shown)
+
+
+def _string(value: Any, name: str, plain: bool, where: str) -> str:
+    """Numbers and truth values as the strings that a recipe writes (1, true); only where `plain` values may stand."""
+    if plain and isinstance(value, bool):
+        return str(value).lower()
+    if plain and isinstance(value, int | float):
+        return str(int(value)) if float(value).is_integer() else str(value)
+    expected = "a string or a number" if plain else "a string"
+    raise UserError(f"'{name}' is {json.dumps(value)[:80]}", where=where, expected=expected)

@@ -1,0 +1,73 @@
+"""Parquet files, and any other Arrow batches whose values have to become strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data.opening import reading
+from glotune.data.rows import CHUNK, ColumnMap, make_batch
+from glotune.errors import UserError
+from glotune.recipe.schema import Columns
+
+
+def read_parquet(path: Path, shown: str, columns: Columns, *, need_label: bool = True) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, in order.
+
+    Raises:
+        UserError: no Parquet file, an absent column, or a column of a type that holds no text.
+    """
+    from pyarrow import parquet
+
+    with reading(path, shown):
+        try:
+            with parquet.ParquetFile(path) as file:
+                mapping = ColumnMap(columns, file.schema_arrow.names, shown, need_label=need_label)
+                batches = file.iter_batches(CHUNK, columns=list(mapping.names.values()))
+                yield from as_rows(batches, mapping, shown)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UserError(
+                f"{shown} can't be read as Parquet ({str(error).splitlines()[0]})",
+                expected="a whole Parquet file",
+                remedy="Write or download it again",
+            ) from error
+
+
+def as_rows(batches: Iterator[pa.RecordBatch], mapping: ColumnMap, shown: str) -> Iterator[pa.RecordBatch]:
+    """Arrow batches with the fields named and typed as in `make_batch`."""
+    row = 1
+    for batch in batches:
+        if batch.num_rows:
+            fields = {
+                field: as_strings(batch.column(batch.schema.get_field_index(name)), field, name, shown)
+                for field, name in mapping.names.items()
+            }
+            yield make_batch(fields, row, shown)
+            row += batch.num_rows
+    if row == 1:
+        raise UserError(f"{shown} is empty", expected="data rows", remedy="Check how it was written")
+
+
+def as_strings(array: pa.Array, field: str, name: str, shown: str) -> pa.Array:
+    """A column as strings: numbers and truth values become ``1`` and ``true`` where they may be labels."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_string(kind):
+        return array
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return array.cast(pa.string())
+    plain = field not in ("text", "text_pair")
+    if plain and pa.types.is_floating(kind):
+        whole = pc.all(pc.equal(array, pc.round(array)), skip_nulls=True).as_py()
+        return (array.cast(pa.int64()) if whole else array).cast(pa.string())
+    if plain and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return array.cast(pa.string())
+    raise UserError(
+        f"column '{name}' of {shown} has the type {kind}",
+        expected="strings" + (" or whole numbers" if plain else ""),
+        remedy=f"Convert it, or set data.columns.{field} to another column",
+    )

@@ -1,0 +1,188 @@
+"""From selected rows to the three splits: which rows train, which validate, which test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data.languages import nearest_language
+from glotune.data.selection import Selected
+from glotune.data.splits import cut_off, sample
+from glotune.errors import UserError
+from glotune.recipe.schema import Data
+
+Warn = Callable[[str], None]
+_VALIDATION, _TEST, _SHARE, _FEW_SHOT = 1, 2, 3, 4
+"""Streams of chance, one per purpose: a change of one leaves the others' draws as they were."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The rows of each split, labels still as the files say them."""
+
+    tables: dict[str, pa.Table]
+    source_languages: list[str]
+    training_labels: list[str]
+    """Label values of all training rows of the source languages, before any share is drawn."""
+
+
+def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, warn: Warn) -> Pools:
+    """Distributes the rows of all sources.
+
+    Args:
+        selected: rows per recipe key (train, validation, test); without ``train`` the others are taken as they are.
+        data: the recipe's section.
+        seed: of the recipe.
+        warn: told of what is odd but no error.
+
+    Raises:
+        UserError: a split or language without rows, or few-shot rows that are not there.
+    """
+    tables = {split: _given(rows, split, data) for split, rows in selected.items() if split != "train"}
+    if "train" not in selected:
+        return Pools(tables, data.source_languages or [], [])
+    train = _given(selected["train"], "train", data)
+    for split in ("validation", "test"):
+        if split not in tables:
+            names = getattr(data.split_names, split)
+            own = pa.concat_tables([rows.of_split(names) for rows in selected["train"]])
+            tables |= {split: own} if own.num_rows else {}
+    languages = _source_languages(train, data)
+    few_shot = _few_shot(train, languages, data, seed)
+    train = train.filter(_in(train, languages))
+    labels = sorted(pc.unique(train["label"]).to_pylist())
+    whole = train
+    for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
+        train = _make(split, train, whole, tables, languages, data, np.random.default_rng([seed, stream]), warn)
+    if "validation" not in tables:
+        raise UserError(
+            "there are no validation rows to choose the best checkpoint by",
+            where="data.validation",
+            remedy="Name a file there, or set data.made_splits.validation above 0",
+        )
+    train = _share(train, data, np.random.default_rng([seed, _SHARE]))
+    tables["train"] = pa.concat_tables([train, *few_shot])
+    order = [split for split in ("train", "validation", "test") if split in tables]
+    return Pools({split: tables[split].combine_chunks() for split in order}, languages, labels)
+
+
+def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
+    """The rows of one recipe key; every key must bring some, though of several training files some may not."""
+    names = getattr(data.split_names, split)
+    parts = [rows.as_split(names) for rows in selected]
+    keys = [rows.source.key for rows in selected]
+    for key in dict.fromkeys(keys if split != "train" else []):
+        if not any(part.num_rows for part, its in zip(parts, keys, strict=True) if its == key):
+            raise _no_rows(next(rows for rows in selected if rows.source.key == key), key, split, names)
+    if not any(part.num_rows for part in parts):
+        raise _no_rows(selected[0], f"data.{split}", split, names)
+    return pa.concat_tables(parts)
+
+
+def _no_rows(rows: Selected, key: str, split: str, names: list[str]) -> UserError:
+    return UserError(
+        f"no row of {rows.name} belongs to the split '{split}'; its splits are {rows.says()}",
+        where=key,
+        expected=f"rows named {' or '.join(names) or '(none)'} in the column '{split_column(rows)}'",
+        remedy=f"Say which count, e.g. data.split_names.{split}={rows.says().split(' ')[0]}",
+    )
+
+
+def split_column(rows: Selected) -> str:
+    """What to call the split column of a source in a message."""
+    return "split" if rows.source.kind != "hub" else "(the data set's own splits)"
+
+
+def _source_languages(train: pa.Table, data: Data) -> list[str]:
+    there = sorted(pc.unique(train["language"].cast(pa.string())).to_pylist())
+    if data.source_languages is None:
+        return there
+    for language in data.source_languages:
+        if language not in there:
+            guess = nearest_language(language, there)
+            raise UserError(
+                f"no training row is in '{language}'; the training rows are in {', '.join(there)}",
+                where="data.source_languages",
+                expected="languages that data.train has rows of",
+                remedy=f"Did you mean '{guess}'?" if guess else "Add a file of that language to data.train",
+            )
+    return list(dict.fromkeys(data.source_languages))
+
+
+def _few_shot(train: pa.Table, languages: list[str], data: Data, seed: int) -> list[pa.Table]:
+    parts = []
+    for language, wanted in data.few_shot.items():
+        if language in languages:
+            raise UserError(
+                f"'{language}' is a source language already",
+                where=f"data.few_shot.{language}",
+                expected="a target language",
+                remedy="Leave it out here, or name the source languages in data.source_languages",
+            )
+        rows = train.filter(_in(train, [language]))
+        if rows.num_rows < wanted:
+            raise UserError(
+                f"{wanted} rows are wanted, and data.train has {rows.num_rows} in '{language}'",
+                where=f"data.few_shot.{language}",
+                expected=f"at most {rows.num_rows}" if rows.num_rows else "a training file of that language",
+            )
+        rng = np.random.default_rng([seed, _FEW_SHOT, *language.encode()])
+        parts.append(rows.filter(pa.array(sample(strata(rows), wanted, rng))))
+    return parts
+
+
+def _make(
+    split: str,
+    train: pa.Table,
+    whole: pa.Table,
+    tables: dict[str, pa.Table],
+    languages: list[str],
+    data: Data,
+    rng: np.random.Generator,
+    warn: Warn,
+) -> pa.Table:
+    """Cuts `split` off the training rows of those source languages that have none; returns what is left.
+
+    The share counts from the `whole`, before another split was cut off.
+    """
+    share: float = getattr(data.made_splits, split)
+    has = set(pc.unique(tables[split]["language"].cast(pa.string())).to_pylist()) if split in tables else set()
+    named = getattr(data, split) is not None
+    lacking = [language for language in languages if language not in has]
+    if share == 0 or not lacking or (named and (split == "test" or len(lacking) < len(languages))):
+        return train
+    eligible = np.asarray(_in(train, lacking))
+    cut = np.zeros(train.num_rows, bool)
+    share *= int(np.count_nonzero(_in(whole, lacking))) / max(int(np.count_nonzero(eligible)), 1)
+    cut[eligible] = cut_off(strata(train)[eligible], train["key"].to_numpy()[eligible], min(share, 1.0), rng)
+    made = train.filter(pa.array(cut))
+    if not made.num_rows:
+        return train
+    tables[split] = pa.concat_tables([made, tables[split]]) if split in tables else made
+    if named or has:
+        warn(
+            f"data.{split} has no rows in {', '.join(lacking)}: {made.num_rows} training rows are kept for it "
+            f"(data.made_splits.{split}; 0 keeps none)"
+        )
+    return train.filter(pa.array(~cut))
+
+
+def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
+    wanted = min(round(data.fraction * train.num_rows), data.train_rows or train.num_rows)
+    if wanted >= train.num_rows:
+        return train
+    return train.filter(pa.array(sample(strata(train), max(wanted, 1), rng)))
+
+
+def strata(rows: pa.Table) -> np.ndarray:
+    """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
+    names = pc.binary_join_element_wise(rows["label"], rows["language"].cast(pa.string()), "\x1f").to_numpy()
+    return np.unique(names.astype(str), return_inverse=True)[1]
+
+
+def _in(rows: pa.Table, languages: list[str]) -> pa.ChunkedArray:
+    return pc.is_in(rows["language"].cast(pa.string()), pa.array(languages, pa.string()))

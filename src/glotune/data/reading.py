@@ -1,0 +1,167 @@
+"""Reads everything that a recipe's ``data`` section names, checks it, and fixes splits and labels. Writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from glotune.data.checks import check_duplicates
+from glotune.data.label_names import LabelMap
+from glotune.data.pools import Pools, choose_splits
+from glotune.data.selection import Selected, select, unnamed_splits
+from glotune.data.source_table import SourceTable, load_source
+from glotune.data.sources import Source, find_sources
+from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
+from glotune.errors import UserError
+from glotune.recipe.schema import Data, Sources
+
+OnWarning = Callable[[str], None]
+
+
+def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) -> TextData:
+    """Reads the texts of a run; the same data and seed give the same rows in the same order.
+
+    Where ``data.validation`` or ``data.test`` is null, the rows of that split in the training files count (of all
+    their languages); source languages that have none get a made split (``data.made_splits``). Rows of
+    other languages in the training files are not trained on, save ``data.few_shot``.
+
+    Args:
+        data: the recipe's section.
+        seed: of the recipe; splits and shares are drawn from it.
+        on_warning: called with each warning as it arises; all are in the result too.
+
+    Raises:
+        UserError: for what can't be read or understood, naming file, row or recipe key.
+    """
+    found = {split: find_sources(named, f"data.{split}") for split, named in _named(data).items()}
+    reader = _Reader(data, on_warning)
+    selected = {split: reader.select_all(sources) for split, sources in found.items()}
+    for split in selected:
+        reader.warn_of_unused(selected[split])
+    pools = choose_splits(selected, data, seed, reader.warn)
+    return reader.finish(pools, LabelMap(data.labels, pools.training_labels))
+
+
+def read_evaluation_texts(
+    named: Sources, data: Data, labels: list[str], *, split: str = "test", on_warning: OnWarning | None = None
+) -> TextData:
+    """Reads further labelled texts for a model that is trained: one split, labels as the run fixed them.
+
+    Args:
+        named: files, folders, Hub data sets, or {language: any of these}.
+        data: the run's section: columns, label mapping and split names hold here too.
+        labels: the label names of the run, in its order.
+        split: which split to read where files name several.
+        on_warning: called with each warning as it arises.
+
+    Raises:
+        UserError: as `read_texts`.
+    """
+    reader = _Reader(data, on_warning)
+    selected = reader.select_all(find_sources(named, f"data.{split}"))
+    reader.warn_of_unused(selected)
+    pools = choose_splits({split: selected}, data, 0, reader.warn)
+    mapping = data.labels if isinstance(data.labels, dict) else {}
+    return reader.finish(pools, LabelMap({**{name: name for name in labels}, **mapping}, ()))
+
+
+def _named(data: Data) -> dict[str, Sources]:
+    return {split: named for split in SPLITS if (named := getattr(data, split)) is not None}
+
+
+class _Reader:
+    """Loads each file once, and gathers warnings, skipped rows and sources on the way."""
+
+    def __init__(self, data: Data, on_warning: OnWarning | None) -> None:
+        self.data = data
+        self.loaded: dict[str, SourceTable] = {}
+        self.warnings: list[str] = []
+        self._on_warning = on_warning
+
+    def warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+            if self._on_warning:
+                self._on_warning(message)
+
+    def select_all(self, sources: list[Source]) -> list[Selected]:
+        return [select(source, self._load(source), self._index(source), self.data) for source in sources]
+
+    def _load(self, source: Source) -> SourceTable:
+        if source.name not in self.loaded:
+            self.loaded[source.name] = load_source(source, self.data)
+            for message in _about_skipped(self.loaded[source.name]):
+                self.warn(message)
+        return self.loaded[source.name]
+
+    def _index(self, source: Source) -> int:
+        return list(self.loaded).index(source.name)
+
+    def warn_of_unused(self, selected: list[Selected]) -> None:
+        """Rows of a file that no key of this split means, by language or by split name."""
+        read = defaultdict(set)
+        for each in selected:
+            read[each.name].add(each.source.language)
+        for each in selected:
+            left = sorted(each.other_languages - read[each.name])
+            if left and None not in read[each.name]:
+                self.warn(f"rows of {each.name} in {', '.join(left)} not used: {each.source.key} reads its own only")
+            if message := unnamed_splits(each, self.data.split_names):
+                self.warn(message)
+
+    def finish(self, pools: Pools, labels: LabelMap) -> TextData:
+        """Class ids for labels, the last checks, the hash."""
+        paths = list(self.loaded)
+        splits = {name: LabelledTexts(_with_ids(table, labels, paths), name) for name, table in pools.tables.items()}
+        if "train" in splits:
+            _refuse_missing(splits["train"], labels.names)
+        if "validation" in splits or "train" in splits:
+            for message in check_duplicates(splits):
+                self.warn(message)
+        return TextData(
+            splits=splits,
+            labels=labels.names,
+            sources=[loaded.record for loaded in self.loaded.values()],
+            source_languages=pools.source_languages,
+            data_hash=content_hash(splits, labels.names),
+            warnings=self.warnings,
+            skipped=[row for loaded in self.loaded.values() for row in loaded.skipped],
+        )
+
+
+def _with_ids(table: pa.Table, labels: LabelMap, paths: list[str]) -> pa.Table:
+    sources = table["source"].to_numpy()
+    ids = np.empty(table.num_rows, np.int16)
+    for source in np.unique(sources):
+        mine = pa.array(sources == source)
+        part = table.select(["label", "row"]).filter(mine)
+        ids[sources == source] = labels.ids(part["label"], part["row"], paths[source])
+    place = table.column_names.index("label")
+    return table.set_column(place, "label", pa.array(ids)).unify_dictionaries()
+
+
+def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
+    missing = [name for index, name in enumerate(names) if index not in set(np.unique(train.labels).tolist())]
+    if missing:
+        raise UserError(
+            f"no training row has the label {' or '.join(repr(name) for name in missing)}",
+            where="data.train",
+            expected="at least one training row per label",
+            remedy="Check data.labels against the file, or raise data.fraction or data.train_rows if they are set",
+        )
+
+
+def _about_skipped(loaded: SourceTable) -> list[str]:
+    by_reason: dict[str, list[SkippedRow]] = defaultdict(list)
+    for row in loaded.skipped:
+        by_reason[row.reason].append(row)
+    counts = Counter(row.reason for row in loaded.skipped)
+    messages = []
+    for reason, count in counts.items():
+        numbers = ", ".join(str(row.row) for row in by_reason[reason][:10]) + (", …" if count > 10 else "")
+        plural = "s" * (count != 1)
+        messages.append(f"{count} row{plural} of {loaded.name} skipped: {reason} (row{plural} {numbers})")
+    return messages

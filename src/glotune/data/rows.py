@@ -1,0 +1,122 @@
+"""What every reader of a file format yields, and the checks that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.errors import UserError, did_you_mean
+from glotune.recipe.schema import Columns
+
+CHUNK = 8192
+"""Rows per batch: large enough for columnar work, small enough that memory stays flat."""
+
+FIELDS = ("text", "text_pair", "label", "language", "split")
+
+
+class ColumnMap:
+    """Which columns of one file hold what. Text and label must be there; language and split may be.
+
+    Args:
+        columns: the names that the recipe gives.
+        header: the names that the file has.
+        path: the file, for messages.
+        need_label: False where the texts are only to be predicted.
+
+    Raises:
+        UserError: a needed column is absent, or its name stands there twice.
+    """
+
+    def __init__(self, columns: Columns, header: Sequence[str], path: str, *, need_label: bool = True) -> None:
+        self.names: dict[str, str] = {}
+        for field in FIELDS:
+            name = getattr(columns, field)
+            if name is None:
+                continue
+            needed = field in ("text", "text_pair") or (field == "label" and need_label)
+            if name in header:
+                self.names[field] = name
+            elif needed:
+                raise _missing_column(field, name, header, path)
+        twice = [name for name in self.names.values() if list(header).count(name) > 1]
+        if twice:
+            raise UserError(f"{path} has two columns named '{twice[0]}'", expected="each column name once")
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.names
+
+    def index(self, header: Sequence[str]) -> dict[str, int]:
+        """Field -> position in a row."""
+        return {field: list(header).index(name) for field, name in self.names.items()}
+
+
+def _missing_column(field: str, name: str, header: Sequence[str], path: str) -> UserError:
+    there = ", ".join(f"'{column}'" for column in header[:20]) + (", …" if len(header) > 20 else "")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
+        return UserError(
+            f"{path} has one column only, named {there[:200]!r}",
+            expected=f"a column '{name}' (data.columns.{field})",
+            remedy="Separate the columns by commas in a .csv file, by tabs in a .tsv file",
+        )
+    guess = did_you_mean(name, header)
+    return UserError(
+        f"{path} has no column '{name}'; its columns are {there}",
+        expected=f"the column that data.columns.{field} names" + (f". {guess}" if guess else ""),
+        remedy=f"Set data.columns.{field} to the right one",
+    )
+
+
+def make_batch(fields: dict[str, Any], first_row: int, path: str) -> pa.RecordBatch:
+    """One batch of rows as strings, blanks around label, language and split cut off.
+
+    Args:
+        fields: field name -> sequence of strings (None: nothing there), all of one length.
+        first_row: row number of the first of them.
+        path: the file, for messages.
+
+    Raises:
+        UserError: a value holds a NUL character or half a surrogate pair.
+    """
+    arrays: dict[str, pa.Array] = {}
+    for field, values in fields.items():
+        array = values if isinstance(values, pa.Array) else _string_array(values, field, first_row, path)
+        _refuse_nul(array, field, first_row, path)
+        arrays[field] = array if field in ("text", "text_pair") else pc.utf8_trim_whitespace(array)
+    count = len(arrays["text"])
+    arrays["row"] = pa.array(range(first_row, first_row + count), pa.int32())
+    return pa.RecordBatch.from_pydict(arrays)
+
+
+def _string_array(values: Sequence[str | None], field: str, first_row: int, path: str) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        row = first_row + next(i for i, value in enumerate(values) if value is not None and not _encodable(value))
+        raise UserError(
+            f"half of a surrogate pair in column '{field}'",
+            where=f"{path}, row {row}",
+            expected="valid Unicode",
+            remedy="Write the character itself, or both halves of its escape",
+        ) from None
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_nul(array: pa.Array, field: str, first_row: int, path: str) -> None:
+    positions = pc.indices_nonzero(pc.fill_null(pc.match_substring(array, "\0"), False))
+    if len(positions):
+        raise UserError(
+            f"a NUL character in column '{field}'",
+            where=f"{path}, row {first_row + positions[0].as_py()}",
+            expected="text",
+            remedy="Remove the character; a file full of them may be UTF-16: save it as UTF-8",
+        )

@@ -1,0 +1,140 @@
+"""Which rows of a source a recipe means: its language, and its split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data.languages import is_language, nearest_language
+from glotune.data.source_table import SourceTable, strings
+from glotune.data.sources import Source
+from glotune.data.texts import LANGUAGE_TYPE
+from glotune.errors import UserError
+from glotune.recipe.schema import Data, SplitNames
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The rows of one source that one recipe key means, with their language; split is None where none is said."""
+
+    source: Source
+    name: str
+    table: pa.Table
+    """text, text_pair (with pairs), label (dictionary), language (LANGUAGE_TYPE), row, source, key."""
+    splits: np.ndarray | None
+    """Split name of each row as the file says it, [N] str."""
+    other_languages: set[str]
+    """Languages of the source that this key leaves out."""
+
+    def of_split(self, names: list[str]) -> pa.Table:
+        """The rows whose split has one of `names`; none where the source says no split."""
+        return self.table.filter(pa.array(self._is(names)))
+
+    def as_split(self, names: list[str]) -> pa.Table:
+        """As `of_split`, but all rows where the source says no split."""
+        return self.table if self.splits is None else self.of_split(names)
+
+    def _is(self, names: list[str]) -> np.ndarray:
+        return np.zeros(self.table.num_rows, bool) if self.splits is None else np.isin(self.splits, names)
+
+    def says(self) -> str:
+        """The splits that the source names, with their rows, for messages."""
+        counts = Counter([] if self.splits is None else self.splits.tolist())
+        return ", ".join(f"{name or '(none)'} {count}" for name, count in counts.most_common(10))
+
+
+def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selected:
+    """The rows that `source` means, with their language.
+
+    The language is that of the recipe key ({bn: …}), and then only the rows are meant whose language column (where
+    there is one) says the same; else that of the language column; else the file's name where it is a known language
+    code; else the only one of ``data.source_languages``.
+
+    Args:
+        source: a source as the recipe names it.
+        loaded: its content.
+        index: its place in `TextData.sources`.
+        data: the recipe's section.
+
+    Raises:
+        UserError: the language can't be known, or no row is of the wanted one.
+    """
+    table, others = loaded.table, set[str]()
+    given = strings(table["language"]) if loaded.has("language") else None
+    if source.language is None:
+        languages = _languages(given, source, loaded, data)
+    else:
+        languages = pa.array([source.language] * table.num_rows, pa.string())
+        if given is not None:
+            kept = pc.or_(pc.equal(given, source.language), pc.equal(given, ""))
+            others = set(loaded.distinct("language")) - {source.language, ""}
+            table, languages = table.filter(kept), languages.filter(kept)
+            if not table.num_rows:
+                raise _no_such_language(source, others)
+    splits = strings(table["split"]).to_numpy() if loaded.has("split") else None
+    columns = {name: table[name] for name in ("text", "text_pair", "label") if name in table.column_names}
+    columns["language"] = languages.cast(pa.string()).dictionary_encode().cast(LANGUAGE_TYPE)
+    columns["row"], columns["key"] = table["row"], table["key"]
+    columns["source"] = pa.array(np.full(table.num_rows, index, np.int16))
+    if "label" in columns:
+        columns["label"] = strings(columns["label"])
+    return Selected(source, loaded.name, pa.table(columns), splits, others)
+
+
+def _languages(given: pa.ChunkedArray | None, source: Source, loaded: SourceTable, data: Data) -> pa.ChunkedArray:
+    fallback = _fallback(source, data)
+    if given is None:
+        if fallback is None:
+            raise UserError(
+                f"the language of {source.name} is not known",
+                where=source.key,
+                expected=f"a column '{data.columns.language}', a file named by its language (bn.csv), or a key",
+                remedy=f"Write {source.key}: {{en: {source.name}}}, or set data.source_languages to its one language",
+            )
+        return pa.chunked_array([pa.array([fallback] * loaded.table.num_rows, pa.string())])
+    absent = pc.equal(given, "")
+    if not pc.any(absent).as_py():
+        return given
+    if fallback is None:
+        row = loaded.table["row"][pc.indices_nonzero(absent)[0].as_py()].as_py()
+        raise UserError(
+            f"no language in column '{data.columns.language}'",
+            where=f"{source.name}, row {row}",
+            expected="a language code in each row",
+            remedy=f"Fill it in, or write {source.key}: {{en: {source.name}}}",
+        )
+    return pc.if_else(absent, fallback, given)
+
+
+def _fallback(source: Source, data: Data) -> str | None:
+    if is_language(source.stem):
+        return source.stem
+    names = data.source_languages
+    return names[0] if names is not None and len(names) == 1 else None
+
+
+def _no_such_language(source: Source, others: set[str]) -> UserError:
+    there = ", ".join(sorted(others)[:20])
+    guess = nearest_language(source.language or "", others)
+    return UserError(
+        f"no row of {source.name} is in '{source.language}'; its language column says {there}",
+        where=source.key,
+        expected="the code that the file uses",
+        remedy=f"Did you mean '{guess}'?" if guess else "Use that code as the key, or name another file",
+    )
+
+
+def unnamed_splits(selected: Selected, names: SplitNames) -> str | None:
+    """A warning about rows of splits that the recipe does not name; None where there are none."""
+    if selected.splits is None:
+        return None
+    known = {*names.train, *names.validation, *names.test}
+    counts = Counter(name for name in selected.splits.tolist() if name not in known)
+    if not counts:
+        return None
+    there = ", ".join(f"'{name}' {count}" for name, count in counts.most_common(5))
+    return f"{sum(counts.values())} rows of {selected.name} not used: no data.split_names has their split ({there})"

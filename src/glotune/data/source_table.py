@@ -1,0 +1,140 @@
+"""One source, read whole: its usable rows as a table, the others counted and listed."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data.csv_files import read_csv
+from glotune.data.hub import read_hub
+from glotune.data.jsonl_files import read_jsonl
+from glotune.data.opening import sha256_of
+from glotune.data.parquet_files import read_parquet
+from glotune.data.sources import Source
+from glotune.data.texts import SkippedRow
+from glotune.errors import UserError
+from glotune.recipe.schema import Columns, Data
+from glotune.records import DataSource
+
+_CODED = ("label", "language", "split")
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """Rows of one source: text, text_pair (with pairs), label, language and split (where it has them), row, key."""
+
+    source: Source
+    record: DataSource
+    table: pa.Table
+    skipped: list[SkippedRow]
+
+    @property
+    def name(self) -> str:
+        """The source as the recipe names it."""
+        return self.source.name
+
+    def has(self, field: str) -> bool:
+        """Whether the source says anything in this field."""
+        return field in self.table.column_names
+
+    def distinct(self, field: str) -> list[str]:
+        """The values of a coded field, sorted."""
+        return sorted(pc.unique(strings(self.table[field])).to_pylist())
+
+
+def strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A coded column as plain strings."""
+    return column.cast(pa.string())
+
+
+def load_source(source: Source, data: Data, *, need_label: bool = True) -> SourceTable:
+    """Reads one source.
+
+    Rows with an empty text (or half of a pair) or without a label are left out and listed in `skipped`.
+
+    Raises:
+        UserError: the source can't be read, or none of its rows can be used.
+    """
+    fingerprint, batches = _open(source, data.columns, need_label)
+    usable: list[pa.RecordBatch] = []
+    skipped: list[SkippedRow] = []
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        usable.append(_usable(batch, source.name, skipped, data.normalization))
+    if not rows:
+        raise UserError(
+            f"{source.name} holds a header and no data rows", where=source.key, expected="at least one data row"
+        )
+    if len(skipped) == rows:
+        reasons = sorted({row.reason for row in skipped})
+        raise UserError(
+            f"none of the {rows} rows of {source.name} can be used ({', '.join(reasons)})",
+            where=source.key,
+            expected="texts with labels",
+            remedy="Check data.columns.text and data.columns.label",
+        )
+    table = pa.Table.from_batches(usable).unify_dictionaries()
+    for field in ("language", "split"):
+        if field in table.column_names and pc.all(pc.equal(strings(table[field]), "")).as_py():
+            table = table.drop_columns([field])
+    return SourceTable(source, DataSource(path=source.name, sha256=fingerprint, rows=rows), table, skipped)
+
+
+def _open(source: Source, columns: Columns, need_label: bool) -> tuple[str, Iterator[pa.RecordBatch]]:
+    if source.kind == "hub":
+        return read_hub(source.name, columns, need_label=need_label)
+    path, name = source.path, source.name
+    fingerprint = sha256_of(path, name)
+    if source.kind == "jsonl":
+        return fingerprint, read_jsonl(path, name, columns, need_label=need_label)
+    if source.kind == "parquet":
+        return fingerprint, read_parquet(path, name, columns, need_label=need_label)
+    delimiter = "\t" if source.kind == "tsv" else ","
+    return fingerprint, read_csv(path, name, columns, delimiter=delimiter, need_label=need_label)
+
+
+def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normalization: str) -> pa.RecordBatch:
+    """The rows with text and label, coded columns as dictionaries, with the key of each text."""
+    fields = {name: pc.fill_null(batch.column(name), "") for name in batch.schema.names if name != "row"}
+    row = batch.column("row")
+    reason = np.zeros(batch.num_rows, np.int8)
+    reasons = ("", "empty text", "empty text_pair", "no label")
+    for code, field in enumerate(("text", "text_pair", "label"), 1):
+        if field in fields:
+            empty = pc.equal(pc.utf8_trim_whitespace(fields[field]), "").to_numpy(zero_copy_only=False)
+            reason[(reason == 0) & empty] = code
+    if reason.any():
+        rows = row.to_numpy()
+        skipped += [SkippedRow(path, int(rows[i]), reasons[reason[i]]) for i in np.flatnonzero(reason)]
+    columns = {name: pc.dictionary_encode(values) if name in _CODED else values for name, values in fields.items()}
+    kept = pa.RecordBatch.from_pydict({**columns, "row": row})
+    kept = kept.filter(pa.array(reason == 0)) if reason.any() else kept
+    return kept.append_column("key", text_keys(kept, normalization))
+
+
+def text_keys(batch: pa.RecordBatch, normalization: str) -> pa.Int64Array:
+    """A 64-bit hash per row: equal for texts (pairs) that are the same after normalisation, outer blanks cut."""
+    texts = _normalised(batch.column("text"), normalization)
+    if "text_pair" in batch.schema.names:
+        pairs = _normalised(batch.column("text_pair"), normalization)
+        texts = [f"{text}\x1f{pair}" for text, pair in zip(texts, pairs, strict=True)]
+    digests = b"".join([hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts])
+    return pa.array(np.frombuffer(digests, "<i8").astype(np.int64))
+
+
+def _normalised(texts: pa.Array, normalization: str) -> list[str]:
+    return [normalise(text, normalization).strip() for text in texts.to_pylist()]
+
+
+def normalise(text: str, normalization: str) -> str:
+    """`text` in the Unicode form that the recipe names: ``NFC``, ``NFKC`` or ``none``."""
+    if normalization == "none":
+        return text
+    return unicodedata.normalize("NFC" if normalization == "NFC" else "NFKC", text)

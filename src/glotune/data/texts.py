@@ -1,0 +1,139 @@
+"""Labelled texts in memory: column-wise, one table per split, with the row of the file that each text came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.records import DataSource
+
+SPLITS = ("train", "validation", "test")
+
+LANGUAGE_TYPE = pa.dictionary(pa.int16(), pa.string())
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row that can't be used, and why."""
+
+    path: str
+    row: int
+    """Row in the source file, 1 = the first data row."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """One split, all its languages, N rows.
+
+    Columns of `table`: ``text`` string as in the file; ``text_pair`` string (only with pairs); ``label`` int16, the
+    class id; ``language`` dictionary of strings; ``row`` int32, the row in the source file (1 = the first data row);
+    ``source`` int16, an index into `TextData.sources`; ``key`` int64, a hash of the normalised text by which
+    duplicates are found.
+    """
+
+    table: pa.Table
+    split: str
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether each row is a pair of texts."""
+        return "text_pair" in self.table.column_names
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class ids, [N] int16."""
+        return self._numpy("label")
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Rows in the source files, [N] int32."""
+        return self._numpy("row")
+
+    @property
+    def source_ids(self) -> np.ndarray:
+        """Indices into `TextData.sources`, [N] int16."""
+        return self._numpy("source")
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Hashes of the normalised texts, [N] int64."""
+        return self._numpy("key")
+
+    @property
+    def language_names(self) -> list[str]:
+        """The languages of this split, sorted."""
+        return sorted(pc.unique(self.table["language"].cast(pa.string())).to_pylist())
+
+    @property
+    def language_ids(self) -> np.ndarray:
+        """Indices into `language_names`, [N] int16."""
+        names = pa.array(self.language_names, pa.string())
+        return pc.index_in(self.table["language"].cast(pa.string()), names).to_numpy().astype(np.int16)
+
+    def chunks(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows in order, at most `rows` at a time."""
+        yield from self.table.to_batches(max_chunksize=rows)
+
+    def _numpy(self, column: str) -> np.ndarray:
+        return self.table[column].to_numpy()
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Everything that a run reads: its splits, labels, files and the rows that could not be used."""
+
+    splits: dict[str, LabelledTexts]
+    """``train`` (source languages and few-shot rows), ``validation``, and ``test`` where there is one."""
+    labels: list[str]
+    """Label names in the order of the class ids, fixed here, once."""
+    sources: list[DataSource]
+    source_languages: list[str]
+    data_hash: str
+    """SHA-256 over the texts, labels and languages of all splits, as used."""
+    warnings: list[str] = field(default_factory=list)
+    skipped: list[SkippedRow] = field(default_factory=list)
+
+
+def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
+    """SHA-256 over label names and, per split, texts, pairs, labels, languages and rows; not over file names."""
+    digest = hashlib.sha256("\x1f".join(labels).encode())
+    for name, split in splits.items():
+        digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
+        digest.update(split.labels.astype("<i2").tobytes())
+        digest.update(split.rows.astype("<i4").tobytes())
+        digest.update(strings_hash(split.table["language"].cast(pa.string())))
+        digest.update(text_hash(split))
+    return digest.hexdigest()
+
+
+def text_hash(split: LabelledTexts) -> bytes:
+    """SHA-256 digest over the texts (and pairs) of a split, in order."""
+    pairs = [split.table["text_pair"]] if split.has_pairs else []
+    return hashlib.sha256(b"".join(strings_hash(column) for column in (split.table["text"], *pairs))).digest()
+
+
+def strings_hash(column: pa.ChunkedArray) -> bytes:
+    """SHA-256 digest of a string column, independent of how it is chunked; memory stays that of one chunk."""
+    lengths, content = hashlib.sha256(), hashlib.sha256()
+    for chunk in column.chunks:
+        lengths.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+        content.update(_bytes_of(chunk))
+    return lengths.digest() + content.digest()
+
+
+def _bytes_of(chunk: pa.StringArray) -> memoryview:
+    """The UTF-8 bytes of all strings of a chunk, without copying them."""
+    _, offsets_buffer, data = chunk.buffers()
+    if data is None or len(chunk) == 0:
+        return memoryview(b"")
+    offsets = np.frombuffer(offsets_buffer, np.int32)
+    return memoryview(data)[int(offsets[chunk.offset]) : int(offsets[chunk.offset + len(chunk)])]

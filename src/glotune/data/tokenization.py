@@ -1,0 +1,241 @@
+"""Tokenizes each split once, to a memory-mapped store that is keyed by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data.cache import open_or_build
+from glotune.data.texts import LabelledTexts, TextData, text_hash
+from glotune.data.truncation import Strategy, cut
+from glotune.errors import UserError
+from glotune.recipe.schema import Data
+
+CHUNK = 2048
+"""Texts per call of the tokenizer: enough to keep its threads busy, little enough that memory stays flat."""
+
+OnWarning = Callable[[str], None]
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """One split, tokenized: N texts, T tokens in all. The token arrays are memory-mapped and read-only."""
+
+    tokens: np.ndarray
+    """[T] int32: special tokens included, truncated."""
+    token_types: np.ndarray | None
+    """[T] uint8 for pairs of families that use them, else None."""
+    offsets: np.ndarray
+    """[N+1] int64: text i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    labels: np.ndarray
+    """[N] int16 class ids."""
+    languages: np.ndarray
+    """[N] int16, indices into `language_names`."""
+    language_names: list[str]
+    rows: np.ndarray
+    """[N] int32, rows in the source files."""
+    raw_lengths: np.ndarray
+    """[N] int32: tokens before truncation, special tokens included."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text, [N] int64."""
+        return np.diff(self.offsets)
+
+
+def tokenize(
+    texts: TextData,
+    tokenizer: Any,
+    data: Data,
+    cache: Path,
+    *,
+    on_warning: OnWarning | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, TokenStore]:
+    """Tokenizes all splits, or opens what an earlier run tokenized alike.
+
+    Args:
+        texts: as read.
+        tokenizer: a fast tokenizer of transformers; used as it is.
+        data: the recipe's section: max_length, truncation, normalization.
+        cache: folder of the cache.
+        on_warning: told of damaged or unwritable caches.
+        on_progress: told (texts done, texts in all).
+
+    Raises:
+        UserError: a tokenizer without a fast backend, `max_length` too short for its special tokens, a text without
+            any token, or no place to write to.
+    """
+    backend = fast_backend(tokenizer)
+    has_pairs = any(split.has_pairs for split in texts.splits.values())
+    _refuse_short(tokenizer, data.max_length, has_pairs)
+    uses_types = has_pairs and "token_type_ids" in tokenizer.model_input_names
+    total, before = sum(len(split) for split in texts.splits.values()), 0
+    stores = {}
+    with untruncated(backend):
+        identity = _identity(tokenizer, backend, data, uses_types)
+        for name, split in texts.splits.items():
+            report = _offset_progress(on_progress, before, total)
+            writer = _Writer(split, backend, data, uses_types, report)
+            key = hashlib.sha256(identity + text_hash(split)).hexdigest()[:40]
+            folder, _ = open_or_build(cache / "tokens", key, writer.write, on_warning=on_warning)
+            stores[name] = _open(folder, split, texts)
+            before += len(split)
+            report(len(split))
+    return stores
+
+
+def fast_backend(tokenizer: Any) -> Any:
+    """The `tokenizers.Tokenizer` behind a fast tokenizer; raises UserError for a slow one."""
+    backend = getattr(tokenizer, "_tokenizer", None)
+    if backend is None or not hasattr(backend, "encode_batch_fast"):
+        raise UserError(
+            f"the tokenizer {type(tokenizer).__name__} has no fast version",
+            where="model.name",
+            expected="a model with a tokenizer.json, or one that transformers can convert to it",
+        )
+    return backend
+
+
+@contextmanager
+def untruncated(backend: Any) -> Iterator[None]:
+    """Switches the backend's own truncation and padding off for a while: they are state that others left there."""
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield
+    finally:
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
+
+
+def _refuse_short(tokenizer: Any, max_length: int, has_pairs: bool) -> None:
+    special = tokenizer.num_special_tokens_to_add(pair=has_pairs)
+    if max_length <= special:
+        raise UserError(
+            f"{max_length} tokens leave no room beside {special} special tokens",
+            where="data.max_length",
+            expected=f"at least {special + 1}",
+        )
+
+
+def _identity(tokenizer: Any, backend: Any, data: Data, uses_types: bool) -> bytes:
+    """All that the tokens depend on, besides the texts."""
+    import tokenizers
+
+    settings = [data.max_length, data.truncation, data.normalization, uses_types, tokenizers.__version__, CHUNK]
+    return hashlib.sha256(backend.to_str().encode() + json.dumps(settings).encode()).digest()
+
+
+def _offset_progress(on_progress: OnProgress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: on_progress(before + done, total) if on_progress else None
+
+
+class _Writer:
+    """Writes the tokens of one split into a folder, chunk by chunk."""
+
+    def __init__(
+        self, split: LabelledTexts, backend: Any, data: Data, uses_types: bool, report: Callable[[int], None]
+    ) -> None:
+        self.split, self.backend, self.data, self.report = split, backend, data, report
+        self.uses_types = uses_types
+        self.strategy: Strategy = data.truncation
+
+    def write(self, folder: Path) -> None:
+        """tokens.bin, token_types.bin (where used), lengths.npy, raw_lengths.npy."""
+        lengths, raw_lengths = [], []
+        done = 0
+        with (folder / "tokens.bin").open("wb") as tokens, (folder / "token_types.bin").open("wb") as types:
+            for chunk, encodings in self._encoded():
+                ids, type_ids, raw, kept = self._cut(encodings)
+                if not kept.all():
+                    self._refuse_tokenless(chunk, kept)
+                ids.tofile(tokens)
+                if type_ids is not None:
+                    type_ids.tofile(types)
+                lengths.append(kept)
+                raw_lengths.append(raw)
+                done += len(kept)
+                self.report(done)
+        if not self.uses_types:
+            (folder / "token_types.bin").unlink()
+        np.save(folder / "lengths.npy", np.concatenate(lengths))
+        np.save(folder / "raw_lengths.npy", np.concatenate(raw_lengths))
+
+    def _encoded(self) -> Iterator[tuple[pa.RecordBatch, list[Any]]]:
+        """Chunks with their encodings; the next chunk is tokenized (outside the interpreter's lock) meanwhile."""
+        with ThreadPoolExecutor(1) as executor:
+            waiting: tuple[pa.RecordBatch, Future[list[Any]]] | None = None
+            for chunk in self.split.chunks(CHUNK):
+                started = (chunk, executor.submit(self.backend.encode_batch_fast, self._inputs(chunk)))
+                if waiting:
+                    yield waiting[0], waiting[1].result()
+                waiting = started
+            if waiting:
+                yield waiting[0], waiting[1].result()
+
+    def _inputs(self, chunk: pa.RecordBatch) -> list[Any]:
+        texts = self._normalised(chunk.column("text"))
+        if "text_pair" not in chunk.schema.names:
+            return texts
+        return list(zip(texts, self._normalised(chunk.column("text_pair")), strict=True))
+
+    def _normalised(self, texts: pa.Array) -> list[str]:
+        form = self.data.normalization
+        strings: list[str] = (texts if form == "none" else pc.utf8_normalize(texts, form)).to_pylist()
+        return strings
+
+    def _cut(self, encodings: list[Any]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
+        """Token ids [t], token types [t] or None, raw lengths [n], lengths [n] of one chunk."""
+        limit = self.data.max_length
+        raw = np.fromiter(map(len, encodings), np.int32, len(encodings))
+        short = {i: cut(encodings[i], limit, self.strategy) for i in np.flatnonzero(raw > limit).tolist()}
+        kept = np.minimum(raw, limit)
+        total = int(kept.sum())
+        ids = (short[i][0] if i in short else encoding.ids for i, encoding in enumerate(encodings))
+        tokens = np.fromiter(chain.from_iterable(ids), np.int32, total)
+        if not self.uses_types:
+            return tokens, None, raw, kept
+        types = (short[i][1] if i in short else encoding.type_ids for i, encoding in enumerate(encodings))
+        return tokens, np.fromiter(chain.from_iterable(types), np.uint8, total), raw, kept
+
+    def _refuse_tokenless(self, chunk: pa.RecordBatch, kept: np.ndarray) -> None:
+        row = chunk.column("row")[int(np.argmin(kept))].as_py()
+        raise UserError(
+            f"the tokenizer makes no token of the {self.split.split} text in row {row}",
+            expected="a text with content, or a tokenizer that adds special tokens",
+        )
+
+
+def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
+    lengths = np.load(folder / "lengths.npy")
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    types = folder / "token_types.bin"
+    return TokenStore(
+        tokens=np.memmap(folder / "tokens.bin", np.int32, "r"),
+        token_types=np.memmap(types, np.uint8, "r") if types.exists() else None,
+        offsets=offsets,
+        labels=split.labels,
+        languages=split.language_ids,
+        language_names=split.language_names,
+        rows=split.rows,
+        raw_lengths=np.load(folder / "raw_lengths.npy"),
+    )
