@@ -36,11 +36,15 @@ def _merged(error: ValidationError) -> list[ErrorDetails]:
 
 def _key_parts(detail: ErrorDetails) -> list[str]:
     """The key path without pydantic's names for union members (``str``, ``list[str]``, ``literal[...]``)."""
-    return [
-        str(part)
-        for part in detail["loc"]
-        if not (isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "dict", "bool")))
-    ]
+    *sections, last = detail["loc"] or ("",)
+    parts = [str(part) for part in sections if not _is_union_member(part)]
+    if detail["type"] == "extra_forbidden" or not _is_union_member(last):
+        parts.append(str(last))
+    return parts
+
+
+def _is_union_member(part: int | str) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "dict", "bool"))
 
 
 def _describe(detail: ErrorDetails, schema: type[BaseModel]) -> str:

@@ -107,7 +107,7 @@ class SplitNames(Section):
         if not isinstance(given, dict):
             return given
         claimed = (
-            {name for names in given.values() for name in _as_list(names)}
+            {name for names in given.values() for name in _as_list(names) if isinstance(name, str)}
             if all(isinstance(names, str | list) for names in given.values())
             else set()
         )

@@ -54,6 +54,16 @@ _Loader.add_implicit_resolver(
 )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes every string that this module's reader, or a reader of YAML 1.1, would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *_Loader.yaml_implicit_resolvers.get(first, [])]
+    for first in {**yaml.SafeDumper.yaml_implicit_resolvers, **_Loader.yaml_implicit_resolvers}
+}
+
+
 def parse(text: str, where: str) -> Any:
     """Parses YAML text.
 
@@ -86,4 +96,4 @@ def read(path: Path) -> Any:
 
 def dump(content: Any) -> str:
     """Writes plain data as YAML, keys in their order, scripts readable."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

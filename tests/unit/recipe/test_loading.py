@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glotune.errors import UserError
+from glotune.recipe import load_recipe, recipe_hash, recipe_yaml
+
+MINIMAL = "name: mine\nmodel: {name: glotune-nano}\ndata: {train: en.csv}\n"
+
+
+def write(folder: Path, content: str, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_every_problem_is_listed_at_once_with_its_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "name: mine\nmodel: {nmae: x, layers: 0}\ndata: {train: en.csv, truncation: haed}\n"
+        "optimizer: {learning_rate: fast}\n",
+    )
+    with pytest.raises(UserError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    assert "5 problems" in message
+    for part in (
+        "model.name: missing",
+        "model.nmae: unknown key (did you mean 'name'?)",
+        "model.layers: found 0, expected a number of at least 1",
+        "did you mean 'head'?",
+        "optimizer.learning_rate: found 'fast', expected number",
+    ):
+        assert part in message
+
+
+def test_overrides_are_yaml_and_make_sections(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        write(tmp_path, MINIMAL),
+        [
+            "optimizer.learning_rate=2e-4",
+            "data.test.no=no.csv",
+            "model.lora.rank=4",
+            "data.labels=[0, 1]",
+            "evaluate.patience=",
+            "model.freeze.dropout=off",
+        ],
+    )
+    assert recipe.optimizer.learning_rate == 2e-4
+    assert recipe.data.test == {"no": "no.csv"}
+    assert recipe.model.lora is not None
+    assert recipe.model.lora.rank == 4
+    assert recipe.data.labels == ["0", "1"]
+    assert recipe.evaluate.patience is None
+
+
+def test_keyword_overrides_use_two_underscores(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, MINIMAL), {"train__epochs": 9}).train.epochs == 9
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "name.x=3", "data.labels={a: [}"])
+def test_a_bad_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UserError):
+        load_recipe(write(tmp_path, MINIMAL), [override])
+
+
+def test_extends_merges_section_by_section_and_null_removes(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "loss: {label_smoothing: 0.1, class_weights: balanced}\n", "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\nname: child\nloss: {class_weights: none}\n", "child.yaml")
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.loss.label_smoothing, recipe.loss.class_weights) == ("child", 0.1, "none")
+
+
+def test_extends_in_a_circle_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "extends: b.yaml\n", "a.yaml")
+    with pytest.raises(UserError, match="leads back"):
+        load_recipe(write(tmp_path, "extends: a.yaml\n", "b.yaml"))
+
+
+def test_paths_beside_the_recipe_are_found_from_anywhere(tmp_path: Path) -> None:
+    write(tmp_path, "text,label\n", "en.csv")
+    assert load_recipe(write(tmp_path, MINIMAL)).data.train == str((tmp_path / "en.csv").resolve())
+
+
+def test_a_missing_recipe_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'humor-v"):
+        load_recipe("humorv3")
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "a: b: c\n", "name: x\nname: y\n", "{1: [}\n"])
+def test_what_is_no_recipe_is_refused_with_the_file(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        load_recipe(write(tmp_path, content))
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(UserError, match="UTF-8"):
+        load_recipe(path)
+
+
+def test_a_task_that_is_not_built_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task: found 'regression', expected one of 'single_label'"):
+        load_recipe(write(tmp_path, MINIMAL), ["task=regression"])
+
+
+def test_the_hash_is_of_what_can_change_a_result(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, MINIMAL))
+    assert recipe_hash(recipe) == recipe_hash(load_recipe(recipe, ["name=other", "description=x"]))
+    assert recipe_hash(recipe) != recipe_hash(load_recipe(recipe, ["seed=1"]))
+
+
+def test_the_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, MINIMAL), ["model.lora.rank=4", "data.labels={0: no, 1: yes}"])
+    assert load_recipe(write(tmp_path, recipe_yaml(recipe), "resolved.yaml")) == recipe
