@@ -26,29 +26,32 @@ def builtin_recipes(folder: Path = BUILTIN_FOLDER) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_recipe(source: str | Path | Recipe, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Recipe:
+Overrides = Iterable[str] | Mapping[str, Any]
+"""``key.path=value`` strings (values are YAML), or {"key.path": value}, ``__`` standing for a dot."""
+
+
+def load_recipe(source: str | Path | Recipe, *overrides: Overrides) -> Recipe:
     """Loads, overrides and validates a recipe.
 
     Args:
         source: a built-in name, a YAML file, or a recipe to change.
-        overrides: ``key.path=value`` strings (values are YAML), or {"key.path": value}.
+        overrides: applied in order.
 
     Raises:
         UserError: no such recipe, no YAML, or invalid; every problem is listed.
     """
-    return load_as(Recipe, source, overrides)
+    return load_as(Recipe, source, *overrides)
 
 
-def load_as(
-    schema: type[AnyRecipe], source: str | Path | AnyRecipe, overrides: Iterable[str] | Mapping[str, Any] = ()
-) -> AnyRecipe:
+def load_as(schema: type[AnyRecipe], source: str | Path | AnyRecipe, *overrides: Overrides) -> AnyRecipe:
     """`load_recipe` for any recipe schema."""
     if isinstance(source, BaseModel):
         content, where = source.model_dump(mode="json"), "recipe"
     else:
         content, where = read_extended(find_recipe(source)), str(source)
-    for key, value in _parsed(overrides):
-        set_key(content, key, value)
+    for given in overrides:
+        for key, value in _parsed(given):
+            set_key(content, key, value)
     try:
         return schema.model_validate(content)
     except ValidationError as error:
@@ -126,7 +129,7 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parsed(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _parsed(overrides: Overrides) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         return [(key.replace("__", "."), value) for key, value in overrides.items()]
     pairs = []

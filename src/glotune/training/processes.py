@@ -43,6 +43,13 @@ class Processes:
         if self.ranks > 1:
             torch.distributed.barrier()
 
+    def agree(self, text: str) -> str:
+        """The main rank's text, on every rank."""
+        box = [text]
+        if self.ranks > 1:
+            torch.distributed.broadcast_object_list(box)
+        return box[0]
+
     def sum_(self, tensor: Tensor) -> Tensor:
         """Sums a tensor over the ranks, in place."""
         if self.ranks > 1:

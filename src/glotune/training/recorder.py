@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from glotune.records import Event
-from glotune.run_dir import RunDirectory, now
+from glotune.records import Change, Event, Plan
+from glotune.run_dir import RunDirectory, now, write_atomically
 from glotune.training.observer import Observer
 
 
@@ -56,6 +59,29 @@ class Recorder:
         self.observer.log(message)
         with self.directory.log.open("a", encoding="utf-8") as file:
             file.write(f"{now()} {message}\n")
+
+    def progress(self, stage: str) -> Callable[[int, int], None]:
+        """A callback (done, total) that reports a stage to the observer."""
+        return lambda done, total: self.observer.progress(stage, done, total, {})
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Writes a file of the run directory, whole or not at all."""
+        if self.is_main:
+            write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+    def planned(self, plan: Plan, changes: list[Change]) -> None:
+        """Puts the plan and the surgery into manifest, events and log."""
+        if not self.is_main:
+            return
+        self.directory.update_manifest(plan=plan, changes=changes)
+        self.event("plan", plan.model_dump())
+        self.log(
+            f"plan: {plan.device}, {plan.precision}, attention {plan.attention}, {plan.token_budget} tokens in a "
+            f"micro-batch, {plan.threads} threads, {plan.ranks} process{'es' if plan.ranks > 1 else ''}"
+        )
+        for change in changes:
+            self.event("change", change.model_dump(), key=change.kind)
+            self.log(change.description)
 
     def warn(self, message: str) -> None:
         """A line and an event."""

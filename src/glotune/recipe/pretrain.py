@@ -1,0 +1,160 @@
+"""The recipe of `glotune pretrain`: an encoder from scratch, or an existing one adapted to a language or domain."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from glotune.recipe import schema
+from glotune.recipe.schema import Fraction, Section, Sources
+
+Weight = Annotated[float, Field(ge=0.0)]
+
+
+class Scratch(Section):
+    """The shape of a new encoder (XLM-R's architecture)."""
+
+    layers: int = Field(default=4, ge=1)
+    hidden_size: int = Field(default=192, ge=8)
+    heads: int = Field(default=6, ge=1)
+    intermediate_size: int = Field(default=768, ge=8)
+    max_length: int = Field(default=128, ge=16)
+    """Longest text in tokens that it will ever read: the positions it has."""
+    vocabulary: int = Field(default=14_000, ge=16)
+    """Pieces of its Unigram tokenizer (Kudo 2018, arXiv:1804.10959), special tokens included."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Scratch:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide hidden_size {self.hidden_size}")
+        return self
+
+
+class Encoder(Section):
+    """What is trained: an encoder that exists (`name`), or a new one (`scratch`)."""
+
+    name: str | None = Field(default=None, min_length=1)
+    """Hub name, folder, or ``glotune-nano``; null: from scratch."""
+    revision: str | None = None
+    trust_remote_code: bool = False
+    scratch: Scratch | None = None
+    new_pieces: int = Field(default=0, ge=0)
+    """So many pieces learned from the texts are added to an existing encoder's vocabulary; each starts as the mean
+    of the pieces that it was cut into before."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Encoder:
+        if (self.name is None) == (self.scratch is None):
+            raise ValueError("give either model.name (an encoder to adapt) or model.scratch (a new one)")
+        if self.scratch is not None and self.new_pieces:
+            raise ValueError("new_pieces is for an existing encoder; from scratch, set scratch.vocabulary")
+        return self
+
+
+class PretrainColumns(Section):
+    """Column names in the files."""
+
+    text: str = "text"
+    text_pair: str = "english"
+    """The translation, in files of pairs."""
+    language: str = "language"
+    """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
+    split: str = "split"
+    """Used where the file has it: then only rows of the training split are read."""
+
+
+class HeldOut(Section):
+    """What is kept from training to judge it; texts equal to a held-out one are dropped from training."""
+
+    pairs: int = Field(default=100, ge=2)
+    """Pairs per language: the candidates of translation retrieval."""
+    languages: list[str] | None = None
+    """Languages with held-out pairs; null: each with at least ten times as many pairs."""
+    texts: Fraction = 0.02
+    """Share of the plain texts of each language, at least one, for the masked loss."""
+
+
+class PretrainData(Section):
+    """Plain texts, translation pairs, or both."""
+
+    text: Sources | None = None
+    """Files, folders or Hub data sets, or {language: any of these}; a .txt file holds one text per line."""
+    pairs: Sources | None = None
+    """Files with a text and its translation in two columns."""
+    columns: PretrainColumns = PretrainColumns()
+    pair_language: str = "en"
+    """The language of the translations."""
+    sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
+    """p ~ n^alpha over languages (Conneau & Lample 2019, arXiv:1901.07291); null: every text once per epoch."""
+    max_length: int = Field(default=128, ge=4)
+    held_out: HeldOut = HeldOut()
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> PretrainData:
+        if self.text is None and self.pairs is None:
+            raise ValueError("give data.text (plain texts), data.pairs (translation pairs), or both")
+        return self
+
+
+class Objective(Section):
+    """Loss = masked_lm * masked-language-model loss + contrastive * InfoNCE over the pairs of the batch."""
+
+    masked_lm: Weight = 1.0
+    mask_probability: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of the tokens that are predicted: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
+    predicted_share: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Share of the masked tokens that the loss looks at; the output layer over the vocabulary is the dear part."""
+    contrastive: Weight = 1.0
+    """Has an effect only where there are pairs."""
+    temperature: float = Field(default=0.05, gt=0.0)
+    pooling: Literal["first", "mean", "both"] = "both"
+    """What stands for a sentence in the contrastive loss: the first token, which a classification head reads, the
+    mean of all, or half the loss each."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Objective:
+        if self.masked_lm == 0.0 and self.contrastive == 0.0:
+            raise ValueError("masked_lm and contrastive are both 0: nothing is learned")
+        return self
+
+
+class PretrainEvaluate(Section):
+    """How training is judged: on the held-out texts and pairs."""
+
+    every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    metric: Literal["auto", "masked_loss", "retrieval"] = "auto"
+    """What chooses the checkpoint, averaged over languages; auto: retrieval where there are pairs."""
+    patience: int | None = Field(default=None, ge=1)
+
+
+class PretrainRecipe(Section):
+    """One pretraining run, resolved and validated."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    description: str = ""
+    model: Encoder
+    data: PretrainData
+    objective: Objective = Objective()
+    optimizer: schema.Optimizer = schema.Optimizer(learning_rate=1e-4)
+    schedule: schema.Schedule = schema.Schedule(name="cosine", warmup_ratio=0.05)
+    train: schema.Train = schema.Train(epochs=3, batch_size=256)
+    evaluate: PretrainEvaluate = PretrainEvaluate()
+    checkpoints: schema.Checkpoints = schema.Checkpoints()
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PretrainRecipe:
+        floor, rate = self.schedule.minimum_learning_rate, self.optimizer.learning_rate
+        if floor > rate:
+            raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
+        scratch = self.model.scratch
+        if scratch is not None and self.data.max_length > scratch.max_length:
+            raise ValueError(
+                f"data.max_length ({self.data.max_length}) is above model.scratch.max_length ({scratch.max_length})"
+            )
+        if self.data.pairs is None and self.objective.masked_lm == 0.0:
+            raise ValueError("objective.masked_lm is 0 and there are no data.pairs: nothing is learned")
+        if self.evaluate.metric == "retrieval" and self.data.pairs is None:
+            raise ValueError("evaluate.metric is retrieval, but there are no data.pairs")
+        return self

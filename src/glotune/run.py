@@ -1,0 +1,160 @@
+"""The spine: one recipe in, one trusted run out."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from glotune.data.cache import cache_folder
+from glotune.data.profile import profile
+from glotune.data.reading import read_texts
+from glotune.data.texts import TextData
+from glotune.data.tokenization import tokenize
+from glotune.errors import InterruptedRun, UserError
+from glotune.model.loading import check_model, load_tokenizer
+from glotune.provenance import hardware, versions
+from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
+from glotune.recipe.loading import Overrides
+from glotune.records import Manifest, RunStatus
+from glotune.run_dir import RunDirectory, now
+from glotune.run_lock import locked
+from glotune.training.assembly import assemble
+from glotune.training.closing import judge_and_save, record_best
+from glotune.training.observer import Observer, Silent
+from glotune.training.plan import choose_device
+from glotune.training.processes import Processes
+from glotune.training.recorder import Recorder
+from glotune.training.session import train_to_the_end
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    directory: RunDirectory
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.directory.read_manifest()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Split -> language -> scores, as in ``metrics.json``."""
+        return self.directory.read_metrics()
+
+
+def train(
+    recipe: str | Path | Recipe,
+    *overrides: Overrides,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    command: list[str] | None = None,
+    **keywords: Any,
+) -> Run:
+    """Trains one recipe, from labelled texts to a judged run with a saved model.
+
+    Args:
+        recipe: a built-in name, a YAML file or a `Recipe`.
+        overrides: lists of ``key.path=value``, or {"key.path": value}.
+        out: the run directory; ``runs/NAME-TIME`` otherwise.
+        observer: watches; see `glotune.training.observer`.
+        command: what the manifest says started the run; the process's own command line otherwise.
+        keywords: further overrides with ``__`` for the dots: ``train__epochs=3``.
+
+    Raises:
+        UserError: the recipe, the data or the model is wrong; nothing is left behind.
+        RunError: the run failed; its manifest says why.
+        InterruptedRun: it was asked to stop, and can be resumed.
+    """
+    resolved = load_recipe(recipe, *overrides, keywords)
+    texts = read_texts(resolved.data, resolved.seed)
+    check_model(resolved.model)
+    processes = Processes.start(choose_device(resolved.train.device)[0])
+    path = Path(processes.agree(str(run_path(out, resolved.name))))
+    if processes.is_main:
+        RunDirectory.create(path, recipe_yaml(resolved), first_manifest(resolved, texts, command))
+    processes.barrier()
+    directory = RunDirectory.open(path)
+    with status_kept(directory, processes, fresh=True):
+        carry_out(directory, resolved, texts, processes, observer or Silent())
+    return Run(directory)
+
+
+def carry_out(
+    directory: RunDirectory, recipe: Recipe, texts: TextData, processes: Processes, observer: Observer
+) -> None:
+    """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
+    manifest = directory.read_manifest()
+    recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
+    for message in texts.warnings:
+        recorder.warn(message)
+    tokenizer = load_tokenizer(recipe.model)
+    stores = tokenize(texts, tokenizer, recipe.data, cache_folder(), progress=recorder.progress("tokenize"))
+    recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
+    recorder.planned(assembled.parts.plan, assembled.changes)
+    state = train_to_the_end(assembled.parts, recorder)
+    evaluations = record_best(assembled.parts, texts, recorder)
+    judge_and_save(assembled, state, evaluations, tokenizer, recorder)
+
+
+def run_path(out: str | Path | None, name: str) -> Path:
+    """`out`, or ``runs/NAME-TIME``."""
+    if out is not None:
+        return Path(out)
+    return Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+
+
+def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -> Manifest:
+    """The manifest of a run that begins now."""
+    return Manifest(
+        name=recipe.name,
+        status=RunStatus.RUNNING,
+        created=now(),
+        updated=now(),
+        seed=recipe.seed,
+        recipe_hash=recipe_hash(recipe),
+        command=command if command is not None else [Path(sys.argv[0]).name, *sys.argv[1:]],
+        labels=texts.labels,
+        source_languages=texts.source_languages,
+        versions=versions(),
+        hardware=hardware(),
+        data=texts.sources,
+        data_hash=texts.data_hash,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+
+
+@contextmanager
+def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -> Iterator[None]:
+    """Holds the run's lock, and writes down how the run ended.
+
+    A user's mistake that comes to light before the first step of a fresh run leaves no directory behind.
+    """
+    if not processes.is_main:
+        yield
+        return
+    with locked(directory.lock):
+        try:
+            yield
+        except (InterruptedRun, KeyboardInterrupt) as error:
+            directory.update_manifest(status=RunStatus.INTERRUPTED, reason=str(error) or "interrupted")
+            raise
+        except BaseException as error:
+            if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
+                shutil.rmtree(directory.path)
+            else:
+                reason = f"{type(error).__name__}: {error}"
+                directory.update_manifest(status=RunStatus.FAILED, reason=reason)
+            raise
+        directory.update_manifest(status=RunStatus.COMPLETE, reason=None)

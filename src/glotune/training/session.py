@@ -1,0 +1,63 @@
+"""Training from the newest whole checkpoint, or from the start, to the end."""
+
+from __future__ import annotations
+
+import math
+
+from glotune.training.assembly import optimizer_of
+from glotune.training.checkpoints import CheckpointStore, read_state, restore_optimizer, restore_weights
+from glotune.training.control import Control, listening
+from glotune.training.loop import Loop
+from glotune.training.parts import Parts
+from glotune.training.recorder import Recorder
+from glotune.training.schedule import Schedule
+from glotune.training.state import TrainingState
+from glotune.training.step import Stepper
+from glotune.training.watch import Watch
+
+
+def train_to_the_end(parts: Parts, recorder: Recorder, control: Control | None = None) -> TrainingState:
+    """Trains, resumes where a checkpoint stands, and leaves the best weights in the network.
+
+    Raises:
+        InterruptedRun, RunError, CollapsedTraining: see `Loop.run` and `Watch`.
+    """
+    recipe = parts.recipe
+    checkpoints = CheckpointStore(recorder.directory.checkpoints, recipe.checkpoints.keep)
+    try:
+        with listening(control or Control()) as listened:
+            loop = build_loop(parts, recorder, checkpoints, listened)
+            if not (loop.state.stopped_early or loop.state.step >= loop.stepper.schedule.total_steps):
+                loop.run()
+            parts.processes.barrier()
+            if loop.state.best_step is not None:
+                restore_weights(checkpoints.best(loop.state.best_step), parts.trainable)
+            return loop.state
+    finally:
+        checkpoints.close()
+
+
+def build_loop(parts: Parts, recorder: Recorder, checkpoints: CheckpointStore, control: Control) -> Loop:
+    """The loop, its state taken from the newest whole checkpoint where there is one."""
+    recipe = parts.recipe
+    optimizer, row_decay = optimizer_of(parts)
+    steps_per_epoch = math.ceil(len(parts.stores["train"].labels) / recipe.train.batch_size)
+    schedule = Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps_per_epoch, recipe.train.epochs)
+    state = TrainingState(token_budget=parts.plan.token_budget)
+    found = checkpoints.latest()
+    if found is not None:
+        folder, damaged = found
+        state = read_state(folder)
+        restore_weights(folder, parts.trainable)
+        restore_optimizer(folder, parts.trainable, optimizer)
+        recorder.at(state.step, state.step / steps_per_epoch)
+        recorder.event("status", {"status": "running", "resumed_from": folder.name}, key=str(recorder.attempt))
+        recorder.log(f"resuming from {folder.name} (step {state.step} of {schedule.total_steps})")
+        for line in damaged:
+            recorder.warn(line)
+    if recorder.is_main:
+        checkpoints.drop_after(state.step)
+    parts.processes.barrier()
+    stepper = Stepper(parts, optimizer, schedule, row_decay, state.token_budget)
+    watch = Watch(recipe, parts.labels, schedule.total_steps)
+    return Loop(parts, stepper, state, recorder, checkpoints, control, watch)
