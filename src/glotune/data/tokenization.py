@@ -65,7 +65,7 @@ def tokenize(
     cache: Path,
     *,
     on_warning: OnWarning | None = None,
-    on_progress: OnProgress | None = None,
+    progress: OnProgress | None = None,
 ) -> dict[str, TokenStore]:
     """Tokenizes all splits, or opens what an earlier run tokenized alike.
 
@@ -75,7 +75,7 @@ def tokenize(
         data: the recipe's section: max_length, truncation, normalization.
         cache: folder of the cache.
         on_warning: told of damaged or unwritable caches.
-        on_progress: told (texts done, texts in all).
+        progress: told (texts done, texts in all).
 
     Raises:
         UserError: a tokenizer without a fast backend, `max_length` too short for its special tokens, a text without
@@ -90,7 +90,7 @@ def tokenize(
     with untruncated(backend):
         identity = _identity(tokenizer, backend, data, uses_types)
         for name, split in texts.splits.items():
-            report = _offset_progress(on_progress, before, total)
+            report = _offset_progress(progress, before, total)
             writer = _Writer(split, backend, data, uses_types, report)
             key = hashlib.sha256(identity + text_hash(split)).hexdigest()[:40]
             folder, _ = open_or_build(cache / "tokens", key, writer.write, on_warning=on_warning)
@@ -145,8 +145,8 @@ def _identity(tokenizer: Any, backend: Any, data: Data, uses_types: bool) -> byt
     return hashlib.sha256(backend.to_str().encode() + json.dumps(settings).encode()).digest()
 
 
-def _offset_progress(on_progress: OnProgress | None, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: on_progress(before + done, total) if on_progress else None
+def _offset_progress(progress: OnProgress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress else None
 
 
 class _Writer:
