@@ -1,0 +1,56 @@
+# Everything on a fresh machine with Python 3.11 or newer: the environment is made in .venv from the lock file.
+#
+#   make quickstart    environment + the toy example, English to other languages
+#   make test          environment + the core suite
+#   make test-extras   what needs heavy optional parts (a browser, trackers)
+#   make gate          ruff, mypy --strict, import-linter, every shipped recipe
+#
+# JOBS=N runs the tests in N processes (2). PYTHON=... names another interpreter.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread per test process: the processes share the cores.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+.PHONY: quickstart install install-extras test test-extras gate format clean
+
+quickstart: install
+	$(BIN)/glotune quickstart
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "glotune needs Python 3.11 or newer; name one with PYTHON=..., found: $(PYTHON)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+install-extras: $(VENV)/installed-extras
+
+$(VENV)/installed-extras: $(VENV)/installed requirements-extras.lock
+	$(BIN)/python -m pip install --quiet -r requirements-extras.lock
+	touch $@
+
+test: install
+	$(PYTEST) -m "not extras"
+
+# pytest exits with 5 where no test is marked.
+test-extras: install-extras
+	$(PYTEST) -m extras || [ $$? -eq 5 ]
+
+gate: install
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit/recipe
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
