@@ -1,0 +1,209 @@
+"""Load an encoder with a classification head for these labels: fp32 masters, label order fixed, no pickled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import nn
+
+from glotune.errors import UserError
+from glotune.model.families import Anatomy
+from glotune.model.sources import arguments, locate, refuse
+from glotune.recipe import schema
+
+Log = Callable[[str], None]
+
+
+def load_tokenizer(model: schema.Model) -> Any:
+    """The encoder's fast tokenizer (``PreTrainedTokenizerFast``).
+
+    Raises:
+        UserError: neither a folder nor reachable; or the tokenizer is not a fast one.
+    """
+    from transformers import AutoTokenizer
+
+    source = locate(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **arguments(model))
+    except Exception as error:
+        raise refuse(model, "tokenizer", error) from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"the tokenizer of '{model.name}' is not a fast one (tokenizers library)",
+            where="model.name",
+            expected="a folder with tokenizer.json",
+        )
+    return tokenizer
+
+
+def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: Log) -> Any:
+    """The model for sequence classification (``PreTrainedModel``), all parameters fp32, in train mode.
+
+    A head in the checkpoint is kept where it has these labels (rows moved where their order differs) and made
+    afresh from `seed` otherwise; `log` is told which.
+
+    Args:
+        labels: names in the order of the class ids.
+        seed: of a fresh head, which depends on nothing else.
+        log: takes one line for people.
+
+    Raises:
+        UserError: neither a folder nor reachable; damaged; or without the encoder's weights.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    source = locate(model)
+    try:
+        config = AutoConfig.from_pretrained(source, **arguments(model))
+    except Exception as error:
+        raise refuse(model, "configuration", error) from error
+    known = _labels_of(config)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {name: index for index, name in enumerate(labels)}
+    config.problem_type = "single_label_classification"
+    if model.dropout is not None:
+        _override_dropout(config, model.dropout)
+    try:
+        with torch.random.fork_rng(devices=[]), quiet():
+            hf, info = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                weights_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **arguments(model),
+            )
+    except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, TypeError, ImportError) as error:
+        raise refuse(model, "model", error) from error
+    except Exception as error:
+        # safetensors and the Hub's client raise classes of their own.
+        if type(error).__module__.partition(".")[0] not in (
+            "safetensors",
+            "safetensors_rust",
+            "huggingface_hub",
+            "httpx",
+        ):
+            raise
+        raise refuse(model, "model", error) from error
+    if _is_pickled(source):
+        log(f"{model.name} comes as a .bin file: read with weights_only, no pickled code runs")
+    lacking = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    _fit_head(hf, model, known, list(labels), lacking, seed, log)
+    return hf.train()
+
+
+def check_fit(hf: nn.Module, tokenizer: Any, max_length: int) -> None:
+    """Checks that the encoder has a row for every token and a position for `max_length` tokens.
+
+    Raises:
+        UserError: otherwise.
+    """
+    anatomy = Anatomy(hf)
+    rows = anatomy.word_embeddings.num_embeddings
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= rows:
+        raise UserError(
+            f"the tokenizer has ids up to {highest}, the encoder {rows} embedding rows",
+            where="model.name",
+            expected="a tokenizer and an encoder that were trained together",
+        )
+    config = anatomy.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or getattr(config, "position_biased_input", True) is False:
+        return
+    longest = positions - (config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0)
+    if max_length > longest:
+        raise UserError(
+            f"max_length {max_length} of an encoder with {longest} positions",
+            where="data.max_length",
+            expected=f"at most {longest}",
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own bars and load report: what matters of it is in glotune's log."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _labels_of(config: Any) -> list[str]:
+    return [str(config.id2label[index]) for index in sorted(config.id2label)]
+
+
+def _override_dropout(config: Any, rate: float) -> None:
+    for key, value in config.to_dict().items():
+        if "dropout" in key and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+            setattr(config, key, rate)
+
+
+def _is_pickled(source: str) -> bool:
+    folder = Path(source)
+    if folder.is_dir():
+        return not any(folder.glob("*.safetensors"))
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return not any(isinstance(try_to_load_from_cache(source, name), str) for name in names)
+
+
+def _fit_head(
+    hf: Any, model: schema.Model, known: list[str], labels: list[str], lacking: set[str], seed: int, log: Log
+) -> None:
+    anatomy = Anatomy(hf)
+    outside = sorted(name for name in lacking if anatomy.depth_of(name) is not None)
+    if outside:
+        raise UserError(
+            f"the checkpoint '{model.name}' lacks {len(outside)} weights of its encoder, the first {outside[0]}",
+            where="model.name",
+            expected="weights of the architecture that its config.json names",
+        )
+    last = anatomy.family.head[-1]
+    has_head = not any(name.startswith(f"{last}.") for name in lacking)
+    if has_head and known == labels:
+        log("the checkpoint's classification head has these labels: kept")
+    elif has_head and sorted(known) == sorted(labels):
+        _reorder(anatomy.head[last], [known.index(name) for name in labels])
+        log(f"the checkpoint's head has these labels in another order ({', '.join(known)}): moved by name")
+    else:
+        if has_head:
+            log(f"the checkpoint's classification head is for other labels ({', '.join(known[:8])}): made afresh")
+        lacking = lacking | {f"{last}.{name}" for name, _ in anatomy.head[last].named_parameters()}
+    if lacking:
+        _make_afresh(hf, lacking, seed)
+
+
+def _reorder(head: nn.Module, rows: list[int]) -> None:
+    """Moves the rows of the last linear map: row i of the result is row rows[i]."""
+    final = [module for module in head.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        final.weight.copy_(final.weight[rows].clone())
+        if final.bias is not None:
+            final.bias.copy_(final.bias[rows].clone())
+
+
+def _make_afresh(hf: Any, names: set[str], seed: int) -> None:
+    """Initialises the named parameters as the family does, from `seed`, and no other tensor."""
+    for name, tensor in chain(hf.named_parameters(), hf.named_buffers()):
+        tensor._is_hf_initialized = name not in names
+    for module in hf.modules():
+        module._is_hf_initialized = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hf.initialize_weights()

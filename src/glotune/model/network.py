@@ -1,0 +1,143 @@
+"""The network that trains and predicts: a Hugging Face classifier behind one packed signature."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from glotune.data.packed import PackedBatch
+from glotune.model import attention as packed_attention
+from glotune.model.counting import Counts
+from glotune.model.families import Anatomy
+from glotune.model.freezing import prefix_depth
+from glotune.model.padding import padded_inputs
+from glotune.model.walk import Flow, walk_of
+from glotune.records import Change
+
+Attention = Literal["packed_sdpa", "varlen", "padded"]
+
+
+class Network(nn.Module):
+    """Hides packed and padded batches, the pooled last layer and the frozen prefix behind `forward`.
+
+    Built last: it reads from the model which layers are fixed.
+
+    Args:
+        hf: a sequence classification model after truncation, trimming, freezing and LoRA.
+        packed: False runs every batch padded.
+        pooled_last_layer: compute the last layer for the pooled token alone, where the family pools one token.
+    """
+
+    def __init__(self, hf: nn.Module, *, packed: bool = True, pooled_last_layer: bool = True) -> None:
+        super().__init__()
+        self.hf: Any = hf
+        self.anatomy = Anatomy(hf)
+        self.walk = walk_of(self.anatomy) if packed else None
+        if self.anatomy.family.is_packed:
+            packed_attention.register()
+            self.anatomy.config._attn_implementation = packed_attention.NAME
+        self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
+        self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
+        self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None
+
+    @property
+    def packed(self) -> bool:
+        """False: this family falls back to padding."""
+        return self.walk is not None
+
+    @property
+    def num_layers(self) -> int:
+        """L, after truncation."""
+        return len(self.anatomy.layers)
+
+    @property
+    def hidden_size(self) -> int:
+        """H."""
+        return int(self.anatomy.config.hidden_size)
+
+    def forward(self, batch: PackedBatch, hidden_TH: Tensor | None = None) -> Tensor:
+        """Logits_BC of the B texts.
+
+        Args:
+            hidden_TH: output of the frozen prefix for these texts, as `prefix` gives it; the forward starts there.
+
+        Raises:
+            ValueError: `hidden_TH` was given for a batch or family that runs padded.
+        """
+        if self.walk is None or batch.pad_to is not None:
+            if hidden_TH is not None:
+                raise ValueError("a cached prefix goes with packed batches only")
+            return self.hf(**padded_inputs(self.anatomy, batch)).logits
+        flow = Flow.of(batch)
+        if hidden_TH is None:
+            hidden, first = self.walk.embed(batch), 0
+        else:
+            hidden, first = hidden_TH.unsqueeze(0), self.prefix_depth or 0
+        last = self.num_layers - self.pooled_last_layer
+        for index in range(first, last):
+            hidden = self.walk.layer(index, hidden, flow)
+        pooled_BH = self.walk.pooled_layer(hidden, flow) if self.pooled_last_layer else self.walk.pool(hidden, flow)
+        return self.walk.classify(pooled_BH)
+
+    @torch.no_grad()
+    def prefix(self, batch: PackedBatch) -> Tensor:
+        """Hidden_TH behind the frozen prefix: embeddings and the first `prefix_depth` layers; no dropout acts there.
+
+        Raises:
+            ValueError: the network has no frozen prefix.
+        """
+        if self.walk is None or self.prefix_depth is None:
+            raise ValueError("this network has no frozen prefix")
+        flow = Flow.of(batch)
+        hidden = self.walk.embed(batch)
+        for index in range(self.prefix_depth):
+            hidden = self.walk.layer(index, hidden, flow)
+        return hidden.squeeze(0)
+
+    def changes(self) -> list[Change]:
+        """What packing and the pooled last layer do to this model, for the log."""
+        counts, family = Counts.of(self.hf), self.anatomy.family.name
+        if self.walk is None:
+            description = f"{family} does not run packed: texts are padded to the longest of each micro-batch"
+            return [counts.change("pack", description, self.hf, packed=False)]
+        changes = [counts.change("pack", f"{family}: texts run end to end, without padding", self.hf, packed=True)]
+        if self.pooled_last_layer:
+            description = "the last layer's queries, output and feed-forward run for the pooled token alone"
+        elif not self.pools_one_token:
+            description = "the last layer runs in full: this encoder's head averages over all tokens"
+        else:
+            return changes
+        pooled = counts.change("pooled_last_layer", description, self.hf, pooled=self.pooled_last_layer)
+        return [*changes, pooled]
+
+
+def choose_attention(network: Network, device: str, precision: Literal["fp32", "bf16"]) -> tuple[Attention, str]:
+    """The attention that will run, and why, for the run's plan."""
+    if not network.packed:
+        return "padded", f"{network.anatomy.family.name} has no packed attention"
+    if device != "cuda":
+        return "packed_sdpa", "padding only around the attention product"
+    if precision != "bf16":
+        return "packed_sdpa", "torch's variable-length attention needs bf16"
+    rates = attention_dropout(network.anatomy)
+    if any(rates):
+        return (
+            "packed_sdpa",
+            f"torch's variable-length attention has no dropout (here {max(rates):g}): sdpa in training",
+        )
+    return "varlen", "torch's variable-length flash attention"
+
+
+def attention_dropout(anatomy: Anatomy) -> list[float]:
+    """The attention dropout of each layer, frozen ones at 0 where their dropout is off."""
+    rates = []
+    for layer in anatomy.layers:
+        found: Any = layer
+        rates.append(
+            float(
+                found.attention.self.dropout.p if anatomy.family.body == "post_norm" else found.attn.attention_dropout
+            )
+        )
+    return rates

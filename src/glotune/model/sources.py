@@ -1,0 +1,102 @@
+"""Where an encoder comes from: a folder, the Hub, or the one embedded in the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from glotune.errors import GlotuneError, UserError, did_you_mean
+from glotune.recipe import schema
+
+EMBEDDED = "glotune-nano"
+"""The multilingual encoder that comes with the package."""
+
+PUBLISHED = (
+    "FacebookAI/xlm-roberta-base",
+    "FacebookAI/xlm-roberta-large",
+    "FacebookAI/roberta-base",
+    "FacebookAI/roberta-large",
+    "google-bert/bert-base-multilingual-cased",
+    "google-bert/bert-base-multilingual-uncased",
+    "google-bert/bert-base-uncased",
+    "jhu-clsp/mmBERT-base",
+    "jhu-clsp/mmBERT-small",
+    "answerdotai/ModernBERT-base",
+    "answerdotai/ModernBERT-large",
+    "cardiffnlp/twitter-xlm-roberta-base",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    EMBEDDED,
+)
+"""Names to suggest for a misspelt one."""
+
+
+def locate(model: schema.Model) -> str:
+    """What transformers shall load: a folder's path or a Hub name.
+
+    Raises:
+        UserError: the name is a path that does not lead to a saved model.
+    """
+    if model.name == EMBEDDED:
+        from glotune.nano import nano_path
+
+        return str(nano_path())
+    path = Path(model.name).expanduser()
+    if path.is_dir():
+        _check_folder(path)
+        return str(path)
+    looks_like_path = model.name.startswith((".", "~", os.sep)) or model.name.count("/") > 1 or "\\" in model.name
+    if path.is_file() or looks_like_path:
+        raise UserError(
+            f"'{model.name}' is {'a file' if path.is_file() else 'not a folder'}",
+            where="model.name",
+            expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
+        )
+    return str(model.name)
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "config.json").is_file():
+        inner = path / "model" / "config.json"
+        remedy = f"A run's model is in its folder 'model': {path / 'model'}" if inner.is_file() else None
+        raise UserError(
+            f"the folder '{path}' holds no config.json",
+            where="model.name",
+            expected="a model saved in Hugging Face's layout",
+            remedy=remedy,
+        )
+
+
+def arguments(model: schema.Model) -> dict[str, Any]:
+    """What every ``from_pretrained`` is given. Remote code runs only if the recipe says so."""
+    given: dict[str, Any] = {"trust_remote_code": model.trust_remote_code}
+    if model.revision is not None:
+        given["revision"] = model.revision
+    return given
+
+
+def refuse(model: schema.Model, what: str, error: Exception) -> GlotuneError:
+    """The user's error for a model that could not be loaded, with the library's first line as the reason."""
+    reason = " ".join(str(error).split())
+    if "trust_remote_code" in reason:
+        return UserError(
+            f"'{model.name}' comes with code of its own, which does not run unasked",
+            where="model.name",
+            remedy="Set model.trust_remote_code: true if you trust its authors",
+        )
+    if Path(model.name).expanduser().is_dir() or model.name == EMBEDDED:
+        return UserError(
+            f"the {what} in '{model.name}' can't be loaded ({reason[:200]})",
+            where="model.name",
+            expected="a complete model saved in Hugging Face's layout",
+        )
+    offline = (
+        " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes") else ""
+    )
+    return UserError(
+        f"'{model.name}' is neither a folder here nor a model that can be reached on the Hub{offline}",
+        where="model.name",
+        expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
+        remedy=did_you_mean(model.name, [name for name in PUBLISHED if name != model.name])
+        or "Check the name and the connection, or download the model and name its folder",
+    )

@@ -1,0 +1,189 @@
+"""The layers of an encoder one by one, over packed texts: what lets a run skip, cut or cache some of them.
+
+Every module is called through transformers' own code (and PEFT's wrapping of it); only the last layer's pooled token
+and the head's input are taken apart here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glotune.data.packed import PackedBatch
+from glotune.model.attention import attend
+from glotune.model.families import Anatomy
+from glotune.model.packing import Packing, take
+
+Rotary = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Flow:
+    """One batch on its way through the layers."""
+
+    packing: Packing
+    position_ids: Tensor
+    """[1, T] from 0 within each text"""
+    rotary: dict[str, Rotary] = field(default_factory=dict)
+    """Layer type -> (cos, sin), each [1, T, D]"""
+
+    @classmethod
+    def of(cls, batch: PackedBatch) -> Flow:
+        device = batch.input_ids.device
+        return cls(Packing(batch.lengths, batch.cu_seqlens, device), batch.position_ids.unsqueeze(0))
+
+
+class Walk(Protocol):
+    """A packed family's way through its layers. Hidden states are [1, T, H]."""
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        """The output of the embeddings."""
+        ...
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        """The output of layer `index`."""
+        ...
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        """The last layer for the first token of each text alone: [B, H]. Keys and values are all tokens'."""
+        ...
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        """The full last layer's output, pooled as the family does: [B, H]."""
+        ...
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        """The head: logits_BC."""
+        ...
+
+
+class PostNormWalk:
+    """XLM-R, RoBERTa and BERT."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.core = anatomy.core
+        config = anatomy.config
+        self.offset = config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0
+        self.has_types = config.type_vocab_size > 1
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        types = batch.token_type_ids if self.has_types else torch.zeros_like(batch.token_type_ids)
+        return self.anatomy.embeddings(
+            input_ids=batch.input_ids.unsqueeze(0),
+            token_type_ids=types.unsqueeze(0),
+            position_ids=batch.position_ids.unsqueeze(0) + self.offset,
+        )
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        return self.anatomy.layers[index](hidden, attention_mask=None, packing=flow.packing)
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[-1]
+        attention = layer.attention.self
+        tokens_TH = hidden.squeeze(0)
+        first_BH = take(tokens_TH, flow.packing.starts_B)
+        shape = (-1, attention.num_attention_heads, attention.attention_head_size)
+        context = attend(
+            attention.query(first_BH).view(shape),
+            attention.key(tokens_TH).view(shape),
+            attention.value(tokens_TH).view(shape),
+            flow.packing,
+            attention.scaling,
+            attention.dropout.p if attention.training else 0.0,
+        )
+        return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), first_BH))
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        return take(hidden.squeeze(0), flow.packing.starts_B)
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        first_B1H = pooled_BH.unsqueeze(1)
+        if self.anatomy.family.positions_after_padding:
+            return self.core.classifier(first_B1H)
+        return self.core.classifier(self.core.dropout(self.core.bert.pooler(first_B1H)))
+
+
+class ModernBertWalk:
+    """ModernBERT and mmBERT: rotary positions, local attention in most layers, a norm behind the last."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.core = anatomy.core
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        return self.anatomy.embeddings(input_ids=batch.input_ids.unsqueeze(0))
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[index]
+        rotary = self._rotary(layer, hidden, flow)
+        return layer(hidden, attention_mask=None, position_embeddings=rotary, packing=flow.packing)
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[-1]
+        attention = layer.attn
+        starts_B = flow.packing.starts_B
+        first_BH = take(hidden.squeeze(0), starts_B)
+        query_BAD, key_TAD, value_TAD = self._projected(attention, layer.attn_norm(hidden.squeeze(0)), starts_B)
+        cos, sin = (part.squeeze(0).unsqueeze(1) for part in self._rotary(layer, hidden, flow))
+        context = attend(
+            _rotate(query_BAD, cos.index_select(0, starts_B), sin.index_select(0, starts_B)),
+            _rotate(key_TAD, cos, sin),
+            value_TAD,
+            flow.packing,
+            attention.head_dim**-0.5,
+            attention.attention_dropout if attention.training else 0.0,
+            None if attention.sliding_window is None else attention.sliding_window - 1,
+        )
+        hidden_BH = first_BH + attention.out_drop(attention.Wo(context.flatten(1)))
+        hidden_BH = hidden_BH + layer.mlp(layer.mlp_norm(hidden_BH))
+        return self.core.model.final_norm(hidden_BH)
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        tokens_TH = self.core.model.final_norm(hidden).squeeze(0)
+        if self.anatomy.config.classifier_pooling == "cls":
+            return take(tokens_TH, flow.packing.starts_B)
+        lengths = flow.packing.cu_seqlens.diff().long()
+        return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        return self.core.classifier(self.core.drop(self.core.head(pooled_BH)))
+
+    def _rotary(self, layer: Any, hidden: Tensor, flow: Flow) -> Rotary:
+        kind: str = layer.attention_type
+        if kind not in flow.rotary:
+            flow.rotary[kind] = self.core.model.rotary_emb(hidden, flow.position_ids, kind)
+        return flow.rotary[kind]
+
+    def _projected(self, attention: Any, normed_TH: Tensor, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the first tokens [B, A, D], keys and values of all [T, A, D], from the fused matrix."""
+        fused, width = attention.Wqkv, normed_TH.shape[1]
+        first_BH = take(normed_TH, starts_B)
+        if type(fused) is nn.Linear:
+            bias_query, bias_rest = (None, None) if fused.bias is None else fused.bias.split([width, 2 * width])
+            query = functional.linear(first_BH, fused.weight[:width], bias_query)
+            key, value = functional.linear(normed_TH, fused.weight[width:], bias_rest).chunk(2, dim=-1)
+        else:
+            # An adapter sits on the fused matrix: its products are not taken apart.
+            query, key, value = fused(normed_TH).chunk(3, dim=-1)
+            query = take(query, starts_B)
+        query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in (query, key, value))
+        return query, key, value
+
+
+def _rotate(states_TAD: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), in fp32 as ModernBERT applies them."""
+    states = states_TAD.float()
+    left, right = states.chunk(2, dim=-1)
+    return (states * cos_T1D + torch.cat((-right, left), dim=-1) * sin_T1D).to(states_TAD.dtype)
+
+
+def walk_of(anatomy: Anatomy) -> Walk | None:
+    """The family's walk; None for families that run as a whole, with padding."""
+    if anatomy.family.body == "post_norm":
+        return PostNormWalk(anatomy)
+    return ModernBertWalk(anatomy) if anatomy.family.body == "modernbert" else None
