@@ -1,0 +1,79 @@
+"""Verdicts must find what is there and be silent about what is not."""
+
+import numpy as np
+
+from glotune.metrics.arrays import outcomes
+from glotune.metrics.collapse import find_collapses
+from glotune.metrics.scores import score_outcomes
+from glotune.metrics.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
+
+REPEATS = 300
+
+
+def weak_model(rng, num_texts, minority, strength, bias):
+    """A real but weak binary model: it sees a little, and leans to the majority by `bias`."""
+    labels = (rng.random(num_texts) < minority).astype(int)
+    logit = rng.normal(size=num_texts) + strength * labels - bias
+    positive = 1 / (1 + np.exp(-logit))
+    probabilities = np.column_stack([1 - positive, positive])
+    return outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels]))
+
+
+def test_weak_but_real_models_are_seldom_called_collapsed():
+    """They answer one class for 93 to 97 % of the texts, and are right about one in four of the others."""
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(REPEATS):
+        for num_texts, minority in ((100, 0.3), (400, 0.1), (2000, 0.05)):
+            made = weak_model(rng, num_texts, minority, strength=1.0, bias=1.8)
+            called += bool(find_collapses({"en": score_outcomes(made)}))
+    assert called / (3 * REPEATS) <= 0.01
+
+
+def test_models_without_skill_that_answer_nearly_one_class_are_found():
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(REPEATS):
+        made = weak_model(rng, 2000, 0.3, strength=0.0, bias=2.2)
+        found += bool(find_collapses({"en": score_outcomes(made)}))
+    assert found / REPEATS >= 0.95
+
+
+def evaluations(rng, truth, validation_texts):
+    """Metrics of epochs on the same texts, of which one in ten changes its answer from epoch to epoch."""
+    noise = rng.normal(0, np.sqrt(0.1 / validation_texts / 2), size=len(truth))
+    return TrainingHistory(
+        epochs=[EpochPoint(place + 1, 1 / (place + 1), None, value) for place, value in enumerate(truth + noise)],
+        validation_texts=validation_texts,
+    )
+
+
+def test_a_plateau_is_seldom_called_improving_and_a_climb_is():
+    rng = np.random.default_rng(2)
+    for validation_texts in (200, 1000, 5000):
+        flat, climbing = 0, 0
+        for _ in range(REPEATS):
+            flat += still_improving(evaluations(rng, np.array([0.6, 0.7, 0.7, 0.7]), validation_texts)) is not None
+            climb = np.array([0.4, 0.5, 0.6, 0.7])
+            climbing += still_improving(evaluations(rng, climb, validation_texts)) is not None
+        assert flat / REPEATS <= 0.03, validation_texts
+        assert climbing / REPEATS >= 0.95, validation_texts
+
+
+def test_a_plateau_is_seldom_called_overfit():
+    rng = np.random.default_rng(3)
+    called = 0
+    for _ in range(REPEATS):
+        validation = 0.7 + rng.normal(0, 0.3 / np.sqrt(200) / np.sqrt(2), size=5)
+        points = [EpochPoint(place, 1 / place, loss, None) for place, loss in enumerate(validation, start=1)]
+        called += past_its_best(TrainingHistory(epochs=points, validation_texts=200)) is not None
+    assert called / REPEATS <= 0.05
+
+
+def test_flat_steps_are_seldom_called_improving():
+    rng = np.random.default_rng(4)
+    called = sum(
+        still_improving(TrainingHistory(step_losses=list(0.7 + rng.normal(0, 0.15, 80)))) is not None
+        for _ in range(REPEATS)
+    )
+    assert called / REPEATS <= 0.01

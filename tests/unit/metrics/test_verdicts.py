@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+
+from glotune.metrics.arrays import outcomes
+from glotune.metrics.trend import EpochPoint, TrainingHistory
+from glotune.metrics.verdicts import judge
+
+NAMES = ["negative", "neutral", "positive"]
+
+
+def language(skill=0.7, num_texts=300, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, p=[0.3, 0.4, 0.3], size=num_texts)
+    logits = rng.normal(size=(num_texts, 3)) + 3 * skill * np.eye(3)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels]))
+
+
+def one_class(num_texts=300, seed=0, ranks=False):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, p=[0.3, 0.4, 0.3], size=num_texts)
+    logits = np.array([-0.3, 0.4, -0.3]) + rng.normal(0, 0.02, (num_texts, 3)) + 0.1 * ranks * np.eye(3)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels]))
+
+
+def course(metrics, train=None, validation=None, texts=1000):
+    train = train or [1 / (1 + place) for place in range(len(metrics))]
+    validation = validation or [None] * len(metrics)
+    points = [
+        EpochPoint(place + 1, train_loss, validation_loss, metric)
+        for place, (train_loss, validation_loss, metric) in enumerate(zip(train, validation, metrics, strict=True))
+    ]
+    return TrainingHistory(step_losses=train, epochs=points, validation_texts=texts)
+
+
+SETTLED = course([0.5, 0.66, 0.70, 0.703, 0.702], validation=[0.9, 0.7, 0.66, 0.65, 0.655])
+
+
+def test_a_settled_run_is_sound_and_says_why():
+    verdict = judge(SETTLED, {"en": language(), "bn": language(0.5)}, NAMES, source_languages=["en"])
+    assert verdict.status == "sound"
+    assert verdict.remedy == []
+    assert "0.7030, at epoch 4 of 5" in " ".join(verdict.evidence)
+
+
+def test_a_collapse_states_the_one_class_scores_and_the_loss():
+    verdict = judge(SETTLED, {"en": one_class()}, NAMES)
+    text = " ".join(verdict.evidence)
+    assert verdict.status == "collapsed"
+    assert not verdict.is_sound
+    assert "all 300 texts are called 'neutral'" in text
+    assert "the scores of answering one class" in text
+    assert "ln 3 = 1.0986" in text
+    assert "don't order the texts either" in text
+    assert any("warmup_ratio" in each for each in verdict.remedy)
+
+
+def test_a_collapse_of_the_decision_alone_has_another_remedy():
+    verdict = judge(SETTLED, {"en": one_class(ranks=True)}, NAMES)
+    assert verdict.status == "collapsed"
+    assert "still order the texts" in " ".join(verdict.evidence)
+    assert "class_weights" in verdict.remedy[0]
+
+
+def test_the_source_languages_decide_and_other_languages_are_named():
+    verdict = judge(SETTLED, {"en": language(), "bn": one_class()}, NAMES, source_languages=["en"])
+    assert verdict.status == "sound"
+    assert "bn: all 300 texts are called 'neutral'" in " ".join(verdict.evidence)
+    assert "few_shot" in verdict.remedy[0]
+
+
+def test_without_the_source_all_languages_must_be_collapsed():
+    assert judge(SETTLED, {"bn": one_class(), "sw": language()}, NAMES, source_languages=["en"]).status == "sound"
+    verdict = judge(SETTLED, {"bn": one_class(), "sw": one_class(seed=1)}, NAMES, source_languages=["en"])
+    assert verdict.status == "collapsed"
+
+
+def test_small_languages_condemn_a_run_together():
+    small = {name: one_class(20, seed=seed) for seed, name in enumerate(("bn", "hi", "sw"))}
+    assert judge(SETTLED, small, NAMES).status == "collapsed"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_number_that_is_not_finite_is_a_divergence(bad):
+    good = {"en": language()}
+    steps = judge(TrainingHistory(step_losses=[1.0, bad, 1.0]), good, NAMES)
+    assert steps.status == "diverged"
+    assert f"step 2 of 3 is {bad}" in steps.evidence[0]
+    assert judge(course([0.5, bad]), good, NAMES).status == "diverged"
+    assert judge(course([0.5, 0.6], validation=[0.6, bad]), good, NAMES).status == "diverged"
+
+
+def test_predictions_that_are_not_finite_are_a_divergence():
+    broken = outcomes([0, 1], [[math.nan] * 3] * 2)
+    verdict = judge(SETTLED, {"en": language(), "bn": broken}, NAMES)
+    assert verdict.status == "diverged"
+    assert "bn" in verdict.evidence[0]
+
+
+def test_a_metric_that_still_climbs_is_improving():
+    verdict = judge(course([0.40, 0.52, 0.61, 0.67]), {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert verdict.is_sound
+    assert "0.0600 above the best before it" in verdict.evidence[0]
+
+
+def test_a_loss_that_still_falls_supports_a_small_gain():
+    falling = course([0.60, 0.65, 0.66], validation=[0.9, 0.8, 0.7])
+    assert judge(falling, {"en": language()}, NAMES).status == "improving"
+    settled = course([0.60, 0.65, 0.66], validation=[0.9, 0.71, 0.70])
+    assert judge(settled, {"en": language()}, NAMES).status == "sound"
+
+
+def test_one_epoch_is_judged_by_its_steps():
+    rng = np.random.default_rng(0)
+    falling = TrainingHistory(step_losses=list(np.linspace(1.1, 0.6, 60) + rng.normal(0, 0.05, 60)))
+    flat = TrainingHistory(step_losses=list(0.6 + rng.normal(0, 0.05, 60)))
+    assert judge(falling, {"en": language()}, NAMES).status == "improving"
+    assert judge(flat, {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_validation_loss_that_rises_while_training_learns_by_heart_is_overfit():
+    verdict = judge(
+        course([0.60, 0.65, 0.64, 0.63], train=[0.9, 0.6, 0.3, 0.1], validation=[0.8, 0.7, 0.85, 1.1]),
+        {"en": language()},
+        NAMES,
+    )
+    assert verdict.status == "overfit"
+    assert "lowest at epoch 2" in verdict.evidence[0]
+    assert "patience" in verdict.remedy[0]
+
+
+def test_a_rising_loss_with_a_rising_metric_is_not_overfit():
+    gaining = course(
+        [0.60, 0.65, 0.68, 0.70, 0.70], train=[0.9, 0.6, 0.3, 0.1, 0.05], validation=[0.8, 0.7, 0.75, 0.8, 0.82]
+    )
+    assert judge(gaining, {"en": language()}, NAMES).status == "sound"
+
+
+def test_without_validation_losses_a_fallen_metric_shows_overfitting():
+    fallen = course([0.60, 0.70, 0.66, 0.58], train=[0.9, 0.6, 0.3, 0.1])
+    assert judge(fallen, {"en": language()}, NAMES).status == "overfit"
+    wavering = course([0.60, 0.70, 0.69, 0.69], train=[0.9, 0.6, 0.3, 0.1])
+    assert judge(wavering, {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_language_that_is_guessed_is_named():
+    verdict = judge(SETTLED, {"en": language(), "sw": language(skill=0.0)}, NAMES)
+    assert verdict.status == "sound"
+    assert verdict.evidence[-1].endswith("(MCC interval holds 0): sw.")
+
+
+def test_nothing_but_predictions_is_enough():
+    assert judge(TrainingHistory(), {"en": language()}, NAMES).status == "sound"
+    assert judge(TrainingHistory(), {}, NAMES).status == "sound"
