@@ -44,6 +44,24 @@ class LabelMap:
                 remedy="Check data.columns.label and data.train",
             )
 
+    def apply(self, table: pa.Table, paths: dict[int, str]) -> pa.Table:
+        """`table` with class ids (int16) for its labels.
+
+        Args:
+            table: with columns label (strings), row and source.
+            paths: source -> its name, for messages.
+
+        Raises:
+            UserError: a value that is no label, with file and row.
+        """
+        sources = table["source"].to_numpy()
+        ids = np.empty(table.num_rows, np.int16)
+        for source in np.unique(sources):
+            mine = sources == source
+            part = table.select(["label", "row"]).filter(pa.array(mine))
+            ids[mine] = self.ids(part["label"], part["row"], paths[int(source)])
+        return table.set_column(table.column_names.index("label"), "label", pa.array(ids))
+
     def ids(self, values: pa.ChunkedArray, rows: pa.ChunkedArray, path: str) -> np.ndarray:
         """Class ids, [N] int16.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glotune.data.label_names import LabelMap
 from glotune.data.languages import nearest_language
 from glotune.data.selection import Selected
 from glotune.data.splits import cut_off, sample
@@ -22,19 +23,18 @@ _VALIDATION, _TEST, _SHARE, _FEW_SHOT = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Pools:
-    """The rows of each split, labels still as the files say them."""
+    """The rows of each split, labels as class ids."""
 
     tables: dict[str, pa.Table]
+    labels: list[str]
     source_languages: list[str]
-    training_labels: list[str]
-    """Label values of all training rows of the source languages, before any share is drawn."""
 
 
 def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, warn: Warn) -> Pools:
     """Distributes the rows of all sources.
 
     Args:
-        selected: rows per recipe key (train, validation, test); without ``train`` the others are taken as they are.
+        selected: rows per recipe key (train, and validation and test where they are named).
         data: the recipe's section.
         seed: of the recipe.
         warn: told of what is odd but no error.
@@ -43,8 +43,6 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
         UserError: a split or language without rows, or few-shot rows that are not there.
     """
     tables = {split: _given(rows, split, data) for split, rows in selected.items() if split != "train"}
-    if "train" not in selected:
-        return Pools(tables, data.source_languages or [], [])
     train = _given(selected["train"], "train", data)
     for split in ("validation", "test"):
         if split not in tables:
@@ -52,9 +50,12 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
             own = pa.concat_tables([rows.of_split(names) for rows in selected["train"]])
             tables |= {split: own} if own.num_rows else {}
     languages = _source_languages(train, data)
-    few_shot = _few_shot(train, languages, data, seed)
+    few_shot: list[pa.Table] = _few_shot(train, languages, data, seed)
     train = train.filter(_in(train, languages))
-    labels = sorted(pc.unique(train["label"]).to_pylist())
+    paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
+    labels = LabelMap(data.labels, pc.unique(train["label"]).to_pylist())
+    train, *few_shot = [labels.apply(table, paths) for table in (train, *few_shot)]
+    tables = {split: labels.apply(table, paths) for split, table in tables.items()}
     whole = train
     for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
         train = _make(split, train, whole, tables, languages, data, np.random.default_rng([seed, stream]), warn)
@@ -67,7 +68,14 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     train = _share(train, data, np.random.default_rng([seed, _SHARE]))
     tables["train"] = pa.concat_tables([train, *few_shot])
     order = [split for split in ("train", "validation", "test") if split in tables]
-    return Pools({split: tables[split].combine_chunks() for split in order}, languages, labels)
+    return Pools({split: tables[split] for split in order}, labels.names, languages)
+
+
+def evaluation_split(selected: list[Selected], split: str, data: Data, labels: LabelMap) -> Pools:
+    """One split for a trained model: the rows of all sources, none set apart."""
+    table = _given(selected, split, data)
+    paths = {int(rows.table["source"][0].as_py()): rows.name for rows in selected}
+    return Pools({split: labels.apply(table, paths)}, labels.names, data.source_languages or [])
 
 
 def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
@@ -180,7 +188,8 @@ def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
 
 def strata(rows: pa.Table) -> np.ndarray:
     """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
-    names = pc.binary_join_element_wise(rows["label"], rows["language"].cast(pa.string()), "\x1f").to_numpy()
+    labels = rows["label"].cast(pa.string())
+    names = pc.binary_join_element_wise(labels, rows["language"].cast(pa.string()), "\x1f").to_numpy()
     return np.unique(names.astype(str), return_inverse=True)[1]
 
 

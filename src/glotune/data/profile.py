@@ -59,7 +59,7 @@ def split_profile(split: LabelledTexts, labels: list[str]) -> dict[str, dict[str
     again, torn = repeated(split.keys), conflicting(split.keys, split.labels)
     characters = _lengths(split, pc.utf8_length)
     words = word_counts(split)
-    found = {}
+    found: dict[str, Any] = {}
     for language, mask in _by_language(split):
         counts = np.bincount(split.labels[mask], minlength=len(labels)).tolist()
         found[language] = {
@@ -78,7 +78,7 @@ def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> di
     raw, kept = store.raw_lengths.astype(np.int64), store.lengths
     special = tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
     words, unknown = word_counts(split), unknown_counts(store, tokenizer.unk_token_id)
-    found = {}
+    found: dict[str, Any] = {}
     for language, mask in _by_language(split):
         total_words = int(words[mask].sum())
         content = int(raw[mask].sum()) - special * int(mask.sum())
@@ -105,7 +105,7 @@ def shared_texts(texts: TextData) -> dict[str, int]:
     for split in texts.splits.values():
         for language, mask in _by_language(split):
             per_language.setdefault(language, []).append(np.unique(split.keys[mask]))
-    found = {}
+    found: dict[str, Any] = {}
     for language, keys in sorted(per_language.items()):
         counts = np.unique(np.concatenate(keys), return_counts=True)[1]
         found |= {language: int((counts > 1).sum())} if (counts > 1).any() else {}

@@ -6,11 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 
 from glotune.data.checks import check_duplicates
 from glotune.data.label_names import LabelMap
-from glotune.data.pools import Pools, choose_splits
+from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
@@ -42,7 +41,7 @@ def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) ->
     for split in selected:
         reader.warn_of_unused(selected[split])
     pools = choose_splits(selected, data, seed, reader.warn)
-    return reader.finish(pools, LabelMap(data.labels, pools.training_labels))
+    return reader.finish(pools)
 
 
 def read_evaluation_texts(
@@ -63,9 +62,9 @@ def read_evaluation_texts(
     reader = _Reader(data, on_warning)
     selected = reader.select_all(find_sources(named, f"data.{split}"))
     reader.warn_of_unused(selected)
-    pools = choose_splits({split: selected}, data, 0, reader.warn)
     mapping = data.labels if isinstance(data.labels, dict) else {}
-    return reader.finish(pools, LabelMap({**{name: name for name in labels}, **mapping}, ()))
+    known = LabelMap({**{name: name for name in labels}, **mapping}, ())
+    return reader.finish(evaluation_split(selected, split, data, known))
 
 
 def _named(data: Data) -> dict[str, Sources]:
@@ -112,35 +111,22 @@ class _Reader:
             if message := unnamed_splits(each, self.data.split_names):
                 self.warn(message)
 
-    def finish(self, pools: Pools, labels: LabelMap) -> TextData:
-        """Class ids for labels, the last checks, the hash."""
-        paths = list(self.loaded)
-        splits = {name: LabelledTexts(_with_ids(table, labels, paths), name) for name, table in pools.tables.items()}
+    def finish(self, pools: Pools) -> TextData:
+        """The last checks, and the hash."""
+        splits = {name: LabelledTexts(table.unify_dictionaries(), name) for name, table in pools.tables.items()}
         if "train" in splits:
-            _refuse_missing(splits["train"], labels.names)
-        if "validation" in splits or "train" in splits:
+            _refuse_missing(splits["train"], pools.labels)
             for message in check_duplicates(splits):
                 self.warn(message)
         return TextData(
             splits=splits,
-            labels=labels.names,
+            labels=pools.labels,
             sources=[loaded.record for loaded in self.loaded.values()],
             source_languages=pools.source_languages,
-            data_hash=content_hash(splits, labels.names),
+            data_hash=content_hash(splits, pools.labels),
             warnings=self.warnings,
             skipped=[row for loaded in self.loaded.values() for row in loaded.skipped],
         )
-
-
-def _with_ids(table: pa.Table, labels: LabelMap, paths: list[str]) -> pa.Table:
-    sources = table["source"].to_numpy()
-    ids = np.empty(table.num_rows, np.int16)
-    for source in np.unique(sources):
-        mine = pa.array(sources == source)
-        part = table.select(["label", "row"]).filter(mine)
-        ids[sources == source] = labels.ids(part["label"], part["row"], paths[source])
-    place = table.column_names.index("label")
-    return table.set_column(place, "label", pa.array(ids)).unify_dictionaries()
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
