@@ -1,0 +1,123 @@
+"""From prediction records to roc_curve, confusion_matrix and calibration: a panel for each language."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from glotune.metrics.calibration import ReliabilityBin, expected_calibration_error, reliability
+from glotune.metrics.curves import RocCurve, roc_curves
+from glotune.report.figures.data import (
+    Calibration,
+    CalibrationBin,
+    CalibrationPanel,
+    ConfusionMatrices,
+    ConfusionPanel,
+    Estimate,
+    RocCurves,
+    RocLine,
+    RocPanel,
+)
+from glotune.report.prediction_table import PredictionTable
+from glotune.report.run_data import RunData
+
+MAX_PANELS = 12
+"""More languages than this are on the page, not in the picture."""
+MAX_ROC_POINTS = 150
+Z95 = 1.959963984540054
+
+
+def main_tables(run: RunData) -> dict[str, PredictionTable]:
+    """language -> finite predictions of the main split, source languages first."""
+    split = run.main_split
+    if split is None:
+        return {}
+    tables = {language: run.predictions(split, language) for language in run.main}
+    return {
+        language: table
+        for language, table in tables.items()
+        if table is not None and len(table) and table.outcomes.is_finite
+    }
+
+
+def roc_figure(run: RunData) -> RocCurves | None:
+    """ROC curves, one class against the rest; with two classes that of the second alone (the other mirrors it)."""
+    tables = main_tables(run)
+    panels = [
+        RocPanel(language, len(table), roc_lines(table, run.manifest.labels))
+        for language, table in list(tables.items())[:MAX_PANELS]
+    ]
+    panels = [panel for panel in panels if panel.lines]
+    return RocCurves(str(run.main_split), tuple(panels), tuple(tables)[MAX_PANELS:]) if panels else None
+
+
+def roc_lines(table: PredictionTable, labels: list[str]) -> tuple[RocLine, ...]:
+    """The curves that exist on these texts, at most `MAX_ROC_POINTS` points each."""
+    curves = roc_curves(table.outcomes)
+    shown = curves[1:] if len(curves) == 2 else curves
+    return tuple(_thin_roc(curve, labels[curve.label]) for curve in shown if curve is not None)
+
+
+def _thin_roc(curve: RocCurve, label: str) -> RocLine:
+    x, y = np.asarray(curve.false_positive_rate), np.asarray(curve.true_positive_rate)
+    if len(x) > MAX_ROC_POINTS:
+        # Even steps along the curve's own length keep its steep start.
+        length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+        kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_ROC_POINTS)).clip(0, len(x) - 1))
+        x, y = x[kept], y[kept]
+    return RocLine(label, tuple(x.round(5).tolist()), tuple(y.round(5).tolist()), curve.auc)
+
+
+def confusion_figure(run: RunData, most: int = MAX_PANELS) -> ConfusionMatrices | None:
+    """The confusion matrices of the main split, of at most so many languages."""
+    panels = tuple(
+        ConfusionPanel(
+            language,
+            evaluation.n,
+            _accuracy(evaluation.confusion),
+            tuple(tuple(row) for row in evaluation.confusion),
+        )
+        for language, evaluation in run.main.items()
+        if evaluation.confusion and evaluation.n
+    )
+    if not panels:
+        return None
+    left_out = tuple(panel.language for panel in panels[most:])
+    return ConfusionMatrices(str(run.main_split), tuple(run.manifest.labels), panels[:most], left_out)
+
+
+def _accuracy(confusion: list[list[int]]) -> float:
+    total = sum(map(sum, confusion))
+    return sum(confusion[index][index] for index in range(len(confusion))) / total if total else 0.0
+
+
+def calibration_figure(run: RunData) -> Calibration | None:
+    """Stated confidence against accuracy, per language on the main split."""
+    tables = main_tables(run)
+    panels = tuple(calibration_panel(language, table) for language, table in list(tables.items())[:MAX_PANELS])
+    return Calibration(str(run.main_split), panels, tuple(tables)[MAX_PANELS:]) if panels else None
+
+
+def calibration_panel(language: str, table: PredictionTable) -> CalibrationPanel:
+    """The bins that hold texts, each with the Wilson interval of its accuracy."""
+    return CalibrationPanel(
+        language,
+        len(table),
+        expected_calibration_error(table.outcomes),
+        tuple(_bin(each) for each in reliability(table.outcomes) if each.n),
+    )
+
+
+def _bin(each: ReliabilityBin) -> CalibrationBin:
+    accuracy, confidence = float(each.accuracy or 0.0), float(each.confidence or 0.0)
+    low, high = wilson(accuracy, each.n)
+    return CalibrationBin(confidence, Estimate(accuracy, low, high, each.n))
+
+
+def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """The score interval of a share of n (Wilson 1927)."""
+    centre = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)

@@ -1,0 +1,127 @@
+"""From a run's evaluations to accuracy_f1_comparison, final_comparison and transfer_gap."""
+
+from __future__ import annotations
+
+import math
+
+from glotune.errors import UserError
+from glotune.metrics.traits import TRAITS
+from glotune.metrics.transfer import Transfer, transfer_gaps
+from glotune.records import Evaluation
+from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
+from glotune.report.history import ScorePoint
+from glotune.report.run_data import RunData
+
+COMPARED = ("accuracy", "macro_f1", "weighted_f1")
+GAP_METRIC = "macro_f1"
+RESAMPLING_SEED = 0
+
+
+def estimate(evaluation: Evaluation, metric: str) -> Estimate | None:
+    """A score with its interval; None where it is undefined."""
+    value = evaluation.scores.get(metric)
+    if value is None or not math.isfinite(value):
+        return None
+    interval = evaluation.intervals.get(metric)
+    return Estimate(value, interval.low if interval else None, interval.high if interval else None, evaluation.n)
+
+
+def display(metric: str) -> str:
+    """The metric's name in tables and figures."""
+    return TRAITS[metric].display if metric in TRAITS else metric.replace("_", " ")
+
+
+def ranked(run: RunData) -> dict[str, Evaluation]:
+    """The main split's evaluations: source languages first, then targets from the best macro-F1 down."""
+
+    def place(language: str) -> tuple[bool, float, str]:
+        return not run.is_source(language), -(run.main[language].scores.get("macro_f1") or 0.0), language
+
+    return {language: run.main[language] for language in sorted(run.main, key=place)}
+
+
+def accuracy_f1_comparison(run: RunData) -> DotPanels | None:
+    """Accuracy, macro- and weighted-F1 of each language on the main split, with intervals."""
+    rows = tuple(
+        DotRow(language, tuple(estimate(evaluation, metric) for metric in COMPARED), run.is_source(language))
+        for language, evaluation in ranked(run).items()
+    )
+    if not rows:
+        return None
+    title = f"Scores by language ({run.main_split})"
+    return DotPanels((Dots(title, "percent", tuple(display(metric) for metric in COMPARED), rows),))
+
+
+def final_comparison(run: RunData) -> DotPanels | None:
+    """Training, validation, last test while training and final test of the best checkpoint, per language."""
+    if not run.main:
+        return None
+    return DotPanels(tuple(_stages(run, metric) for metric in ("accuracy", "macro_f1")))
+
+
+def _stages(run: RunData, metric: str) -> Dots:
+    languages = list(ranked(run))
+    stages: list[tuple[str, dict[str, Estimate | None]]] = [
+        ("validation", _final(run, "validation", metric)),
+        ("last test in training", _last(run, "test", metric)),
+        ("final test", _final(run, "test", metric)),
+    ]
+    present = [(name, values) for name, values in stages if any(values.values())]
+    trained = _last_training(run, metric)
+    columns = (["training"] if trained else []) + [name for name, _ in present]
+    rows = []
+    for language in languages:
+        training = trained if run.is_source(language) else None
+        estimates = ([training] if trained else []) + [values.get(language) for _, values in present]
+        rows.append(DotRow(language, tuple(estimates), run.is_source(language)))
+    return Dots(display(metric), "percent", tuple(columns), tuple(rows))
+
+
+def _final(run: RunData, split: str, metric: str) -> dict[str, Estimate | None]:
+    return {language: estimate(each, metric) for language, each in run.evaluations.get(split, {}).items()}
+
+
+def _last(run: RunData, split: str, metric: str) -> dict[str, Estimate | None]:
+    return {
+        language: _of_point(points[-1], metric)
+        for (known, language), points in run.history.evaluations.items()
+        if known == split and points
+    }
+
+
+def _of_point(point: ScorePoint, metric: str) -> Estimate | None:
+    value = point.scores.get(metric, math.nan)
+    return Estimate(value, n=point.n) if math.isfinite(value) else None
+
+
+def _last_training(run: RunData, metric: str) -> Estimate | None:
+    return _of_point(run.history.train[-1], metric) if run.history.train else None
+
+
+def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
+    """Gaps of the main split from its predictions; None where there is no source or no target in it."""
+    split = run.main_split
+    sources = [code for code in run.sources if code in run.main]
+    if split is None or not sources or len(sources) == len(run.main):
+        return None
+    tables = {code: run.predictions(split, code) for code in run.main}
+    known = {code: table.outcomes for code, table in tables.items() if table is not None and len(table)}
+    if not all(outcomes.is_finite for outcomes in known.values()) or not set(sources) <= set(known):
+        return None
+    try:
+        found = transfer_gaps(known, sources, metric, seed=RESAMPLING_SEED)
+    except UserError:
+        return None
+    return found if found.gaps else None
+
+
+def gap_figure(found: Transfer | None) -> TransferGaps | None:
+    """The transfer_gap figure: targets from the widest gap down, then their average."""
+    if found is None:
+        return None
+    gaps = sorted(found.gaps, key=lambda gap: -gap.points)
+    rows = [GapRow(gap.language, Estimate(gap.points, gap.interval.low, gap.interval.high, gap.n)) for gap in gaps]
+    if found.average_points is not None and found.average_interval is not None and len(rows) > 1:
+        average = Estimate(found.average_points, found.average_interval.low, found.average_interval.high)
+        rows.append(GapRow("average", average, is_average=True))
+    return TransferGaps(display(found.metric), ", ".join(found.source_languages), found.source_score, tuple(rows))

@@ -1,0 +1,1 @@
+"""Makes the helpers beside this file (made_runs, encoders, ...) importable from every test folder."""

@@ -1,0 +1,356 @@
+"""Made-up finished runs, deterministic, written as a real run writes them: no model, no torch, any verdict.
+
+``make_run(folder, "sound")`` returns a RunDirectory; see `Made` for what can be chosen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glotune.metrics.bootstrap import score_intervals
+from glotune.metrics.scores import compute_scores
+from glotune.recipe import Recipe, recipe_hash, recipe_yaml
+from glotune.records import (
+    Change,
+    DataSource,
+    Evaluation,
+    Event,
+    Manifest,
+    Plan,
+    RunStatus,
+    Verdict,
+)
+from glotune.run_dir import RunDirectory
+from made_texts import HOSTILE, sentence
+
+Kind = Literal["sound", "collapsed", "diverged", "improving", "overfit", "running"]
+TIME = "2026-01-02T03:04:05+00:00"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a made-up run is like."""
+
+    kind: Kind = "sound"
+    name: str = "made-sound"
+    languages: dict[str, float] = field(default_factory=lambda: {"en": 0.74, "bn": 0.61, "ar": 0.66, "hi": 0.63})
+    """Language -> share of texts that the model gets right at the end."""
+    sources: tuple[str, ...] = ("en",)
+    labels: tuple[str, ...] = ("negative", "neutral", "positive")
+    n: int = 240
+    """Texts per test language; half as many per validation language."""
+    epochs: int = 6
+    steps_per_epoch: int = 20
+    seed: int = 0
+    hostile: bool = False
+    text: bool = True
+    test_while_training: bool = True
+    data_seed: int = 7
+    """Runs with the same one hold the same test texts and labels."""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Recipe keys on top, e.g. {"optimizer.learning_rate": 1e-3}."""
+    leaked: int = 3
+    """Test texts of each target language that are among the training texts."""
+
+
+def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory:
+    """Writes a made-up run to `folder` and opens it."""
+    made = Made(kind=kind, **{"name": f"made-{kind}", **choices})
+    recipe = _recipe(made)
+    run = RunDirectory.create(folder, recipe_yaml(recipe), _manifest(made, recipe))
+    run.append_events(_events(made))
+    run.data_profile.write_text(json.dumps(_profile(made), ensure_ascii=False, indent=1))
+    if kind not in ("running", "diverged"):
+        run.predictions.mkdir()
+        run.write_metrics(
+            [_evaluate(run, made, split, code) for split in ("validation", "test") for code in made.languages]
+        )
+    return run
+
+
+def _recipe(made: Made) -> Recipe:
+    from glotune.recipe import load_recipe
+
+    base = Recipe.model_validate(
+        {
+            "name": made.name,
+            "model": {"name": "FacebookAI/xlm-roberta-base", "layers": 6, "freeze": {"embeddings": True}},
+            "data": {
+                "train": {code: f"{code}.csv" for code in made.sources},
+                "validation": {code: f"{code}_dev.csv" for code in made.languages},
+                "test": {code: f"{code}.csv" for code in made.languages},
+                "source_languages": list(made.sources),
+                "labels": list(made.labels),
+            },
+            "optimizer": {"learning_rate": 2e-4},
+            "schedule": {"name": "cosine", "minimum_learning_rate": 2e-5, "warmup_ratio": 0.1},
+            "train": {"epochs": made.epochs, "batch_size": 64},
+            "seed": made.seed,
+        }
+    )
+    return load_recipe(base, made.keys)
+
+
+def _data_hash(made: Made) -> str:
+    key = f"{made.data_seed} {made.n} {sorted(made.languages)} {made.labels}"
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+VERDICTS = {
+    "sound": Verdict(status="sound", evidence=["Every language is above its best one-class score."]),
+    "collapsed": Verdict(
+        status="collapsed",
+        evidence=["On en the scores equal those of always saying 'negative' (accuracy, macro-F1 and weighted-F1)."],
+        remedy=["Set schedule.warmup_ratio to 0.1", "Lower optimizer.learning_rate, e.g. to 2e-5"],
+    ),
+    "diverged": Verdict(
+        status="diverged", evidence=["The loss at step 30 is not finite."], remedy=["Lower optimizer.learning_rate"]
+    ),
+    "improving": Verdict(
+        status="improving", evidence=["The best epoch is the last one."], remedy=["Raise train.epochs"]
+    ),
+    "overfit": Verdict(
+        status="overfit",
+        evidence=["Validation loss rose by 0.31 nats after epoch 2 while training loss fell."],
+        remedy=["Set evaluate.patience: 2"],
+    ),
+}
+
+
+def _manifest(made: Made, recipe: Recipe) -> Manifest:
+    running = made.kind == "running"
+    return Manifest(
+        name=made.name,
+        status=RunStatus.RUNNING if running else RunStatus.FAILED if made.kind == "diverged" else RunStatus.COMPLETE,
+        reason="The loss at step 30 is not finite." if made.kind == "diverged" else None,
+        created=TIME,
+        updated=TIME,
+        seed=made.seed,
+        recipe_hash=recipe_hash(recipe),
+        command=["glotune", "train", "xlmr-6-layers", "data.train=en.csv", f"seed={made.seed}"],
+        labels=list(made.labels),
+        source_languages=list(made.sources),
+        plan=Plan(
+            device="cpu",
+            precision="bf16",
+            attention="packed_sdpa",
+            token_budget=4096,
+            threads=2,
+            reasons={"precision": "the processor computes bfloat16 natively"},
+        ),
+        changes=[
+            Change(
+                kind="truncate",
+                description="kept the first 6 of 12 layers",
+                parameters_before=278_045_955,
+                parameters_after=235_518_723,
+                trainable_before=278_045_955,
+                trainable_after=235_518_723,
+            ),
+            Change(
+                kind="freeze",
+                description="froze the embeddings",
+                parameters_before=235_518_723,
+                parameters_after=235_518_723,
+                trainable_before=235_518_723,
+                trainable_after=43_120_899,
+            ),
+        ],
+        versions={"glotune": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "python": "3.11.2"},
+        hardware={"cpu": "made-up processor, 2 cores", "memory_bytes": 16 * 2**30},
+        data=[DataSource(path=f"{code}.csv", sha256="ab" * 32, rows=2 * made.n) for code in made.languages],
+        data_hash=_data_hash(made),
+        best_step=None if running else _best_epoch(made) * made.steps_per_epoch,
+        verdict=VERDICTS.get(made.kind),
+    )
+
+
+def _best_epoch(made: Made) -> int:
+    return {"overfit": 2, "collapsed": 1, "diverged": 1}.get(made.kind, made.epochs)
+
+
+# ---- the course of training ---------------------------------------------------------------------------
+
+
+def _progress(made: Made, epoch: float) -> float:
+    """0 at the start, 1 for a model that has learnt what it can."""
+    if made.kind == "collapsed":
+        return 0.0
+    speed = {"improving": 0.25, "overfit": 1.6}.get(made.kind, 0.9)
+    return 1.0 - math.exp(-speed * epoch)
+
+
+def _events(made: Made) -> list[Event]:
+    rng = np.random.default_rng(made.seed)
+    total = made.epochs * made.steps_per_epoch
+    upto = total // 2 if made.kind == "running" else total
+    warmup = max(1, round(0.1 * total))
+    events: list[Event] = []
+    for step in range(1, upto + 1):
+        epoch = step / made.steps_per_epoch
+        diverged = made.kind == "diverged" and step >= 30
+        if diverged and step > 30:
+            break
+        loss = math.nan if diverged else _train_loss(made, epoch) * (1 + 0.08 * rng.standard_normal())
+        rate = 2e-4 * step / warmup if step <= warmup else _cosine(step, warmup, total)
+        data = {
+            "loss": loss if math.isfinite(loss) else None,
+            "learning_rate": rate,
+            "grad_norm": math.exp(0.3 * rng.standard_normal()),
+            "texts": 64,
+            "tokens": int(64 * rng.uniform(24, 34)),
+            "wall": {"seconds": 0.4, "wait_seconds": 0.01},
+        }
+        events.append(_event("step", step, epoch, data))
+        if step % made.steps_per_epoch == 0:
+            events.extend(_epoch_end(made, step, epoch, rng))
+    return events + _ending(made, upto, rng)
+
+
+def _ending(made: Made, step: int, rng: np.random.Generator) -> list[Event]:
+    epoch = step / made.steps_per_epoch
+    ending = []
+    if made.kind == "diverged":
+        ending.append(_event("alert", 30, 1.5, {"what": "nonfinite", "message": "The loss at step 30 is not finite."}))
+    if made.kind == "collapsed":
+        message = "Every validation prediction is 'negative'."
+        ending.append(_event("alert", made.steps_per_epoch, 1.0, {"what": "collapsed", "message": message}))
+    if made.kind not in ("running", "diverged"):
+        best = _best_epoch(made)
+        data = {"metric": "macro_f1", "value": 0.7, "on": "en"}
+        ending.append(_event("best", best * made.steps_per_epoch, float(best), data))
+    cost = {
+        "tokens_packed": 1_000_000, "tokens_dynamic": 1_060_000, "tokens_fixed": 4_400_000,
+        "embedding_rows_used": 31_200, "embedding_rows": 250_002, "layers_cached": 0, "layers": 6,
+    }  # fmt: skip
+    return [*ending, _event("cost", step, epoch, cost)]
+
+
+def _cosine(step: int, warmup: int, total: int) -> float:
+    done = (step - warmup) / max(1, total - warmup)
+    return 2e-5 + (2e-4 - 2e-5) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _train_loss(made: Made, epoch: float) -> float:
+    chance = math.log(len(made.labels))
+    floor = 0.05 if made.kind == "overfit" else 0.45
+    return chance - (chance - floor) * _progress(made, epoch)
+
+
+def _epoch_end(made: Made, step: int, epoch: float, rng: np.random.Generator) -> list[Event]:
+    base = 1 / len(made.labels)
+    top = 0.99 if made.kind == "overfit" else 0.86
+    trained = base + (top - base) * _progress(made, epoch)
+    scores = {"loss": _train_loss(made, epoch), "accuracy": trained, "macro_f1": trained - 0.01, "n": 1280}
+    events = [_event("epoch", step, epoch, scores, "train")]
+    splits = ["validation", "test"] if made.test_while_training else ["validation"]
+    for split in splits:
+        for code in made.languages:
+            n = made.n if split == "test" else made.n // 2
+            events.append(_event("evaluation", step, epoch, _scores_then(made, code, epoch, rng, n), f"{split}/{code}"))
+    return events
+
+
+def _scores_then(made: Made, code: str, epoch: float, rng: np.random.Generator, n: int) -> dict[str, Any]:
+    base = 1 / len(made.labels)
+    accuracy = base + (made.languages[code] - base) * _progress(made, epoch) + 0.01 * rng.standard_normal()
+    loss = math.log(len(made.labels)) - 1.1 * max(accuracy - base, 0)
+    if made.kind == "overfit":
+        loss += 0.15 * max(epoch - 2, 0)
+    f1 = 2 * base / (1 + base) * base if made.kind == "collapsed" else accuracy - 0.02
+    return {"n": n, "loss": loss, "accuracy": accuracy, "macro_f1": f1, "weighted_f1": f1 + 0.005, "mcc": f1 - base}
+
+
+def _event(kind: str, step: int, epoch: float, data: dict[str, Any], key: str = "") -> Event:
+    return Event.model_validate(
+        {"kind": kind, "attempt": 1, "step": step, "epoch": epoch, "time": TIME, "key": key, "data": data}
+    )
+
+
+# ---- predictions --------------------------------------------------------------------------------------
+
+
+def _evaluate(run: RunDirectory, made: Made, split: str, code: str) -> Evaluation:
+    label_B, probabilities_BC = _predict(made, split, code)
+    loss_B = -np.log(np.maximum(probabilities_BC[np.arange(len(label_B)), label_B], 1e-12))
+    _write(run, made, split, code, label_B, probabilities_BC, loss_B)
+    scores = compute_scores(label_B, probabilities_BC, loss_B)
+    from glotune.metrics.arrays import outcomes
+
+    intervals = score_intervals(outcomes(label_B, probabilities_BC, loss_B), seed=0, resamples=400)
+    return Evaluation(
+        split=split, language=code, n=scores.n, scores=scores.values(), intervals=intervals,
+        per_class=scores.class_values(made.labels), confusion=[list(row) for row in scores.confusion_CC],
+    )  # fmt: skip
+
+
+def _predict(made: Made, split: str, code: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [B] (the same for every run on this data) and probabilities [B, C] (of this run)."""
+    n = made.n if split == "test" else made.n // 2
+    languages = sorted(made.languages)
+    words = [made.data_seed, languages.index(code), split == "test"]
+    shares = np.linspace(1.2, 0.8, len(made.labels))
+    label_B = np.random.default_rng(words).choice(len(made.labels), size=n, p=shares / shares.sum())
+    rng = np.random.default_rng([*words, made.seed, 1])
+    logits_BC = rng.normal(0, 1.1, size=(n, len(made.labels)))
+    if made.kind == "collapsed":
+        logits_BC = 0.02 * logits_BC
+        logits_BC[:, 0] += 0.2
+    else:
+        right_B = np.random.default_rng([*words, 2]).random(n) + 0.12 * rng.standard_normal(n) < made.languages[code]
+        told_B = np.where(
+            right_B, label_B, (label_B + 1 + rng.integers(len(made.labels) - 1, size=n)) % len(made.labels)
+        )
+        logits_BC[np.arange(n), told_B] += 3.0
+    probabilities_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
+    return label_B, (probabilities_BC / probabilities_BC.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _write(
+    run: RunDirectory,
+    made: Made,
+    split: str,
+    code: str,
+    label_B: np.ndarray,
+    probabilities_BC: np.ndarray,
+    loss_B: np.ndarray,
+) -> None:
+    n = len(label_B)
+    texts: list[str | None] = [sentence(code, number) for number in range(n)]
+    if made.hostile:
+        texts = [HOSTILE[number % len(HOSTILE)] for number in range(n)]
+    table = pa.table(
+        {
+            "data_hash": pa.array([_data_hash(made)] * n),
+            "row": pa.array(np.arange(1, n + 1), pa.int32()),
+            "split": pa.array([split] * n),
+            "language": pa.array([code] * n),
+            "label": pa.array(label_B, pa.int16()),
+            "predicted": pa.array(probabilities_BC.argmax(axis=1), pa.int16()),
+            "probabilities": pa.array(probabilities_BC.tolist(), pa.list_(pa.float32())),
+            "loss": pa.array(loss_B, pa.float32()),
+            "text": pa.array(texts if made.text else [None] * n, pa.string()),
+            "text_pair": pa.array([None] * n, pa.string()),
+        }
+    )
+    pq.write_table(table, run.predictions / f"{split}.{code}.parquet")
+
+
+def _profile(made: Made) -> dict[str, Any]:
+    return {"languages": {code: _language_profile(made, code) for code in made.languages}}
+
+
+def _language_profile(made: Made, code: str) -> dict[str, Any]:
+    return {}
+
+
+__all__ = ["Kind", "Made", "make_run"]
