@@ -1,0 +1,170 @@
+"""Save what was trained as an ordinary Hugging Face folder: adapters merged, full vocabulary, normalisation inside."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glotune.model.families import Anatomy
+from glotune.model.network import Network
+from glotune.model.tensorfile import Entry, write_tensors
+from glotune.model.vocabulary import VocabularyMap
+
+Normalization = Literal["NFC", "NFKC", "none"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written, and what a reader of the folder must know."""
+
+    folder: Path
+    size: int
+    """Bytes of the weights."""
+    notes: list[str]
+
+
+def save_model(
+    network: Network,
+    tokenizer: Any,
+    vocabulary: VocabularyMap | None,
+    folder: Path,
+    *,
+    max_length: int,
+    normalization: Normalization = "none",
+    truncation: Literal["head", "head_tail"] = "head",
+) -> Saved:
+    """Writes weights, configuration and tokenizer; ``transformers.pipeline("text-classification")`` opens it.
+
+    The network is left as it was, bit for bit: training may go on. The folder appears whole or not at all.
+
+    Args:
+        vocabulary: of a trimmed network; the full matrix is written.
+        max_length: becomes the tokenizer's ``model_max_length``.
+        normalization: put in front of the tokenizer's own normalizer where it isn't there already.
+    """
+    anatomy = network.anatomy
+    notes: list[str] = []
+    with _whole_folder(folder) as partial:
+        size = write_tensors(partial / "model.safetensors", _entries(anatomy, vocabulary))
+        config = copy.deepcopy(anatomy.config)
+        config.architectures = [type(anatomy.core).__name__]
+        config.dtype = torch.float32
+        config.save_pretrained(partial)
+        saved_tokenizer = copy.deepcopy(tokenizer)
+        saved_tokenizer.model_max_length = max_length
+        notes += _normalize(saved_tokenizer, normalization)
+        saved_tokenizer.save_pretrained(partial)
+    if truncation == "head_tail":
+        notes.append(
+            f"texts over {max_length} tokens were cut in the middle in training; transformers cuts the end: give such "
+            "texts to glotune predict"
+        )
+    return Saved(folder, size, notes)
+
+
+def save_adapter(network: Network, folder: Path) -> None:
+    """Writes the adapter and the head in PEFT's layout (safetensors).
+
+    Its base is the encoder with the layers that the run kept.
+
+    Raises:
+        ValueError: the network has no adapter.
+    """
+    if not hasattr(network.hf, "peft_config"):
+        raise ValueError("this network has no adapter")
+    with _whole_folder(folder) as partial:
+        network.hf.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
+
+
+def plain_tensors(anatomy: Anatomy) -> dict[str, Entry]:
+    """Name -> tensor of the model as if it had never been wrapped; adapters are merged one at a time, when read."""
+    layers = {name: part for name, part in anatomy.core.named_modules() if hasattr(part, "merged_adapters")}
+    entries: dict[str, Entry] = {}
+    for key, value in anatomy.core.state_dict().items():
+        name = _plain_name(key)
+        if name is None:
+            continue
+        owner = layers.get(key.rpartition(".base_layer.")[0])
+        merges = owner is not None and name.endswith(".weight")
+        entries[name] = Entry(tuple(value.shape), _reader(owner if merges else None, value))
+    return entries
+
+
+def _entries(anatomy: Anatomy, vocabulary: VocabularyMap | None) -> dict[str, Entry]:
+    entries = plain_tensors(anatomy)
+    if vocabulary is not None:
+        weight = anatomy.word_embeddings.weight
+        shape = (vocabulary.full_size, weight.shape[1])
+        entries[f"{anatomy.family.word_embeddings}.weight"] = Entry(shape, lambda: vocabulary.full_chunks(weight))
+    return entries
+
+
+def _plain_name(key: str) -> str | None:
+    """PEFT's name of a tensor -> the plain model's; None for what the plain model doesn't have."""
+    if ".lora_" in key or ".original_module." in key:
+        return None
+    before, wrapped, after = key.partition(".modules_to_save.")
+    if wrapped:
+        key = f"{before}.{after.partition('.')[2]}"
+    return key.replace(".base_layer.", ".")
+
+
+def _reader(layer: Any | None, value: Tensor) -> Any:
+    def read() -> Iterator[NDArray[np.float32]]:
+        tensor = value if layer is None else _merged(layer)
+        yield tensor.detach().float().cpu().numpy()
+
+    return read
+
+
+@torch.no_grad()
+def _merged(layer: Any) -> Tensor:
+    """The weight with its adapter added, PEFT's own way; the layer is left bit-equal to what it was."""
+    weight: nn.Parameter = layer.get_base_layer().weight
+    original = weight.detach().clone()
+    layer.merge(safe_merge=False)
+    merged = weight.detach().clone()
+    layer.unmerge()
+    weight.copy_(original)
+    return merged
+
+
+def _normalize(tokenizer: Any, normalization: Normalization) -> list[str]:
+    """Puts the Unicode form in front of the tokenizer's own normalizer."""
+    if normalization == "none":
+        return []
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    own = backend.normalizer
+    if own is not None and normalization in repr(own):
+        return []
+    form = getattr(normalizers, normalization)()
+    backend.normalizer = form if own is None else normalizers.Sequence([form, own])
+    return []
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its place once it is complete."""
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
