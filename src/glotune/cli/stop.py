@@ -1,0 +1,25 @@
+"""`glotune stop`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stop(
+    run: Annotated[Path, typer.Argument(help="The directory of a run in progress.")],
+    now: Annotated[
+        bool, typer.Option("--now", help="End it at once; steps since its last checkpoint are computed again.")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, help="Seconds to wait for its step and checkpoint.")
+    ] = None,
+) -> None:
+    """Stop a run: it finishes its step, saves a checkpoint and can be resumed to the same result."""
+    from glotune.cli.console import say
+    from glotune.housekeeping.stopping import stop as stop_run
+    from glotune.run_dir import RunDirectory
+
+    say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, tell=say))

@@ -1,0 +1,1 @@
+"""Stopping runs and clearing what they leave behind."""
