@@ -36,7 +36,7 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
         if processes.is_main:
-            open_attempt(directory, manifest)
+            count_attempt(directory, manifest)
         processes.barrier()
         carry_out(directory, recipe, texts, processes, observer or Silent())
     return Run(directory)
@@ -53,7 +53,7 @@ def refuse_changed_data(manifest: Manifest, data_hash: str, directory: RunDirect
         )
 
 
-def open_attempt(directory: RunDirectory, manifest: Manifest) -> None:
+def count_attempt(directory: RunDirectory, manifest: Manifest) -> None:
     """Counts the attempt, heals the event file, and notes what differs from the run's first machine."""
     directory.heal_events()
     present = versions()

@@ -17,7 +17,7 @@ from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.errors import InterruptedRun, UserError
-from glotune.model.loading import check_model, load_tokenizer
+from glotune.model.loading import load_tokenizer
 from glotune.provenance import hardware, versions
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.recipe.loading import Overrides
@@ -25,12 +25,15 @@ from glotune.records import Manifest, RunStatus
 from glotune.run_dir import RunDirectory, now
 from glotune.run_lock import locked
 from glotune.training.assembly import assemble
+from glotune.training.checkpoints import CheckpointStore, Resumption
 from glotune.training.closing import judge_and_save, record_best
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
 from glotune.training.processes import Processes
 from glotune.training.recorder import Recorder
+from glotune.training.retry import restart_gentler
 from glotune.training.session import train_to_the_end
+from glotune.training.watch import CollapsedTraining
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,6 @@ def train(
     """
     resolved = load_recipe(recipe, *overrides, keywords)
     texts = read_texts(resolved.data, resolved.seed)
-    check_model(resolved.model)
     processes = Processes.start(choose_device(resolved.train.device)[0])
     path = Path(processes.agree(str(run_path(out, resolved.name))))
     if processes.is_main:
@@ -96,16 +98,33 @@ def carry_out(
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
-    for message in texts.warnings:
-        recorder.warn(message)
+    resumption = open_attempt(directory, recorder, texts)
     tokenizer = load_tokenizer(recipe.model)
     stores = tokenize(texts, tokenizer, recipe.data, cache_folder(), progress=recorder.progress("tokenize"))
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
-    recorder.planned(assembled.parts.plan, assembled.changes)
-    state = train_to_the_end(assembled.parts, recorder)
-    evaluations = record_best(assembled.parts, texts, recorder)
-    judge_and_save(assembled, state, evaluations, tokenizer, recorder)
+    if resumption is None:
+        recorder.planned(assembled.parts.plan, assembled.changes)
+    try:
+        state = train_to_the_end(assembled.parts, resumption, recorder)
+    except CollapsedTraining as collapse:
+        gentler = restart_gentler(directory, recipe, collapse, recorder)
+        return carry_out(directory, gentler, texts, processes, observer)
+    record_best(assembled.parts, texts, recorder)
+    judge_and_save(assembled, state, tokenizer, recorder)
+    return None
+
+
+def open_attempt(directory: RunDirectory, recorder: Recorder, texts: TextData) -> Resumption | None:
+    """Finds where this attempt goes on, and sets the recorder there; None for a start from the first step."""
+    resumption = CheckpointStore(directory.checkpoints, keep=1).latest()
+    if resumption is not None:
+        recorder.at(resumption.state.step, resumption.state.epoch)
+        recorder.resumed(resumption.folder.name, resumption.damaged)
+        return resumption
+    for message in texts.warnings:
+        recorder.warn(message)
+    return None
 
 
 def run_path(out: str | Path | None, name: str) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,16 @@ from numpy.typing import NDArray
 
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
-from glotune.model.families import Anatomy
-from glotune.model.freezing import freeze
-from glotune.model.loading import load_encoder
-from glotune.model.lora import add_lora
-from glotune.model.network import Network
-from glotune.model.truncation import truncate
-from glotune.model.vocabulary import VocabularyMap, trim_vocabulary
+from glotune.model.loading import check_fit, load_encoder
+from glotune.model.network import Network, choose_attention
+from glotune.model.surgery import operate
+from glotune.model.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
 from glotune.records import Change, Plan
 from glotune.training.losses import class_weights
 from glotune.training.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
 from glotune.training.parts import Parts
-from glotune.training.plan import make_plan
+from glotune.training.plan import choose_precision, make_plan
 from glotune.training.processes import Processes
 from glotune.training.randomness import seed_initialisation
 from glotune.training.recorder import Recorder
@@ -42,34 +39,31 @@ class Assembled:
 def assemble(
     recipe: Recipe,
     texts: TextData,
-    stores: dict[str, TokenStore],
+    stores: Mapping[str, TokenStore],
     tokenizer: Any,
     processes: Processes,
     recorder: Recorder,
     stored_plan: Plan | None,
 ) -> Assembled:
-    """Loads the encoder and applies the surgery in order: truncate, trim vocabulary, freeze, LoRA, pack.
+    """Loads the encoder, operates on it and plans how it will run here.
 
     Args:
         stored_plan: the plan of an earlier attempt, followed again; None for a fresh run.
     """
     seed_initialisation(recipe.seed)
-    hf = load_encoder(recipe.model, texts.labels, log=recorder.log)
-    changes: list[Change | None] = [truncate(hf, recipe.model.layers)]
-    vocabulary = None
-    if recipe.speed.trim_vocabulary:
-        vocabulary, change = trim_vocabulary(hf, used_ids(stores), tokenizer)
-        changes.append(change)
-    changes.append(freeze(hf, recipe.model.freeze))
-    if recipe.model.lora is not None:
-        hf, change = add_lora(hf, recipe.model.lora)
-        changes.append(change)
-    packed = recipe.train.batching == "packed"
-    network = Network(hf, packed=packed, pooled_last_layer=recipe.speed.pooled_last_layer)
-    changes += network.changes
+    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log)
+    check_fit(hf, tokenizer, recipe.data.max_length)
+    operated = operate(
+        hf,
+        recipe.model,
+        recipe.speed,
+        used_ids=used_ids(stores),
+        special_ids=tokenizer.all_special_ids,
+        packed=recipe.train.batching == "packed",
+    )
+    network, vocabulary = operated.network, operated.vocabulary
     plan = stored_plan or plan_for(recipe, network, processes)
     torch.set_num_threads(plan.threads)
-    network.use_attention(plan.attention)
     network.to(processes.device)
     parts = Parts(
         recipe=recipe,
@@ -82,31 +76,25 @@ def assemble(
         class_weights=class_weights(recipe.loss.class_weights, stores["train"].labels, texts.labels),
         id_map=None if vocabulary is None else vocabulary.to_trimmed,
     )
-    return Assembled(parts, vocabulary, [change for change in changes if change is not None])
+    return Assembled(parts, vocabulary, operated.changes)
 
 
 def plan_for(recipe: Recipe, network: Network, processes: Processes) -> Plan:
     """The plan of a fresh run on this machine."""
-    config = network.anatomy.config
-    return make_plan(
-        device=processes.device.type,
-        precision=recipe.train.precision,
-        packed=network.packed,
-        attention_dropout=network.attention_dropout,
-        hidden=config.hidden_size,
-        layers=config.num_hidden_layers,
-        ranks=processes.ranks,
-    )
+    device = processes.device.type
+    precision, why = choose_precision(recipe.train.precision, device, network.hidden_size)
+    attention = choose_attention(network, device, precision)
+    return make_plan(device, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
 
 
-def used_ids(stores: dict[str, TokenStore]) -> NDArray[np.int64]:
+def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:
     """Sorted ids that any split holds."""
     return np.unique(np.concatenate([np.unique(store.tokens) for store in stores.values()])).astype(np.int64)
 
 
 def optimizer_of(parts: Parts) -> tuple[torch.optim.AdamW, RowDecay | None]:
     """AdamW over the trainable parameters, and the decay of the embedding rows that training sees."""
-    spec, anatomy = parts.recipe.optimizer, Anatomy(parts.network.hf)
+    spec, anatomy = parts.recipe.optimizer, parts.network.anatomy
     named = [NamedParameter(name, value, anatomy.depth_of(name)) for name, value in parts.trainable.items()]
     embedding = anatomy.word_embedding_name if anatomy.word_embedding_name in parts.trainable else None
     groups = parameter_groups(named, spec, len(anatomy.layers), embedding)

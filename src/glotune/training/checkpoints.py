@@ -92,6 +92,16 @@ def read_state(folder: Path) -> TrainingState:
     return TrainingState.from_json(json.loads((folder / STATE).read_bytes()))
 
 
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on: its newest whole checkpoint."""
+
+    folder: Path
+    state: TrainingState
+    damaged: list[str]
+    """A line for each newer checkpoint that was passed over."""
+
+
 class CheckpointStore:
     """The checkpoints of a run. One background thread writes, one checkpoint at a time, in order."""
 
@@ -125,13 +135,13 @@ class CheckpointStore:
         finally:
             self._executor.shutdown()
 
-    def latest(self) -> tuple[Path, list[str]] | None:
-        """The newest checkpoint that is whole, and a line for each damaged one passed over; None without any."""
+    def latest(self) -> Resumption | None:
+        """The newest checkpoint that is whole; None without any."""
         damaged: list[str] = []
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             problem = damage(path)
             if problem is None:
-                return path, damaged
+                return Resumption(path, read_state(path), damaged)
             damaged.append(f"checkpoint {path.name} is damaged ({problem}); falling back to the one before")
         return None
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from glotune.data.texts import TextData
+from glotune.metrics.arrays import Outcomes
+from glotune.metrics.trend import EpochPoint, TrainingHistory
+from glotune.metrics.verdicts import judge
 from glotune.model.saving import save_adapter, save_model
-from glotune.records import Evaluation
-from glotune.report.writing import write_report
+from glotune.records import Evaluation, Event, Verdict
+from glotune.run_dir import RunDirectory
 from glotune.training.assembly import Assembled
 from glotune.training.evaluate import by_language, evaluate_split
-from glotune.training.finish import record_split
+from glotune.training.finish import outcomes_of, record_split
 from glotune.training.loop import evaluation_figures
 from glotune.training.parts import Parts
 from glotune.training.recorder import Recorder
@@ -33,3 +39,83 @@ def record_best(parts: Parts, texts: TextData, recorder: Recorder) -> list[Evalu
     if recorder.is_main:
         recorder.directory.write_metrics(evaluations)
     return evaluations
+
+
+def judge_run(directory: RunDirectory) -> Verdict:
+    """The verdict on a run, from its files alone: its events and its predictions on the test split."""
+    manifest = directory.read_manifest()
+    return judge(
+        history_of(directory.events()),
+        recorded_outcomes(directory),
+        manifest.labels,
+        source_languages=manifest.source_languages,
+    )
+
+
+def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
+    """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
+    found: dict[str, Outcomes] = {}
+    for path in directory.prediction_files():  # sorted: test before validation
+        language = path.stem.partition(".")[2]
+        if language not in found:
+            found[language] = outcomes_of(pq.read_table(path))
+    return found
+
+
+def history_of(events: list[Event]) -> TrainingHistory:
+    """The course of training, from a run's events."""
+    train_losses = {event.step: event.data["loss"] for event in events if event.kind == "epoch"}
+    best = [event for event in events if event.kind == "best"]
+    metric = best[-1].data["metric"] if best else "macro_f1"
+    evaluations: dict[int, list[Event]] = {}
+    for event in events:
+        if event.kind == "evaluation" and event.key.startswith("validation/"):
+            evaluations.setdefault(event.step, []).append(event)
+    points = [
+        EpochPoint(
+            epoch=found[0].epoch,
+            train_loss=train_losses.get(step),
+            validation_loss=_mean(found, "loss"),
+            metric=None if metric == "loss" else _mean(found, metric),
+        )
+        for step, found in sorted(evaluations.items())
+    ]
+    return TrainingHistory(
+        step_losses=[event.data["loss"] for event in events if event.kind == "step"],
+        epochs=points,
+        metric=metric,
+        validation_texts=sum(event.data["n"] for event in found) if (found := _last(evaluations)) else None,
+    )
+
+
+def _last(evaluations: Mapping[int, list[Event]]) -> list[Event]:
+    return evaluations[max(evaluations)] if evaluations else []
+
+
+def _mean(events: list[Event], name: str) -> float | None:
+    values = [event.data[name] for event in events if event.data[name] is not None]
+    return sum(values) / len(values) if values else None
+
+
+def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, recorder: Recorder) -> None:
+    """The verdict into the manifest; the model with its full vocabulary, and the adapter of a LoRA run, to disk."""
+    if not recorder.is_main:
+        return
+    parts, directory = assembled.parts, recorder.directory
+    verdict = judge_run(directory)
+    directory.update_manifest(verdict=verdict, best_step=state.best_step)
+    recorder.log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
+    data = parts.recipe.data
+    if parts.recipe.model.lora is not None:
+        save_adapter(parts.network, directory.adapter)
+    saved = save_model(
+        parts.network,
+        tokenizer,
+        assembled.vocabulary,
+        directory.model,
+        max_length=data.max_length,
+        normalization=data.normalization,
+        truncation=data.truncation,
+    )
+    directory.update_manifest(notes=saved.notes)
+    recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")

@@ -53,7 +53,8 @@ class Loop:
             RunError: a non-finite loss, where the recipe says to stop.
         """
         for step, rows, outcome in self.stepper.run(self._batches()):
-            self.recorder.at(step + 1, (step + 1) / self.steps_per_epoch)
+            self.state.step, self.state.epoch = step + 1, (step + 1) / self.steps_per_epoch
+            self.recorder.at(self.state.step, self.state.epoch)
             self._take(rows, outcome)
             ends_epoch = self.state.step % self.steps_per_epoch == 0
             if ends_epoch:
@@ -84,7 +85,6 @@ class Loop:
     def _take(self, rows: Rows, outcome: StepOutcome) -> None:
         """Books one step."""
         state = self.state
-        state.step += 1
         self._note_deviations()
         if not outcome.is_finite:
             self._refuse(rows, outcome)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,10 +17,17 @@ from glotune.data.batches import Rows, cut
 from glotune.data.packed import IdMap, PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.model.network import Network
-from glotune.model.prefix_cache import PrefixStore
 from glotune.recipe import Recipe
 from glotune.records import Plan
 from glotune.training.processes import Processes
+
+
+class Prefix(Protocol):
+    """Cached output of the frozen prefix for the texts of one split."""
+
+    def rows(self, rows: Rows) -> Tensor:
+        """Hidden_TH of these texts, end to end, on the host."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Parts:
     stores: Mapping[str, TokenStore]
     class_weights: NDArray[np.float32] | None
     id_map: IdMap | None = None
-    prefixes: Mapping[str, PrefixStore] = field(default_factory=dict)
+    prefixes: Mapping[str, Prefix] = field(default_factory=dict)
     """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
 
     @property

@@ -11,8 +11,13 @@ import torch
 from glotune.errors import UserError
 from glotune.records import Plan
 
+Precision = Literal["fp32", "bf16"]
+Attention = Literal["packed_sdpa", "varlen", "padded"]
+
 CPU_TOKENS = 2048
 """On a CPU larger micro-batches gain nothing: the products are large enough, and the caches small."""
+NARROW = 512
+"""Below this hidden size bf16 autocast is no faster on a CPU."""
 CUDA_TOKENS_AT_BASE = 65_536
 """For a 768-wide, 12-layer encoder on 80 GB; scaled by memory and by width times layers."""
 
@@ -33,8 +38,12 @@ def choose_device(wanted: str) -> tuple[str, str]:
     return wanted, "as the recipe says"
 
 
-def choose_precision(wanted: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:
-    """(precision, reason). bf16 is autocast over fp32 masters, only where the hardware computes in it."""
+def choose_precision(wanted: str, device: str, hidden: int) -> tuple[Precision, str]:
+    """(precision, reason). bf16 is autocast over fp32 masters, only where the hardware computes in it.
+
+    Raises:
+        UserError: the recipe asks for bf16 and the hardware has none.
+    """
     native = has_bf16(device)
     if wanted == "fp32":
         return "fp32", "as the recipe says"
@@ -45,7 +54,11 @@ def choose_precision(wanted: str, device: str) -> tuple[Literal["fp32", "bf16"],
                 expected="auto or fp32 here",
             )
         return "bf16", "as the recipe says"
-    return ("bf16", "the hardware computes in bf16") if native else ("fp32", f"no bf16 instructions on this {device}")
+    if not native:
+        return "fp32", f"no bf16 instructions on this {device}"
+    if device == "cpu" and hidden < NARROW:
+        return "fp32", f"at {hidden} wide, casting to bf16 costs a CPU more than it saves"
+    return "bf16", "the hardware computes in bf16"
 
 
 def has_bf16(device: str) -> bool:
@@ -64,19 +77,6 @@ def cpu_has_bf16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def choose_attention(
-    device: str, packed: bool, attention_dropout: float
-) -> tuple[Literal["packed_sdpa", "varlen", "padded"], str]:
-    """(attention, reason). `packed`: the family has the attention interface."""
-    if not packed:
-        return "padded", "this family has no attention interface: padded"
-    if device == "cuda" and attention_dropout == 0.0:
-        return "varlen", "CUDA, and no attention dropout"
-    if device == "cuda":
-        return "packed_sdpa", "varlen attention has no dropout; attention dropout is on"
-    return "packed_sdpa", "padding only around the attention product"
-
-
 def choose_budget(device: str, hidden: int, layers: int) -> tuple[int, str]:
     """(tokens in one micro-batch, reason)."""
     if device != "cuda":
@@ -87,24 +87,26 @@ def choose_budget(device: str, hidden: int, layers: int) -> tuple[int, str]:
 
 
 def make_plan(
-    *, device: str, precision: str, packed: bool, attention_dropout: float, hidden: int, layers: int, ranks: int
+    device: str,
+    precision: tuple[Precision, str],
+    attention: tuple[Attention, str],
+    hidden: int,
+    layers: int,
+    ranks: int,
 ) -> Plan:
-    """The plan of a fresh run, stored in its manifest; `device` and `precision` as in the recipe."""
-    chosen, why_device = choose_device(device)
-    kind, why_precision = choose_precision(precision, chosen)
-    attention, why_attention = choose_attention(chosen, packed, attention_dropout)
-    budget, why_budget = choose_budget(chosen, hidden, layers)
+    """The plan of a fresh run, stored in its manifest. Choices come with their reasons."""
+    budget, why_budget = choose_budget(device, hidden, layers)
     return Plan(
-        device=chosen,
-        precision=kind,
-        attention=attention,
+        device=device,
+        precision=precision[0],
+        attention=attention[0],
         token_budget=budget,
         threads=torch.get_num_threads(),
         ranks=ranks,
         reasons={
-            "device": why_device,
-            "precision": why_precision,
-            "attention": why_attention,
+            "device": "the fastest device here, unless the recipe names one",
+            "precision": precision[1],
+            "attention": attention[1],
             "token_budget": why_budget,
             "threads": "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores",
         },

@@ -83,6 +83,12 @@ class Recorder:
             self.event("change", change.model_dump(), key=change.kind)
             self.log(change.description)
 
+    def resumed(self, name: str, damaged: list[str]) -> None:
+        """Opens a later attempt: its first event stands at the step that it goes on from."""
+        self.event("status", {"status": "running", "resumed_from": name}, key=f"attempt {self.attempt}")
+        for line in damaged:
+            self.warn(line)
+
     def warn(self, message: str) -> None:
         """A line and an event."""
         self.log(f"warning: {message}")

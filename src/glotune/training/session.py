@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from glotune.training.assembly import optimizer_of
-from glotune.training.checkpoints import CheckpointStore, read_state, restore_optimizer, restore_weights
+from glotune.training.checkpoints import CheckpointStore, Resumption, restore_optimizer, restore_weights
 from glotune.training.control import Control, listening
 from glotune.training.loop import Loop
 from glotune.training.parts import Parts
@@ -16,8 +16,10 @@ from glotune.training.step import Stepper
 from glotune.training.watch import Watch
 
 
-def train_to_the_end(parts: Parts, recorder: Recorder, control: Control | None = None) -> TrainingState:
-    """Trains, resumes where a checkpoint stands, and leaves the best weights in the network.
+def train_to_the_end(
+    parts: Parts, resumption: Resumption | None, recorder: Recorder, control: Control | None = None
+) -> TrainingState:
+    """Trains from the start or a checkpoint, and leaves the best weights in the network.
 
     Raises:
         InterruptedRun, RunError, CollapsedTraining: see `Loop.run` and `Watch`.
@@ -26,7 +28,7 @@ def train_to_the_end(parts: Parts, recorder: Recorder, control: Control | None =
     checkpoints = CheckpointStore(recorder.directory.checkpoints, recipe.checkpoints.keep)
     try:
         with listening(control or Control()) as listened:
-            loop = build_loop(parts, recorder, checkpoints, listened)
+            loop = build_loop(parts, resumption, recorder, checkpoints, listened)
             if not (loop.state.stopped_early or loop.state.step >= loop.stepper.schedule.total_steps):
                 loop.run()
             parts.processes.barrier()
@@ -37,24 +39,24 @@ def train_to_the_end(parts: Parts, recorder: Recorder, control: Control | None =
         checkpoints.close()
 
 
-def build_loop(parts: Parts, recorder: Recorder, checkpoints: CheckpointStore, control: Control) -> Loop:
-    """The loop, its state taken from the newest whole checkpoint where there is one."""
+def build_loop(
+    parts: Parts,
+    resumption: Resumption | None,
+    recorder: Recorder,
+    checkpoints: CheckpointStore,
+    control: Control,
+) -> Loop:
+    """The loop, with weights, moments and state as the checkpoint left them."""
     recipe = parts.recipe
     optimizer, row_decay = optimizer_of(parts)
     steps_per_epoch = math.ceil(len(parts.stores["train"].labels) / recipe.train.batch_size)
     schedule = Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps_per_epoch, recipe.train.epochs)
     state = TrainingState(token_budget=parts.plan.token_budget)
-    found = checkpoints.latest()
-    if found is not None:
-        folder, damaged = found
-        state = read_state(folder)
-        restore_weights(folder, parts.trainable)
-        restore_optimizer(folder, parts.trainable, optimizer)
-        recorder.at(state.step, state.step / steps_per_epoch)
-        recorder.event("status", {"status": "running", "resumed_from": folder.name}, key=str(recorder.attempt))
-        recorder.log(f"resuming from {folder.name} (step {state.step} of {schedule.total_steps})")
-        for line in damaged:
-            recorder.warn(line)
+    if resumption is not None:
+        state = resumption.state
+        restore_weights(resumption.folder, parts.trainable)
+        restore_optimizer(resumption.folder, parts.trainable, optimizer)
+        recorder.log(f"resuming from {resumption.folder.name} (step {state.step} of {schedule.total_steps})")
     if recorder.is_main:
         checkpoints.drop_after(state.step)
     parts.processes.barrier()

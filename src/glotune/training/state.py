@@ -34,6 +34,7 @@ class TrainingState:
 
     step: int = 0
     """Optimizer steps done."""
+    epoch: float = 0.0
     epoch_figures: EpochFigures = field(default_factory=EpochFigures)
     best_step: int | None = None
     best_value: float | None = None

@@ -11,7 +11,6 @@ from glotune.training.checkpoints import (
     WEIGHTS,
     CheckpointStore,
     damage,
-    read_state,
     restore_optimizer,
     restore_weights,
     snapshot,
@@ -47,13 +46,13 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
     store.close()
     step(trainable, optimizer)
 
-    folder, damaged = CheckpointStore(tmp_path, keep=2).latest() or pytest.fail("no checkpoint")
+    found = CheckpointStore(tmp_path, keep=2).latest() or pytest.fail("no checkpoint")
     again, fresh = network(seed=9)
-    restore_weights(folder, again)
-    restore_optimizer(folder, again, fresh)
+    restore_weights(found.folder, again)
+    restore_optimizer(found.folder, again, fresh)
     step(again, fresh)
-    assert damaged == []
-    assert read_state(folder) == TrainingState(step=1, best_value=1 / 3)
+    assert found.damaged == []
+    assert found.state == TrainingState(step=1, best_value=1 / 3)
     assert all(torch.equal(trainable[name], again[name]) for name in trainable)
 
 
@@ -73,10 +72,10 @@ def test_a_damaged_newest_checkpoint_falls_back_and_says_so(tmp_path: Path, harm
         weights.unlink()
     else:
         (tmp_path / "step-00000002" / "manifest.json").write_text('{"files": [')
-    folder, damaged = store.latest() or pytest.fail("no checkpoint")
-    assert folder.name == "step-00000001"
-    assert len(damaged) == 1
-    assert "step-00000002 is damaged" in damaged[0]
+    found = store.latest() or pytest.fail("no checkpoint")
+    assert found.folder.name == "step-00000001"
+    assert len(found.damaged) == 1
+    assert "step-00000002 is damaged" in found.damaged[0]
 
 
 def test_half_written_leftovers_are_no_checkpoint_and_get_cleared(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Class weights and the loss of an effective batch, against torch and scikit-learn."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_a_cut_loss_is_torchs_weighted_mean_over_the_whole_batch(
     tensor = None if weights is None else torch.from_numpy(weights)
     expected = functional.cross_entropy(logits, truth, weight=tensor, label_smoothing=smoothing)
     edges = sorted({0, len(labels), *[cut for cut in cuts if cut < len(labels)]})
-    pieces = [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    pieces = [slice(start, stop) for start, stop in itertools.pairwise(edges)]
     summed = sum(summed_loss(logits[piece], truth[piece], tensor, smoothing) for piece in pieces)
     assert float(summed) / total_weight(np.array(labels, dtype=np.int16), weights) == pytest.approx(
         float(expected), rel=1e-5

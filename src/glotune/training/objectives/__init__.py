@@ -1,0 +1,1 @@
+"""What pretraining learns from: masked tokens, and translations that should stand close."""

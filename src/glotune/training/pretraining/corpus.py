@@ -1,0 +1,104 @@
+"""The token stores of a pretraining run: texts and translations, each text once, on one memory map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from glotune.data.held_out import text_keys
+from glotune.data.plain_text import PlainTexts
+from glotune.data.texts import LANGUAGE_TYPE, LabelledTexts, TextData
+from glotune.data.tokenization import TokenStore, tokenize
+from glotune.recipe import schema
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """N items to train on: P pairs first, then plain texts. The translation of item i < P is text N + i."""
+
+    items: TokenStore
+    """[N] texts: what the loop counts, orders and draws."""
+    texts: TokenStore
+    """[N + P] texts: the items, then the translations."""
+    pairs: int
+    """P"""
+    translation_keys: NDArray[np.int64]
+    """[P] hashes of the translations: pairs with one translation are no wrong answers to each other."""
+    held_out: TokenStore
+    """Texts to judge by: Q pairs' texts, plain texts, then the Q translations."""
+    held_pairs: int
+    """Q"""
+
+    def texts_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The texts of these items: their own, then the translations of those that are pairs."""
+        paired = items[items < self.pairs]
+        return np.concatenate([items, paired + len(self.items)])
+
+
+def build_corpus(
+    texts: PlainTexts, tokenizer: Any, data: schema.Data, cache: Path, progress: Callable[[int, int], None]
+) -> tuple[Corpus, TextData]:
+    """Tokenizes everything once; also gives the texts as the engine's readers know them, without labels.
+
+    Raises:
+        UserError: the tokenizer's `max_length` is too short, or a text has no token.
+    """
+    train = _flat(texts.pairs, texts.texts, texts.pair_language, "train")
+    held = _flat(texts.held_pairs, texts.held_texts, texts.pair_language, "validation")
+    content = TextData(
+        splits={"train": train, "validation": held},
+        labels=["text"],
+        sources=texts.sources,
+        source_languages=sorted({*train.language_names, *held.language_names}),
+        data_hash=texts.data_hash,
+        warnings=texts.warnings,
+    )
+    stores = tokenize(content, tokenizer, data, cache, progress=progress)
+    items = len(texts.pairs) + len(texts.texts)
+    keys = text_keys(texts.pairs["text_pair"]) if len(texts.pairs) else np.zeros(0, np.int64)
+    corpus = Corpus(
+        items=_first(stores["train"], items),
+        texts=stores["train"],
+        pairs=len(texts.pairs),
+        translation_keys=keys,
+        held_out=stores["validation"],
+        held_pairs=len(texts.held_pairs),
+    )
+    return corpus, content
+
+
+def _flat(pairs: pa.Table, texts: pa.Table, pair_language: str, split: str) -> LabelledTexts:
+    """All texts below each other: the pairs' texts, the plain texts, the translations."""
+    columns = [*pairs["text"].chunks, *texts["text"].chunks, *pairs["text_pair"].chunks]
+    content = pa.chunked_array(columns, pa.string())
+    languages = [*pairs["language"].to_pylist(), *texts["language"].to_pylist(), *[pair_language] * len(pairs)]
+    count = len(content)
+    table = pa.table(
+        {
+            "text": content,
+            "label": pa.array(np.zeros(count, np.int16)),
+            "language": pa.array(languages, pa.string()).dictionary_encode().cast(LANGUAGE_TYPE),
+            "row": pa.array(np.arange(1, count + 1, dtype=np.int32)),
+            "source": pa.array(np.zeros(count, np.int16)),
+            "key": pa.array(text_keys(content)),
+        }
+    )
+    return LabelledTexts(table, split)
+
+
+def _first(store: TokenStore, count: int) -> TokenStore:
+    """The first texts of a store, on the same memory."""
+    return replace(
+        store,
+        offsets=store.offsets[: count + 1],
+        labels=store.labels[:count],
+        languages=store.languages[:count],
+        rows=store.rows[:count],
+        raw_lengths=store.raw_lengths[:count],
+    )

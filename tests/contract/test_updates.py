@@ -1,0 +1,113 @@
+"""C2: dropout off, the update does not depend on how an effective batch is cut.
+
+1 x 32 = 4 x 8 = packed by tokens, to 1e-6 of the loss over 20 steps, with class weights and label smoothing,
+text pairs, and an uneven last batch; and equal to twenty lines of plain PyTorch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import small_recipe
+from torch.nn import functional
+
+from glotune.data.batches import effective_batches, epoch_order
+from glotune.data.reading import read_texts
+from glotune.data.tokenization import tokenize
+from glotune.model.loading import load_tokenizer
+from glotune.model.padding import padded_inputs
+from glotune.recipe import Recipe
+from glotune.records import Plan
+from glotune.run_dir import RunDirectory
+from glotune.training.assembly import Assembled, assemble, optimizer_of
+from glotune.training.observer import Silent
+from glotune.training.processes import Processes
+from glotune.training.recorder import Recorder
+from glotune.training.schedule import Schedule
+from glotune.training.step import Stepper
+
+STEPS = 20
+
+
+def assembled(folder: Path, recipe: Recipe, token_budget: int) -> Assembled:
+    texts = read_texts(recipe.data, recipe.seed)
+    tokenizer = load_tokenizer(recipe.model)
+    stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
+    plan = Plan(device="cpu", precision="fp32", attention="packed_sdpa", token_budget=token_budget, threads=1)
+    recorder = Recorder(RunDirectory(folder / "run"), Silent(), 1, is_main=False)
+    return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder, plan)
+
+
+def schedule_of(recipe: Recipe, rows: int) -> Schedule:
+    steps = -(-rows // recipe.train.batch_size)
+    return Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, recipe.train.epochs)
+
+
+def losses(folder: Path, recipe: Recipe, token_budget: int) -> list[float]:
+    parts = assembled(folder, recipe, token_budget).parts
+    store = parts.stores["train"]
+    optimizer, decay = optimizer_of(parts)
+    stepper = Stepper(parts, optimizer, schedule_of(recipe, len(store)), decay, token_budget)
+    batches = (
+        batch
+        for epoch in range(recipe.train.epochs)
+        for batch in effective_batches(epoch_order(store.languages, 0, epoch, None), recipe.train.batch_size)
+    )
+    found = [outcome.loss for _, _, outcome in stepper.run(enumerate(batches))]
+    assert len(found) == STEPS
+    return found
+
+
+def recipe_for(folder: Path, family: str = "xlm-roberta", **overrides: Any) -> Recipe:
+    """70 rows in batches of 32: the third of each epoch has 6; 20 steps need 7 epochs less one step: rows 150 x 4."""
+    return small_recipe(
+        folder,
+        family,
+        rows=150,
+        train__epochs=4,
+        train__batch_size=32,
+        model__dropout=0.0,
+        loss={"class_weights": "balanced", "label_smoothing": 0.1},
+        **overrides,
+    )
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
+def test_an_update_does_not_depend_on_the_cut(tmp_path: Path, family: str, pairs: bool) -> None:
+    recipe = recipe_for(tmp_path, family, pairs=pairs)
+    whole = losses(tmp_path, recipe, token_budget=10**6)
+    assert losses(tmp_path, recipe, token_budget=120) == pytest.approx(whole, abs=1e-6), "packed by tokens"
+    fixed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batching": "fixed"})})
+    assert losses(tmp_path, fixed, token_budget=8 * 32) == pytest.approx(whole, abs=1e-6), "4 x 8, padded"
+    assert losses(tmp_path, fixed, token_budget=32 * 32) == pytest.approx(whole, abs=1e-6), "1 x 32, padded"
+
+
+def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
+    recipe = recipe_for(tmp_path, optimizer={"learning_rate": 1e-3, "weight_decay": 0.01, "max_grad_norm": 0.5})
+    ours = losses(tmp_path, recipe, token_budget=200)
+
+    plain = assembled(tmp_path, recipe.model_copy(update={"speed": recipe.speed.model_copy(
+        update={"trim_vocabulary": False, "pooled_last_layer": False})}), 10**6).parts  # fmt: skip
+    hf, store, found = plain.network.hf.train(), plain.stores["train"], []
+    decayed = [value for value in hf.parameters() if value.ndim > 1]
+    others = [value for value in hf.parameters() if value.ndim == 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01},
+                                   {"params": others, "weight_decay": 0.0}], lr=1e-3)  # fmt: skip
+    schedule = schedule_of(recipe, len(store))
+    weights = torch.from_numpy(plain.class_weights)
+    for epoch in range(recipe.train.epochs):
+        for rows in effective_batches(epoch_order(store.languages, 0, epoch, None), 32):
+            micro = plain.micro_batches("train", np.sort(rows), 10**6)[0].batch
+            logits = hf(**padded_inputs(plain.network.anatomy, micro)).logits
+            loss = functional.cross_entropy(logits, micro.labels, weight=weights, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(hf.parameters(), 0.5)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * schedule.factor(len(found))
+            optimizer.step()
+            found.append(loss.item())
+    assert ours == pytest.approx(found, abs=1e-5)

@@ -1,0 +1,78 @@
+"""Small labelled texts and recipes for tests that train for real, in seconds."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from encoders import TEXTS, make_encoder
+
+from glotune.recipe import Recipe
+from glotune.recipe.schema import Recipe as Schema
+
+WORDS = {
+    "en": {"good": "good lovely great nice", "bad": "bad dirty rude slow", "plain": "room food staff story"},
+    "es": {"good": "buena bonito rica linda", "bad": "mala sucia lenta fea", "plain": "lugar comida sala gente"},
+}
+LABELS = ("bad", "good", "plain")
+
+
+def sentences(language: str, count: int, seed: int = 0, *, pairs: bool = False) -> list[dict[str, str]]:
+    """Rows of text, label (and text_pair) of many lengths; the label can be learned from the words."""
+    generator = random.Random(f"{language}{seed}")
+    every = " ".join(" ".join(words.split()) for words in WORDS[language].values()).split()
+    rows = []
+    for number in range(count):
+        label = LABELS[number % len(LABELS)] if number % 7 else "bad"
+        words = generator.choices(WORDS[language][label].split(), k=2)
+        words += generator.choices(every, k=generator.choice([0, 1, 2, 5, 12]))
+        row = {"text": f"{' '.join(words)} {number}", "label": label}
+        if pairs:
+            row["text_pair"] = " ".join(generator.choices(every, k=generator.choice([1, 3, 8])))
+        rows.append(row)
+    return rows
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """A CSV file with the keys of the rows as header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def small_recipe(folder: Path, family: str = "xlm-roberta", **overrides: Any) -> Recipe:
+    """A recipe over made texts (en → es) and a random encoder of the family, all under `folder`.
+
+    `overrides` are dotted keys with ``__``; ``pairs=True`` makes text pairs, ``rows`` the training rows.
+    """
+    from glotune.recipe import load_recipe
+
+    pairs, rows = overrides.pop("pairs", False), overrides.pop("rows", 60)
+    layers = overrides.pop("encoder_layers", 2)
+    encoder = folder / f"{family}-{layers}"
+    if not encoder.exists():
+        texts = [row["text"] for language in WORDS for row in sentences(language, 40)]
+        make_encoder(encoder, family, layers=layers, texts=[*TEXTS, *texts])
+    data: dict[str, Any] = {
+        "train": {"en": str(write_csv(folder / "train.csv", sentences("en", rows, pairs=pairs)))},
+        "validation": {"en": str(write_csv(folder / "dev.csv", sentences("en", 24, 1, pairs=pairs)))},
+        "test": {"es": str(write_csv(folder / "es.csv", sentences("es", 30, 2, pairs=pairs)))},
+        "max_length": 32,
+    }
+    if pairs:
+        data["columns"] = {"text_pair": "text_pair"}
+    base = Schema.model_validate(
+        {
+            "name": "small",
+            "model": {"name": str(encoder)},
+            "data": data,
+            "optimizer": {"learning_rate": 1e-3},
+            "train": {"epochs": 2, "batch_size": 16, "precision": "fp32", "device": "cpu"},
+        }
+    )
+    return load_recipe(base, overrides)
