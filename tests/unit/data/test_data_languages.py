@@ -1,0 +1,40 @@
+"""The table of languages."""
+
+import pytest
+
+from glotune.data.languages import is_language, language_name, language_scripts, languages, nearest_language
+
+
+def test_names() -> None:
+    assert language_name("bn") == language_name("ben") == "Bangla"
+    assert language_name("zh-TW") == "Chinese"
+    assert language_name("xx") == "xx"
+
+
+def test_scripts() -> None:
+    assert language_scripts("bn") == ("Bengali", "Latin")
+    assert language_scripts("xx") == ()
+
+
+@pytest.mark.parametrize("stem", ["en", "pcm", "zh-TW", "sr_Latn"])
+def test_codes(stem: str) -> None:
+    assert is_language(stem)
+
+
+@pytest.mark.parametrize("stem", ["train", "data", "test", "reviews", "en-", "en-reviews", "EN", ""])
+def test_other_file_names(stem: str) -> None:
+    assert not is_language(stem)
+
+
+def test_nearest() -> None:
+    assert nearest_language("bn", ["ben", "eng"]) == "ben"
+    assert nearest_language("eng", ["en", "bn"]) == "en"
+    assert nearest_language("Bangla", ["bn"]) == "bn"
+    assert nearest_language("qqq", ["bn"]) is None
+
+
+def test_codes_are_unique_and_complete() -> None:
+    table = {language.code: language for language in languages().values()}
+    assert len({language.code3 for language in table.values()}) == len(table)
+    assert len({language.name for language in table.values()}) == len(table)
+    assert all(language.name and language.scripts and len(language.code3) == 3 for language in table.values())
