@@ -45,7 +45,17 @@ class Plan(Record):
 class Change(Record):
     """What one step of surgery did to the encoder."""
 
-    kind: Literal["truncate", "trim_vocabulary", "freeze", "lora", "pack", "pooled_last_layer", "prefix_cache"]
+    kind: Literal[
+        "truncate",
+        "trim_vocabulary",
+        "freeze",
+        "lora",
+        "pack",
+        "pooled_last_layer",
+        "prefix_cache",
+        "new_pieces",
+        "new_encoder",
+    ]
     description: str
     """One line for the log, with what it saves."""
     parameters_before: int
@@ -63,6 +73,7 @@ class Event(Record):
         "plan",
         "change",
         "step",
+        "objectives",
         "epoch",
         "evaluation",
         "checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from glotune.training.assembly import optimizer_of
 from glotune.training.checkpoints import CheckpointStore, Resumption, restore_optimizer, restore_weights
@@ -17,9 +18,16 @@ from glotune.training.watch import Watch
 
 
 def train_to_the_end(
-    parts: Parts, resumption: Resumption | None, recorder: Recorder, control: Control | None = None
+    parts: Parts,
+    resumption: Resumption | None,
+    recorder: Recorder,
+    control: Control | None = None,
+    adapt: Callable[[Loop], Loop] | None = None,
 ) -> TrainingState:
     """Trains from the start or a checkpoint, and leaves the best weights in the network.
+
+    Args:
+        adapt: turns the loop into one of another kind, as pretraining does.
 
     Raises:
         InterruptedRun, RunError, CollapsedTraining: see `Loop.run` and `Watch`.
@@ -29,6 +37,7 @@ def train_to_the_end(
     try:
         with listening(control or Control()) as listened:
             loop = build_loop(parts, resumption, recorder, checkpoints, listened)
+            loop = loop if adapt is None else adapt(loop)
             if not (loop.state.stopped_early or loop.state.step >= loop.stepper.schedule.total_steps):
                 loop.run()
             parts.processes.barrier()
