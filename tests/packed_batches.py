@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoders import make_encoder
 from torch import Tensor
 
+from encoders import make_encoder
 from glotune.data.packed import PackedBatch
 from glotune.model.loading import load_encoder
 from glotune.model.network import Network

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoders import FALLBACK_FAMILIES, PACKED_FAMILIES
-from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids
 
+from encoders import FALLBACK_FAMILIES, PACKED_FAMILIES
 from glotune.model.lora import add_lora
 from glotune.model.network import Network
 from glotune.recipe.schema import Lora
+from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids
 
 POOLINGS = [(family, "cls") for family in PACKED_FAMILIES] + [("modernbert", "mean")]
 

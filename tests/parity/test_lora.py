@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from packed_batches import gradients, load, packed, random_ids
 from peft import LoraConfig, get_peft_model
 
 from glotune.model.lora import add_lora
 from glotune.model.network import Network
 from glotune.recipe.schema import Lora
+from packed_batches import gradients, load, packed, random_ids
 
 CASES = [
     ("xlm-roberta", ["query", "value"], ["query", "value"], ["classifier"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from glotune.errors import UserError, did_you_mean
@@ -45,7 +46,10 @@ def add_lora(hf: Any, spec: schema.Lora, frozen_dropout: schema.OnOff = "off") -
         use_rslora=spec.rslora,
         use_dora=spec.dora,
     )
-    wrapped = get_peft_model(hf, config)
+    with warnings.catch_warnings():
+        # PEFT asks transformers by a name that transformers is about to drop.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        wrapped = get_peft_model(hf, config)
     change = before.change("lora", _describe(spec, anatomy, targets, lowest), wrapped, targets=targets)
     return wrapped, change
 
