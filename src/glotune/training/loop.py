@@ -24,6 +24,10 @@ from glotune.training.step import StepOutcome, Stepper
 from glotune.training.watch import Watch
 
 
+ON_REQUEST = "on request"
+"""Key of the checkpoint that an interruption asks for: no part of the uninterrupted run's log."""
+
+
 @dataclass
 class Loop:
     """One run's training, from wherever its state stands to the end."""
@@ -176,20 +180,20 @@ class Loop:
             return ends_epoch
         return evaluated if every == "evaluation" else self.state.step % every == 0
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, key: str = "") -> None:
         """Saves in the background; every rank holds the same weights, one writes."""
         self.recorder.flush()
         if self.recorder.is_main:
             taken = snapshot(self.parts.trainable, self.stepper.optimizer, self.state)
             waited = self.checkpoints.save(taken)
-            self.recorder.event("checkpoint", {"name": taken.name, "wall": {"wait_seconds": round(waited, 6)}})
+            self.recorder.event("checkpoint", {"name": taken.name, "wall": {"wait_seconds": round(waited, 6)}}, key)
         self.parts.processes.barrier()
 
     def _is_asked_to_stop(self) -> bool:
         return self.parts.processes.any(self.control.stop_requested)
 
     def _interrupt(self) -> None:
-        self._checkpoint()
+        self._checkpoint(ON_REQUEST)
         self.checkpoints.wait()
         reason = self.control.reason or "another rank was asked to stop"
         raise InterruptedRun(f"{reason}, after step {self.state.step}")

@@ -40,6 +40,7 @@ class TrainingState:
     best_value: float | None = None
     evaluations_without_gain: int = 0
     stopped_early: bool = False
+    collapse_announced: bool = False
     token_budget: int = 0
 
     def to_json(self) -> dict[str, Any]:

@@ -28,7 +28,6 @@ class Watch:
     recipe: Recipe
     labels: list[str]
     total_steps: int
-    announced: bool = False
 
     def evaluated(self, state: TrainingState, scores: dict[str, Scores], recorder: Recorder) -> None:
         """Looks at an evaluation.
@@ -43,10 +42,10 @@ class Watch:
             f"'{self._only_label(scores)}' (validation loss {_mean_loss(scores):.4f}, ln C = "
             f"{math.log(len(self.labels)):.4f}). Lower optimizer.learning_rate or raise schedule.warmup_ratio"
         )
-        if not self.announced:
+        if not state.collapse_announced:
             recorder.event("alert", {"what": "collapsed", "message": message})
             recorder.log(message)
-            self.announced = True
+            state.collapse_announced = True
         if self.recipe.train.on_collapse != "warn":
             raise CollapsedTraining(message)
 

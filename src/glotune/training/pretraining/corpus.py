@@ -41,17 +41,11 @@ class Corpus:
         return np.concatenate([items, paired + len(self.items)])
 
 
-def build_corpus(
-    texts: PlainTexts, tokenizer: Any, data: schema.Data, cache: Path, progress: Callable[[int, int], None]
-) -> tuple[Corpus, TextData]:
-    """Tokenizes everything once; also gives the texts as the engine's readers know them, without labels.
-
-    Raises:
-        UserError: the tokenizer's `max_length` is too short, or a text has no token.
-    """
+def as_text_data(texts: PlainTexts) -> TextData:
+    """The texts as the engine's readers know them: splits ``train`` and ``validation``, one label for all."""
     train = _flat(texts.pairs, texts.texts, texts.pair_language, "train")
     held = _flat(texts.held_pairs, texts.held_texts, texts.pair_language, "validation")
-    content = TextData(
+    return TextData(
         splits={"train": train, "validation": held},
         labels=["text"],
         sources=texts.sources,
@@ -59,18 +53,34 @@ def build_corpus(
         data_hash=texts.data_hash,
         warnings=texts.warnings,
     )
+
+
+def build_corpus(
+    texts: PlainTexts,
+    content: TextData,
+    tokenizer: Any,
+    data: schema.Data,
+    cache: Path,
+    progress: Callable[[int, int], None],
+) -> Corpus:
+    """Tokenizes everything once.
+
+    Args:
+        content: `as_text_data` of `texts`.
+        data: max_length and sampling, as the engine's recipe has them.
+
+    Raises:
+        UserError: `max_length` is too short, or a text has no token.
+    """
     stores = tokenize(content, tokenizer, data, cache, progress=progress)
-    items = len(texts.pairs) + len(texts.texts)
-    keys = text_keys(texts.pairs["text_pair"]) if len(texts.pairs) else np.zeros(0, np.int64)
-    corpus = Corpus(
-        items=_first(stores["train"], items),
+    return Corpus(
+        items=_first(stores["train"], len(texts.pairs) + len(texts.texts)),
         texts=stores["train"],
         pairs=len(texts.pairs),
-        translation_keys=keys,
+        translation_keys=text_keys(texts.pairs["text_pair"]),
         held_out=stores["validation"],
         held_pairs=len(texts.held_pairs),
     )
-    return corpus, content
 
 
 def _flat(pairs: pa.Table, texts: pa.Table, pair_language: str, split: str) -> LabelledTexts:

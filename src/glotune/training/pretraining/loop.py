@@ -25,7 +25,7 @@ class PretrainLoop(Loop):
     def _take(self, rows: Rows, outcome: StepOutcome) -> None:
         super()._take(rows, outcome)
         if outcome.is_finite:
-            self.recorder.event("step", self.stepper.figures.to_json(), key="objectives", flush=False)
+            self.recorder.event("objectives", self.stepper.figures.to_json(), flush=False)
 
     def _close_epoch(self) -> None:
         figures = self.state.epoch_figures
