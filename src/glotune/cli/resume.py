@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,5 +19,5 @@ def resume(run: Annotated[Path, typer.Argument(help="The directory of an unfinis
     from glotune.resume import resume as resume_run
 
     with watch() as observer:
-        resume_run(run, observer=observer, command=["glotune", *sys.argv[1:]])
+        resume_run(run, observer=observer)
     show_run(run)

@@ -1,0 +1,36 @@
+"""`glotune calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    threshold: Annotated[
+        Literal["macro_f1", "accuracy", "mcc"] | None,
+        typer.Option(help="Also fit a threshold that maximises this, for two classes."),
+    ] = None,
+) -> None:
+    """Fit a temperature (and a threshold) on the run's validation texts; the model stays as it is.
+
+    The result is calibration.json in the run directory, applied by: glotune predict RUN --calibrated
+    """
+    from glotune.cli.console import show
+    from glotune.prediction.calibration import calibrate as fit
+    from glotune.run_dir import RunDirectory
+
+    directory = RunDirectory.open(run)
+    found = fit(directory, threshold)
+    show(f"temperature {found.temperature:.4f}, fitted on {found.n} validation texts ({', '.join(found.languages)})")
+    if found.reason:
+        show(f"No temperature could be fitted: {found.reason}")
+    show(f"loss {found.loss_before:.4f} -> {found.loss_after:.4f}")
+    show(f"expected calibration error {found.ece_before:.4f} -> {found.ece_after:.4f} (on the same texts)")
+    if found.threshold is not None:
+        label = directory.read_manifest().labels[1]
+        show(f"threshold {found.threshold:.4f}: '{label}' from there on, chosen by {found.metric}")
+    show(f"written to {directory.calibration}; apply it with: glotune predict {run} --calibrated")

@@ -1,0 +1,66 @@
+"""`glotune evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="A labelled file or folder, or LANGUAGE=FILE; may be given again. [default: the run's own]"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the folder under RUN/evaluations.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Evaluate a run's saved model on labelled texts: metrics, intervals and predictions per language."""
+    from glotune.cli.console import out, show
+    from glotune.cli.progress import watch
+    from glotune.cli.results import scores_table, transfer_gap
+    from glotune.run_dir import RunDirectory
+
+    directory = RunDirectory.open(run)
+    sources = parse_sources(data or [])
+
+    from glotune.evaluation import evaluate as evaluate_run
+
+    with watch() as observer:
+        judged = evaluate_run(run, sources, name=name, device=device, observer=observer)
+    manifest = directory.read_manifest()
+    for split, languages in RunDirectory(judged.path).read_metrics().items():
+        if split == "schema":
+            continue
+        out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}"))
+        gap = transfer_gap(languages, manifest.source_languages)
+        if gap:
+            show(gap)
+    show(f"evaluation   {judged.path}")
+
+
+def parse_sources(given: list[str]) -> list[str] | dict[str, str | list[str]] | None:
+    """``bn=bn.csv`` names a language; without any, files are named by their language or have a column that says it.
+
+    Raises:
+        UserError: some name a language and some don't.
+    """
+    from glotune.errors import UserError
+
+    if not given:
+        return None
+    pairs = [entry.partition("=") for entry in given]
+    named = [bool(equals) and "/" not in language and "." not in language for language, equals, _ in pairs]
+    if not any(named):
+        return given
+    if not all(named):
+        raise UserError(
+            f"--data {given[named.index(False)]} names no language, others do",
+            expected="LANGUAGE=FILE for all of them or for none",
+        )
+    languages: dict[str, list[str]] = {}
+    for language, _, path in pairs:
+        languages.setdefault(language, []).append(path)
+    return {language: paths[0] if len(paths) == 1 else list(paths) for language, paths in languages.items()}

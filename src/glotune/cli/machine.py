@@ -1,0 +1,96 @@
+"""What `glotune doctor` finds out: rows of (name, value), each choice with its reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+Rows = list[tuple[str, str]]
+
+TYPICAL_HIDDEN = 768
+"""Width of the base encoders, for which the choices are shown."""
+OPTIONAL = {
+    "tensorboard": "writing a run's events to TensorBoard",
+    "wandb": "writing them to Weights & Biases",
+    "trackio": "writing them to Trackio",
+    "mlflow": "writing them to MLflow",
+}
+"""Package -> what it is needed for."""
+
+
+def hardware_rows() -> Rows:
+    """Processor, memory, accelerators and free disk space."""
+    import torch
+
+    from glotune.data.cache import cache_folder
+    from glotune.provenance import hardware
+
+    found = hardware()
+    rows = [
+        ("system", str(found["system"])),
+        ("processor", f"{found['processor'] or 'unknown'}, {found['cores']} cores for this process"),
+        ("memory", f"{found['memory_gib']} GiB"),
+    ]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        rows.append((f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"))
+    if not torch.cuda.device_count():
+        rows.append(("accelerator", "MPS" if torch.backends.mps.is_available() else "none"))
+    for what, folder in (("here", Path.cwd()), ("cache", cache_folder())):
+        rows.append((f"disk, {what}", f"{_free_gib(folder):.0f} GiB free at {folder}"))
+    return rows
+
+
+def _free_gib(folder: Path) -> float:
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free / 2**30
+
+
+def choices() -> Rows:
+    """Device, precision, attention, micro-batch budget and threads of a run with a base encoder, each with why."""
+    import torch
+
+    from glotune.training.plan import choose_budget, choose_device, choose_precision
+
+    device, why_device = choose_device("auto")
+    precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
+    tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12)
+    attention, why_attention = _attention(device, precision)
+    threads = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores"
+    return [
+        ("device", f"{device}: {why_device}. Another one: train.device"),
+        ("precision", f"{precision}: {why_precision}. Another one: train.precision"),
+        ("attention", f"{attention}: {why_attention}"),
+        ("micro-batch", f"{tokens} tokens: {why_tokens}. It changes the speed, never the update"),
+        ("threads", f"{torch.get_num_threads()}: {threads}"),
+        ("shown for", f"an encoder {TYPICAL_HIDDEN} wide with 12 layers; a run's own plan is in its manifest.json"),
+    ]
+
+
+def _attention(device: str, precision: str) -> tuple[str, str]:
+    if device != "cuda":
+        return "packed_sdpa", "texts run end to end; padding only around the attention product"
+    if precision != "bf16":
+        return "packed_sdpa", "torch's variable-length attention needs bf16"
+    return "varlen", "torch's variable-length flash attention; sdpa in training where attention dropout is on"
+
+
+def versions() -> Rows:
+    """Python, and every package that can change a number."""
+    from glotune.provenance import versions as installed
+
+    return list(installed().items())
+
+
+def missing_parts() -> Rows:
+    """Optional packages that are not installed, with the command that installs them; and a Hub that is switched off."""
+    rows = [
+        (package, f"{purpose}: pip install {package}")
+        for package, purpose in OPTIONAL.items()
+        if find_spec(package) is None
+    ]
+    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes"):
+        rows.append(("Hub", "HF_HUB_OFFLINE is set: only folders, downloaded models and glotune-nano can be used"))
+    return rows

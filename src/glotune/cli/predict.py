@@ -1,0 +1,85 @@
+"""`glotune predict`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from glotune.prediction.inputs import Inputs
+    from glotune.prediction.outputs import Write
+    from glotune.prediction.predictor import Predictor
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a folder with a saved text classifier.")],
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Lines of text, CSV, TSV, JSONL or Parquet.")
+    ] = "-",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here, whole or not at all.")] = None,
+    to: Annotated[
+        Literal["jsonl", "csv"] | None, typer.Option(help="Output format. By the name of --out, else jsonl.")
+    ] = None,
+    input_format: Annotated[
+        Literal["text", "csv", "tsv", "jsonl", "parquet"] | None,
+        typer.Option("--format", help="Input format. By the file's name; text lines on standard input."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Column with the texts. As in the run's recipe.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column with the second texts. As in the run's recipe.")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Apply what glotune calibrate fitted for this run.")
+    ] = False,
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave empty texts out and count them, instead of stopping.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Predict labels and probabilities for a stream of texts of any length."""
+    from glotune.cli.console import say
+    from glotune.prediction.inputs import Inputs
+    from glotune.prediction.predictor import load
+    from glotune.recipe.schema import Columns
+
+    predictor = load(run, calibrated=calibrated, device=device)
+    columns = predictor.columns or Columns()
+    inputs = Inputs(source, input_format, text or columns.text, text_pair or columns.text_pair, skip_empty)
+    count = _write(predictor, inputs, out, to)
+    if inputs.skipped:
+        first = ", ".join(str(row) for row in inputs.skipped[:10]) + (", …" if len(inputs.skipped) > 10 else "")
+        say(f"{len(inputs.skipped)} rows of {inputs.shown} left out: empty text (rows {first})")
+    if out is not None:
+        say(f"{count} predictions in {out}")
+
+
+def _write(predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None) -> int:
+    from glotune.prediction.outputs import format_of, whole_file, writer
+
+    kind, pairs = format_of(out, to), inputs.text_pair is not None
+    if out is None:
+        return _stream(predictor, inputs, writer(sys.stdout, kind, predictor.labels, pairs))
+    with whole_file(out) as file:
+        return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs))
+
+
+def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> int:
+    """Pairs every prediction with its row; as many rows as one window are held meanwhile."""
+    from collections import deque
+
+    from glotune.prediction.inputs import Row
+
+    waiting: deque[Row] = deque()
+
+    def texts(rows: Iterable[Row]) -> Iterator[str | tuple[str, str]]:
+        for row in rows:
+            waiting.append(row)
+            yield row.text
+
+    count = 0
+    for prediction in predictor.stream(texts(inputs.rows())):
+        write(waiting.popleft(), prediction)
+        count += 1
+    return count
