@@ -1,0 +1,40 @@
+"""C7: the saved model opens in transformers.pipeline and gives the recorded labels, scores to 1e-5."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from small_runs import small_recipe
+
+from glotune.run import train
+
+LORA = {"rank": 4, "alpha": 8, "target_modules": ["query", "value", "dense"]}
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert", "deberta-v2"])
+@pytest.mark.parametrize("overrides", [{}, {"model__lora": LORA}], ids=["full", "lora"])
+def test_the_pipeline_gives_the_recorded_predictions(tmp_path: Path, family: str, overrides: dict[str, Any]) -> None:
+    from transformers import pipeline
+
+    run = train(small_recipe(tmp_path, family, train__epochs=1, **overrides), out=tmp_path / "run")
+    classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu")
+    records = pq.read_table(run.directory.predictions / "test.es.parquet").to_pylist()
+    answers = classify([record["text"] for record in records], truncation=True, top_k=None)
+    for record, answer in zip(records, answers, strict=True):
+        scores = {entry["label"]: entry["score"] for entry in answer}
+        expected = dict(zip(run.manifest.labels, record["probabilities"], strict=True))
+        assert answer[0]["label"] == run.manifest.labels[record["predicted"]]
+        assert scores == pytest.approx(expected, abs=1e-5)
+
+
+def test_decomposed_text_is_read_as_in_training(tmp_path: Path) -> None:
+    """NFC is part of the saved tokenizer: text in NFD gives the same ids."""
+    import unicodedata
+
+    from transformers import AutoTokenizer
+
+    run = train(small_recipe(tmp_path, train__epochs=1), out=tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(run.path / "model")
+    text = "la comida fue buenísima y el café también"
+    assert tokenizer(unicodedata.normalize("NFD", text))["input_ids"] == tokenizer(text)["input_ids"]
