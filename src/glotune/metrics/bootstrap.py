@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from glotune.errors import UserError
 from glotune.metrics.arrays import Outcomes
-from glotune.metrics.confusion import COUNT_METRICS
+from glotune.metrics.confusion import COUNT_METRICS, is_count_metric
 from glotune.metrics.count_bootstrap import resample_counts, resample_paired_counts
 from glotune.metrics.resampling import LEVEL, RESAMPLES, Resampled
 from glotune.metrics.text_bootstrap import resample_texts, statistic_of
@@ -31,7 +31,7 @@ def resample_scores(
     Raises:
         UserError: no such metric, or the loss was not recorded.
     """
-    counted = [name for name in metrics if name in COUNT_METRICS and cluster_B is None]
+    counted = [name for name in metrics if is_count_metric(name) and cluster_B is None]
     weighted = [name for name in metrics if name not in counted]
     results = resample_counts(outcomes.confusion_CC, counted, seed=seed, resamples=resamples) if counted else {}
     if weighted:
@@ -78,7 +78,7 @@ def paired_difference(
         UserError: the two don't hold the same texts in the same order, or the metric is undefined.
     """
     check_same_texts(first, second)
-    if metric in COUNT_METRICS and cluster_B is None and first.num_labels <= MANY_LABELS:
+    if is_count_metric(metric) and cluster_B is None and first.num_labels <= MANY_LABELS:
         return resample_paired_counts(metric, first, second, seed=(seed,), resamples=resamples)
     of_first, of_second = statistic_of(metric, first), statistic_of(metric, second)
     results = resample_texts(

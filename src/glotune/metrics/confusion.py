@@ -10,6 +10,7 @@ Averages run over all C classes, as scikit-learn does with ``labels=range(C)`` a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -106,15 +107,35 @@ COUNT_METRICS: dict[str, Callable[[ArrayLike], FloatArray]] = {
 }
 
 
+_PER_CLASS: dict[str, Callable[[ArrayLike], FloatArray]] = {
+    "precision": precision_per_class,
+    "recall": recall_per_class,
+    "f1": f1_per_class,
+}
+_OF_ONE_CLASS = re.compile(r"(precision|recall|f1)\[(\d+)\]")
+
+
+def is_count_metric(name: str) -> bool:
+    """Whether counts are enough for this metric."""
+    return name in COUNT_METRICS or _OF_ONE_CLASS.fullmatch(name) is not None
+
+
 def count_metric(name: str) -> Callable[[ArrayLike], FloatArray]:
     """The function [..., C, C] -> [...] of a metric that needs only counts.
+
+    Args:
+        name: a key of `COUNT_METRICS`, or ``recall[2]`` for one class (precision and f1 likewise).
 
     Raises:
         UserError: the metric needs probabilities (loss, ece, roc_auc) or does not exist.
     """
+    one_class = _OF_ONE_CLASS.fullmatch(name)
+    if one_class is not None:
+        per_class, index = _PER_CLASS[one_class[1]], int(one_class[2])
+        return lambda confusion: per_class(confusion)[..., index]
     if name not in COUNT_METRICS:
         raise UserError(
-            found=f"metric {name!r}",
+            f"metric {name!r}",
             expected="a metric of counts: " + ", ".join(COUNT_METRICS),
             remedy=did_you_mean(name, COUNT_METRICS),
         )

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from glotune.errors import UserError, did_you_mean
 from glotune.metrics.arrays import Outcomes
 from glotune.metrics.calibration import weighted_ece
-from glotune.metrics.confusion import COUNT_METRICS, FloatArray, count_metric
+from glotune.metrics.confusion import COUNT_METRICS, FloatArray, count_metric, is_count_metric
 from glotune.metrics.ranking import weighted_macro_roc_auc
 from glotune.metrics.resampling import RESAMPLES, Resampled, jackknife_moments
 
@@ -34,7 +34,7 @@ def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
     Raises:
         UserError: no such metric, or the loss was not recorded.
     """
-    if metric in COUNT_METRICS:
+    if is_count_metric(metric):
         return _count_statistic(metric, outcomes)
     if metric == "loss":
         if outcomes.loss_B is None:
