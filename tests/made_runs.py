@@ -346,11 +346,44 @@ def _write(
 
 
 def _profile(made: Made) -> dict[str, Any]:
-    return {"languages": {code: _language_profile(made, code) for code in made.languages}}
+    """As glotune.data.profile writes it."""
+    splits = {
+        "train": {code: _language_profile(made, code, 4 * made.n) for code in made.sources},
+        "validation": {code: _language_profile(made, code, made.n // 2) for code in made.languages},
+        "test": {code: _language_profile(made, code, made.n) for code in made.languages},
+    }
+    leaked = {code: list(range(1, made.leaked + 1)) for code in made.languages if code not in made.sources}
+    return {
+        "schema": 1,
+        "data_hash": _data_hash(made),
+        "labels": list(made.labels),
+        "source_languages": list(made.sources),
+        "max_length": 128,
+        "splits": splits,
+        "leaked": {"test": leaked if made.leaked else {}},
+        "shared_texts": {code: made.leaked for code in leaked} if made.leaked else {},
+        "skipped": {"count": 1, "by_reason": {"empty text": 1}, "rows": [{"path": "en.csv", "row": 4, "reason": "empty text"}]},
+        "warnings": ["1 row of en.csv skipped: empty text (row 4)"],
+    }
 
 
-def _language_profile(made: Made, code: str) -> dict[str, Any]:
-    return {}
+def _language_profile(made: Made, code: str, rows: int) -> dict[str, Any]:
+    tokens_per_word = 1.2 + 0.15 * sorted(made.languages).index(code)
+    words = {"mean": 12.0, "median": 11.0, "p95": 24.0, "max": 31.0}
+    return {
+        "rows": rows,
+        "label_counts": {label: rows // len(made.labels) for label in made.labels},
+        "characters": {name: 5 * value for name, value in words.items()},
+        "words": words,
+        "duplicate_rows": 2,
+        "conflicting_rows": 0,
+        "tokens": {name: tokens_per_word * value + 2 for name, value in words.items()},
+        "truncated_rows": 1,
+        "truncation_rate": 1 / rows,
+        "tokens_cut_rate": 0.001,
+        "fertility": tokens_per_word,
+        "unknown_token_rate": 0.0004,
+    }
 
 
 __all__ = ["Kind", "Made", "make_run"]

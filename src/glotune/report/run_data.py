@@ -13,6 +13,7 @@ from glotune.recipe import Recipe, yaml
 from glotune.records import Evaluation, Interval, Manifest
 from glotune.report.history import History, read_history
 from glotune.report.prediction_table import PredictionTable, read_predictions, split_and_language
+from glotune.report.profile import DataProfile, parse_profile
 from glotune.run_dir import RunDirectory
 
 SPLITS = ("train", "validation", "test")
@@ -31,7 +32,7 @@ class RunData:
     history: History
     evaluations: dict[str, dict[str, Evaluation]]
     """split -> language -> scores of the best checkpoint, source languages first."""
-    profile: dict[str, Any] = field(default_factory=dict)
+    data: DataProfile = field(default_factory=DataProfile)
     problems: tuple[str, ...] = ()
     """Files that could not be read, each with its reason; the report shows them."""
 
@@ -92,7 +93,7 @@ def load_run(run: RunDirectory | str | Path) -> RunData:
     recipe, text = _read_recipe(directory, problems)
     history = read_history(directory.events())
     evaluations = _evaluations(directory, manifest, problems)
-    profile = _read_json(directory.data_profile, problems)
+    profile = parse_profile(_read_json(directory.data_profile, problems))
     return RunData(directory, manifest, recipe, text, history, evaluations, profile, tuple(problems))
 
 

@@ -60,7 +60,8 @@ def _widest(gaps: TransferGaps | None) -> TransferGaps | None:
     """The widest gaps and the average."""
     if gaps is None or len(gaps.rows) <= MAX_GAPS:
         return gaps
-    return TransferGaps(gaps.metric, gaps.source, gaps.source_value, (*gaps.rows[: MAX_GAPS - 1], gaps.rows[-1]))
+    kept = (*gaps.rows[: MAX_GAPS - 1], gaps.rows[-1])
+    return TransferGaps(gaps.metric, gaps.source, gaps.source_value, kept, len(gaps.rows) - MAX_GAPS)
 
 
 def _validation(panels: tuple[Curves, ...]) -> Curves:

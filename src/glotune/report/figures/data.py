@@ -120,6 +120,8 @@ class TransferGaps:
     source: str
     source_value: float
     rows: tuple[GapRow, ...]
+    left_out: int = 0
+    """Languages with narrower gaps that are not shown; the average counts them."""
 
 
 @dataclass(frozen=True)

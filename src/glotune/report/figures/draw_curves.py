@@ -176,7 +176,8 @@ def draw_learning_rate(figure: Any, data: LearningRate) -> None:
     if data.max_grad_norm is not None:
         lower.axhline(data.max_grad_norm, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
         lower.annotate(
-            f"clipped above {data.max_grad_norm:g}", (0.99, 0.9), xycoords="axes fraction", ha="right", va="top", **NOTE,
+            f"clipped above {data.max_grad_norm:g}", (0.99, 0.9), xycoords="axes fraction",
+            ha="right", va="top", **NOTE,
         )  # fmt: skip
 
 

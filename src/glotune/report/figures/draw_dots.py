@@ -102,7 +102,8 @@ def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     ax.set_xlabel("points lost against the source, with 95 % intervals")
     if compact:
         ax.set_title(f"Transfer gap from {style.shorten(data.source, 12)}")
-        ax.set_xlabel(f"{data.metric}, points")
+        note = f" (and {data.left_out} narrower gaps)" if data.left_out else ""
+        ax.set_xlabel(f"{data.metric}, points{note}")
 
 
 def _interval(ax: Any, place: int, gap: Estimate) -> None:

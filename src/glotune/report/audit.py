@@ -1,0 +1,78 @@
+"""Checks that ``metrics.json`` follows from the predictions, and scores the test without leaked texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glotune.metrics.scores import Scores, score_outcomes
+from glotune.report.run_data import RunData
+
+TOLERANCE = 1e-6
+AUDITED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Whether the scores follow from the predictions."""
+
+    checked: int
+    """Languages and splits whose scores were recomputed."""
+    unchecked: tuple[str, ...]
+    """``split/language`` without readable predictions."""
+    differences: tuple[str, ...]
+    """Sentences: which score of metrics.json differs from its predictions, and by how much."""
+
+
+def audit(run: RunData) -> Audit:
+    """Recomputes every score of ``metrics.json`` that the reports show from the prediction records."""
+    checked, unchecked, differences = 0, [], []
+    for split, evaluations in run.evaluations.items():
+        for language, evaluation in evaluations.items():
+            table = run.predictions(split, language)
+            if table is None or not len(table) or not table.outcomes.is_finite:
+                unchecked.append(f"{split}/{language}")
+                continue
+            checked += 1
+            values = score_outcomes(table.outcomes).values()
+            for metric in AUDITED:
+                stated, found = evaluation.scores.get(metric), values[metric]
+                if stated is not None and found is not None and abs(stated - found) > TOLERANCE:
+                    differences.append(
+                        f"{split}/{language}: metrics.json says {metric} {stated:.6f}, its predictions {found:.6f}"
+                    )
+    return Audit(checked, tuple(unchecked), tuple(differences))
+
+
+@dataclass(frozen=True)
+class LeakEffect:
+    """One language with and without its leaked texts; `without` is None where nothing is left."""
+
+    language: str
+    leaked: int
+    n: int
+    with_leaks: dict[str, float | None]
+    without: dict[str, float | None] | None
+
+
+def leak_effects(run: RunData) -> list[LeakEffect]:
+    """The main split scored again without texts that stand in an earlier split too."""
+    split = run.main_split
+    if split is None:
+        return []
+    effects = []
+    for language, rows in run.data.leaked.get(split, {}).items():
+        evaluation = run.main.get(language)
+        if evaluation is None or not rows:
+            continue
+        effects.append(
+            LeakEffect(language, len(rows), evaluation.n, evaluation.scores, _without(run, split, language, set(rows)))
+        )
+    return effects
+
+
+def _without(run: RunData, split: str, language: str, rows: set[int]) -> dict[str, float | None] | None:
+    table = run.predictions(split, language)
+    if table is None or not table.outcomes.is_finite or len(rows) >= len(table):
+        return None
+    scores: Scores = score_outcomes(table.without(rows))
+    return scores.values()

@@ -1,0 +1,210 @@
+"""Everything that report.md says, put together once: tables of strings and sentences."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from glotune.metrics.transfer import Transfer
+from glotune.report import specification
+from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
+from glotune.report.figures.build_results import ranked, transfer
+from glotune.report.languages import language_name, named
+from glotune.report.run_data import RunData
+from glotune.report.words import count, number, percent, plain, with_interval
+
+RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
+RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column names and rows of strings; the first column is left-aligned, the others right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """The whole report but its pictures."""
+
+    run: RunData
+    headline: str
+    results: dict[str, Table]
+    """split -> scores by language."""
+    per_class: Table | None
+    transfer: Table | None
+    transfer_note: str
+    selection: str
+    model: specification.Rows
+    training: specification.Rows
+    cost: specification.Rows
+    machine: specification.Rows
+    data: Table | None
+    leaks: Table | None
+    sources: Table | None
+    audit: Audit
+    command: str
+    notices: tuple[str, ...]
+
+
+def gather(run: RunData) -> ReportContent:
+    """Puts a report together; sections without data are empty."""
+    found = transfer(run)
+    return ReportContent(
+        run=run,
+        headline=headline(run, found),
+        results={split: _results(run, split) for split in ("test", "validation") if run.evaluations.get(split)},
+        per_class=_per_class(run),
+        transfer=_transfer_table(run, found) if found else None,
+        transfer_note=_transfer_note(found) if found else "",
+        selection=specification.selection(run),
+        model=specification.model_rows(run),
+        training=specification.training_rows(run),
+        cost=specification.cost_rows(run),
+        machine=specification.machine_rows(run),
+        data=_data_table(run),
+        leaks=_leak_table(leak_effects(run)),
+        sources=_sources(run),
+        audit=audit(run),
+        command=shlex.join(run.manifest.command),
+        notices=tuple(_notices(run)),
+    )
+
+
+def headline(run: RunData, found: Transfer | None) -> str:
+    """One sentence with the result that the run is about."""
+    if not run.main:
+        return f"The run is {run.manifest.status.value}: nothing was evaluated on a kept checkpoint yet."
+    sources = [code for code in run.sources if code in run.main] or list(run.main)[:1]
+    parts = [f"{with_interval(run.main[code], 'macro_f1')} on {named(code)}" for code in sources]
+    text = f"Macro-F1 {', '.join(parts)} ({run.main_split})"
+    if run.manifest.verdict and not run.manifest.verdict.is_sound:
+        return (
+            f"{text}, but the run {run.manifest.verdict.status}: its scores, and differences from them, mean nothing."
+        )
+    if found and found.average_points is not None and found.average_interval is not None:
+        low, high = found.average_interval.low, found.average_interval.high
+        several = "on average over" if len(found.gaps) > 1 else "in"
+        names = f"{len(found.gaps)} target languages" if len(found.gaps) > 1 else named(found.gaps[0].language)
+        text += f"; transfer gap {found.average_points:.1f} [{low:.1f}, {high:.1f}] points {several} {names}"
+    return text + "."
+
+
+def _results(run: RunData, split: str) -> Table:
+    evaluations = run.evaluations[split]
+    order = [code for code in ranked(run) if code in evaluations] + [
+        code for code in evaluations if code not in run.main
+    ]
+    rows = []
+    for language in order:
+        each = evaluations[language]
+        name = named(language) + (", source" if run.is_source(language) else "")
+        rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
+    return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
+
+
+def _per_class(run: RunData) -> Table | None:
+    rows = [
+        (
+            named(language),
+            label,
+            count(scores.get("support")),
+            *[number(name, scores.get(name)) for name in ("precision", "recall", "f1")],
+        )
+        for language in ranked(run)
+        for label, scores in run.main[language].per_class.items()
+    ]
+    return Table(("Language", "Class", "n", "Precision, %", "Recall, %", "F1, %"), tuple(rows)) if rows else None
+
+
+def _transfer_table(run: RunData, found: Transfer) -> Table:
+    rows = []
+    for gap in sorted(found.gaps, key=lambda each: -each.points):
+        profile = run.data.of(str(run.main_split), gap.language)
+        rows.append(
+            (
+                named(gap.language),
+                number(found.metric, gap.score),
+                f"{gap.points:+.1f} [{gap.interval.low:+.1f}, {gap.interval.high:+.1f}]",
+                "–" if profile.fertility is None else f"{profile.fertility:.2f}",
+                percent(profile.unknown_token_rate, 2),
+                percent(profile.truncation_rate),
+            )
+        )
+    return Table(
+        ("Target language", "Macro-F1, %", "Gap, points", "Tokens per word", "Unknown tokens", "Truncated texts"),
+        tuple(rows),
+    )
+
+
+def _transfer_note(found: Transfer) -> str:
+    names = ", ".join(map(language_name, found.source_languages))
+    text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
+    if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
+        low, high = found.average_interval.low, found.average_interval.high
+        text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."
+    if found.worst_language and found.worst_share is not None and len(found.gaps) > 1:
+        text += (
+            f" Widest for {named(found.worst_language)}, which stays the worst in {100 * found.worst_share:.0f} % of "
+            "bootstrap resamples."
+        )
+    if found.undefined:
+        text += f" Undefined for {', '.join(map(named, found.undefined))}."
+    return text
+
+
+def _data_table(run: RunData) -> Table | None:
+    rows = []
+    for split, languages in run.data.splits.items():
+        for language, each in languages.items():
+            labels = ", ".join(f"{name} {number_of:,}" for name, number_of in each.label_counts.items())
+            tokens = "–" if each.mean_tokens is None else f"{each.mean_tokens:.1f}"
+            fertility = "–" if each.fertility is None else f"{each.fertility:.2f}"
+            rows.append(
+                (split, named(language), count(each.rows), labels, tokens, fertility, percent(each.truncation_rate),
+                 count(each.duplicate_rows), count(len(run.data.leaked.get(split, {}).get(language, ()))))
+            )  # fmt: skip
+    columns = (
+        "Split",
+        "Language",
+        "Rows",
+        "Labels",
+        "Tokens, mean",
+        "Tokens per word",
+        "Truncated",
+        "Duplicates",
+        "Leaked",
+    )
+    return Table(columns, tuple(rows)) if rows else None
+
+
+def _leak_table(effects: list[LeakEffect]) -> Table | None:
+    rows = []
+    for each in effects:
+        pairs = [
+            f"{number(metric, each.with_leaks.get(metric))} → "
+            f"{number(metric, each.without.get(metric)) if each.without else 'nothing left'}"
+            for metric in ("accuracy", "macro_f1")
+        ]
+        rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *pairs))
+    columns = ("Language", "Leaked texts", "Accuracy, %: with → without", "Macro-F1, %: with → without")
+    return Table(columns, tuple(rows)) if rows else None
+
+
+def _sources(run: RunData) -> Table | None:
+    rows = [(_short(source.path), count(source.rows), source.sha256) for source in run.manifest.data]
+    return Table(("File", "Rows", "SHA-256"), tuple(rows)) if rows else None
+
+
+def _short(path: str) -> str:
+    """The last two parts of a path: a report is passed on, the folders above are the author's own."""
+    return "/".join(path.rstrip("/").split("/")[-2:])
+
+
+def _notices(run: RunData) -> list[str]:
+    notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
+    notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
+    notices += [*run.manifest.notes, *run.data.warnings, *run.problems]
+    return list(dict.fromkeys(plain(each) for each in notices))

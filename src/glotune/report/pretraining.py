@@ -1,0 +1,98 @@
+"""The report of a pretraining run: its course and its held-out figures per language. Reads the run directory only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from glotune.records import Event, Manifest
+from glotune.run_dir import RunDirectory, write_atomically
+
+
+def write_pretraining_report(directory: RunDirectory) -> str:
+    """Writes ``report/report.md`` and returns it."""
+    text = pretraining_report(directory.read_manifest(), directory.events(), directory.read_metrics())
+    directory.report.mkdir(exist_ok=True)
+    write_atomically(directory.report / "report.md", text)
+    return text
+
+
+def pretraining_report(manifest: Manifest, events: list[Event], metrics: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    figures: dict[str, dict[str, Any]] = metrics.get("validation", {})
+    parts = [
+        f"# Pretraining {manifest.name}",
+        _facts(manifest),
+        _summary(figures),
+        _course(events),
+        _languages(figures),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _facts(manifest: Manifest) -> str:
+    lines = [
+        f"- status: {manifest.status.value}",
+        f"- command: `{' '.join(manifest.command)}`",
+        f"- seed {manifest.seed}, recipe {manifest.recipe_hash}, data {manifest.data_hash[:16]}",
+        *(f"- {source.path}: {source.rows:,} rows" for source in manifest.data),
+        *(f"- {change.description}" for change in manifest.changes),
+        *(f"- deviation: {line}" for line in manifest.deviations),
+    ]
+    return "\n".join(lines)
+
+
+def mean_of(figures: dict[str, dict[str, Any]], name: str) -> float | None:
+    """Mean over the languages that have the figure, each counting once; None where none has."""
+    values = [entry[name] for entry in figures.values() if entry.get(name) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _summary(figures: dict[str, dict[str, Any]]) -> str:
+    loss, recall = mean_of(figures, "masked_loss"), mean_of(figures, "recall_at_1")
+    sentences = []
+    if loss is not None:
+        sentences.append(f"On held-out texts a hidden token costs {loss:.3f} nats, mean of {len(figures)} languages.")
+    if recall is not None:
+        asked = [entry for entry in figures.values() if entry["recall_at_1"] is not None]
+        counts = sorted({entry["candidates"] for entry in asked})
+        among = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        chance = sum(1 / entry["candidates"] for entry in asked) / len(asked)
+        sentences.append(
+            f"The right translation is the nearest of {among} in {100 * recall:.1f} % of the cases, mean of both "
+            f"directions and {len(asked)} languages (chance: {100 * chance:.1f} %)."
+        )
+    return " ".join(sentences)
+
+
+def _course(events: list[Event]) -> str:
+    by_step: dict[int, dict[str, dict[str, Any]]] = defaultdict(dict)
+    epochs: dict[int, float] = {}
+    for event in events:
+        if event.kind == "evaluation" and event.key.startswith("validation/"):
+            by_step[event.step][event.key] = event.data
+            epochs[event.step] = event.epoch
+    if not by_step:
+        return ""
+    rows = [
+        f"| {epochs[step]:.2f} | {step} | {_shown(mean_of(found, 'masked_loss'))} | "
+        f"{_shown(mean_of(found, 'recall_at_1'))} |"
+        for step, found in sorted(by_step.items())
+    ]
+    return "\n".join(
+        ["## Course", "", "| epoch | step | masked loss | recall at 1 |", "| ---: | ---: | ---: | ---: |", *rows]
+    )
+
+
+def _languages(figures: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        f"| {language} | {entry['n']} | {_shown(entry['masked_loss'])} | {entry['candidates'] or '-'} | "
+        f"{_shown(entry['recall_at_1_forth'])} | {_shown(entry['recall_at_1_back'])} |"
+        for language, entry in sorted(figures.items(), key=lambda item: (item[1]["recall_at_1"] is None, item[0]))
+    ]
+    head = "| language | held-out texts | masked loss | candidates | text → translation | translation → text |"
+    return "\n".join(["## Languages", "", head, "| --- | ---: | ---: | ---: | ---: | ---: |", *rows])
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

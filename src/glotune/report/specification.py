@@ -1,0 +1,179 @@
+"""What was trained and how, as rows of name and value, from recipe, manifest and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glotune.recipe import Recipe
+from glotune.report.figures.build_results import display
+from glotune.report.languages import named
+from glotune.report.run_data import RunData
+from glotune.report.words import count, duration, millions, percent, plain, size
+
+Rows = list[tuple[str, str]]
+
+
+def model_rows(run: RunData) -> Rows:
+    """The encoder, what was done to it, and what was left to train."""
+    recipe, changes = run.recipe, run.manifest.changes
+    rows: Rows = []
+    if recipe:
+        model = recipe.model
+        rows.append(("Encoder", model.name + (f" at revision {model.revision}" if model.revision else "")))
+        rows.append(("Layers kept", f"the first {model.layers}" if model.layers else "all"))
+        rows.append(("Frozen", _frozen(recipe)))
+        rows.append(("LoRA", _lora(recipe)))
+        if model.dropout is not None:
+            rows.append(("Dropout", plain(model.dropout)))
+    rows.append(("Classes", f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
+    if changes:
+        before, last = changes[0], changes[-1]
+        rows.append(("Parameters", f"{millions(last.parameters_after)} of {millions(before.parameters_before)}"))
+        share = last.trainable_after / last.parameters_after if last.parameters_after else 0.0
+        rows.append(("Trainable", f"{millions(last.trainable_after)} ({percent(share, 2)})"))
+        rows.extend((f"Step {place}: {change.kind.replace('_', ' ')}", change.description)
+                    for place, change in enumerate(changes, start=1))  # fmt: skip
+    if run.manifest.trust_remote_code:
+        rows.append(("Remote code", "allowed: the encoder's repository ran code of its own"))
+    return rows
+
+
+def _frozen(recipe: Recipe) -> str:
+    freeze = recipe.model.freeze
+    parts = (["embeddings"] if freeze.embeddings else []) + ([f"first {freeze.layers} layers"] if freeze.layers else [])
+    return f"{' and '.join(parts)}, dropout inside them {freeze.dropout}" if parts else "nothing"
+
+
+def _lora(recipe: Recipe) -> str:
+    lora = recipe.model.lora
+    if lora is None:
+        return "none"
+    extra = [name for name, on in (("rsLoRA", lora.rslora), ("DoRA", lora.dora)) if on]
+    where = f"the upper {lora.layers} layers" if lora.layers else "all layers"
+    targets = ", ".join(lora.target_modules)
+    text = f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, on {targets} of {where}"
+    return ", ".join([text, *extra])
+
+
+def training_rows(run: RunData) -> Rows:
+    """Data, loss, optimizer, schedule and loop; then what the machine decided and how long it took."""
+    rows = _recipe_rows(run.recipe, run) if run.recipe else []
+    plan = run.manifest.plan
+    if plan:
+        ranks = f", {plan.ranks} ranks" if plan.ranks > 1 else ""
+        rows.append(("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads{ranks}"))
+        rows.append(("Attention", plan.attention.replace("_", " ")))
+        rows.append(("Micro-batch budget", f"{count(plan.token_budget)} tokens"))
+    steps = run.history.steps
+    if steps:
+        rows.append(("Optimizer steps", f"{count(steps[-1].step)} ({steps[-1].epoch:.2f} epochs)"))
+        rows.append(("Tokens trained on", count(sum(step.tokens for step in steps))))
+        rows.append(("Time in steps", duration(run.history.train_seconds())))
+    rows.append(("Seed", str(run.manifest.seed)))
+    return rows
+
+
+def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
+    data, optimizer, schedule, train = recipe.data, recipe.optimizer, recipe.schedule, recipe.train
+    rows: Rows = [
+        ("Source languages", ", ".join(map(named, run.sources)) or "–"),
+        ("Maximum length", f"{data.max_length} tokens, {data.truncation.replace('_', ' + ')} kept, "
+                           f"{data.normalization}"),
+        ("Epochs", str(train.epochs)),
+        ("Batch size", f"{train.batch_size} texts per step, {train.batching}"),
+        ("Loss", f"cross-entropy, class weights {plain(recipe.loss.class_weights)}, "
+                 f"label smoothing {recipe.loss.label_smoothing:g}"),
+        ("Optimizer", f"AdamW, betas {plain(optimizer.betas)}, weight decay {optimizer.weight_decay:g}, "
+                      f"gradient norm clipped at {plain(optimizer.max_grad_norm)}"),
+        ("Learning rate", _rate(recipe)),
+        ("Schedule", _schedule(recipe)),
+        ("Evaluation", f"every {recipe.evaluate.every}" + ("" if recipe.evaluate.every == "epoch" else " steps")),
+        ("Checkpoint kept", selection(run)),
+    ]  # fmt: skip
+    extra: list[tuple[str, Any]] = [
+        ("Few-shot", data.few_shot), ("Sampling alpha", data.sampling_alpha),
+        ("Training share", data.fraction if data.fraction != 1.0 else None),
+        ("Training rows at most", data.train_rows),
+        ("Early stopping", f"after {recipe.evaluate.patience} evaluations" if recipe.evaluate.patience else None),
+    ]  # fmt: skip
+    rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
+    if schedule.minimum_learning_rate:
+        rows.append(("Lowest rate", plain(schedule.minimum_learning_rate)))
+    return rows
+
+
+def _rate(recipe: Recipe) -> str:
+    optimizer = recipe.optimizer
+    parts = [f"{optimizer.learning_rate:g}"]
+    if optimizer.head_learning_rate is not None:
+        parts.append(f"head {optimizer.head_learning_rate:g}")
+    if optimizer.layer_decay is not None:
+        parts.append(f"times {optimizer.layer_decay:g} per layer below the head")
+    return ", ".join(parts)
+
+
+def _schedule(recipe: Recipe) -> str:
+    schedule = recipe.schedule
+    steps = schedule.warmup_steps
+    warmup = f"{steps} steps" if steps is not None else percent(schedule.warmup_ratio, 0)
+    has_none = steps == 0 or (steps is None and schedule.warmup_ratio == 0)
+    return f"{schedule.name} per {schedule.per}, {'no warmup' if has_none else 'warmup ' + warmup}"
+
+
+def selection(run: RunData) -> str:
+    """Which checkpoint was kept, by what, and whether the target languages had a say in it."""
+    if run.recipe is None:
+        return "–"
+    evaluate = run.recipe.evaluate
+    how = (
+        "source validation (zero-shot: no target label was used)"
+        if evaluate.on == "source"
+        else "target validation (an oracle: it saw target labels, so this is no zero-shot result)"
+    )
+    step = run.manifest.best_step or run.history.best_step
+    where = f"step {step:,}, " if step is not None else ""
+    return f"{where}best {display(evaluate.metric).lower()} on {how}"
+
+
+def cost_rows(run: RunData) -> Rows:
+    """What the exact savings left out; one row each, only where the run recorded it."""
+    cost, rows = run.history.cost, Rows()
+    packed, fixed, dynamic = (cost.get(f"tokens_{name}") for name in ("packed", "fixed", "dynamic"))
+    if packed and fixed:
+        against = (
+            f", {count(dynamic)} padded to the longest in each batch ({dynamic / packed:.2f} ×)" if dynamic else ""
+        )
+        rows.append(("Tokens computed", f"{count(packed)} instead of {count(fixed)} padded to the maximum "
+                                        f"length ({fixed / packed:.2f} ×){against}"))  # fmt: skip
+    used, known = cost.get("embedding_rows_used"), cost.get("embedding_rows")
+    if used and known:
+        rows.append(("Vocabulary rows trained", f"{count(used)} of {count(known)} ({percent(used / known)})"))
+    cached, layers = cost.get("layers_cached"), cost.get("layers")
+    if cached is not None:
+        of_all = f" of {layers}" if layers else ""
+        rows.append(("Layers computed once, not every epoch", f"{cached}{of_all}"))
+    bytes_peak = cost.get("peak_memory_bytes")
+    if bytes_peak:
+        rows.append(("Peak memory", size(bytes_peak)))
+    return rows
+
+
+def machine_rows(run: RunData) -> Rows:
+    """Versions, hardware, hashes: what a repetition needs to know."""
+    manifest = run.manifest
+    hardware = [
+        (
+            name.replace("_bytes", "").replace("_", " ").capitalize(),
+            size(value) if name.endswith("_bytes") else plain(value),
+        )
+        for name, value in manifest.hardware.items()
+    ]
+    return [
+        ("Created", manifest.created),
+        ("Status", manifest.status.value + (f": {manifest.reason}" if manifest.reason else "")),
+        ("Attempts", str(manifest.attempt)),
+        ("Recipe hash", manifest.recipe_hash),
+        ("Data hash", manifest.data_hash or "–"),
+        *[(f"Version of {name}", version) for name, version in sorted(manifest.versions.items())],
+        *hardware,
+    ]

@@ -1,0 +1,247 @@
+// The page: what is picked, and its sections drawn from the data.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const COLORS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"].map((name) => `var(${name})`);
+const DASHES = [null, "7 3", "2 3", "9 3 2 3", "4 2", "1 2"];
+const LANGUAGES = [];
+for (const run of DATA.runs) for (const each of run.languages) if (!LANGUAGES.some((known) => known.code === each.code)) LANGUAGES.push(each);
+
+const picked = {
+  runs: new Set(DATA.runs.slice(0, DATA.runs.length > 6 ? 3 : 6).map((run) => run.id)),
+  languages: new Set(firstLanguages()),
+  split: DATA.runs.some((run) => run.split === "test") ? "test" : "validation",
+  metric: "macro_f1", curve: "loss", matrix: null,
+};
+const sorting = { results: { column: null }, runs: { column: null }, mistakes: { column: null } };
+const mistakes = { search: "", order: "loss", label: "", predicted: "", shown: 40 };
+
+// All languages while their lines can be told apart; otherwise the sources and both ends of the ranking.
+function firstLanguages() {
+  const codes = LANGUAGES.map((each) => each.code);
+  return codes.length <= 8 ? codes : [...codes.slice(0, 4), ...codes.slice(-4)];
+}
+
+const colorOf = (code) => COLORS[LANGUAGES.findIndex((each) => each.code === code) % COLORS.length];
+const dashOf = (run) => DASHES[DATA.runs.indexOf(run) % DASHES.length];
+const pickedRuns = () => DATA.runs.filter((run) => picked.runs.has(run.id));
+const several = DATA.runs.length > 1;
+const runTitle = (run) => (DATA.runs.filter((other) => other.name === run.name).length > 1 ? `${run.name} · seed ${run.seed}` : run.name);
+const nameOf = (run, code) => (several ? `${code} · ${runTitle(run)}` : fullName(code));
+function fullName(code) {
+  const found = LANGUAGES.find((each) => each.code === code);
+  return found && found.name !== code ? `${found.name} (${code})` : code;
+}
+const traitOf = (metric) => DATA.metrics[metric] || { name: metric.replace(/_/g, " "), percent: false, higher: true };
+const shownValue = (metric, value) => (value === null || value === undefined ? null : traitOf(metric).percent ? 100 * value : value);
+const digitsOf = (metric) => (traitOf(metric).percent ? 1 : 3);
+
+const holders = {};
+function section(key, title, ...before) {
+  holders[key] = element("div");
+  return element("section", { id: key }, title ? element("h2", {}, title) : null, before, holders[key]);
+}
+
+function build() {
+  const main = document.getElementById("main");
+  main.replaceChildren(
+    section("overview", null), section("picks", null),
+    DATA.table ? section("runs", "Runs") : null,
+    section("results", "Results"), section("charts", "Scores and transfer"), section("training", "Training"),
+    section("errors", "Confusion, ROC and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
+    element("footer", {}, "Written by glotune. This page holds all its data and asks for nothing from outside."),
+  );
+  holders.picks.parentElement.className = "picks";
+  drawOverview();
+  if (DATA.table) drawRuns();
+  buildMistakes();
+  drawDetails();
+  redraw();
+}
+
+function redraw() {
+  hideTip();
+  drawPicks(); drawResults(); drawCharts(); drawTraining(); drawErrors(); drawMistakes();
+}
+
+function drawOverview() {
+  const many = DATA.runs.length > 4;
+  holders.overview.replaceChildren(...DATA.runs.filter((run) => !many || run.isSound === false).map((run) => {
+    const verdict = run.verdict;
+    return element("div", { class: `verdict ${verdict ? verdict.status : ""}` },
+      element("p", { class: "lead" }, several ? element("b", {}, `${runTitle(run)}: `) : null, element("b", {}, verdict ? verdict.status : run.status), ". ", run.headline),
+      (verdict ? verdict.evidence : []).map((sentence) => element("p", {}, sentence)),
+      verdict && verdict.remedy.length ? [element("p", {}, "What to do:"), element("ul", {}, verdict.remedy.map((each) => element("li", {}, each)))] : null);
+  }));
+}
+
+function drawPicks() {
+  const toggle = (set, value) => { if (set.has(value)) set.delete(value); else set.add(value); redraw(); };
+  const chips = (label, entries, set) => element("div", { class: "chips" }, element("b", {}, label), entries.map(([value, text, color]) =>
+    element("button", { type: "button", class: "chip", "aria-pressed": String(set.has(value)), color, "data-value": value, onclick: () => toggle(set, value) }, text)),
+    element("button", { type: "button", class: "small", onclick: () => { entries.forEach(([value]) => set.add(value)); redraw(); } }, "all"),
+    element("button", { type: "button", class: "small", onclick: () => { set.clear(); redraw(); } }, "none"));
+  const focus = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.value : null;
+  holders.picks.replaceChildren(
+    several ? chips("Runs", DATA.runs.map((run) => [run.id, runTitle(run), null]), picked.runs) : "",
+    chips("Languages", LANGUAGES.map((each) => [each.code, `${fullName(each.code)}${each.source ? " · source" : ""}`, colorOf(each.code)]), picked.languages));
+  if (focus) { const again = [...holders.picks.querySelectorAll("[data-value]")].find((each) => each.dataset.value === focus); if (again) again.focus(); }
+}
+
+function drawRuns() {
+  const columns = DATA.table.columns.map((column, place) => ({
+    name: column.name, words: !column.numeric, note: column.note,
+    cell: (row) => element("td", { class: column.numeric ? null : "words" }, row[place].best ? element("strong", {}, row[place].text) : row[place].text),
+    key: (row) => (column.numeric ? row[place].value : row[place].text),
+  }));
+  holders.runs.replaceChildren(sortable(columns, DATA.table.rows, sorting.runs), ...(DATA.table.notes || []).map((note) => element("p", { class: "note" }, note)));
+}
+
+const RESULT_METRICS = ["accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss"];
+
+function drawResults() {
+  const rows = pickedRuns().flatMap((run) => Object.entries(run.evaluations[picked.split] || {}).map(([code, each]) => ({ run, code, each })));
+  const splits = ["test", "validation", "train"].filter((split) => DATA.runs.some((run) => run.evaluations[split]));
+  const gap = (row) => (row.run.transfer && picked.split === row.run.split ? row.run.transfer.gaps[row.code] : null) || null;
+  const profile = (row, key) => (picked.split === row.run.split && row.run.profile[row.code] ? row.run.profile[row.code][key] : null);
+  const columns = [
+    { name: "Language", words: true, cell: (row) => `${fullName(row.code)}${row.run.languages.find((each) => each.code === row.code).source ? " · source" : ""}`, key: (row) => row.code },
+    ...(several ? [{ name: "Run", words: true, cell: (row) => runTitle(row.run), key: (row) => row.run.name }] : []),
+    { name: "n", cell: (row) => row.each.n.toLocaleString("en"), key: (row) => row.each.n },
+    ...RESULT_METRICS.map((metric) => ({
+      name: traitOf(metric).name + (traitOf(metric).percent ? " %" : ""),
+      cell: (row) => {
+        const interval = row.each.intervals[metric];
+        return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
+      },
+      key: (row) => row.each.scores[metric],
+    })),
+    { name: "Gap", note: "Transfer gap in points of macro-F1", cell: (row) => (gap(row) ? [fixed(gap(row)[0], 1), element("small", {}, `${fixed(gap(row)[1], 1)} to ${fixed(gap(row)[2], 1)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
+    { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
+    { name: "Truncated", cell: (row) => percentText(profile(row, "truncation")), key: (row) => profile(row, "truncation") },
+  ];
+  holders.results.replaceChildren(
+    splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
+    rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
+    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts. Click a column to sort."));
+}
+
+function drawCharts() {
+  const metrics = RESULT_METRICS.filter((metric) => DATA.runs.some((run) => Object.values(run.evaluations).some((split) => Object.values(split).some((each) => each.scores[metric] !== undefined))));
+  const rows = pickedRuns().flatMap((run) => Object.entries(run.evaluations[picked.split] || {}).filter(([code]) => picked.languages.has(code)).map(([code, each]) => {
+    const value = shownValue(picked.metric, each.scores[picked.metric]);
+    if (value === null) return null;
+    const interval = each.intervals[picked.metric];
+    const [low, high] = interval ? interval.map((end) => shownValue(picked.metric, end)) : [null, null];
+    const digits = digitsOf(picked.metric);
+    return { name: nameOf(run, code), color: colorOf(code), value, low, high, tip: `${fullName(code)}${several ? `, ${runTitle(run)}` : ""}\n${traitOf(picked.metric).name} ${fixed(value, digits)}${interval ? ` (${fixed(low, digits)} to ${fixed(high, digits)})` : ""}\nn = ${each.n}` };
+  })).filter(Boolean);
+  const gaps = pickedRuns().flatMap((run) => (run.transfer ? Object.entries(run.transfer.gaps).filter(([code]) => picked.languages.has(code)).map(([code, [value, low, high]]) => ({
+    name: nameOf(run, code), color: colorOf(code), value, low, high,
+    tip: `${fullName(code)}: ${fixed(value, 1)} points below ${run.transfer.source.join(", ")}\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` + (run.profile[code] ? `\ntokens per word ${fixed(run.profile[code].fertility, 2)}, unknown ${percentText(run.profile[code].unknown, 2)}` : ""),
+  })) : []));
+  gaps.sort((first, second) => second.value - first.value);
+  holders.charts.replaceChildren(
+    element("div", { class: "bar" }, select("Metric", metrics.map((metric) => [metric, traitOf(metric).name]), picked.metric, (value) => { picked.metric = value; redraw(); })),
+    element("div", { class: "grid wide" },
+      intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals" }),
+      intervalChart(gaps, { title: "Transfer gap (macro-F1, source minus target)", x: "points, with 95 % intervals", zero: true, empty: "No target language beside a source language is picked." })));
+}
+
+function drawTraining() {
+  const metric = picked.curve, percent = metric !== "loss" && traitOf(metric).percent, factor = percent ? 100 : 1;
+  const chart = (split) => {
+    const lines = pickedRuns().flatMap((run) => {
+      const own = Object.entries(run.history.curves).filter(([key]) => key.startsWith(`${split}/`) && picked.languages.has(key.slice(split.length + 1)))
+        .map(([key, curves]) => ({ name: nameOf(run, key.slice(split.length + 1)), color: colorOf(key.slice(split.length + 1)), dash: dashOf(run), points: (curves[metric] || []).map(([x, y]) => [x, factor * y]) }));
+      const train = split === "validation" ? [{ name: several ? `training · ${runTitle(run)}` : "training", color: "var(--ink)", dash: "5 3", marks: false, points: (run.history.train[metric] || []).filter((point) => point[1] !== null).map(([x, y]) => [x, factor * y]) }] : [];
+      return [...train, ...own];
+    }).map((line) => ({ ...line, points: line.points.filter((point) => point[1] !== null) }));
+    if (split === "test" && !lines.length) return null;
+    const classes = DATA.runs[0].labels.length;
+    const references = metric === "loss" && classes > 1 ? [{ name: `ln ${classes}: knows nothing`, value: Math.log(classes) }] : [];
+    const one = pickedRuns().length === 1 ? pickedRuns()[0].history.bestEpoch : null;
+    return lineChart(lines, { title: `${traitOf(metric).name}, ${split === "validation" ? "training and validation" : "test while training"}`, x: "epoch", y: percent ? "%" : "", references, marker: one, digits: digitsOf(metric), unit: percent ? " %" : "" });
+  };
+  const rates = pickedRuns().map((run, place) => ({ name: several ? runTitle(run) : "learning rate", color: several ? COLORS[place % COLORS.length] : COLORS[0], dash: several ? dashOf(run) : null, marks: false, legend: several, points: run.history.rate }));
+  holders.training.replaceChildren(
+    element("div", { class: "bar" }, select("Curve", ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc"].map((each) => [each, traitOf(each).name]), metric, (value) => { picked.curve = value; redraw(); })),
+    element("div", { class: "grid wide" }, chart("validation"), chart("test"), lineChart(rates, { title: "Learning rate", x: "step", y: "", digits: 6 })));
+}
+
+function drawErrors() {
+  const places = pickedRuns().flatMap((run) => Object.keys(run.evaluations[run.split] || {}).filter((code) => picked.languages.has(code)).map((code) => ({ run, code, key: `${run.id}/${code}` })));
+  if (!places.length) { holders.errors.replaceChildren(element("p", { class: "note" }, "Pick a run and a language.")); return; }
+  const place = places.find((each) => each.key === picked.matrix) || places[0];
+  const { run, code } = place, each = run.evaluations[run.split][code];
+  const roc = (run.roc[code] || []).map((line, index) => ({ name: `${line.label}, AUC ${fixed(line.auc, 3)}`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: line.x.map((x, at) => [x, line.y[at]]) }));
+  const bins = run.calibration[code];
+  holders.errors.replaceChildren(
+    element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),
+    element("div", { class: "grid" },
+      each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null,
+      lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3 }),
+      bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
+        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)" }) : null));
+}
+
+// ---- mistakes: the controls stay while their table is redrawn, so that typing is not interrupted
+
+function buildMistakes() {
+  const labels = [...new Set(DATA.runs.flatMap((run) => run.labels))];
+  const change = (key) => (value) => { mistakes[key] = value; mistakes.shown = 40; drawMistakes(); };
+  const choices = [["", "any"], ...labels.map((label) => [label, label])];
+  holders.mistakeTable = element("div");
+  holders.mistakes.replaceChildren(
+    element("div", { class: "bar" },
+      element("input", { type: "search", id: "search", placeholder: "Search the texts", "aria-label": "Search the texts", dir: "auto", oninput: (event) => change("search")(event.target.value) }),
+      select("Order", [["loss", "worst errors"], ["confidence", "most confident mistakes"]], mistakes.order, (value) => { sorting.mistakes.column = null; change("order")(value); }),
+      select("True", choices, "", change("label")), select("Predicted", choices, "", change("predicted"))),
+    holders.mistakeTable);
+}
+
+function drawMistakes() {
+  const needle = mistakes.search.trim().toLowerCase();
+  const rows = [];
+  for (const run of pickedRuns()) {
+    for (const [code, row, label, predicted, confidence, loss, text, pair, dir] of run.mistakes) {
+      if (!picked.languages.has(code)) continue;
+      if (mistakes.label && run.labels[label] !== mistakes.label) continue;
+      if (mistakes.predicted && run.labels[predicted] !== mistakes.predicted) continue;
+      if (needle && !`${text || ""}\n${pair || ""}`.toLowerCase().includes(needle)) continue;
+      rows.push({ run, code, row, label: run.labels[label], predicted: run.labels[predicted], confidence, loss, text, pair, dir });
+    }
+  }
+  rows.sort((first, second) => second[mistakes.order] - first[mistakes.order]);
+  const columns = [
+    { name: "Text", words: true, key: (row) => row.text || "", cell: (row) => element("td", { class: "text", dir: row.dir, lang: row.code },
+      row.text === null ? element("span", { class: "note" }, "(the recipe keeps no text)") : element("div", {}, marked(row.text, needle)), row.pair ? element("div", { class: "pair" }, marked(row.pair, needle)) : null) },
+    { name: "Language", words: true, key: (row) => row.code, cell: (row) => row.code },
+    ...(several ? [{ name: "Run", words: true, key: (row) => row.run.name, cell: (row) => runTitle(row.run) }] : []),
+    { name: "True", words: true, key: (row) => row.label, cell: (row) => element("td", { class: "words", dir: "auto" }, row.label) },
+    { name: "Predicted", words: true, key: (row) => row.predicted, cell: (row) => element("td", { class: "words bad", dir: "auto" }, row.predicted) },
+    { name: "Confidence", key: (row) => row.confidence, cell: (row) => percentText(row.confidence) },
+    { name: "Loss", key: (row) => row.loss, cell: (row) => fixed(row.loss, 2) },
+    { name: "Row", note: "Row in the source file", key: (row) => row.row, cell: (row) => row.row },
+  ];
+  sorting.mistakes.limit = mistakes.shown;
+  const held = pickedRuns().reduce((sum, run) => sum + run.mistakes.filter((each) => picked.languages.has(each[0])).length, 0);
+  const all = pickedRuns().reduce((sum, run) => sum + Object.entries(run.mistakeCounts).reduce((part, [code, count]) => part + (picked.languages.has(code) ? count : 0), 0), 0);
+  holders.mistakeTable.replaceChildren(
+    element("p", { class: "note", id: "found" }, `${rows.length.toLocaleString("en")} found${rows.length > mistakes.shown ? `, ${mistakes.shown} shown` : ""}. The page holds ${held.toLocaleString("en")} of ${all.toLocaleString("en")} mistakes in the picked languages: the worst and the most confident of each.`),
+    rows.length ? sortable(columns, rows, sorting.mistakes) : "",
+    rows.length > mistakes.shown ? element("div", { class: "bar" }, element("button", { type: "button", id: "more", onclick: () => { mistakes.shown += 100; drawMistakes(); } }, "Show more")) : "");
+}
+
+function drawDetails() {
+  holders.details.replaceChildren(...DATA.runs.flatMap((run) => run.sections.map((each) => {
+    const content = each.pairs ? pairTable(each.pairs) : each.list ? element("ul", {}, each.list.map((line) => element("li", { dir: "auto" }, line))) : plainTable(each.columns, each.rows);
+    return element("details", {}, element("summary", {}, several ? `${runTitle(run)}: ${each.title}` : each.title), content);
+  })));
+}
+
+document.getElementById("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+});
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+build();

@@ -1,0 +1,79 @@
+"""Writes the report of a run, or of several side by side, into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glotune.report.content import gather
+from glotune.report.figures.render import FigureFile, build_figures, write_figures
+from glotune.report.markdown import render_markdown
+from glotune.report.page import render_page
+from glotune.report.run_data import RunData, load_run
+from glotune.run_dir import RunDirectory, write_atomically
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What was written."""
+
+    folder: Path
+    markdown: Path
+    page: Path
+    figures: tuple[FigureFile, ...]
+
+
+def write_report(run: RunDirectory | str | Path) -> ReportFiles:
+    """Draws and writes ``report/`` of a run: report.md, report.html and figures/NAME.png and .svg.
+
+    Works on an unfinished run too, with what it has so far. Pictures of an earlier report that this one
+    can't draw are removed; everything else is replaced file by file.
+
+    Raises:
+        UserError: it is no run directory, or its manifest can't be read.
+    """
+    data = load_run(run)
+    content = gather(data)
+    folder = data.directory.report
+    figures = write_figures(build_figures(data), folder / "figures")
+    _remove_stale(folder / "figures", figures)
+    markdown, page = folder / "report.md", folder / "report.html"
+    write_atomically(markdown, render_markdown(content, figures))
+    write_atomically(page, render_page([content], data.name))
+    return ReportFiles(folder, markdown, page, tuple(figures))
+
+
+def write_study_report(
+    folder: Path,
+    runs: Sequence[RunData],
+    title: str,
+    markdown: str,
+    table: dict[str, Any] | None = None,
+) -> ReportFiles:
+    """Writes the report of several runs: the given Markdown, and one page with a pick of runs.
+
+    Args:
+        folder: where report.md and report.html go; made if absent.
+        runs: loaded runs, in the order that the page lists them.
+        title: of the page.
+        markdown: the whole text of report.md.
+        table: the runs table as ``{"columns": [{"name", "numeric", "note"}], "rows": [[{"text", "value", "best"}]],
+            "notes": [...]}``, e.g. from `glotune.comparison.as_page_table`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    report, page = folder / "report.md", folder / "report.html"
+    write_atomically(report, markdown)
+    write_atomically(page, render_page([gather(run) for run in runs], title, table))
+    return ReportFiles(folder, report, page, ())
+
+
+def _remove_stale(folder: Path, figures: Sequence[FigureFile]) -> None:
+    from glotune.report.figures.render import FIGURE_NAMES
+
+    drawn = {figure.name for figure in figures}
+    for name in FIGURE_NAMES:
+        if name not in drawn:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            (folder / f"{name}.svg").unlink(missing_ok=True)
