@@ -1,0 +1,323 @@
+"""The output of the frozen prefix, computed once per text and read ever after (contract C5).
+
+Filled in a pass of its own whose cut into batches is fixed, so that a warm store and a cold one hold the same bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glotune.data.cache import damage_of, open_or_build
+from glotune.data.packed import IdMap, collate
+from glotune.data.tokenization import TokenStore
+from glotune.model.counting import Counts
+from glotune.model.network import Network
+from glotune.records import Change
+
+Precision = Literal["fp32", "bf16"]
+Progress = Callable[[int, int], None]
+"""(tokens done, tokens in all)"""
+OnWarning = Callable[[str], None]
+
+FILE = "hidden.bin"
+FILL_TOKENS = 4096
+"""Tokens in one batch of the filling pass, whatever the run's budget: the cut is part of the key."""
+RESERVE = 1 << 30
+"""Bytes of disk that are left free."""
+_FORMAT = 1
+_BYTES: dict[str, int] = {"fp32": 4, "bf16": 2}
+_NOT_IN_KEY = ("id2label", "label2id", "problem_type", "architectures", "dtype", "num_hidden_layers", "_name_or_path")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a split's prefix is cached, and why."""
+
+    use: bool
+    reason: str
+    size: int
+    """Bytes that the store takes."""
+
+
+@dataclass(frozen=True)
+class PrefixStore:
+    """Hidden states of every text of one split, memory-mapped: ``[total_tokens, H]``."""
+
+    hidden: NDArray[Any]
+    """[total_tokens, H] float32, or uint16 holding bf16"""
+    offsets: NDArray[np.int64]
+    """[N + 1] first token of each text"""
+    precision: Precision
+    warm: bool
+    """It was there already."""
+
+    def rows(self, rows: NDArray[np.int64]) -> Tensor:
+        """Hidden_TH of these texts end to end, float32, on the host."""
+        parts = [self.hidden[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        joined = np.concatenate(parts)
+        if self.precision == "fp32":
+            return torch.from_numpy(joined)
+        return torch.from_numpy(joined.view(np.int16)).view(torch.bfloat16).float()
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """What came of it for all splits."""
+
+    stores: dict[str, PrefixStore] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    change: Change | None = None
+    """None where the network has no frozen prefix."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How the prefix is computed: what the network, the batches and the machine are."""
+
+    network: Network
+    autocast: Callable[[], AbstractContextManager[Any]]
+    """The run's precision: the prefix is computed under it, as it would be in training."""
+    compute: Precision
+    """What `autocast` computes in; part of the key."""
+    device: torch.device
+    id_map: IdMap | None = None
+
+    @torch.no_grad()
+    def fill(self, store: TokenStore, precision: Precision, path: Path, progress: Progress | None) -> None:
+        """Writes the hidden states of every text to `path`, in batches of similar length.
+
+        Raises:
+            OSError: the disk is full (found before anything is computed).
+        """
+        width = self.network.hidden_size * _BYTES[precision]
+        total = int(store.offsets[-1])
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, total * width))
+            done = 0
+            for rows in fixed_cut(store.lengths):
+                batch = collate(store, rows, id_map=self.id_map).to(self.device)
+                with self.autocast():
+                    hidden_TH = self.network.prefix(batch)
+                done += self._write(file.fileno(), store, rows, _as_bytes(hidden_TH, precision), width)
+                if progress is not None:
+                    progress(done, total)
+
+    @staticmethod
+    def _write(file: int, store: TokenStore, rows: NDArray[np.int64], data: memoryview, width: int) -> int:
+        start = 0
+        for row in rows:
+            length = int(store.lengths[row])
+            piece = data[start * width : (start + length) * width]
+            if os.pwrite(file, piece, int(store.offsets[row]) * width) != len(piece):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            start += length
+        return start
+
+    def key(self, store: TokenStore, precision: Precision) -> str:
+        """Names all that the content depends on: weights of the prefix, texts, depth, precision, machine, cut."""
+        digest = hashlib.sha256()
+        anatomy = self.network.anatomy
+        config = {name: value for name, value in anatomy.config.to_dict().items() if name not in _NOT_IN_KEY}
+        machine = (
+            torch.__version__,
+            torch.backends.cpu.get_cpu_capability(),
+            torch.get_num_threads(),
+            str(self.device),
+        )
+        about = (_FORMAT, FILL_TOKENS, self.network.prefix_depth, precision, self.compute, machine, config)
+        digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+        for array in (store.tokens, store.token_types, store.offsets):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+        self._hash_weights(digest, np.unique(store.tokens).astype(np.int32))
+        return f"prefix-{digest.hexdigest()[:40]}"
+
+    def _hash_weights(self, digest: Any, ids: NDArray[np.int32]) -> None:
+        """Of the word embeddings only the rows that these texts use: trimming changes no key."""
+        anatomy = self.network.anatomy
+        words = anatomy.word_embeddings.weight
+        rows = torch.from_numpy((ids if self.id_map is None else self.id_map(ids)).astype(np.int64))
+        digest.update(words.detach()[rows.to(words.device)].cpu().numpy().data)
+        parts = [anatomy.embeddings, *anatomy.layers[: self.network.prefix_depth or 0]]
+        for part in parts:
+            for name, value in part.named_parameters():
+                if value is not words:
+                    digest.update(name.encode())
+                    digest.update(value.detach().cpu().contiguous().numpy().data)
+
+
+def fixed_cut(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """All rows by length, in batches of about `FILL_TOKENS`: a function of the lengths alone."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for stop in range(1, len(order) + 1):
+        if stop == len(order) or (stop + 1 - start) * int(lengths[order[stop]]) > FILL_TOKENS:
+            yield order[start:stop]
+            start = stop
+
+
+def estimated_size(network: Network, store: TokenStore, precision: Precision) -> int:
+    """Bytes that the store of a split takes."""
+    return int(store.offsets[-1]) * network.hidden_size * _BYTES[precision]
+
+
+def decide(network: Network, store: TokenStore, *, visits: int, precision: Precision, cache: Path) -> Decision:
+    """Whether caching a split's prefix pays and fits.
+
+    Args:
+        visits: how often each text is read: epochs for training texts, evaluations for others.
+        cache: folder of the cache; older prefixes in it make room where that helps.
+    """
+    size = estimated_size(network, store, precision)
+    if network.prefix_depth is None:
+        return Decision(False, "nothing in front of the first trained weight is fixed", size)
+    if network.prefix_depth == 0:
+        return Decision(
+            False, "only the embeddings are fixed: looking them up (2 us a token) costs no more than reading them", size
+        )
+    if visits < 2:
+        return Decision(False, "each text is read once: there is nothing to save", size)
+    room = _room(cache)
+    if size + RESERVE > room:
+        return Decision(False, f"{_gigabytes(size)} asked, {_gigabytes(max(0, room - RESERVE))} free in {cache}", size)
+    saved = f"{network.prefix_depth} of {network.num_layers} layers computed once instead of {visits} times"
+    return Decision(True, f"{saved}, {_gigabytes(size)} on disk", size)
+
+
+def open_or_fill(
+    filling: Filling,
+    store: TokenStore,
+    *,
+    precision: Precision,
+    cache: Path,
+    on_warning: OnWarning | None = None,
+    progress: Progress | None = None,
+) -> PrefixStore:
+    """The store of a split: opened where an earlier run left it whole, filled otherwise.
+
+    A store that is corrupt, half-written or of other weights is never used. Processes that want the same store
+    wait for the one that fills it.
+
+    Raises:
+        UserError: no place to write to.
+    """
+    key = filling.key(store, precision)
+    size = estimated_size(filling.network, store, precision)
+    with _locked(cache, key):
+        if damage_of(cache / key, key) is not None:
+            _make_room(cache, size + RESERVE, keep=key)
+        folder, warm = open_or_build(
+            cache, key, lambda aside: filling.fill(store, precision, aside / FILE, progress), on_warning=on_warning
+        )
+        if warm:
+            os.utime(folder)
+    shape = (int(store.offsets[-1]), filling.network.hidden_size)
+    kind = np.float32 if precision == "fp32" else np.uint16
+    hidden = np.memmap(folder / FILE, dtype=kind, mode="r", shape=shape)
+    return PrefixStore(hidden, np.asarray(store.offsets), precision, warm)
+
+
+def cache_prefixes(
+    filling: Filling,
+    stores: Mapping[str, TokenStore],
+    visits: Mapping[str, int],
+    *,
+    precision: Precision,
+    cache: Path,
+    on_warning: OnWarning | None = None,
+    progress: Progress | None = None,
+) -> Prefixes:
+    """Decides for every split, fills or opens what is worth it, and records what came of it."""
+    network = filling.network
+    if network.prefix_depth is None:
+        return Prefixes()
+    counts = Counts.of(network.hf)
+    decisions = {
+        split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
+        for split, store in stores.items()
+    }
+    opened = {
+        split: open_or_fill(
+            filling, stores[split], precision=precision, cache=cache, on_warning=on_warning, progress=progress
+        )
+        for split, decision in decisions.items()
+        if decision.use
+    }
+    how = "; ".join(f"{split}: {decision.reason}" for split, decision in decisions.items())
+    change = counts.change(
+        "prefix_cache",
+        f"frozen prefix {'cached' if opened else 'computed afresh'} ({how})",
+        network.hf,
+        depth=network.prefix_depth,
+        bytes=sum(decisions[split].size for split in opened),
+        splits={split: split in opened for split in decisions},
+    )
+    return Prefixes(opened, decisions, change)
+
+
+def _as_bytes(hidden_TH: Tensor, precision: Precision) -> memoryview:
+    if precision == "fp32":
+        return hidden_TH.float().cpu().contiguous().numpy().data.cast("B")
+    return hidden_TH.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().data.cast("B")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _room(cache: Path) -> int:
+    """Bytes free where the cache is, plus what its older prefixes hold."""
+    held = sum(_size_of(entry) for entry in _entries(cache))
+    return shutil.disk_usage(_existing(cache)).free + held
+
+
+def _make_room(cache: Path, needed: int, keep: str) -> None:
+    """Removes the prefixes that were used longest ago until `needed` bytes are free; open maps of them stay valid."""
+    for entry in sorted(_entries(cache), key=lambda path: path.stat().st_mtime):
+        if shutil.disk_usage(_existing(cache)).free >= needed:
+            return
+        if entry.name != keep:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _entries(cache: Path) -> list[Path]:
+    return [path for path in cache.glob("prefix-*") if path.is_dir()]
+
+
+def _size_of(entry: Path) -> int:
+    try:
+        return (entry / FILE).stat().st_size
+    except OSError:
+        return 0
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+@contextmanager
+def _locked(cache: Path, key: str) -> Iterator[None]:
+    """One process at a time for an entry; without a lock where the cache can't be written."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = (cache / f".{key}.lock").open("wb")
+    except OSError:
+        lock = (Path(tempfile.gettempdir()) / f".glotune-{key}.lock").open("wb")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
