@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glotune.metrics.collapse import collapsed_from_published, one_class_scores
 from glotune.metrics.scores import compute_scores
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.data())
 def test_one_class_scores_are_those_of_a_model_that_answers_one_class(support, data):
     answer = data.draw(st.integers(0, len(support) - 1))

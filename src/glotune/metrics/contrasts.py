@@ -53,11 +53,11 @@ class Contrast:
 
     def half_width(self, level: ArrayLike) -> FloatArray:
         """Half the width of the two-sided interval at a level."""
-        from scipy.stats import t
+        from scipy.special import stdtrit  # the t quantile, without the overhead of scipy.stats
 
         upper = 0.5 + np.asarray(level, dtype=np.float64) / 2.0
-        seeds = t.ppf(upper, self.seed_df) ** 2 * self.seed_variance
-        texts = t.ppf(upper, self.text_df) ** 2 * self.text_variance
+        seeds = stdtrit(self.seed_df, upper) ** 2 * self.seed_variance
+        texts = stdtrit(self.text_df, upper) ** 2 * self.text_variance
         return np.asarray(np.sqrt(seeds + texts), dtype=np.float64)
 
     def p_value(self, threshold: ArrayLike = 0.0) -> FloatArray:
