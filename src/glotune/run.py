@@ -31,6 +31,7 @@ from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
 from glotune.training.processes import Processes
 from glotune.training.recorder import Recorder
+from glotune.training.prefixes import with_cached_prefix
 from glotune.training.retry import restart_gentler
 from glotune.training.session import train_to_the_end
 from glotune.training.watch import CollapsedTraining
@@ -103,6 +104,7 @@ def carry_out(
     stores = tokenize(texts, tokenizer, recipe.data, cache_folder(), progress=recorder.progress("tokenize"))
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
+    assembled = with_cached_prefix(assembled, cache_folder(), recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
     try:

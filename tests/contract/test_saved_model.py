@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from small_runs import small_recipe
 
 from glotune.run import train
+from small_runs import small_recipe
 
 LORA = {"rank": 4, "alpha": 8, "target_modules": ["query", "value", "dense"]}
 

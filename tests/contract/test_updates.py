@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import small_recipe
 from torch.nn import functional
 
 from glotune.data.batches import effective_batches, epoch_order
@@ -27,6 +26,7 @@ from glotune.training.processes import Processes
 from glotune.training.recorder import Recorder
 from glotune.training.schedule import Schedule
 from glotune.training.step import Stepper
+from small_runs import small_recipe
 
 STEPS = 20
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glotune.comparison.equality import ON_REQUEST
 from glotune.data.batches import Rows, effective_batches, epoch_order
 from glotune.errors import InterruptedRun, RunError
 from glotune.metrics.confusion import count_metric
@@ -22,10 +23,6 @@ from glotune.training.selection import monitored_languages, monitored_value, upd
 from glotune.training.state import EpochFigures, TrainingState
 from glotune.training.step import StepOutcome, Stepper
 from glotune.training.watch import Watch
-
-
-ON_REQUEST = "on request"
-"""Key of the checkpoint that an interruption asks for: no part of the uninterrupted run's log."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glotune.data.batches import cut
 from glotune.data.packed import collate
-from glotune.training.objectives.contrastive import hits_at_1, sentence_vectors
+from glotune.training.objectives.contrastive import Pooling, hits_at_1, sentence_vectors
 from glotune.training.objectives.masked_lm import mask_tokens, token_losses
 from glotune.training.observer import Observer
 from glotune.training.pretraining.parts import PretrainParts
@@ -51,6 +51,10 @@ class LanguageFigures:
             "recall_at_1_forth": self.recall_forth,
             "recall_at_1_back": self.recall_back,
         }
+
+    def counted_scores(self) -> dict[str, float | None]:
+        """`scores` with what they were counted on."""
+        return {**self.scores(), "masked_tokens": self.masked_tokens, "candidates": self.candidates}
 
 
 @torch.no_grad()
@@ -109,7 +113,7 @@ def _masked_losses(parts: PretrainParts, observer: Observer) -> tuple[NDArray[np
 def _vectors(parts: PretrainParts) -> Tensor:
     """[N, H] sentence vectors of all held-out texts, nothing hidden, on the host."""
     store = parts.corpus.held_out
-    pooling = "mean" if parts.pretrain.objective.pooling == "mean" else "first"
+    pooling: Pooling = "mean" if parts.pretrain.objective.pooling == "mean" else "first"
     vectors_NH = torch.zeros(len(store), parts.network.hidden_size)
     for rows, _ in cut(np.arange(len(store)), store.lengths, parts.plan.token_budget):
         batch = collate(store, rows).to(parts.device)

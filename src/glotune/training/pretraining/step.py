@@ -193,14 +193,16 @@ def _in_two_passes(forward: Callable[[int], Output], contrast: Contrast, count: 
     with torch.no_grad():
         outputs = [forward(number) for number in range(count)]
     leaves = [tuple(vectors.detach().requires_grad_() for vectors in each.vectors) for each in outputs]
-    contrastive = _backward(
-        contrast([replace(each, vectors=leaf) for each, leaf in zip(outputs, leaves, strict=True)])
-    )
+    contrastive = _backward(contrast([replace(each, vectors=leaf) for each, leaf in zip(outputs, leaves, strict=True)]))
     masked = 0.0
     for number, leaf in enumerate(leaves):
         output = forward(number)
-        carried = [(vectors * known.grad).sum() for vectors, known in zip(output.vectors, leaf, strict=True)]
-        _backward(output.masked_loss + torch.stack(carried).sum())
+        carried = [
+            (vectors * known.grad).sum()
+            for vectors, known in zip(output.vectors, leaf, strict=True)
+            if known.grad is not None
+        ]
+        _backward(output.masked_loss + torch.stack(carried).sum() if carried else output.masked_loss)
         masked += float(output.masked_loss.detach())
     return masked, masked + contrastive
 
