@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory, or a folder with a saved text classifier.")],
-    source: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Lines of text, CSV, TSV, JSONL or Parquet.")
-    ] = "-",
+    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines of text, CSV, TSV, JSONL or Parquet.")] = "-",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here, whole or not at all.")] = None,
     to: Annotated[
         Literal["jsonl", "csv"] | None, typer.Option(help="Output format. By the name of --out, else jsonl.")
@@ -40,9 +38,15 @@ def predict(
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
-    from glotune.prediction.inputs import Inputs
-    from glotune.prediction.predictor import load
+    from glotune.prediction.inputs import Inputs, require_source
     from glotune.recipe.schema import Columns
+    from glotune.run_dir import RunDirectory
+
+    require_source(source)
+    if not (run / "config.json").is_file():
+        RunDirectory.open(run)  # a wrong path is told before torch is imported
+
+    from glotune.prediction.predictor import load
 
     predictor = load(run, calibrated=calibrated, device=device)
     columns = predictor.columns or Columns()

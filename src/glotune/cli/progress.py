@@ -125,9 +125,7 @@ def event_line(event: Event) -> str | None:
     data = event.data
     match event.kind:
         case "epoch":
-            return f"Epoch {event.epoch:g}: {event.key or 'train'}{_scores(data)}"
-        case "evaluation":
-            return f"  {event.key}{_scores(data)}"
+            return f"epoch {event.epoch:g}: training{_scores(data)}"
         case "alert":
             return f"Alert: {data['message']}"
     return None
@@ -139,4 +137,4 @@ def _scores(data: Mapping[str, object]) -> str:
         for name in ("loss", "accuracy", "macro_f1")
         if name in data and isinstance(value := data[name], int | float)
     ]
-    return ": " + ", ".join(parts) if parts else ""
+    return " " + ", ".join(parts) if parts else ""

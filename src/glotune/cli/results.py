@@ -12,6 +12,7 @@ from glotune.cli.console import out, show
 from glotune.records import Manifest
 from glotune.run_dir import RunDirectory
 
+EVIDENCE_SHOWN = 6
 SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
@@ -75,7 +76,10 @@ def _verdict(manifest: Manifest) -> list[str]:
     if manifest.verdict is None:
         return []
     verdict = manifest.verdict
-    return [f"Verdict: {verdict.status}. {' '.join(verdict.evidence)}".rstrip(), *verdict.remedy]
+    shown = [f"  - {sentence}" for sentence in verdict.evidence[:EVIDENCE_SHOWN]]
+    left = len(verdict.evidence) - EVIDENCE_SHOWN
+    more = [f"  - and {left} more in manifest.json"] if left > 0 else []
+    return [f"Verdict: {verdict.status}", *shown, *more, *(f"  To do: {remedy}" for remedy in verdict.remedy)]
 
 
 def _paths(run: RunDirectory) -> list[tuple[str, Path]]:

@@ -18,7 +18,7 @@ from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import not_utf8, open_bytes, reading
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
-from glotune.errors import UserError
+from glotune.errors import UserError, did_you_mean
 from glotune.prediction.encoding import Text
 from glotune.recipe.schema import Columns
 
@@ -92,7 +92,7 @@ class Inputs:
             yield from self._lines()
             return
         columns = Columns(text=self.text, text_pair=self.text_pair, label=_NONE, language=_NONE, split=_NONE)
-        with self._path(kind) as path:
+        with self._path(kind) as path, _options_named():
             for batch in _batches(kind, path, self.shown, columns):
                 texts, numbers = batch.column("text").to_pylist(), batch.column("row").to_pylist()
                 pairs = batch.column("text_pair").to_pylist() if self.text_pair is not None else None
@@ -105,8 +105,6 @@ class Inputs:
         if self.source == STDIN:
             return "text"
         path = Path(self.source)
-        if not path.is_file():
-            raise UserError(f"there is no file {self.source}", expected="a file of texts, or - for standard input")
         kind = kind_of(path)
         return "text" if kind is None or kind == "hub" else kind
 
@@ -133,6 +131,34 @@ class Inputs:
                 shutil.copyfileobj(sys.stdin.buffer, file)
                 file.flush()
                 yield Path(file.name)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Where the readers name a key of the recipe, the command line has an option."""
+    try:
+        yield
+    except UserError as error:
+        named = [
+            text and text.replace("data.columns.text_pair", "--text-pair").replace("data.columns.text", "--text")
+            for text in (error.expected, error.remedy)
+        ]
+        raise UserError(error.found, expected=named[0], remedy=named[1], where=error.where) from error
+
+
+def require_source(source: str) -> None:
+    """Refuses a source that is not there, before anything heavy is loaded.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if source != STDIN and not Path(source).is_file():
+        siblings = [path.name for path in Path(source).parent.iterdir()] if Path(source).parent.is_dir() else []
+        raise UserError(
+            f"there is no file {source}",
+            expected="a file of texts, or - for standard input",
+            remedy=did_you_mean(Path(source).name, siblings),
+        )
 
 
 @contextmanager

@@ -45,11 +45,8 @@ def test_seconds_left() -> None:
 
 
 def test_event_lines() -> None:
-    assert (
-        event_line(event("evaluation", "test/bn", n=10, loss=0.5, macro_f1=0.25))
-        == "  test/bn: loss 0.5000, macro-f1 0.2500"
-    )
-    assert event_line(event("epoch", "train", loss=0.5)) == "Epoch 1: train: loss 0.5000"
+    shown = event_line(event("epoch", "train", n=10, loss=0.5, macro_f1=0.25))
+    assert shown == "epoch 1: training loss 0.5000, macro-f1 0.2500"
     assert event_line(event("alert", message="collapsed")) == "Alert: collapsed"
     assert event_line(event("step", loss=1.0)) is None
     assert event_line(event("warning", message="logged already")) is None

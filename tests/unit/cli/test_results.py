@@ -54,7 +54,7 @@ def test_the_table_has_a_row_per_language_sources_first(run: RunDirectory, capsy
     assert "0.6000" in rows[0]
     assert "[0.4000, 0.6000]" in rows[0]
     assert "Transfer gap: 20.0 points of macro F1 (mean of en minus mean of 1 target language)" in shown
-    assert "Verdict: sound. All is well." in shown
+    assert "Verdict: sound\n  - All is well." in shown
     assert str(run.metrics_path) in shown
 
 
