@@ -9,7 +9,7 @@ from glotune.errors import UserError
 from glotune.provenance import versions
 from glotune.recipe import load_recipe
 from glotune.records import Manifest, RunStatus
-from glotune.run import Run, carry_out, status_kept
+from glotune.run import Run, carry_out, draw_report, status_kept
 from glotune.run_dir import RunDirectory
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
@@ -39,6 +39,7 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
             count_attempt(directory, manifest)
         processes.barrier()
         carry_out(directory, recipe, texts, processes, observer or Silent())
+    draw_report(directory, processes, observer or Silent())
     return Run(directory)
 
 

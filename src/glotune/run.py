@@ -16,12 +16,13 @@ from glotune.data.profile import profile
 from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
-from glotune.errors import InterruptedRun, UserError
+from glotune.errors import GlotuneError, InterruptedRun, UserError
 from glotune.model.loading import load_tokenizer
 from glotune.provenance import hardware, versions
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.recipe.loading import Overrides
 from glotune.records import Manifest, RunStatus
+from glotune.report import write_report
 from glotune.run_dir import RunDirectory, now
 from glotune.run_lock import locked
 from glotune.training.assembly import assemble
@@ -29,9 +30,9 @@ from glotune.training.checkpoints import CheckpointStore, Resumption
 from glotune.training.closing import judge_and_save, record_best
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
+from glotune.training.prefixes import with_cached_prefix
 from glotune.training.processes import Processes
 from glotune.training.recorder import Recorder
-from glotune.training.prefixes import with_cached_prefix
 from glotune.training.retry import restart_gentler
 from glotune.training.session import train_to_the_end
 from glotune.training.watch import CollapsedTraining
@@ -90,6 +91,7 @@ def train(
     directory = RunDirectory.open(path)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, observer or Silent())
+    draw_report(directory, processes, observer or Silent())
     return Run(directory)
 
 
@@ -154,6 +156,19 @@ def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -
         data_hash=texts.data_hash,
         trust_remote_code=recipe.model.trust_remote_code,
     )
+
+
+def draw_report(directory: RunDirectory, processes: Processes, observer: Observer) -> None:
+    """Draws the report of a complete run. A picture that can't be drawn harms no run: it is said, and drawn later."""
+    if not processes.is_main:
+        return
+    try:
+        write_report(directory)
+    except (GlotuneError, OSError, ValueError, ArithmeticError, LookupError) as error:
+        observer.log(
+            f"warning: the report was not drawn ({type(error).__name__}: {error}). "
+            f"Draw it with: glotune report {directory.path}"
+        )
 
 
 @contextmanager
