@@ -21,6 +21,8 @@ LOSS_STILL_FALLING = 0.05
 LOSS_RISE, LEAST_LOSS_RISE, LOSS_SPREAD = 0.1, 0.02, 0.3
 """Past its best: the validation loss rose by 10 % of its minimum, by 0.02 nats, and by two standard
 errors of a mean over n texts whose losses move with a spread of 0.3 nats between epochs."""
+TOLERATED_REFUSALS = 0.01
+"""Share of steps that may be refused for a loss or gradient that is not finite (a rare bad batch)."""
 FEW_STEPS = 30
 STEP_FALL, STEP_T = 0.1, -3.0
 """With one evaluation only: the loss of new texts falls over the last half of the steps by 10 % of its
@@ -53,12 +55,16 @@ class TrainingHistory:
         epochs: the evaluations.
         metric: name of `EpochPoint.metric`.
         validation_texts: how many texts stand behind it.
+        refused_steps: steps beside `step_losses` whose loss or gradient was not finite; they made no update.
+        was_stopped: whether such a step ended the training.
     """
 
     step_losses: Sequence[float] = ()
     epochs: Sequence[EpochPoint] = field(default=())
     metric: str = "macro_f1"
     validation_texts: int | None = None
+    refused_steps: int = 0
+    was_stopped: bool = False
 
     @property
     def noise(self) -> float:
@@ -67,7 +73,14 @@ class TrainingHistory:
 
 
 def not_finite(history: TrainingHistory) -> str | None:
-    """Where the first number that is not finite stands; None where all are."""
+    """The sentence that shows a divergence; None where training stayed, or almost stayed, finite."""
+    steps = len(history.step_losses) + history.refused_steps
+    if history.was_stopped:
+        return f"Training was stopped after {steps} steps by a loss or gradient that is not finite."
+    if history.refused_steps > TOLERATED_REFUSALS * steps:
+        return (
+            f"{history.refused_steps} of {steps} steps had a loss or gradient that is not finite, and made no update."
+        )
     for step, loss in enumerate(history.step_losses, start=1):
         if not math.isfinite(loss):
             return f"The loss of step {step} of {len(history.step_losses)} is {loss}."
@@ -81,9 +94,11 @@ def not_finite(history: TrainingHistory) -> str | None:
 
 def still_improving(history: TrainingHistory) -> str | None:
     """The sentence that shows it, or None."""
+    if len(history.epochs) < 2:
+        return _steps_still_falling(history.step_losses)
     points = [point for point in history.epochs if point.metric is not None]
     if len(points) < 2:
-        return _steps_still_falling(history.step_losses) if len(history.epochs) < 2 else None
+        return _loss_still_falling(history)
     metrics = [point.metric for point in points if point.metric is not None]
     last, best_before = metrics[-1], max(metrics[:-1])
     gain = last - best_before
@@ -99,6 +114,16 @@ def still_improving(history: TrainingHistory) -> str | None:
             f"and the validation loss {losses[-1]:.4f}, {1 - losses[-1] / min(losses[:-1]):.0%} below any before."
         )
     return None
+
+
+def _loss_still_falling(history: TrainingHistory) -> str | None:
+    losses = [point.validation_loss for point in history.epochs if point.validation_loss is not None]
+    if len(losses) < 2 or losses[-1] >= (1.0 - LOSS_STILL_FALLING) * min(losses[:-1]):
+        return None
+    return (
+        f"The validation loss was lowest at the last evaluation, {losses[-1]:.4f}: "
+        f"{1 - losses[-1] / min(losses[:-1]):.0%} below any before."
+    )
 
 
 def past_its_best(history: TrainingHistory) -> str | None:

@@ -118,7 +118,13 @@ def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str,
 def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:
     evidence = []
     if history.step_losses or history.epochs:
-        evidence.append("All losses are finite.")
+        refused = history.refused_steps
+        evidence.append(
+            "All losses are finite."
+            if not refused
+            else f"{refused} of {refused + len(history.step_losses)} "
+            "steps were not finite and made no update; the others are."
+        )
     if scores:
         evidence.append(
             f"More than one class is answered in {', '.join(scores)}."

@@ -93,6 +93,25 @@ def test_one_number_that_is_not_finite_is_a_divergence(bad):
     assert judge(course([0.5, 0.6], validation=[0.6, bad]), good, NAMES).status == "diverged"
 
 
+def test_refused_steps_are_a_divergence_when_many_or_when_they_ended_it():
+    good, losses = {"en": language()}, [0.5] * 990
+    rare = judge(TrainingHistory(step_losses=losses, refused_steps=3), good, NAMES)
+    assert rare.status == "sound"
+    assert "3 of 993 steps were not finite" in rare.evidence[0]
+    assert judge(TrainingHistory(step_losses=losses, refused_steps=30), good, NAMES).status == "diverged"
+    ended = judge(TrainingHistory(step_losses=losses, refused_steps=1, was_stopped=True), {}, NAMES)
+    assert ended.status == "diverged"
+    assert "stopped after 991 steps" in ended.evidence[0]
+
+
+def test_a_loss_that_chooses_the_checkpoint_can_still_improve():
+    def losses(*values):
+        return TrainingHistory(epochs=[EpochPoint(place, 0.5, value) for place, value in enumerate(values, start=1)])
+
+    assert judge(losses(0.9, 0.8, 0.7), {"en": language()}, NAMES).status == "improving"
+    assert judge(losses(0.9, 0.71, 0.70), {"en": language()}, NAMES).status == "sound"
+
+
 def test_predictions_that_are_not_finite_are_a_divergence():
     broken = outcomes([0, 1], [[math.nan] * 3] * 2)
     verdict = judge(SETTLED, {"en": language(), "bn": broken}, NAMES)
