@@ -9,8 +9,16 @@ function niceTicks(low, high, count) {
   return { ticks, digits: Math.max(0, -Math.floor(Math.log10(step) + (step / power === 2.5 ? -1 : 0) + 1e-9)) };
 }
 
+// As wide as the column that it will stand in, so that letters are drawn at their true size.
+function chartWidth(columns) {
+  const room = document.getElementById("main").clientWidth || 1140;
+  const fitting = Math.max(1, Math.min(columns, Math.floor((room + 22) / (columns === 3 ? 362 : 482))));
+  return Math.max(260, Math.min(720, (room - 22 * (fitting - 1)) / fitting));
+}
+
 function tickText(value, digits) {
-  return Math.abs(value) < 1e-3 && value !== 0 ? value.toExponential(0) : value.toFixed(Math.min(digits, 6));
+  if (value === 0) return "0";
+  return Math.abs(value) < 1e-3 ? value.toExponential(1).replace(".0", "") : value.toFixed(Math.min(digits, 6));
 }
 
 function frame(box, x, y, labels) {
@@ -26,7 +34,7 @@ function frame(box, x, y, labels) {
   }
   parts.push(drawn("line", { class: "base", x1: box.left, x2: box.left + box.width, y1: box.top + box.height, y2: box.top + box.height }));
   parts.push(drawn("text", { class: "axis", x: box.left + box.width / 2, y: box.top + box.height + 33, "text-anchor": "middle" }, labels.x));
-  parts.push(drawn("text", { class: "axis", x: 0, y: box.top - 8 }, labels.y));
+  parts.push(drawn("text", { class: "axis", x: 0, y: box.top - 14 }, labels.y));
   return parts;
 }
 
@@ -47,7 +55,8 @@ function extent(values, margin) {
 function lineChart(lines, options) {
   const shown = lines.filter((line) => line.points.length);
   if (!shown.length) return element("div", {}, element("h3", {}, options.title), element("p", { class: "note" }, "Nothing recorded."));
-  const box = { left: 48, top: 26, width: 470, height: 230 };
+  const total = chartWidth(options.columns);
+  const box = { left: 48, top: 30, width: total - 60, height: options.square ? Math.min(300, total - 60) : 230 };
   const xs = shown.flatMap((line) => line.points.map((point) => point[0]));
   const ys = shown.flatMap((line) => line.points.map((point) => point[1])).concat((options.references || []).map((each) => each.value));
   let [xLow, xHigh] = options.square ? [0, 1] : [Math.min(0, ...xs.slice(0, 1)), extent(xs, 0)[1]];
@@ -74,14 +83,14 @@ function lineChart(lines, options) {
       }
     }
   }
-  const svg = drawn("svg", { viewBox: `0 0 ${box.left + box.width + 8} ${box.top + box.height + 40}`, role: "group", "aria-label": options.title }, parts);
+  const svg = drawn("svg", { viewBox: `0 0 ${total} ${box.top + box.height + 40}`, role: "group", "aria-label": options.title }, parts);
   const cursor = drawn("line", { class: "base", y1: box.top, y2: box.top + box.height, visibility: "hidden" });
   svg.append(cursor);
   // Where points are too many to aim at, the pointer reads all lines at its place.
   svg.addEventListener("pointermove", (event) => {
     if (event.target.closest(".focus")) { cursor.setAttribute("visibility", "hidden"); return; }
     const area = svg.getBoundingClientRect();
-    const at = ((event.clientX - area.left) / area.width) * (box.left + box.width + 8);
+    const at = ((event.clientX - area.left) / area.width) * total;
     if (at < box.left || at > box.left + box.width) { hideTip(); cursor.setAttribute("visibility", "hidden"); return; }
     const value = xLow + ((at - box.left) / box.width) * (xHigh - xLow);
     const rows = shown.map((line) => {
@@ -107,12 +116,13 @@ function legend(lines) {
 function intervalChart(rows, options) {
   if (!rows.length) return element("div", {}, element("h3", {}, options.title), element("p", { class: "note" }, options.empty || "Nothing to show for these picks."));
   const longest = Math.max(...rows.map((row) => row.name.length));
-  const left = Math.min(200, 14 + 6.7 * Math.min(longest, 28));
-  const box = { left, top: 26, width: 518 - left, height: rows.length * 24 + 6 };
+  const total = chartWidth(options.columns), most = total < 420 ? 18 : 28;
+  const left = 14 + 6.9 * Math.min(longest, most);
+  const box = { left, top: 16, width: total - left - 14, height: rows.length * 24 + 6 };
   const values = rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]).concat(options.zero ? [0] : []);
   const [low, high] = extent(values, 0.08);
   const x = scale(low, high, box.left, box.width);
-  const ticks = niceTicks(low, high, 6);
+  const ticks = niceTicks(low, high, Math.min(6, Math.floor(box.width / 50)));
   const parts = [];
   for (const tick of ticks.ticks) {
     parts.push(drawn("line", { class: "gridline", x1: x.at(tick), x2: x.at(tick), y1: box.top - 6, y2: box.top + box.height }));
@@ -121,7 +131,7 @@ function intervalChart(rows, options) {
   if (options.zero) parts.push(drawn("line", { class: "base", x1: x.at(0), x2: x.at(0), y1: box.top - 6, y2: box.top + box.height }));
   rows.forEach((row, place) => {
     const y = box.top + place * 24 + 12;
-    const name = row.name.length > 28 ? `${row.name.slice(0, 27)}…` : row.name;
+    const name = row.name.length > most ? `${row.name.slice(0, most - 1)}…` : row.name;
     parts.push(drawn("text", { x: box.left - 8, y: y + 4, "text-anchor": "end" }, name));
     const marks = [];
     if (options.zero) {
@@ -132,12 +142,12 @@ function intervalChart(rows, options) {
       marks.push(drawn("line", { x1: x.at(row.low), x2: x.at(row.high), y1: y, y2: y, stroke: options.zero ? "var(--ink)" : row.color, "stroke-width": 2 }));
     }
     if (!options.zero) marks.push(drawn("circle", { class: "mark", cx: x.at(row.value), cy: y, r: 5, fill: row.color }));
-    marks.push(drawn("rect", { class: "hit", x: 0, y: y - 12, width: 520, height: 24 }));
+    marks.push(drawn("rect", { class: "hit", x: 0, y: y - 12, width: total, height: 24 }));
     parts.push(tipped({}, row.tip, marks));
   });
   parts.push(drawn("text", { class: "axis", x: box.left + box.width / 2, y: box.top + box.height + 33, "text-anchor": "middle" }, options.x));
   return element("div", {}, element("h3", {}, options.title),
-    drawn("svg", { viewBox: `0 0 526 ${box.top + box.height + 40}`, role: "group", "aria-label": options.title }, parts));
+    drawn("svg", { viewBox: `0 0 ${total} ${box.top + box.height + 40}`, role: "group", "aria-label": options.title }, parts));
 }
 
 function matrixTable(title, labels, counts) {

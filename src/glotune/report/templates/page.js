@@ -26,6 +26,9 @@ const pickedRuns = () => DATA.runs.filter((run) => picked.runs.has(run.id));
 const several = DATA.runs.length > 1;
 const runTitle = (run) => (DATA.runs.filter((other) => other.name === run.name).length > 1 ? `${run.name} · seed ${run.seed}` : run.name);
 const nameOf = (run, code) => (several ? `${code} · ${runTitle(run)}` : fullName(code));
+// By language in the run's own order: sources first, then from the best target down.
+const ordered = (run, byLanguage) => run.languages.map((each) => [each.code, (byLanguage || {})[each.code]]).filter(([, each]) => each);
+
 function fullName(code) {
   const found = LANGUAGES.find((each) => each.code === code);
   return found && found.name !== code ? `${found.name} (${code})` : code;
@@ -42,13 +45,13 @@ function section(key, title, ...before) {
 
 function build() {
   const main = document.getElementById("main");
-  main.replaceChildren(
+  main.replaceChildren(...[
     section("overview", null), section("picks", null),
     DATA.table ? section("runs", "Runs") : null,
     section("results", "Results"), section("charts", "Scores and transfer"), section("training", "Training"),
     section("errors", "Confusion, ROC and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
     element("footer", {}, "Written by glotune. This page holds all its data and asks for nothing from outside."),
-  );
+  ].filter(Boolean));
   holders.picks.parentElement.className = "picks";
   drawOverview();
   if (DATA.table) drawRuns();
@@ -95,10 +98,11 @@ function drawRuns() {
   holders.runs.replaceChildren(sortable(columns, DATA.table.rows, sorting.runs), ...(DATA.table.notes || []).map((note) => element("p", { class: "note" }, note)));
 }
 
+const SHORT = { ece: "ECE", roc_auc: "AUC", weighted_f1: "Weighted" };
 const RESULT_METRICS = ["accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss"];
 
 function drawResults() {
-  const rows = pickedRuns().flatMap((run) => Object.entries(run.evaluations[picked.split] || {}).map(([code, each]) => ({ run, code, each })));
+  const rows = pickedRuns().flatMap((run) => ordered(run, run.evaluations[picked.split]).map(([code, each]) => ({ run, code, each })));
   const splits = ["test", "validation", "train"].filter((split) => DATA.runs.some((run) => run.evaluations[split]));
   const gap = (row) => (row.run.transfer && picked.split === row.run.split ? row.run.transfer.gaps[row.code] : null) || null;
   const profile = (row, key) => (picked.split === row.run.split && row.run.profile[row.code] ? row.run.profile[row.code][key] : null);
@@ -107,7 +111,7 @@ function drawResults() {
     ...(several ? [{ name: "Run", words: true, cell: (row) => runTitle(row.run), key: (row) => row.run.name }] : []),
     { name: "n", cell: (row) => row.each.n.toLocaleString("en"), key: (row) => row.each.n },
     ...RESULT_METRICS.map((metric) => ({
-      name: traitOf(metric).name + (traitOf(metric).percent ? " %" : ""),
+      name: (SHORT[metric] || traitOf(metric).name) + (traitOf(metric).percent ? " %" : ""), note: traitOf(metric).name,
       cell: (row) => {
         const interval = row.each.intervals[metric];
         return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
@@ -126,7 +130,7 @@ function drawResults() {
 
 function drawCharts() {
   const metrics = RESULT_METRICS.filter((metric) => DATA.runs.some((run) => Object.values(run.evaluations).some((split) => Object.values(split).some((each) => each.scores[metric] !== undefined))));
-  const rows = pickedRuns().flatMap((run) => Object.entries(run.evaluations[picked.split] || {}).filter(([code]) => picked.languages.has(code)).map(([code, each]) => {
+  const rows = pickedRuns().flatMap((run) => ordered(run, run.evaluations[picked.split]).filter(([code]) => picked.languages.has(code)).map(([code, each]) => {
     const value = shownValue(picked.metric, each.scores[picked.metric]);
     if (value === null) return null;
     const interval = each.intervals[picked.metric];
@@ -142,8 +146,8 @@ function drawCharts() {
   holders.charts.replaceChildren(
     element("div", { class: "bar" }, select("Metric", metrics.map((metric) => [metric, traitOf(metric).name]), picked.metric, (value) => { picked.metric = value; redraw(); })),
     element("div", { class: "grid wide" },
-      intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals" }),
-      intervalChart(gaps, { title: "Transfer gap (macro-F1, source minus target)", x: "points, with 95 % intervals", zero: true, empty: "No target language beside a source language is picked." })));
+      intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals", columns: 2 }),
+      intervalChart(gaps, { title: "Transfer gap (macro-F1, source minus target)", x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })));
 }
 
 function drawTraining() {
@@ -159,16 +163,16 @@ function drawTraining() {
     const classes = DATA.runs[0].labels.length;
     const references = metric === "loss" && classes > 1 ? [{ name: `ln ${classes}: knows nothing`, value: Math.log(classes) }] : [];
     const one = pickedRuns().length === 1 ? pickedRuns()[0].history.bestEpoch : null;
-    return lineChart(lines, { title: `${traitOf(metric).name}, ${split === "validation" ? "training and validation" : "test while training"}`, x: "epoch", y: percent ? "%" : "", references, marker: one, digits: digitsOf(metric), unit: percent ? " %" : "" });
+    return lineChart(lines, { title: `${traitOf(metric).name}, ${split === "validation" ? "training and validation" : "test while training"}`, x: "epoch", y: percent ? "%" : "", references, marker: one, digits: digitsOf(metric), unit: percent ? " %" : "", columns: 2 });
   };
   const rates = pickedRuns().map((run, place) => ({ name: several ? runTitle(run) : "learning rate", color: several ? COLORS[place % COLORS.length] : COLORS[0], dash: several ? dashOf(run) : null, marks: false, legend: several, points: run.history.rate }));
   holders.training.replaceChildren(
     element("div", { class: "bar" }, select("Curve", ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc"].map((each) => [each, traitOf(each).name]), metric, (value) => { picked.curve = value; redraw(); })),
-    element("div", { class: "grid wide" }, chart("validation"), chart("test"), lineChart(rates, { title: "Learning rate", x: "step", y: "", digits: 6 })));
+    element("div", { class: "grid wide" }, chart("validation"), chart("test"), lineChart(rates, { title: "Learning rate", x: "step", y: "", digits: 6, columns: 2 })));
 }
 
 function drawErrors() {
-  const places = pickedRuns().flatMap((run) => Object.keys(run.evaluations[run.split] || {}).filter((code) => picked.languages.has(code)).map((code) => ({ run, code, key: `${run.id}/${code}` })));
+  const places = pickedRuns().flatMap((run) => ordered(run, run.evaluations[run.split]).map(([code]) => code).filter((code) => picked.languages.has(code)).map((code) => ({ run, code, key: `${run.id}/${code}` })));
   if (!places.length) { holders.errors.replaceChildren(element("p", { class: "note" }, "Pick a run and a language.")); return; }
   const place = places.find((each) => each.key === picked.matrix) || places[0];
   const { run, code } = place, each = run.evaluations[run.split][code];
@@ -178,9 +182,9 @@ function drawErrors() {
     element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),
     element("div", { class: "grid" },
       each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null,
-      lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3 }),
+      lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
       bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
-        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)" }) : null));
+        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
 }
 
 // ---- mistakes: the controls stay while their table is redrawn, so that typing is not interrupted
@@ -223,6 +227,7 @@ function drawMistakes() {
     { name: "Row", note: "Row in the source file", key: (row) => row.row, cell: (row) => row.row },
   ];
   sorting.mistakes.limit = mistakes.shown;
+  sorting.mistakes.cards = true;
   const held = pickedRuns().reduce((sum, run) => sum + run.mistakes.filter((each) => picked.languages.has(each[0])).length, 0);
   const all = pickedRuns().reduce((sum, run) => sum + Object.entries(run.mistakeCounts).reduce((part, [code, count]) => part + (picked.languages.has(code) ? count : 0), 0), 0);
   holders.mistakeTable.replaceChildren(
@@ -244,4 +249,10 @@ document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = dark ? "light" : "dark";
 });
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;
+  width = innerWidth;
+  requestAnimationFrame(redraw);
+});
 build();

@@ -4,7 +4,7 @@ function sortable(columns, rows, state) {
   const body = element("tbody");
   const heads = columns.map((column, place) => element("th", { scope: "col", class: column.words ? "words" : null, title: column.note },
     element("button", { type: "button", onclick: () => sortBy(place) }, column.name)));
-  const table = element("table", {}, element("thead", {}, element("tr", {}, heads)), body);
+  const table = element("table", { class: state.cards ? "cards" : null }, element("thead", {}, element("tr", {}, heads)), body);
   function sortBy(place) {
     state.descending = state.column === place ? !state.descending : columns[place].words !== true;
     state.column = place;
@@ -22,7 +22,9 @@ function sortable(columns, rows, state) {
     });
     body.replaceChildren(...ordered.slice(0, state.limit || ordered.length).map((row) => element("tr", {}, columns.map((column) => {
       const content = column.cell(row);
-      return content instanceof HTMLTableCellElement ? content : element("td", { class: column.words ? "words" : null }, content);
+      const cell = content instanceof HTMLTableCellElement ? content : element("td", { class: column.words ? "words" : null }, content);
+      cell.dataset.name = column.name;
+      return cell;
     }))));
   }
   fill();
