@@ -12,7 +12,8 @@ def test_names() -> None:
 
 
 def test_scripts() -> None:
-    assert language_scripts("bn") == ("Bengali", "Latin")
+    assert language_scripts("bn") == ("Bengali",)
+    assert language_scripts("ja") == ("Han", "Hiragana", "Katakana")
     assert language_scripts("xx") == ()
 
 

@@ -1,0 +1,147 @@
+"""`glotune data`: check labelled texts before training on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from glotune.data.doctor import Diagnosis
+    from glotune.recipe import Recipe
+
+app = typer.Typer(help="Look at labelled texts before anything is trained on them.", no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Keeps `check` a verb of its own."""
+
+
+@app.command("check")
+def check(
+    target: Annotated[str, typer.Argument(help="A data file, a folder, a Hub data set, or a recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, e.g. data.columns.text=tweet"),
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Measure fertility and truncation with this encoder's tokenizer.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the findings with examples as one HTML page.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON.")] = None,
+    similarity: Annotated[
+        float, typer.Option(min=0.5, max=1.0, help="Share of common letter runs from which texts are near duplicates.")
+    ] = 0.8,
+    strict: Annotated[bool, typer.Option("--strict", help="Let warnings count as problems.")] = False,
+) -> None:
+    """Count, compare and profile texts: duplicates, leaks, conflicting labels, writing, lengths, tokens.
+
+    Exit code 0: nothing that would mislead; 3: problems were found; 2: the data can't be read.
+    """
+    from glotune.cli.console import say
+    from glotune.data.doctor import examine, read_all
+    from glotune.data.doctor_page import write_page
+    from glotune.data.reading import read_texts
+
+    recipe, is_recipe = _resolve(target, overrides or [])
+    texts = read_texts(recipe.data, recipe.seed) if is_recipe else read_all(recipe.data)
+    diagnosis = examine(
+        texts,
+        recipe.data,
+        tokenizer=_tokenizer(recipe, tokenizer, is_recipe),
+        similarity=similarity,
+        progress=lambda stage: say(f"Looking at {stage} …"),
+    )
+    _show(diagnosis)
+    if page:
+        write_page(diagnosis, target, page)
+        say(f"The page is in {page}")
+    if json_file:
+        _write_json(diagnosis, json_file)
+    raise typer.Exit(diagnosis.exit_code(strict=strict))
+
+
+def _resolve(target: str, overrides: list[str]) -> tuple[Recipe, bool]:
+    """The recipe that a target is or stands for, and whether it is one."""
+    from glotune.recipe import Recipe, builtin_recipes, load_recipe
+
+    if target.endswith((".yaml", ".yml")) or target in builtin_recipes():
+        return load_recipe(target, overrides), True
+    stand_in = Recipe.model_validate({"name": "check", "model": {"name": "glotune-nano"}, "data": {"train": target}})
+    return load_recipe(stand_in, overrides), False
+
+
+def _tokenizer(recipe: Recipe, named: str | None, is_recipe: bool) -> Any:
+    """The tokenizer that was asked for; a recipe's own where it can be had, else None."""
+    from glotune.cli.console import say
+    from glotune.errors import UserError
+
+    if named is None and not is_recipe:
+        return None
+    from glotune.model.loading import load_tokenizer
+    from glotune.recipe.schema import Model
+
+    if named is not None:
+        return load_tokenizer(Model(name=named))
+    try:
+        return load_tokenizer(recipe.model)
+    except UserError as error:
+        say(f"Without tokens: {error}")
+        return None
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    from rich.table import Table
+
+    from glotune.cli.console import out, show
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("split", "language"):
+        table.add_column(name, no_wrap=True)
+    for name in ("rows", *diagnosis.labels, "words, median", "p95", "repeated", "fertility", "truncated"):
+        table.add_column(name, justify="right")
+    for split, languages in diagnosis.splits.items():
+        for language, entry in languages.items():
+            table.add_row(split, language, *_cells(entry, diagnosis.labels))
+    out.print(table)
+    for finding in diagnosis.findings:
+        places = ", ".join(f"{place} {count}" for place, count in list(finding.counts.items())[:12])
+        more = f", and {len(finding.counts) - 12} more" if len(finding.counts) > 12 else ""
+        show(f"{finding.severity:<8} {finding.message}: {places}{more}")
+    if diagnosis.shared_texts:
+        counts = ", ".join(f"{language} {count}" for language, count in diagnosis.shared_texts.items())
+        show(f"Distinct texts in two or more splits: {counts}")
+    for note in diagnosis.notes:
+        show(f"Note: {note}")
+
+
+def _cells(entry: dict[str, Any], labels: list[str]) -> list[str]:
+    fertility = f"{entry['fertility']:.2f}" if entry.get("fertility") is not None else "-"
+    truncated = f"{entry['truncation_rate']:.1%}" if "truncation_rate" in entry else "-"
+    return [
+        f"{entry['rows']:,}",
+        *(f"{entry['label_counts'][label]:,}" for label in labels),
+        f"{entry['words']['median']:.0f}",
+        f"{entry['words']['p95']:.0f}",
+        f"{entry['duplicate_rows']:,}",
+        fertility,
+        truncated,
+    ]
+
+
+def _write_json(diagnosis: Diagnosis, path: Path) -> None:
+    import json
+    from dataclasses import asdict
+
+    from glotune.errors import UserError
+    from glotune.run_dir import write_atomically
+
+    content = asdict(diagnosis) | {"sources": [source.model_dump() for source in diagnosis.sources]}
+    try:
+        write_atomically(path, json.dumps({"schema": 1, **content}, ensure_ascii=False, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written ({error.strerror or error})", expected="a folder that exists, with permission"
+        ) from error

@@ -1,0 +1,203 @@
+"""`glotune data check`: a thorough look at labelled texts before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glotune.data import findings
+from glotune.data.findings import Finding, Rows
+from glotune.data.label_names import LabelMap
+from glotune.data.profile import shared_texts, split_profile, word_counts
+from glotune.data.selection import Selected, select
+from glotune.data.source_table import load_source
+from glotune.data.sources import find_sources
+from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
+from glotune.data.tokenization import fast_backend, untruncated
+from glotune.errors import UserError
+from glotune.recipe.schema import Data
+from glotune.records import DataSource
+
+UNDETERMINED = "und"
+"""ISO 639-2 for texts whose language nothing tells."""
+CHUNK = 2048
+ORDER = ("train", "validation", "test")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found."""
+
+    sources: list[DataSource]
+    labels: list[str]
+    splits: dict[str, dict[str, dict[str, Any]]]
+    """split -> language -> rows, label_counts, lengths, duplicates, and (with a tokenizer) fertility, truncation."""
+    shared_texts: dict[str, int]
+    """language -> distinct texts in two or more splits."""
+    findings: list[Finding]
+    notes: list[str]
+    """What could not be looked at, and why."""
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """0: nothing found that would mislead; 3: problems, or with `strict` also warnings."""
+        grave = {"problem", "warning"} if strict else {"problem"}
+        return 3 if any(finding.severity in grave for finding in self.findings) else 0
+
+
+def read_all(data: Data) -> TextData:
+    """Every row of ``data.train``, whatever split it belongs to, for looking at files without a recipe.
+
+    Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where the file names
+    none. Labels are those of all rows. A language that nothing tells is ``und``.
+
+    Raises:
+        UserError: as `glotune.data.reading.read_texts`, but for what concerns splits and label counts.
+    """
+    known = data if data.source_languages else data.model_copy(update={"source_languages": [UNDETERMINED]})
+    loaded = {source: load_source(source, data) for source in find_sources(data.train, "data.train")}
+    chosen = [select(source, table, index, known) for index, (source, table) in enumerate(loaded.items())]
+    paths = {index: source.name for index, source in enumerate(loaded)}
+    values = sorted({value for rows in chosen for value in pc.unique(rows.table["label"]).to_pylist()})
+    if data.labels is None and len(values) == 1:
+        raise UserError(f"the one label '{values[0]}' in all rows", where="data.train", expected="at least two classes")
+    labels = LabelMap(data.labels, values)
+    splits = {
+        name: LabelledTexts(labels.apply(table, paths).unify_dictionaries(), name)
+        for name, table in _by_split(chosen, data).items()
+    }
+    return TextData(
+        splits=splits,
+        labels=labels.names,
+        sources=[table.record for table in loaded.values()],
+        source_languages=data.source_languages or [],
+        data_hash=content_hash(splits, labels.names),
+        skipped=[row for table in loaded.values() for row in table.skipped],
+    )
+
+
+def _by_split(chosen: list[Selected], data: Data) -> dict[str, pa.Table]:
+    parts: dict[str, list[pa.Table]] = {}
+    meaning = {name: split for split in ORDER for name in getattr(data.split_names, split)}
+    for rows in chosen:
+        if rows.splits is None:
+            parts.setdefault("all", []).append(rows.table)
+            continue
+        names = np.array([meaning.get(name, name or "(none)") for name in rows.splits.tolist()])
+        for name in np.unique(names).tolist():
+            parts.setdefault(name, []).append(rows.table.filter(pa.array(names == name)))
+    order = sorted(parts, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    return {name: pa.concat_tables(parts[name]) for name in order}
+
+
+def examine(
+    texts: TextData,
+    data: Data,
+    *,
+    tokenizer: Any = None,
+    similarity: float = 0.8,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Looks at everything.
+
+    Args:
+        texts: from `read_all` or `glotune.data.reading.read_texts`.
+        data: the recipe's section; max_length and normalization count.
+        tokenizer: a fast tokenizer, for fertility, unknown tokens and truncation; None: they are left out.
+        similarity: from which share of common 5-grams on two texts are near duplicates.
+        progress: told what is looked at next.
+    """
+    told = progress or (lambda stage: None)
+    told("rows")
+    rows = Rows.of(texts.splits, texts.labels)
+    found = [*_skipped(texts.skipped), *findings.label_balance(rows)]
+    told("duplicates")
+    found += findings.exact_duplicates(rows)
+    found += findings.conflicting_labels(rows)
+    told("writing")
+    found += findings.writing(rows)
+    told("near duplicates")
+    found += findings.near_duplicates(rows, similarity)
+    splits = {name: split_profile(split, texts.labels) for name, split in texts.splits.items()}
+    notes = []
+    if tokenizer is None:
+        notes.append("fertility, unknown tokens and truncation are not measured: no tokenizer (--tokenizer NAME)")
+    else:
+        told("tokens")
+        for name, split in texts.splits.items():
+            for language, entry in tokens_of(split, tokenizer, data).items():
+                splits[name][language] |= entry
+        found += _truncation(splits, data.max_length)
+    grave = {"problem": 0, "warning": 1, "note": 2}
+    found.sort(key=lambda finding: grave[finding.severity])
+    return Diagnosis(texts.sources, texts.labels, splits, shared_texts(texts), found, notes)
+
+
+def _skipped(skipped: list[SkippedRow]) -> list[Finding]:
+    found = []
+    for reason in sorted({row.reason for row in skipped}):
+        counts = Counter(row.path for row in skipped if row.reason == reason)
+        rows = ", ".join(str(row.row) for row in skipped if row.reason == reason)
+        shown = rows if len(rows) <= 60 else rows[:60].rpartition(",")[0] + ", …"
+        message = findings.counted(counts.total(), f"{{n}} rows can't be used: {reason} (row {shown})")
+        found.append(Finding("unusable rows", "warning", message, dict(counts)))
+    return found
+
+
+def tokens_of(split: LabelledTexts, tokenizer: Any, data: Data) -> dict[str, dict[str, Any]]:
+    """Per language, without a store: ``fertility``, ``unknown_token_rate``, ``truncated_rows``, ``truncation_rate``."""
+    backend = fast_backend(tokenizer)
+    special = tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
+    lengths, unknown = [], []
+    with untruncated(backend):
+        for chunk in split.chunks(CHUNK):
+            texts = [_normal(chunk.column(name), data) for name in ("text", "text_pair") if name in chunk.schema.names]
+            inputs = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
+            encodings = backend.encode_batch_fast(inputs)
+            lengths += [len(encoding) for encoding in encodings]
+            unknown += [encoding.ids.count(tokenizer.unk_token_id) for encoding in encodings]
+    return _per_language(split, np.array(lengths), np.array(unknown), special, data.max_length)
+
+
+def _normal(texts: pa.Array, data: Data) -> list[str]:
+    form = data.normalization
+    strings: list[str] = (texts if form == "none" else pc.utf8_normalize(texts, form)).to_pylist()
+    return strings
+
+
+def _per_language(
+    split: LabelledTexts, lengths: np.ndarray, unknown: np.ndarray, special: int, limit: int
+) -> dict[str, dict[str, Any]]:
+    words, found = word_counts(split), {}
+    for index, language in enumerate(split.language_names):
+        mine = split.language_ids == index
+        total = int(words[mine].sum())
+        content = int(lengths[mine].sum()) - special * int(mine.sum())
+        found[language] = {
+            "mean_tokens": float(lengths[mine].mean()),
+            "fertility": content / total if total else None,
+            "unknown_token_rate": float(unknown[mine].sum() / max(content, 1)),
+            "truncated_rows": int((lengths[mine] > limit).sum()),
+            "truncation_rate": float((lengths[mine] > limit).mean()),
+        }
+    return found
+
+
+def _truncation(splits: dict[str, dict[str, dict[str, Any]]], limit: int) -> list[Finding]:
+    counts = {
+        f"{split}/{language}": entry["truncated_rows"]
+        for split, languages in splits.items()
+        for language, entry in languages.items()
+        if entry["truncation_rate"] > 0.05
+    }
+    if not counts:
+        return []
+    message = f"over 5 % of the rows are longer than {limit} tokens in {len(counts)} splits of a language"
+    return [Finding("truncation", "warning", message, counts)]

@@ -1,0 +1,33 @@
+"""The doctor's page: one self-contained HTML file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from glotune.data.doctor import Diagnosis
+from glotune.data.languages import language_name
+from glotune.errors import UserError
+from glotune.run_dir import write_atomically
+
+
+def render(diagnosis: Diagnosis, title: str) -> str:
+    """The page as HTML; whatever the texts hold is shown as text."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["language"] = language_name
+    source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(diagnosis=diagnosis, title=title)
+
+
+def write_page(diagnosis: Diagnosis, title: str, path: Path) -> None:
+    """Writes the page, whole or not at all; raises UserError where it can't be written."""
+    try:
+        write_atomically(path, render(diagnosis, title))
+    except OSError as error:
+        raise UserError(
+            f"the page {path} can't be written ({error.strerror or error})",
+            expected="a folder that exists, with write permission",
+            remedy="Name another place with --page",
+        ) from error
