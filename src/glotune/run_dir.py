@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -166,15 +166,7 @@ class RunDirectory:
         An attempt supersedes what earlier attempts wrote after the step it resumed from. A half last line
         (a crash while writing) is ignored.
         """
-        kept: list[Event] = []
-        attempt = 0
-        for event in self.raw_events():
-            if event.attempt > attempt:
-                attempt = event.attempt
-                kept = [old for old in kept if old.step <= event.step]
-            kept.append(event)
-        last = {(event.kind, event.step, event.key): position for position, event in enumerate(kept)}
-        return [event for position, event in enumerate(kept) if last[event.kind, event.step, event.key] == position]
+        return events_that_count(self.raw_events())
 
     def raw_events(self) -> Iterator[Event]:
         """Every readable line, in the order written."""
@@ -229,6 +221,19 @@ class RunDirectory:
                 f"{self.read_manifest().status.value}. Finish it with: glotune resume {self.path}"
             )
         return self.model
+
+
+def events_that_count(events: Iterable[Event]) -> list[Event]:
+    """Of events in the order written: per (kind, step, key) the last, and nothing that a later attempt supersedes."""
+    kept: list[Event] = []
+    attempt = 0
+    for event in events:
+        if event.attempt > attempt:
+            attempt = event.attempt
+            kept = [old for old in kept if old.step <= event.step]
+        kept.append(event)
+    last = {(event.kind, event.step, event.key): position for position, event in enumerate(kept)}
+    return [event for position, event in enumerate(kept) if last[event.kind, event.step, event.key] == position]
 
 
 def _newer(content: dict[str, Any]) -> bool:

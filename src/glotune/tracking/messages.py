@@ -1,0 +1,207 @@
+"""What a tracker is told, in no tracker's own words: made from a run directory, so the same live and years later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from glotune.errors import UserError
+from glotune.records import Event, Manifest
+from glotune.run_dir import RunDirectory
+
+NOTICES = ("warning", "alert", "deviation")
+
+
+@dataclass(frozen=True)
+class About:
+    """A run as a tracker introduces it."""
+
+    id: str
+    """Of the run, not of its place: a copy elsewhere continues the same tracked run."""
+    name: str
+    group: str
+    """The recipe's name: its seeds stand together."""
+    created: float
+    """Seconds since 1970."""
+    parameters: dict[str, Any]
+    """The resolved recipe with dotted keys, and the facts of the manifest under ``run.``."""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Scalars at one optimizer step; every value is finite."""
+
+    step: int
+    time: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line for people."""
+
+    step: int
+    time: float
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What a run leaves at its end."""
+
+    state: str
+    summary: dict[str, float | str]
+    """``final/test/bn/macro_f1`` and its interval's ends, the verdict."""
+    pictures: list[Path]
+    files: list[Path]
+
+
+def about(run: RunDirectory) -> About:
+    """Introduces a run; raises UserError where its manifest can't be read."""
+    manifest = run.read_manifest()
+    created = datetime.fromisoformat(manifest.created)
+    moment = created.strftime("%Y%m%d%H%M%S")
+    return About(
+        id=f"{manifest.recipe_hash[:12]}-{manifest.seed}-{moment}",
+        name=run.path.absolute().name,
+        group=manifest.name,
+        created=created.timestamp(),
+        parameters={**_recipe(run), **_facts(manifest)},
+        tags={"glotune": manifest.versions.get("glotune", "unknown"), "recipe": manifest.name},
+    )
+
+
+def _recipe(run: RunDirectory) -> dict[str, Any]:
+    from glotune.recipe import yaml
+
+    try:
+        return flatten(yaml.parse(run.recipe.read_text(encoding="utf-8"), "recipe.yaml"))
+    except (OSError, ValueError, UserError):
+        return {}
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "recipe_hash": manifest.recipe_hash,
+        "data_hash": manifest.data_hash,
+        "labels": manifest.labels,
+        "source_languages": manifest.source_languages,
+        "versions": manifest.versions,
+        "hardware": manifest.hardware,
+    }
+    if manifest.plan is not None:
+        facts["plan"] = manifest.plan.model_dump(exclude={"reasons"})
+    if manifest.changes:
+        facts["parameters"] = manifest.changes[-1].parameters_after
+        facts["trainable_parameters"] = manifest.changes[-1].trainable_after
+    return flatten({"run": facts})
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones; lists as comma-separated text, what is unset left out."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        elif isinstance(value, list):
+            flat[name] = ", ".join(map(str, value))
+        elif value is not None:
+            flat[name] = value
+    return flat
+
+
+def messages(events: Iterable[Event]) -> Iterator[Point | Notice]:
+    """Each event as scalars or as a line; events that say nothing to a tracker give nothing."""
+    for event in events:
+        time = datetime.fromisoformat(event.time).timestamp()
+        if event.kind in NOTICES:
+            yield Notice(event.step, time, event.kind, str(event.data.get("message", "")))
+        elif event.kind == "status":
+            yield Notice(event.step, time, "status", ", ".join(f"{key} {value}" for key, value in event.data.items()))
+        else:
+            values = finite(_scalars(event))
+            if values:
+                yield Point(event.step, time, values)
+
+
+def _scalars(event: Event) -> dict[str, Any]:
+    """The event's figures under the names that charts are grouped by."""
+    data = {name: value for name, value in event.data.items() if name != "wall"}
+    wall = event.data.get("wall")
+    if event.kind == "step":
+        if isinstance(wall, dict) and wall.get("seconds"):
+            data["seconds"] = wall["seconds"]
+            data["tokens_per_second"] = (event.data.get("tokens") or 0) / wall["seconds"]
+        return {**_named("train", data), "train/epoch": event.epoch}
+    if event.kind == "epoch":
+        return _named(f"epoch/{event.key}", data)
+    if event.kind == "evaluation":
+        return _named(event.key, data)
+    if event.kind == "cost":
+        return _named("cost", data)
+    if event.kind == "best":
+        return {"best/value": data.get("value")}
+    return {}
+
+
+def _named(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{group}/{name}": value for name, value in values.items()}
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among the values: no tracker agrees with another on NaN; the alert beside it says what happened."""
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def closing(run: RunDirectory, state: str) -> Closing:
+    """What lies in the directory of a run that has ended."""
+    return Closing(state, _summary(run), _pictures(run), _files(run))
+
+
+def _summary(run: RunDirectory) -> dict[str, float | str]:
+    manifest = run.read_manifest()
+    summary: dict[str, float | str] = {"status": manifest.status.value}
+    if manifest.verdict is not None:
+        summary["verdict"] = manifest.verdict.status
+        summary["verdict_evidence"] = " ".join(manifest.verdict.evidence)
+    if manifest.reason:
+        summary["reason"] = manifest.reason
+    try:
+        metrics = run.read_metrics()
+    except UserError:
+        return summary
+    for split, languages in metrics.items():
+        for language, entry in languages.items() if isinstance(languages, dict) else ():
+            summary.update(finite(_named(f"final/{split}/{language}", entry)))
+            for name, interval in entry.get("intervals", {}).items():
+                place = f"final/{split}/{language}/{name}"
+                summary[f"{place}_low"], summary[f"{place}_high"] = interval["low"], interval["high"]
+    return summary
+
+
+def _pictures(run: RunDirectory) -> list[Path]:
+    return sorted(run.report.rglob("*.png"))
+
+
+def _files(run: RunDirectory) -> list[Path]:
+    wanted = [
+        run.recipe,
+        run.manifest_path,
+        run.metrics_path,
+        run.data_profile,
+        run.report / "report.html",
+        run.report / "report.md",
+        run.model / "README.md",
+    ]
+    return [path for path in wanted if path.is_file()]

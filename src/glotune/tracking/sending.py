@@ -1,0 +1,185 @@
+"""Sends one run to one tracker: live beside its training, or afterwards. Reads the run, writes only to its own folder.
+
+Training neither waits for this process nor hears of it. An outage is met by trying again, at growing distance; what
+could not be sent stays in the run directory, and ``glotune track`` sends it later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from glotune.errors import GlotuneError, RunError
+from glotune.records import Event
+from glotune.run_dir import RunDirectory, events_that_count
+from glotune.run_lock import locked
+from glotune.run_state import State, read_holder, state_of
+from glotune.tracking.messages import About, Notice, Point, about, closing, messages
+from glotune.tracking.progress import Progress
+from glotune.tracking.sinks import Sink, make_sink
+from glotune.tracking.system import Probe
+from glotune.tracking.tail import Tail
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+Key = tuple[str, int, str]
+
+POINTS_AT_ONCE = 500
+LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often things happen, in seconds."""
+
+    poll: float = 2.0
+    """Between looks at the event file."""
+    system: float = 15.0
+    """Between system figures."""
+    patience: float = 600.0
+    """How long an outage is waited out after the run has ended."""
+
+
+class Sender:
+    """One run, one tracker, one process at a time."""
+
+    def __init__(self, run: RunDirectory, name: str, tell: Tell, pace: Pace) -> None:
+        self.run, self.name, self.tell, self.pace = run, name, tell, pace
+        self._folder = run.path / "tracking"
+        self._place = self._folder / f"{name}.json"
+        self._sent: set[Key] = set()
+        self._step = 0
+        self._ended: float | None = None
+
+    def send(self, *, follow: bool = True) -> None:
+        """Sends what is there, and with `follow` what comes until the run ends.
+
+        Raises:
+            UserError: unknown tracker, missing package, another process is sending, no manifest.
+            RunError: the tracker could not be reached for as long as the pace allows.
+        """
+        self._folder.mkdir(exist_ok=True)
+        with locked(self._folder / f"{self.name}.lock"):
+            sink = make_sink(self.name, self._folder / self.name)
+            self._begin()
+            told = about(self.run)
+            if self._is_all_sent():
+                self.tell(f"{self.run.path} was sent to {self.name} already, with all that it holds")
+                return
+            self._insist(partial(self._open, sink, told))
+            state = self._follow(sink, follow)
+            self._end(sink, state)
+
+    def _begin(self) -> None:
+        """Takes up the earlier progress, and notes which events it covers."""
+        self._progress = Progress.load(self._place)
+        earlier = Tail(self.run.events_path)
+        content = earlier.read()
+        if earlier.offset < self._progress.offset:  # another file than the one that was sent
+            self._progress.offset = 0
+        behind = Tail(self.run.events_path, self._progress.offset).read()
+        self._sent = {_key(event) for event in content[: len(content) - len(behind)]}
+        self._tail = Tail(self.run.events_path, self._progress.offset)
+
+    def _is_all_sent(self) -> bool:
+        at_end = not Tail(self.run.events_path, self._progress.offset).read()
+        return at_end and self._progress.closed == self._end_name(state_of(self.run))
+
+    def _end_name(self, state: State) -> str:
+        return f"{state.value}@{self.run.read_manifest().attempt}"
+
+    def _open(self, sink: Sink, told: About) -> None:
+        self._progress.remote, where = sink.open(told, self._progress.remote)
+        self._progress.save(self._place)
+        self.tell(f"sending {self.run.path} to {self.name}: {where}")
+
+    def _follow(self, sink: Sink, follow: bool) -> State:
+        """Until the run has ended and all of it is sent; returns its state."""
+        probe, looked = Probe(), time.monotonic()
+        while True:
+            state = state_of(self.run)  # before reading, so that nothing written before the end is missed
+            if state is not State.RUNNING and self._ended is None:
+                self._ended = time.monotonic()
+            self._send_new(sink)
+            if state is not State.RUNNING or not follow:
+                return state
+            if time.monotonic() - looked >= self.pace.system:
+                looked = time.monotonic()
+                holder = read_holder(self.run.lock)
+                figures = probe.look(holder.pid if holder else None).scalars()
+                self._insist(partial(sink.points, [Point(self._step, time.time(), figures)]))
+            time.sleep(self.pace.poll)
+
+    def _send_new(self, sink: Sink) -> None:
+        """Sends events not sent before. A resumed attempt repeats steps to the same figures: the first ones stand."""
+        fresh = self._tail.read()
+        events = [event for event in events_that_count(fresh) if _key(event) not in self._sent]
+        for batch in _batches(list(messages(events))):
+            if isinstance(batch, Notice):
+                self._insist(partial(sink.notice, batch))
+            else:
+                self._insist(partial(sink.points, batch))
+        if fresh:
+            self._sent.update(_key(event) for event in fresh)
+            self._step = max(self._step, *(event.step for event in fresh))
+            self._progress.offset = self._tail.offset
+            self._progress.save(self._place)
+
+    def _end(self, sink: Sink, state: State) -> None:
+        running = state is State.RUNNING
+        leaves = None if running else closing(self.run, state.value)
+        self._insist(partial(sink.close, leaves))
+        self._progress.closed = "" if running else self._end_name(state)
+        self._progress.save(self._place)
+        self.tell(f"sent to {self.name}: {self.run.path} is {state.value}")
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """Calls until it succeeds, waiting longer each time; gives up some time after the run has ended."""
+        pause = 1.0
+        while True:
+            try:
+                return call()
+            except GlotuneError:
+                raise
+            except Exception as error:  # whatever a tracker's client raises
+                reason = _first_line(error)
+                if self._gave_up(pause):
+                    raise RunError(
+                        f"{self.name} could not be reached ({reason}). The run itself is not affected; send it later "
+                        f"with: glotune track {self.run.path} --to {self.name}"
+                    ) from error
+                self.tell(f"{self.name} does not answer ({reason}); trying again in {pause:g} s")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _gave_up(self, pause: float) -> bool:
+        if self._ended is None and state_of(self.run) is not State.RUNNING:
+            self._ended = time.monotonic()
+        return self._ended is not None and time.monotonic() + pause - self._ended > self.pace.patience
+
+
+def _key(event: Event) -> Key:
+    return (event.kind, event.step, event.key)
+
+
+def _batches(told: list[Point | Notice]) -> Iterator[list[Point] | Notice]:
+    """Neighbouring points together, in order."""
+    points: list[Point] = []
+    for message in told:
+        if isinstance(message, Point):
+            points.append(message)
+        if points and (isinstance(message, Notice) or len(points) >= POINTS_AT_ONCE):
+            yield points
+            points = []
+        if isinstance(message, Notice):
+            yield message
+    if points:
+        yield points
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
