@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from glotune.data.held_out import hold_out
-from glotune.data.opening import not_utf8, open_bytes, reading, sha256_of
+from glotune.data.line_files import read_lines, split_named
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
 from glotune.data.sources import Source, find_sources
@@ -44,6 +43,16 @@ class PlainTexts:
         """Every language of the training texts, sorted."""
         named = {*_distinct(self.pairs["language"]), *_distinct(self.texts["language"])}
         return sorted(named | ({self.pair_language} if len(self.pairs) else set()))
+
+    def by_language(self) -> dict[str, list[str]]:
+        """Language -> its training texts, translations among them."""
+        found: dict[str, list[str]] = {language: [] for language in self.languages}
+        for table in (self.pairs, self.texts):
+            for text, language in zip(table["text"].to_pylist(), table["language"].to_pylist(), strict=True):
+                found[language].append(text)
+        if len(self.pairs):
+            found[self.pair_language] += self.pairs["text_pair"].to_pylist()
+        return found
 
     @property
     def data_hash(self) -> str:
@@ -79,7 +88,13 @@ def read_plain_texts(
         if on_warning:
             on_warning(warning)
     found = PlainTexts(
-        split.pairs, split.texts, split.held_pairs, split.held_texts, data.pair_language, reader.sources, reader.warnings
+        split.pairs,
+        split.texts,
+        split.held_pairs,
+        split.held_texts,
+        data.pair_language,
+        reader.sources,
+        reader.warnings,
     )
     if from_scratch and len(found.languages) < 2:
         raise UserError(
@@ -126,15 +141,18 @@ class _Reader:
         """The usable rows of everything named, in order; empty where nothing is."""
         columns = ["text", "text_pair", "language"] if with_pairs else ["text", "language"]
         parts = [pa.table({name: pa.array([], pa.string()) for name in columns})]
-        if named is not None:
-            lines, rest = _split_named(named)
-            parts += [self._lines(name, key, language) for name, language in lines]
-            sources = find_sources(rest, key) if rest else []
-            parts += [self._rows(source, columns, with_pairs) for source in sources]
-        if with_pairs and named is not None and _split_named(named)[0]:
+        lines, rest = split_named(named)
+        if lines and with_pairs:
             raise UserError(
-                "a .txt file has no second column", where=key, expected="pairs in a .csv, .tsv, .jsonl or .parquet file"
+                f"{lines[0][0]} has no second column",
+                where=key,
+                expected="a text and its translation in a .csv, .tsv, .jsonl or .parquet file",
             )
+        for name, language in lines:
+            table, record = read_lines(name, key, language)
+            parts.append(table)
+            self.sources.append(record)
+        parts += [self._rows(source, columns, with_pairs) for source in (find_sources(rest, key) if rest else [])]
         return pa.concat_tables(parts)
 
     def _rows(self, source: Source, columns: list[str], with_pairs: bool) -> pa.Table:
@@ -163,61 +181,6 @@ class _Reader:
             )
         return pa.table({name: table[name].cast(pa.string()) for name in columns})
 
-    def _lines(self, name: str, key: str, language: str | None) -> pa.Table:
-        from pathlib import Path
-
-        from glotune.data.languages import is_language
-
-        path = Path(name).expanduser()
-        stem = path.name.split(".")[0]
-        code = language or (stem if is_language(stem) else None)
-        if code is None:
-            raise UserError(
-                f"the language of {name} is not known",
-                where=key,
-                expected="a file named by its language (bn.txt), or a key",
-                remedy=f"Write {key}: {{en: {name}}}",
-            )
-        with reading(path, name):
-            texts = [line for line in _text_lines(path, name) if line]
-        if not texts:
-            raise UserError(f"{name} is empty", where=key, expected="one text per line")
-        self.sources.append(DataSource(path=name, sha256=sha256_of(path, name), rows=len(texts)))
-        return pa.table({"text": texts, "language": [code] * len(texts)})
-
-
-def _text_lines(path: object, name: str) -> Iterator[str]:
-    from pathlib import Path
-
-    assert isinstance(path, Path)
-    offset = 0
-    with open_bytes(path) as file:
-        for row, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise not_utf8(name, row, offset + error.start, line[error.start]) from error
-            offset += len(line)
-
-
-def _split_named(named: Sources) -> tuple[list[tuple[str, str | None]], Sources]:
-    """Line files with their language, and what is left for `find_sources`."""
-    lines: list[tuple[str, str | None]] = []
-    if isinstance(named, dict):
-        rest = {}
-        for language, inner in named.items():
-            names = [inner] if isinstance(inner, str) else inner
-            lines += [(name, language) for name in names if _is_lines(name)]
-            kept = [name for name in names if not _is_lines(name)]
-            rest |= {language: kept} if kept else {}
-        return lines, rest
-    names = [named] if isinstance(named, str) else named
-    return [(name, None) for name in names if _is_lines(name)], [name for name in names if not _is_lines(name)]
-
-
-def _is_lines(name: str) -> bool:
-    return name.lower().endswith((".txt", ".txt.gz"))
-
 
 def _about(skipped: list[SkippedRow], name: str) -> list[str]:
     messages = []
@@ -226,9 +189,3 @@ def _about(skipped: list[SkippedRow], name: str) -> list[str]:
         listed = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")
         messages.append(f"{len(rows)} rows of {name} skipped: {reason} (rows {listed})")
     return messages
-
-
-def text_key(text: str) -> int:
-    """A 64-bit hash, equal for texts that differ only in case, compatibility form (NFKC) or outer blanks."""
-    folded = unicodedata.normalize("NFKC", text).casefold().strip()
-    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest(), "little")

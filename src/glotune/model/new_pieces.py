@@ -16,26 +16,18 @@ OVERSAMPLING = 3
 """Pieces learned per piece wanted: most of them the old vocabulary has already."""
 
 
-def add_pieces(model: Any, tokenizer: Any, lines: Sequence[str], wanted: int) -> tuple[Any, Change]:
+def extend_tokenizer(tokenizer: Any, lines: Sequence[str], wanted: int) -> Any:
     """Adds the likeliest pieces of `lines` that the tokenizer lacks, behind its last id: no old id moves.
 
-    A new piece's embedding (and output bias) is the mean of those of the pieces that it was cut into before (as
-    Wang et al. 2019, "Improving pre-trained multilingual models with vocabulary expansion", start from old vectors).
-
     Args:
-        model: a `...ForMaskedLM`; its embeddings grow in place.
         tokenizer: a fast Unigram tokenizer (XLM-R's family).
         lines: training texts.
         wanted: how many pieces.
 
-    Returns:
-        The new tokenizer, and what changed.
-
     Raises:
         UserError: another kind of tokenizer, or texts that support fewer new pieces.
     """
-    backend = tokenizer.backend_tokenizer
-    content = json.loads(backend.to_str())
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
     if content["model"].get("type") != "Unigram":
         raise UserError(
             f"the tokenizer of this encoder is of the kind {content['model'].get('type')}",
@@ -43,10 +35,9 @@ def add_pieces(model: Any, tokenizer: Any, lines: Sequence[str], wanted: int) ->
             expected="a Unigram tokenizer, as XLM-R's and glotune-nano's",
             remedy="Set model.new_pieces=0",
         )
-    old = {piece for piece, _ in content["model"]["vocab"]}
-    learned = learn_pieces(list(lines), OVERSAMPLING * wanted + len(set("".join(lines))), ("<unk>",))
-    fresh = sorted(((piece, score) for piece, score in learned if piece not in old), key=lambda each: -each[1])
-    fresh = [(piece, score) for piece, score in fresh if len(piece.strip("▁")) > 1][:wanted]
+    known = {piece for piece, _ in content["model"]["vocab"]}
+    learned = learn_pieces(list(lines), OVERSAMPLING * wanted + len(set("".join(lines))) + 16, ("<unk>",))
+    fresh = [(piece, score) for piece, score in learned if piece not in known and len(piece.strip("▁")) > 1]
     if len(fresh) < wanted:
         raise UserError(
             f"{wanted} new pieces are wanted, and the texts support {len(fresh)}",
@@ -54,9 +45,9 @@ def add_pieces(model: Any, tokenizer: Any, lines: Sequence[str], wanted: int) ->
             expected=f"at most {len(fresh)}",
             remedy="Give more text, or ask for fewer",
         )
-    parts = [[token.id for token in backend.model.tokenize(piece)] for piece, _ in fresh]
-    content["model"]["vocab"] += [list(each) for each in fresh]
-    return _rebuilt(tokenizer, content), _grow(model, len(old), parts)
+    likeliest = sorted(fresh, key=lambda each: (-each[1], each[0]))[:wanted]
+    content["model"]["vocab"] += [list(each) for each in likeliest]
+    return _rebuilt(tokenizer, content)
 
 
 def _rebuilt(tokenizer: Any, content: dict[str, Any]) -> Any:
@@ -71,24 +62,30 @@ def _rebuilt(tokenizer: Any, content: dict[str, Any]) -> Any:
 
 
 @torch.no_grad()
-def _grow(model: Any, start: int, parts: list[list[int]]) -> Change:
-    before = sum(value.numel() for value in model.parameters())
-    matrix = model.get_input_embeddings().weight
-    size = max(start + len(parts), len(matrix))
-    model.resize_token_embeddings(size, mean_resizing=False)
+def grow(model: Any, before: Any, after: Any) -> Change:
+    """Gives the encoder a row for every new piece of the tokenizer `after`.
+
+    A new row of the embeddings (and of the output bias) is the mean of the rows of the pieces that the text was cut
+    into `before` (Wang et al. 2019, arXiv:1909.12440, start new vectors from old ones alike).
+    """
+    old_size, new_size = len(before), len(after)
+    counted = sum(value.numel() for value in model.parameters())
+    pieces = [after.convert_ids_to_tokens(index) for index in range(old_size, new_size)]
+    parts = [[token.id for token in before.backend_tokenizer.model.tokenize(piece)] for piece in pieces]
+    model.resize_token_embeddings(max(new_size, model.get_input_embeddings().num_embeddings), mean_resizing=False)
     matrix = model.get_input_embeddings().weight
     bias = getattr(model.get_output_embeddings(), "bias", None)
-    for offset, ids in enumerate(parts):
-        matrix[start + offset] = matrix[ids].mean(dim=0)
+    for row, ids in enumerate(parts, old_size):
+        matrix[row] = matrix[ids].mean(dim=0)
         if bias is not None:
-            bias[start + offset] = bias[ids].mean()
-    after = sum(value.numel() for value in model.parameters())
+            bias[row] = bias[ids].mean()
+    count = sum(value.numel() for value in model.parameters())
     return Change(
         kind="new_pieces",
-        description=f"{len(parts)} new pieces, each starting as the mean of its parts",
-        parameters_before=before,
-        parameters_after=after,
-        trainable_before=before,
-        trainable_after=after,
-        details={"pieces": len(parts), "vocabulary": start + len(parts)},
+        description=f"{new_size - old_size} new pieces, each starting as the mean of its parts",
+        parameters_before=counted,
+        parameters_after=count,
+        trainable_before=counted,
+        trainable_after=count,
+        details={"pieces": new_size - old_size, "vocabulary": new_size},
     )

@@ -43,10 +43,10 @@ def train_tokenizer(texts: Mapping[str, Sequence[str]], spec: Scratch, seed: int
     lines = _without_rare_characters(_balanced(texts, seed))
     fewest = len({character for line in lines for character in line if not character.isspace()}) + len(SPECIAL) + 2
     if spec.vocabulary < fewest:
-        raise _other_size(spec, f"need at least {fewest}: so many are their characters and the special tokens")
+        raise _other_size(spec, f"need {fewest} at least: so many are their characters and the special tokens")
     pieces = learn_pieces(lines, spec.vocabulary - 1, SPECIAL)
-    if len(pieces) < spec.vocabulary - 1:
-        raise _other_size(spec, f"support {len(pieces) + 1} at most")
+    if len(pieces) != spec.vocabulary - 1:
+        raise _other_size(spec, f"yield {len(pieces) + 1}")
     return _wrapped([*pieces, ("<mask>", 0.0)], spec.max_length)
 
 
@@ -54,7 +54,7 @@ def _other_size(spec: Scratch, reason: str) -> UserError:
     return UserError(
         f"{spec.vocabulary} pieces are wanted, and the texts {reason}",
         where="model.scratch.vocabulary",
-        expected="a number that the texts support",
+        expected="a size that the texts support",
         remedy="Set another one, or give more text",
     )
 

@@ -42,6 +42,10 @@ class Encoder(Section):
     new_pieces: int = Field(default=0, ge=0)
     """So many pieces learned from the texts are added to an existing encoder's vocabulary; each starts as the mean
     of the pieces that it was cut into before."""
+    dropout: Fraction | None = None
+    """In training; null: the encoder's own. The saved configuration keeps the encoder's own."""
+    saved_as: Literal["float32", "float16"] = "float32"
+    """Type of the saved weights; float16 halves the file."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Encoder:
@@ -158,3 +162,37 @@ class PretrainRecipe(Section):
         if self.evaluate.metric == "retrieval" and self.data.pairs is None:
             raise ValueError("evaluate.metric is retrieval, but there are no data.pairs")
         return self
+
+    @property
+    def chooses_by(self) -> Literal["masked_loss", "retrieval"]:
+        """What chooses the checkpoint, ``auto`` resolved."""
+        if self.evaluate.metric != "auto":
+            return self.evaluate.metric
+        return "masked_loss" if self.data.pairs is None or self.objective.contrastive == 0.0 else "retrieval"
+
+    def engine_recipe(self) -> schema.Recipe:
+        """The sections that the engine's loop reads, in its own words.
+
+        Masked loss is its ``loss``, recall at 1 its ``accuracy``: the one falls, the other rises.
+        """
+        return schema.Recipe(
+            name=self.name,
+            model=schema.Model(
+                name=self.model.name or self.name,
+                revision=self.model.revision,
+                trust_remote_code=self.model.trust_remote_code,
+                dropout=self.model.dropout,
+            ),
+            data=schema.Data(train=self.name, sampling_alpha=self.data.sampling_alpha, max_length=self.data.max_length),
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            train=self.train,
+            speed=schema.Speed(pooled_last_layer=False, trim_vocabulary=False, prefix_cache="off"),
+            evaluate=schema.Evaluate(
+                every=self.evaluate.every,
+                metric="loss" if self.chooses_by == "masked_loss" else "accuracy",
+                patience=self.evaluate.patience,
+            ),
+            checkpoints=self.checkpoints,
+            seed=self.seed,
+        )

@@ -1,0 +1,66 @@
+"""`glotune pretrain`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from glotune.run_dir import RunDirectory
+
+
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe (adapt, nano) or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, e.g. data.text.ha=ha.csv train.epochs=3"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run directory. [default: runs/NAME-TIME]", show_default=False),
+    ] = None,
+) -> None:
+    """Adapt an encoder to a language or domain, or make one, from plain texts and translation pairs."""
+    from glotune.cli.progress import watch
+    from glotune.recipe.pretrain_loading import load_pretrain_recipe
+
+    resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
+
+    from glotune.pretrain import pretrain as run_recipe
+
+    with watch() as observer:
+        run = run_recipe(resolved, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
+    show_pretraining(run.path)
+
+
+def show_pretraining(path: Path) -> None:
+    """Prints the held-out figures of a pretraining run, and where its encoder lies."""
+    from glotune.cli.console import out, show
+
+    run = RunDirectory.open(path)
+    out.print(figures_table(run))
+    show(f"model        {run.model}")
+    show(f"report       {run.report / 'report.md'}")
+    show(f"Use it: glotune train RECIPE model.name={run.model}")
+
+
+def figures_table(run: RunDirectory) -> Table:
+    """One row per language: masked loss, and recall at 1 where there are held-out pairs."""
+    figures = run.read_metrics()["validation"]
+    table = Table(title=f"{run.read_manifest().name}: held out", title_justify="left", box=None, pad_edge=False)
+    table.add_column("language", no_wrap=True)
+    for name in ("texts", "masked loss", "candidates", "recall at 1"):
+        table.add_column(name, justify="right")
+    for language, entry in sorted(figures.items()):
+        loss, recall = entry["masked_loss"], entry["recall_at_1"]
+        table.add_row(
+            language,
+            str(entry["n"]),
+            "-" if loss is None else f"{loss:.4f}",
+            str(entry["candidates"] or "-"),
+            "-" if recall is None else f"{recall:.4f}",
+        )
+    return table

@@ -1,0 +1,81 @@
+"""Plain text files: one text per line (``.txt``, ``.txt.gz``), empty lines skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from glotune.data.languages import is_language
+from glotune.data.opening import not_utf8, open_bytes, reading, sha256_of
+from glotune.errors import UserError, did_you_mean
+from glotune.recipe.schema import Sources
+from glotune.records import DataSource
+
+
+def is_line_file(name: str) -> bool:
+    """Whether the name is that of a plain text file."""
+    return name.lower().endswith((".txt", ".txt.gz"))
+
+
+def split_named(named: Sources | None) -> tuple[list[tuple[str, str | None]], Sources]:
+    """The line files among what a recipe names, each with the language of its key, and what is left."""
+    if named is None:
+        return [], []
+    if isinstance(named, dict):
+        lines: list[tuple[str, str | None]] = []
+        rest: dict[str, str | list[str]] = {}
+        for language, inner in named.items():
+            each = [inner] if isinstance(inner, str) else inner
+            lines += [(name, language) for name in each if is_line_file(name)]
+            if others := [name for name in each if not is_line_file(name)]:
+                rest[language] = others
+        return lines, rest
+    names = [named] if isinstance(named, str) else named
+    return [(name, None) for name in names if is_line_file(name)], [name for name in names if not is_line_file(name)]
+
+
+def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, DataSource]:
+    """The texts of a line file, with columns text and language.
+
+    Args:
+        name: the file as the recipe names it.
+        key: the recipe key that names it, for messages.
+        language: of the key; None: the file's name is the language's code.
+
+    Raises:
+        UserError: no such file, not UTF-8, empty, or of an unknown language.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(
+            f"there is no file {name}", where=key, expected="an existing file", remedy=did_you_mean(path.name, siblings)
+        )
+    stem = path.name.split(".")[0]
+    code = language or (stem if is_language(stem) else None)
+    if code is None:
+        raise UserError(
+            f"the language of {name} is not known",
+            where=key,
+            expected="a file named by its language (bn.txt), or a key",
+            remedy=f"Write {key}: {{en: {name}}}",
+        )
+    with reading(path, name):
+        texts = [line for line in _decoded(path, name) if line]
+    if not texts:
+        raise UserError(f"{name} holds no text", where=key, expected="one text per line")
+    table = pa.table({"text": pa.array(texts, pa.string()), "language": pa.array([code] * len(texts), pa.string())})
+    return table, DataSource(path=name, sha256=sha256_of(path, name), rows=len(texts))
+
+
+def _decoded(path: Path, name: str) -> Iterator[str]:
+    offset = 0
+    with open_bytes(path) as file:
+        for row, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise not_utf8(name, row, offset + error.start, line[error.start]) from error
+            offset += len(line)

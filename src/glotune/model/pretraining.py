@@ -1,0 +1,105 @@
+"""The network that pretrains: a Hugging Face masked language model behind the packed signature."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glotune.data.packed import PackedBatch
+from glotune.errors import UserError
+from glotune.model.loading import quiet
+from glotune.model.network import Network
+from glotune.model.sources import arguments, locate, refuse
+from glotune.model.walk import Flow
+from glotune.recipe import schema
+
+Log = Callable[[str], None]
+
+
+class MaskedLanguageModel(Network):
+    """Token states of packed texts, and the output layer over the vocabulary.
+
+    Raises:
+        UserError: a family that does not run packed.
+    """
+
+    def __init__(self, hf: nn.Module) -> None:
+        super().__init__(hf, packed=True, pooled_last_layer=False)
+        if self.walk is None:
+            raise UserError(
+                f"pretraining knows no encoders of the kind '{self.anatomy.config.model_type}'",
+                where="model.name",
+                expected="XLM-R, RoBERTa, BERT, ModernBERT or mmBERT",
+            )
+
+    def forward(self, batch: PackedBatch, hidden_TH: Tensor | None = None) -> Tensor:
+        """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
+        assert self.walk is not None
+        flow = Flow.of(batch)
+        hidden = self.walk.embed(batch) if hidden_TH is None else hidden_TH.unsqueeze(0)
+        for index in range(self.num_layers):
+            hidden = self.walk.layer(index, hidden, flow)
+        if self.anatomy.family.body == "modernbert":
+            hidden = self.anatomy.core.model.final_norm(hidden)
+        return hidden.squeeze(0)
+
+    def token_logits(self, hidden_NH: Tensor) -> Tensor:
+        """Logits_NV of N tokens, by the encoder's own output layer."""
+        core: Any = self.anatomy.core
+        if hasattr(core, "lm_head"):  # XLM-R, RoBERTa
+            return core.lm_head(hidden_NH)
+        if hasattr(core, "cls"):  # BERT
+            return core.cls(hidden_NH)
+        return core.decoder(core.head(hidden_NH))  # ModernBERT
+
+
+def set_dropout(hf: nn.Module, probability: float) -> None:
+    """Sets every dropout of the modules; the configuration, which is saved, keeps the encoder's own."""
+    for module in hf.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+        if hasattr(module, "attention_dropout"):
+            setattr(module, "attention_dropout", probability)
+
+
+def load_masked_lm(model: schema.Model, log: Log) -> Any:
+    """An encoder with its output layer over the vocabulary, all parameters fp32.
+
+    `log` is told where the checkpoint has no such layer and it starts from scratch.
+
+    Raises:
+        UserError: neither a folder nor reachable, damaged, or of a family without masked language modelling.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    source = locate(model)
+    try:
+        with quiet():
+            hf, info = AutoModelForMaskedLM.from_pretrained(
+                source, dtype=torch.float32, weights_only=True, output_loading_info=True, **arguments(model)
+            )
+    except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, ImportError) as error:
+        raise refuse(model, "model", error) from error
+    fresh = sorted(info["missing_keys"])
+    if fresh:
+        log(f"{model.name} has no weights for {', '.join(fresh[:5])}: they start from scratch")
+    return hf.train()
+
+
+def save_encoder(hf: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Saves encoder, output layer and tokenizer as any Hugging Face folder, all at once or not at all."""
+    aside = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    with quiet():
+        weights = {name: value.detach().to("cpu", dtype) for name, value in hf.state_dict().items()}
+        hf.config.dtype = dtype
+        hf.save_pretrained(aside, state_dict=weights)
+        tokenizer.save_pretrained(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
