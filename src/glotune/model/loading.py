@@ -94,8 +94,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
         raise refuse(model, "model", error) from error
     if _is_pickled(source):
         log(f"{model.name} comes as a .bin file: read with weights_only, no pickled code runs")
-    lacking = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
-    _fit_head(hf, model, known, list(labels), lacking, seed, log)
+    _fit_head(hf, model, known, list(labels), info, seed, log)
     return hf.train()
 
 
@@ -164,9 +163,10 @@ def _is_pickled(source: str) -> bool:
 
 
 def _fit_head(
-    hf: Any, model: schema.Model, known: list[str], labels: list[str], lacking: set[str], seed: int, log: Log
+    hf: Any, model: schema.Model, known: list[str], labels: list[str], info: dict[str, Any], seed: int, log: Log
 ) -> None:
     anatomy = Anatomy(hf)
+    lacking = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     outside = sorted(name for name in lacking if anatomy.depth_of(name) is not None)
     if outside:
         raise UserError(
@@ -175,7 +175,7 @@ def _fit_head(
             expected="weights of the architecture that its config.json names",
         )
     last = anatomy.family.head[-1]
-    has_head = not any(name.startswith(f"{last}.") for name in lacking)
+    has_head = not any(name.startswith(f"{last}.") for name in info["missing_keys"])
     if has_head and known == labels:
         log("the checkpoint's classification head has these labels: kept")
     elif has_head and sorted(known) == sorted(labels):

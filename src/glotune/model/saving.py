@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -148,7 +149,9 @@ def _normalize(tokenizer: Any, normalization: Normalization) -> list[str]:
 
     backend = tokenizer.backend_tokenizer
     own = backend.normalizer
-    if own is not None and normalization in repr(own):
+    stated = json.loads(backend.to_str())["normalizer"] or {}
+    first = (stated.get("normalizers") or [stated])[0]
+    if first.get("type") == normalization:
         return []
     form = getattr(normalizers, normalization)()
     backend.normalizer = form if own is None else normalizers.Sequence([form, own])
