@@ -10,7 +10,6 @@ Names are imported when first used: ``import glotune`` costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # costs more than the rest of this module
+
         return version("glotune")
     if name not in _HOMES:
         raise AttributeError(f"module 'glotune' has no attribute '{name}'")

@@ -36,7 +36,7 @@ def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool) ->
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         return write_json
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else a lone \r stays bare
     columns = ["row", "text", *(["text_pair"] if pairs else []), "label"]
     table.writerow([*columns, *(f"probability_{label}" for label in labels)])
 
