@@ -30,9 +30,10 @@ def repeated(keys: np.ndarray) -> np.ndarray:
 def conflicting(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which rows have a text that stands with another label elsewhere, [N] bool."""
     _, group = np.unique(keys, return_inverse=True)
-    lowest, highest = np.full(group.max(initial=-1) + 1, 32767), np.full(group.max(initial=-1) + 1, -1)
-    np.minimum.at(lowest, group, labels)
-    np.maximum.at(highest, group, labels)
+    groups = group.max(initial=-1) + 1
+    lowest, highest = np.full(groups, 32767, np.int16), np.full(groups, -1, np.int16)
+    np.minimum.at(lowest, group, labels.astype(np.int16))
+    np.maximum.at(highest, group, labels.astype(np.int16))
     return (lowest != highest)[group]
 
 

@@ -90,9 +90,8 @@ def _by_split(chosen: list[Selected], data: Data) -> dict[str, pa.Table]:
         if rows.splits is None:
             parts.setdefault("all", []).append(rows.table)
             continue
-        names = np.array([meaning.get(name, name or "(none)") for name in rows.splits.tolist()])
-        for name in np.unique(names).tolist():
-            parts.setdefault(name, []).append(rows.table.filter(pa.array(names == name)))
+        for said in rows.split_counts():
+            parts.setdefault(meaning.get(said, said or "(none)"), []).append(rows.of_split([said]))
     order = sorted(parts, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     return {name: pa.concat_tables(parts[name]) for name in order}
 

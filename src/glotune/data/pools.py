@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from glotune.data.label_names import LabelMap
 from glotune.data.languages import nearest_language
 from glotune.data.selection import Selected
+from glotune.data.spilling import keep
 from glotune.data.splits import cut_off, sample
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
@@ -50,11 +51,12 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
             own = pa.concat_tables([rows.of_split(names) for rows in selected["train"]])
             tables |= {split: own} if own.num_rows else {}
     languages = _source_languages(train, data)
-    few_shot: list[pa.Table] = _few_shot(train, languages, data, seed)
-    train = train.filter(_in(train, languages))
+    everything = train
+    train = keep(train, _in(train, languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
     labels = LabelMap(data.labels, pc.unique(train["label"]).to_pylist())
-    train, *few_shot = [labels.apply(table, paths) for table in (train, *few_shot)]
+    train = labels.apply(train, paths)
+    few_shot = _few_shot(everything, languages, labels, paths, data, seed)
     tables = {split: labels.apply(table, paths) for split, table in tables.items()}
     whole = train
     for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
@@ -121,7 +123,10 @@ def _source_languages(train: pa.Table, data: Data) -> list[str]:
     return list(dict.fromkeys(data.source_languages))
 
 
-def _few_shot(train: pa.Table, languages: list[str], data: Data, seed: int) -> list[pa.Table]:
+def _few_shot(
+    train: pa.Table, languages: list[str], labels: LabelMap, paths: dict[int, str], data: Data, seed: int
+) -> list[pa.Table]:
+    """The few-shot rows, one table per language, labels as class ids."""
     parts = []
     for language, wanted in data.few_shot.items():
         if language in languages:
@@ -131,15 +136,16 @@ def _few_shot(train: pa.Table, languages: list[str], data: Data, seed: int) -> l
                 expected="a target language",
                 remedy="Leave it out here, or name the source languages in data.source_languages",
             )
-        rows = train.filter(_in(train, [language]))
+        rows = keep(train, _in(train, [language]))
         if rows.num_rows < wanted:
             raise UserError(
                 f"{wanted} rows are wanted, and data.train has {rows.num_rows} in '{language}'",
                 where=f"data.few_shot.{language}",
                 expected=f"at most {rows.num_rows}" if rows.num_rows else "a training file of that language",
             )
+        rows = labels.apply(rows, paths)
         rng = np.random.default_rng([seed, _FEW_SHOT, *language.encode()])
-        parts.append(rows.filter(pa.array(sample(strata(rows), wanted, rng))))
+        parts.append(keep(rows, sample(strata(rows), wanted, rng)))
     return parts
 
 
@@ -167,7 +173,7 @@ def _make(
     cut = np.zeros(train.num_rows, bool)
     share *= int(np.count_nonzero(_in(whole, lacking))) / max(int(np.count_nonzero(eligible)), 1)
     cut[eligible] = cut_off(strata(train)[eligible], train["key"].to_numpy()[eligible], min(share, 1.0), rng)
-    made = train.filter(pa.array(cut))
+    made = keep(train, cut)
     if not made.num_rows:
         return train
     tables[split] = pa.concat_tables([made, tables[split]]) if split in tables else made
@@ -176,21 +182,22 @@ def _make(
             f"data.{split} has no rows in {', '.join(lacking)}: {made.num_rows} training rows are kept for it "
             f"(data.made_splits.{split}; 0 keeps none)"
         )
-    return train.filter(pa.array(~cut))
+    return keep(train, ~cut)
 
 
 def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
     wanted = min(round(data.fraction * train.num_rows), data.train_rows or train.num_rows)
     if wanted >= train.num_rows:
         return train
-    return train.filter(pa.array(sample(strata(train), max(wanted, 1), rng)))
+    return keep(train, sample(strata(train), max(wanted, 1), rng))
 
 
 def strata(rows: pa.Table) -> np.ndarray:
     """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
-    labels = rows["label"].cast(pa.string())
-    names = pc.binary_join_element_wise(labels, rows["language"].cast(pa.string()), "\x1f").to_numpy()
-    return np.unique(names.astype(str), return_inverse=True)[1]
+    languages = rows["language"].cast(pa.string())
+    names = sorted(pc.unique(languages).to_pylist())
+    codes = pc.index_in(languages, pa.array(names, pa.string())).to_numpy()
+    return rows["label"].to_numpy().astype(np.int64) * len(names) + codes
 
 
 def _in(rows: pa.Table, languages: list[str]) -> pa.ChunkedArray:

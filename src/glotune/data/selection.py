@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from glotune.data.languages import is_language, nearest_language
 from glotune.data.source_table import SourceTable, strings
 from glotune.data.sources import Source
+from glotune.data.spilling import keep
 from glotune.data.texts import LANGUAGE_TYPE
 from glotune.errors import UserError
 from glotune.recipe.schema import Data, SplitNames
@@ -25,26 +27,32 @@ class Selected:
     name: str
     table: pa.Table
     """text, text_pair (with pairs), label (dictionary), language (LANGUAGE_TYPE), row, source, key."""
-    splits: np.ndarray | None
-    """Split name of each row as the file says it, [N] str."""
+    splits: pa.ChunkedArray | None
+    """Split name of each row as the file says it, [N] dictionary of strings."""
     other_languages: set[str]
     """Languages of the source that this key leaves out."""
 
     def of_split(self, names: list[str]) -> pa.Table:
         """The rows whose split has one of `names`; none where the source says no split."""
-        return self.table.filter(pa.array(self._is(names)))
+        return keep(self.table, self._is(names))
 
     def as_split(self, names: list[str]) -> pa.Table:
         """As `of_split`, but all rows where the source says no split."""
         return self.table if self.splits is None else self.of_split(names)
 
-    def _is(self, names: list[str]) -> np.ndarray:
-        return np.zeros(self.table.num_rows, bool) if self.splits is None else np.isin(self.splits, names)
+    def _is(self, names: list[str]) -> Any:
+        if self.splits is None:
+            return np.zeros(self.table.num_rows, bool)
+        return pc.is_in(strings(self.splits), pa.array(names, pa.string()))
+
+    def split_counts(self) -> Counter[str]:
+        """Split name -> rows; empty where the source says no split."""
+        counted = [] if self.splits is None else pc.value_counts(strings(self.splits)).to_pylist()
+        return Counter({each["values"]: each["counts"] for each in counted})
 
     def says(self) -> str:
         """The splits that the source names, with their rows, for messages."""
-        counts = Counter([] if self.splits is None else self.splits.tolist())
-        return ", ".join(f"{name or '(none)'} {count}" for name, count in counts.most_common(10))
+        return ", ".join(f"{name or '(none)'} {count}" for name, count in self.split_counts().most_common(10))
 
 
 def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selected:
@@ -72,10 +80,10 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
         if given is not None:
             kept = pc.or_(pc.equal(given, source.language), pc.equal(given, ""))
             others = set(loaded.distinct("language")) - {source.language, ""}
-            table, languages = table.filter(kept), languages.filter(kept)
+            table, languages = keep(table, kept), languages.filter(kept)
             if not table.num_rows:
                 raise _no_such_language(source, others)
-    splits = strings(table["split"]).to_numpy() if loaded.has("split") else None
+    splits = table["split"] if loaded.has("split") else None
     columns = {name: table[name] for name in ("text", "text_pair", "label") if name in table.column_names}
     columns["language"] = languages.cast(pa.string()).dictionary_encode().cast(LANGUAGE_TYPE)
     columns["row"], columns["key"] = table["row"], table["key"]
@@ -130,11 +138,9 @@ def _no_such_language(source: Source, others: set[str]) -> UserError:
 
 def unnamed_splits(selected: Selected, names: SplitNames) -> str | None:
     """A warning about rows of splits that the recipe does not name; None where there are none."""
-    if selected.splits is None:
-        return None
     known = {*names.train, *names.validation, *names.test}
-    counts = Counter(name for name in selected.splits.tolist() if name not in known)
+    counts = Counter({name: count for name, count in selected.split_counts().items() if name not in known})
     if not counts:
         return None
     there = ", ".join(f"'{name}' {count}" for name, count in counts.most_common(5))
-    return f"{sum(counts.values())} rows of {selected.name} not used: no data.split_names has their split ({there})"
+    return f"{counts.total()} rows of {selected.name} not used: no data.split_names has their split ({there})"

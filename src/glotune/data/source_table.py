@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import sha256_of
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import Source
+from glotune.data.spilling import collect
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns, Data
@@ -62,17 +64,16 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
         UserError: the source can't be read, or none of its rows can be used.
     """
     fingerprint, batches = _open(source, data.columns, need_label)
-    usable: list[pa.RecordBatch] = []
     skipped: list[SkippedRow] = []
-    rows = 0
-    for batch in batches:
-        rows += batch.num_rows
-        usable.append(_usable(batch, source.name, skipped, data.normalization))
-    if not rows:
+    first = next(batches, None)
+    if first is None:
         raise UserError(
             f"{source.name} holds a header and no data rows", where=source.key, expected="at least one data row"
         )
-    if len(skipped) == rows:
+    usable = (_usable(batch, source.name, skipped, data.normalization) for batch in chain([first], batches))
+    table = collect(usable)
+    rows = table.num_rows + len(skipped)
+    if not table.num_rows:
         reasons = sorted({row.reason for row in skipped})
         raise UserError(
             f"none of the {rows} rows of {source.name} can be used ({', '.join(reasons)})",
@@ -80,7 +81,7 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
             expected="texts with labels",
             remedy="Check data.columns.text and data.columns.label",
         )
-    table = pa.Table.from_batches(usable).unify_dictionaries()
+    table = table.unify_dictionaries()
     for field in ("language", "split"):
         if field in table.column_names and pc.all(pc.equal(strings(table[field]), "")).as_py():
             table = table.drop_columns([field])

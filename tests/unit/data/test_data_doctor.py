@@ -262,7 +262,7 @@ class TestCommand:
 
     def test_recipe(self, command: Any) -> None:
         write(clean())
-        Path("r.yaml").write_text("name: r\nmodel: {name: nowhere/at-all}\ndata: {train: en.jsonl}\n")
+        Path("r.yaml").write_text("name: r\nmodel: {name: ./nowhere}\ndata: {train: en.jsonl}\n")
         Path("nowhere").mkdir()
         code, out, err = command("r.yaml")
         assert code == 0
