@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from glotune.run_dir import RunDirectory
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from glotune.run_dir import RunDirectory
 
 
 def pretrain(
@@ -39,6 +41,7 @@ def pretrain(
 def show_pretraining(path: Path) -> None:
     """Prints the held-out figures of a pretraining run, and where its encoder lies."""
     from glotune.cli.console import out, show
+    from glotune.run_dir import RunDirectory
 
     run = RunDirectory.open(path)
     out.print(figures_table(run))
@@ -49,6 +52,8 @@ def show_pretraining(path: Path) -> None:
 
 def figures_table(run: RunDirectory) -> Table:
     """One row per language: masked loss, and recall at 1 where there are held-out pairs."""
+    from rich.table import Table
+
     figures = run.read_metrics()["validation"]
     table = Table(title=f"{run.read_manifest().name}: held out", title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)

@@ -25,14 +25,18 @@ def list_recipes() -> None:
     from glotune.cli.console import out
     from glotune.recipe import builtin_recipes
     from glotune.recipe.loading import read_extended
+    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("recipe", style="bold", no_wrap=True)
-    table.add_column("description")
-    for name, path in builtin_recipes().items():
-        content = read_extended(path)
-        table.add_row(name, content.get("description", ""))
-    out.print(table)
+    for command, found in (("train", builtin_recipes()), ("pretrain", builtin_recipes(PRETRAIN_FOLDER))):
+        if not found:
+            continue
+        table = Table(box=None, pad_edge=False)
+        table.add_column(f"glotune {command}", style="bold", no_wrap=True, min_width=24)
+        table.add_column("description")
+        for name, path in found.items():
+            content = read_extended(path)
+            table.add_row(name, content.get("description", ""))
+        out.print(table)
 
 
 @app.command("show")
@@ -45,21 +49,29 @@ def show_recipe(
 ) -> None:
     """Print a recipe with its comments: the command, and what each knob does."""
     from glotune.cli.console import show
-    from glotune.recipe import load_recipe, recipe_yaml
+    from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
     from glotune.recipe.loading import find_recipe
+    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER, load_pretrain_recipe
 
+    pretraining = builtin_recipes(PRETRAIN_FOLDER)
     if resolved or overrides:
-        show(recipe_yaml(load_recipe(recipe, overrides or [])).rstrip())
+        load = load_pretrain_recipe if recipe in pretraining else load_recipe
+        show(recipe_yaml(load(recipe, overrides or [])).rstrip())
     else:
-        show(find_recipe(recipe).read_text(encoding="utf-8").rstrip())
+        path = pretraining[recipe] if recipe in pretraining else find_recipe(recipe)
+        show(path.read_text(encoding="utf-8").rstrip())
 
 
 @app.command("schema")
-def show_schema() -> None:
+def show_schema(
+    pretrain: Annotated[bool, typer.Option("--pretrain", help="Of the recipes of glotune pretrain.")] = False,
+) -> None:
     """Print the JSON schema of a recipe: every key with its type, default and bounds, for people and editors."""
     import json
 
     from glotune.cli.console import show
     from glotune.recipe import Recipe
+    from glotune.recipe.pretrain import PretrainRecipe
 
-    show(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+    schema = PretrainRecipe if pretrain else Recipe
+    show(json.dumps(schema.model_json_schema(), indent=2, ensure_ascii=False))

@@ -14,7 +14,7 @@ Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 class Section(BaseModel):
     """Base of all recipe sections: immutable, unknown keys refused, values not coerced from strings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def _on_or_off(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.recipe import builtin_recipes
+from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER
 
 
 def run(*arguments: str) -> str:
@@ -39,3 +40,16 @@ def test_schema_is_json_schema() -> None:
     schema = json.loads(run("recipes", "schema"))
     assert schema["type"] == "object"
     assert {"model", "data"} <= set(schema["required"])
+
+
+def test_the_schema_says_what_keys_mean_to_editors() -> None:
+    sections = json.loads(run("recipes", "schema"))["$defs"]
+    assert "effective batch" in sections["Train"]["properties"]["batch_size"]["description"]
+    assert sections["Data"]["additionalProperties"] is False
+    assert "PretrainRecipe" in json.loads(run("recipes", "schema", "--pretrain"))["title"]
+
+
+@pytest.mark.parametrize("name", sorted(builtin_recipes(PRETRAIN_FOLDER)))
+def test_pretraining_recipes_are_listed_and_shown_too(name: str) -> None:
+    assert name in run("recipes")
+    assert run("recipes", "show", name).startswith(f"# {name}")

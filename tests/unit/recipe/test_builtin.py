@@ -11,13 +11,10 @@ import pytest
 
 from glotune.errors import UserError
 from glotune.recipe import Recipe, builtin_recipes, load_recipe
-from glotune.recipe.yaml import read
 
-OWN_DATA = {"quickstart", "nano"}
+OWN_DATA = {"quickstart"}
 """Recipes that bring their data; the others' texts are the user's."""
-TRAIN_RECIPES = sorted(
-    name for name in builtin_recipes() if read(builtin_recipes()[name]).get("kind") != "pretrain" and name != "nano"
-)
+TRAIN_RECIPES = sorted(builtin_recipes())
 
 
 def header(path: Path) -> list[str]:

@@ -1,0 +1,63 @@
+"""Every built-in recipe runs from its YAML to a saved model, with a tiny encoder of the right family in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from encoders import TEXTS, make_encoder
+from glotune.recipe import builtin_recipes, load_recipe
+from glotune.records import RunStatus
+from glotune.run import Run, train
+from small_runs import LABELS, WORDS, sentences, write_csv
+
+FAMILIES = {"FacebookAI/xlm-roberta": "xlm-roberta", "google-bert/bert": "bert", "glotune-nano": "xlm-roberta"}
+USERS = sorted(set(builtin_recipes()) - {"quickstart"})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes")
+    texts = [row["text"] for language in WORDS for row in sentences(language, 40)]
+    for family in set(FAMILIES.values()):
+        make_encoder(folder / family, family, layers=7, hidden=16, max_position=160, texts=[*TEXTS, *texts])
+    write_csv(folder / "train.csv", sentences("en", 60))
+    write_csv(folder / "es.csv", sentences("es", 30, 2))
+    return folder
+
+
+def run_recipe(name: str, place: Path, out: Path) -> Run:
+    language = (load_recipe(name, ["data.train=x.csv"]).data.source_languages or ["en"])[0]
+    published = load_recipe(name, ["data.train=x.csv"]).model.name
+    family = next(tiny for prefix, tiny in FAMILIES.items() if published.startswith(prefix))
+    return train(
+        name,
+        {
+            "model.name": str(place / family),
+            f"data.train.{language}": str(place / "train.csv"),
+            "data.test.es": str(place / "es.csv"),
+            "train.epochs": 2,
+            "train.batch_size": 16,
+            "train.precision": "fp32",
+        },
+        out=out,
+    )
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_a_recipe_runs_to_the_end(name: str, place: Path, tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    run = run_recipe(name, place, tmp_path / "run")
+    recipe = load_recipe(run.directory.recipe)
+    assert run.manifest.status is RunStatus.COMPLETE
+    assert run.manifest.labels == list(LABELS)
+    assert run.metrics["test"]["es"]["n"] == 30
+    assert run.directory.adapter.exists() == (recipe.model.lora is not None)
+    kinds = {change.kind for change in run.manifest.changes}
+    assert ("truncate" in kinds) == (recipe.model.layers is not None)
+    assert ("freeze" in kinds) == recipe.model.freeze.embeddings
+    assert ("lora" in kinds) == (recipe.model.lora is not None)
+    answer = pipeline("text-classification", model=str(run.directory.model))("la comida fue buena")
+    assert answer[0]["label"] in LABELS
