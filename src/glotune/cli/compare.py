@@ -1,0 +1,96 @@
+"""`glotune compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from glotune.comparison.cells import Cell, ComparisonTable
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of runs.")],
+    metric: Annotated[str, typer.Option(help="By which the runs are ranked and tested.")] = "macro_f1",
+    language: Annotated[
+        str | None, typer.Option(help="One code, 'targets' (default: what no run trained on) or 'all'.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The run that the others are measured against; the first otherwise.")
+    ] = None,
+    tests: Annotated[
+        bool | None, typer.Option("--tests/--no-tests", help="Paired tests; up to 40 variants unless asked for.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the tables to NAME.md, NAME.csv or NAME.tex, by the ending.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Also print the table of single runs with all figures.")] = False,
+) -> None:
+    """Compare finished runs on the same texts: means and spreads, intervals, corrected tests, percentages."""
+    from glotune.cli.console import out, say
+    from glotune.comparison import compare_runs, find_runs, runs_table, variants_table
+    from glotune.run_dir import RunDirectory
+
+    directories = [
+        found for path in runs for found in (find_runs(path) if path.is_dir() else [RunDirectory.open(path)])
+    ]
+    if not directories:
+        directories = [RunDirectory.open(path) for path in runs]
+    comparison = compare_runs(directories, metric, language=language, reference=reference, tests=tests)
+    tables = [variants_table(comparison)]
+    if export is None or full:
+        for table in [*tables, runs_table(comparison)] if full else tables:
+            out.print(_shown(table))
+        for note in tables[0].notes:
+            say(note)
+    if export is not None:
+        for path in _write(export, [*tables, runs_table(comparison, relative_to=export.parent)]):
+            say(f"Written: {path}")
+
+
+def _shown(table: ComparisonTable) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=Text(table.title), box=None, pad_edge=False, title_justify="left")
+    linked = {place for row in table.rows for place, cell in enumerate(row) if cell.href}  # files: for exports
+    for place, column in enumerate(table.columns):
+        if place not in linked:
+            shown.add_column(Text(column.name), justify="right" if column.is_numeric else "left")
+    for row in table.rows:
+        shown.add_row(*[_cell(cell) for place, cell in enumerate(row) if place not in linked])
+    return shown
+
+
+def _cell(cell: Cell) -> Text:
+    from rich.text import Text
+
+    return Text(cell.text, style="bold" if cell.is_best else "")
+
+
+def _write(export: Path, tables: list[ComparisonTable]) -> list[Path]:
+    """Markdown and LaTeX hold both tables; a CSV file is one table, so the runs go to NAME.runs.csv."""
+    from glotune.comparison import EXPORTS
+    from glotune.errors import UserError
+    from glotune.run_dir import write_atomically
+
+    kind = export.suffix.removeprefix(".")
+    if kind not in EXPORTS:
+        raise UserError(
+            f"--export {export} ends in {export.suffix or 'nothing'}", expected="a name ending in .md, .csv or .tex"
+        )
+    if not export.parent.is_dir():
+        raise UserError(f"there is no folder {export.parent}", expected="an existing folder to write to")
+    writer = EXPORTS[kind]
+    if kind == "csv":
+        paths = [export, export.with_suffix(".runs.csv")]
+        for path, table in zip(paths, tables, strict=True):
+            write_atomically(path, writer(table))
+        return paths
+    write_atomically(export, "\n".join(writer(table) for table in tables))
+    return [export]

@@ -1,0 +1,31 @@
+"""`glotune report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory, finished or not, or a folder of runs.")],
+    metric: Annotated[str, typer.Option(help="By which the runs of a folder are compared.")] = "macro_f1",
+) -> None:
+    """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
+    from glotune.cli.console import say, show
+    from glotune.comparison.summary import find_runs
+    from glotune.report import write_report
+    from glotune.run_dir import RunDirectory
+
+    if (run / "manifest.json").is_file() or not run.is_dir() or not find_runs(run):
+        files = write_report(RunDirectory.open(run))
+        say(f"{len(files.figures)} pictures in {files.folder / 'figures'}")
+    else:
+        from glotune.comparison.folder import write_folder_report
+
+        files, notes = write_folder_report(run, metric)
+        for note in notes:
+            say(note)
+    show(str(files.markdown))
+    show(str(files.page))

@@ -1,0 +1,64 @@
+"""The recipe of a run as flat keys, read a hundred times faster than by a YAML parser.
+
+``recipe.yaml`` of a run is written by glotune in one fixed form (block style, two blanks a level), so that its lines
+can be read as they stand; a thousand runs are compared without waiting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
+_NOT_PART_OF_A_VARIANT = re.compile(r"^(?:name|description|seed|track):.*\n(?:[ -].*\n)*", re.MULTILINE)
+
+Value = str | float | int | bool | None | list[str]
+
+
+def flat_keys(text: str) -> dict[str, Value]:
+    """``model.lora.rank`` -> 8; a list of plain words is a list of strings. Unknown forms are left out."""
+    found: dict[str, Value] = {}
+    stack: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        indent, dash, key, value, item = len(match[1]), match[2], match[3], match[4], match[5]
+        if dash:
+            _append(found, stack, indent, item if item is not None else f"{key}: {value}")
+        elif key is not None:
+            while stack and stack[-1][0] >= indent:
+                stack.pop()
+            stack.append((indent, key.strip("'\"")))
+            if value:
+                found[".".join(name for _, name in stack)] = scalar(value)
+    return found
+
+
+def _append(found: dict[str, Value], stack: list[tuple[int, str]], indent: int, item: str) -> None:
+    while stack and stack[-1][0] > indent:
+        stack.pop()
+    path = ".".join(name for _, name in stack)
+    known = found.setdefault(path, [])
+    if isinstance(known, list):
+        known.append(str(scalar(item)))
+
+
+def scalar(text: str) -> Value:
+    """A YAML scalar as glotune writes it."""
+    words: dict[str, Value] = {"null": None, "true": True, "false": False, "[]": [], "{}": None}
+    if text in words:
+        return words[text]
+    if text[:1] in "'\"" and text[-1:] == text[:1] and len(text) > 1:
+        return text[1:-1].replace("''", "'")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def variant_key(text: str) -> str:
+    """A hash over everything but name, description, seed and trackers: runs that share it differ in chance alone."""
+    return hashlib.sha256(_NOT_PART_OF_A_VARIANT.sub("", text).encode()).hexdigest()[:16]

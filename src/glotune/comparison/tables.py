@@ -1,0 +1,195 @@
+"""A comparison as two tables: its variants, and its runs with every figure that a hand-made report lists."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from glotune.comparison.cells import (
+    NOTHING,
+    Cell,
+    Column,
+    ComparisonTable,
+    display,
+    figure,
+    score,
+    shown,
+    unit,
+    word,
+)
+from glotune.comparison.compare import Comparison
+from glotune.comparison.lora_weights import mean_weight
+from glotune.comparison.summary import RunSummary
+from glotune.comparison.variants import Difference, Variant
+from glotune.metrics.percentage import HIGHER_FORMULA, LOWER_FORMULA
+from glotune.metrics.traits import trait
+
+STAGE_METRICS = ("accuracy", "macro_f1", "loss")
+
+
+def variants_table(comparison: Comparison) -> ComparisonTable:
+    """One row a variant: mean and spread over seeds, change against the reference, corrected p-value."""
+    metric = comparison.metric
+    named = f"{display(metric)}{', ' + unit(metric) if unit(metric) else ''}"
+    columns = (
+        Column("Variant", is_numeric=False),
+        Column("Verdict", is_numeric=False),
+        Column("Seeds"),
+        Column(named, note="mean ± standard deviation over seeds"),
+        Column(f"Difference to {comparison.reference.name}", note="with its 95 % interval"),
+        Column("p, corrected", note="Holm"),
+        Column("Change, %"),
+    )
+    rows = tuple(_variant_row(comparison, variant) for variant in comparison.variants)
+    languages = ", ".join(comparison.languages)
+    title = f"{display(metric)} on {comparison.split} ({languages})"
+    return ComparisonTable(title, columns, rows, tuple(_notes(comparison)))
+
+
+def _variant_row(comparison: Comparison, variant: Variant) -> tuple[Cell, ...]:
+    is_best = variant is comparison.best and comparison.best_is_beyond_chance
+    is_reference = variant is comparison.reference
+    found = comparison.against_reference.get(variant.name)
+    verdicts = sorted({run.verdict.status if run.verdict else "none" for run in variant.runs})
+    return (
+        Cell(variant.name, is_best=is_best),
+        word(", ".join(verdicts)),
+        figure(len(variant.runs), "d"),
+        _mean_cell(comparison, variant, is_best),
+        Cell("reference") if is_reference else _difference_cell(comparison.metric, found),
+        Cell(NOTHING)
+        if found is None or found.adjusted_p is None
+        else Cell(p_text(found.adjusted_p), found.adjusted_p),
+        Cell(NOTHING) if is_reference else _percentage_cell(comparison, variant),
+    )
+
+
+def _mean_cell(comparison: Comparison, variant: Variant, is_best: bool) -> Cell:
+    values = variant.values(comparison.split, comparison.metric, comparison.languages)
+    mean = comparison.mean(variant)
+    if mean is None:
+        return Cell(NOTHING)
+    text = shown(comparison.metric, mean)
+    if len(values) > 1:
+        spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+        text += f" ± {shown(comparison.metric, spread)}"
+    return Cell(text, mean, is_best)
+
+
+def _difference_cell(metric: str, found: Difference | None) -> Cell:
+    if found is None:
+        return Cell("not tested")
+    if found.value is None or found.interval is None:
+        return Cell(f"invalid: {found.reason}")
+    low, high = (shown(metric, end, "+") for end in (found.interval.low, found.interval.high))
+    return Cell(f"{shown(metric, found.value, '+')} [{low}, {high}]", found.value)
+
+
+def _percentage_cell(comparison: Comparison, variant: Variant) -> Cell:
+    change = comparison.percentage(variant)
+    return Cell("none") if change.percent is None else Cell(f"{change.percent:+.1f}", change.percent)
+
+
+def p_text(value: float) -> str:
+    """``0.034``, ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    higher = trait(comparison.metric).higher_is_better
+    notes = [
+        f"Change = {HIGHER_FORMULA if higher else LOWER_FORMULA}; {'higher' if higher else 'lower'} is better.",
+    ]
+    if comparison.tested:
+        over = sorted({each.over for each in comparison.against_reference.values() if each.over})
+        if over:
+            notes.append(
+                f"Differences are paired on the same texts; 95 % intervals over {' or '.join(over)}; p-values are "
+                "Holm-corrected for all comparisons here."
+            )
+        notes.append(
+            "Bold: the best variant, because its lead over every other sound one is beyond the interval."
+            if comparison.best_is_beyond_chance
+            else "Nothing is bold: no variant leads every other sound one by more than the interval."
+        )
+    for variant in comparison.variants:
+        if variant.unsound:
+            notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
+    return [*notes, *comparison.notes]
+
+
+def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:
+    """One row a run: its settings, the figures of each stage, and where its files are.
+
+    Args:
+        comparison: the runs; scores are means over its languages, training figures are over all training texts.
+        relative_to: folder that links are relative to; absolute paths otherwise.
+    """
+    with_lora = any(run.keys.get("model.lora.rank") is not None for run in comparison.runs)
+    columns = [Column("Run", is_numeric=False), Column("Verdict", is_numeric=False), Column("Seed")]
+    if with_lora:
+        columns += [Column("Rank"), Column("Alpha"), Column("Targets", is_numeric=False), Column("LoRA dropout")]
+    columns += [Column("Batch"), Column("Rate"), Column("Epochs"), Column("Steps")]
+    for stage in ("Training", "Validation", "Last test in training", "Final test"):
+        columns += [Column(f"{stage} {display(metric)}") for metric in STAGE_METRICS]
+    if with_lora:
+        columns.append(Column("Mean |LoRA weight|"))
+    columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report")]
+    rows = tuple(_run_row(comparison, run, with_lora, relative_to) for run in comparison.runs)
+    note = "Scores in percent, loss in nats per text; means over the languages compared."
+    return ComparisonTable("Runs", tuple(columns), rows, (note,))
+
+
+def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_to: Path | None) -> tuple[Cell, ...]:
+    keys, languages = run.keys, comparison.languages
+    alone = next(variant for variant in comparison.variants if run in variant.runs)
+    is_best = comparison.best_is_beyond_chance and alone is comparison.best
+    cells = [
+        Cell(run.name, is_best=is_best),
+        word(run.verdict.status if run.verdict else run.manifest.status.value),
+        figure(run.manifest.seed, "d"),
+    ]
+    if with_lora:
+        targets = keys.get("model.lora.target_modules")
+        cells += [
+            figure(_number(keys.get("model.lora.rank"))),
+            figure(_number(keys.get("model.lora.alpha"))),
+            word(" + ".join(targets) if isinstance(targets, list) else None),
+            figure(_number(keys.get("model.lora.dropout"))),
+        ]
+    cells += [
+        figure(_number(keys.get("train.batch_size"))),
+        figure(_number(keys.get("optimizer.learning_rate"))),
+        figure(run.ends.epochs or None),
+        figure(run.ends.steps or None, ",.0f"),
+    ]
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.ends.train.get(metric)))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.score("validation", metric, languages)))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.ends.score("test", metric, languages)))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.score("test", metric, languages), is_best and metric == comparison.metric))
+    if with_lora:
+        cells.append(figure(mean_weight(run), ".3g"))
+    return (*cells, *_links(run, relative_to))
+
+
+def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:
+    places = [
+        run.directory.log, run.directory.recipe, run.directory.checkpoints, run.directory.report / "report.html"
+    ]  # fmt: skip
+    names = ("log", "recipe", "checkpoints", "report")
+    return [
+        Cell(name, href=_place(path, relative_to)) if path.exists() else Cell(NOTHING)
+        for name, path in zip(names, places, strict=True)
+    ]
+
+
+def _place(path: Path, relative_to: Path | None) -> str:
+    return os.path.relpath(path, relative_to) if relative_to else str(path)
+
+
+def _number(value: object) -> float | int | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
