@@ -27,7 +27,8 @@ from glotune.run_dir import RunDirectory, now
 from glotune.run_lock import locked
 from glotune.training.assembly import assemble
 from glotune.training.checkpoints import CheckpointStore, Resumption
-from glotune.training.closing import judge_and_save, record_best
+from glotune.training.closing import judge_and_save, judge_diverged, record_best
+from glotune.training.loop import DivergedTraining
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
 from glotune.training.prefixes import with_cached_prefix
@@ -114,6 +115,10 @@ def carry_out(
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
         return carry_out(directory, gentler, texts, processes, observer)
+    except DivergedTraining:
+        if processes.is_main:
+            judge_diverged(directory)
+        raise
     record_best(assembled.parts, texts, recorder)
     judge_and_save(assembled, state, tokenizer, recorder)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -52,6 +53,12 @@ def judge_run(directory: RunDirectory) -> Verdict:
     )
 
 
+def judge_diverged(directory: RunDirectory) -> None:
+    """Writes the verdict of a run that stopped at a number that is not finite."""
+    history = replace(history_of(directory.events()), was_stopped=True)
+    directory.update_manifest(verdict=judge(history, {}, directory.read_manifest().labels))
+
+
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
     found: dict[str, Outcomes] = {}
@@ -85,6 +92,7 @@ def history_of(events: list[Event]) -> TrainingHistory:
         epochs=points,
         metric=metric,
         validation_texts=sum(event.data["n"] for event in found) if (found := _last(evaluations)) else None,
+        refused_steps=sum(event.kind == "alert" and event.data["what"] == "nonfinite" for event in events),
     )
 
 

@@ -25,6 +25,10 @@ from glotune.training.step import StepOutcome, Stepper
 from glotune.training.watch import Watch
 
 
+class DivergedTraining(RunError):
+    """A loss or gradient was not finite, and the recipe says to stop."""
+
+
 @dataclass
 class Loop:
     """One run's training, from wherever its state stands to the end."""
@@ -118,7 +122,9 @@ class Loop:
         self.recorder.log(message)
         if self.parts.recipe.train.on_nonfinite == "stop":
             self.recorder.flush()
-            raise RunError(f"{message}. Lower optimizer.learning_rate, add warmup, or set train.on_nonfinite=skip")
+            raise DivergedTraining(
+                f"{message}. Lower optimizer.learning_rate, add warmup, or set train.on_nonfinite=skip"
+            )
 
     def _note_deviations(self) -> None:
         for message in self.stepper.deviations:

@@ -70,5 +70,5 @@ def build_loop(
         checkpoints.drop_after(state.step)
     parts.processes.barrier()
     stepper = Stepper(parts, optimizer, schedule, row_decay, state.token_budget)
-    watch = Watch(recipe, parts.labels, schedule.total_steps)
+    watch = Watch(recipe, parts.labels, parts.source_languages, schedule.total_steps)
     return Loop(parts, stepper, state, recorder, checkpoints, control, watch)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from glotune.errors import GlotuneError
+from glotune.metrics.collapse import Collapse, find_collapses, find_pooled_collapse
 from glotune.metrics.scores import Scores
 from glotune.recipe import Recipe
 from glotune.training.recorder import Recorder
@@ -27,20 +26,23 @@ class Watch:
 
     recipe: Recipe
     labels: list[str]
+    source_languages: list[str]
     total_steps: int
 
     def evaluated(self, state: TrainingState, scores: dict[str, Scores], recorder: Recorder) -> None:
-        """Looks at an evaluation.
+        """Looks at an evaluation on the validation split.
 
         Raises:
             CollapsedTraining: a collapse, where the recipe says to stop or retry.
         """
-        if state.step < PATIENCE_SHARE * self.total_steps or not is_one_class(scores):
+        collapse = find_run_collapse(scores, self.source_languages)
+        if collapse is None or state.step < PATIENCE_SHARE * self.total_steps:
             return
         message = (
-            f"collapse: after {state.step} of {self.total_steps} steps every validation text is called "
-            f"'{self._only_label(scores)}' (validation loss {_mean_loss(scores):.4f}, ln C = "
-            f"{math.log(len(self.labels)):.4f}). Lower optimizer.learning_rate or raise schedule.warmup_ratio"
+            f"collapse: after {state.step} of {self.total_steps} steps {collapse.predicted_share:.0%} of the "
+            f"validation texts in {', '.join(collapse.where)} are called '{self.labels[collapse.label]}' "
+            f"(validation loss {_mean_loss(scores):.4f}, ln C = {math.log(len(self.labels)):.4f}). "
+            "Lower optimizer.learning_rate or raise schedule.warmup_ratio"
         )
         if not state.collapse_announced:
             recorder.event("alert", {"what": "collapsed", "message": message})
@@ -49,16 +51,14 @@ class Watch:
         if self.recipe.train.on_collapse != "warn":
             raise CollapsedTraining(message)
 
-    def _only_label(self, scores: dict[str, Scores]) -> str:
-        confusion = np.sum([found.confusion_CC for found in scores.values()], axis=0)
-        return self.labels[int(confusion.sum(axis=0).argmax())]
 
-
-def is_one_class(scores: dict[str, Scores]) -> bool:
-    """Whether all predictions of all languages are one class, and the truth is not."""
-    confusion = np.sum([found.confusion_CC for found in scores.values()], axis=0)
-    predicted, true = (confusion.sum(axis=0) > 0).sum(), (confusion.sum(axis=1) > 0).sum()
-    return bool(predicted == 1 and true > 1)
+def find_run_collapse(scores: dict[str, Scores], source_languages: list[str]) -> Collapse | None:
+    """The collapse of the deciding languages: the source languages where they are validated, all otherwise."""
+    deciding = {language: found for language, found in scores.items() if language in source_languages} or scores
+    collapses = find_collapses(deciding)
+    if len(collapses) == len(deciding):
+        return next(iter(collapses.values()), None)
+    return find_pooled_collapse(deciding)
 
 
 def _mean_loss(scores: dict[str, Scores]) -> float:
