@@ -97,7 +97,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
         """The label of each text, of the type given to `fit`."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def predict_proba(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Probabilities_NC, columns in the order of ``classes_``."""

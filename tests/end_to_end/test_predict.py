@@ -1,0 +1,142 @@
+"""A trained run read back: predict, evaluate and calibrate, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import glotune
+from glotune.cli.main import run as glotune_command
+from glotune.evaluation import evaluate
+from glotune.run import Run, train
+from small_runs import sentences, small_recipe, write_csv
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("trained")
+    return train(small_recipe(folder, rows=90, train__epochs=3), out=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("paired")
+    return train(small_recipe(folder, "bert", pairs=True, train__epochs=1), out=folder / "run")
+
+
+def call(*arguments: str, stdin: bytes = b"", monkeypatch: pytest.MonkeyPatch | None = None) -> int:
+    """The exit code of one command."""
+    if monkeypatch is not None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+    with pytest.raises(SystemExit) as ended:
+        glotune_command(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def recorded(run: Run, table: str) -> tuple[list[str], np.ndarray]:
+    rows = pq.read_table(run.directory.predictions / f"{table}.parquet")
+    return rows["text"].to_pylist(), np.stack(rows["probabilities"].to_numpy(zero_copy_only=False))
+
+
+def test_loading_a_run_gives_its_recorded_predictions(trained: Run) -> None:
+    texts, probabilities = recorded(trained, "test.es")
+    predictor = glotune.load(trained.path)
+    assert np.allclose(predictor.predict_proba(texts), probabilities, atol=1e-5)
+    assert predictor.labels == trained.manifest.labels
+    assert np.allclose(glotune.load(trained.directory.model).predict_proba(texts), probabilities, atol=1e-5)
+
+
+def test_a_csv_goes_to_json_lines_and_back_in_order(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, probabilities = recorded(trained, "test.es")
+    source = write_csv(tmp_path / "es.csv", [{"text": text} for text in texts])
+    assert call("predict", str(trained.path), str(source)) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["text"] for record in records] == texts
+    assert [record["row"] for record in records] == list(range(1, len(texts) + 1))
+    found = np.array([list(record["probabilities"].values()) for record in records])
+    assert np.allclose(found, probabilities, atol=1e-5)
+    assert [record["label"] for record in records] == [trained.manifest.labels[i] for i in probabilities.argmax(1)]
+
+
+def test_standard_input_and_csv_output(trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.csv"
+    stdin = b"la comida\nel lugar\n"
+    assert call("predict", str(trained.path), "-", "--out", str(out), stdin=stdin, monkeypatch=monkeypatch) == 0
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert [row["text"] for row in rows] == ["la comida", "el lugar"]
+    assert sum(float(rows[0][f"probability_{label}"]) for label in trained.manifest.labels) == pytest.approx(1)
+
+
+def test_a_bad_row_leaves_no_file(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    code = call("predict", str(trained.path), "--out", str(out), stdin=b"one\n\n", monkeypatch=monkeypatch)
+    assert code == 2
+    assert "standard input, row 2: an empty text" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pairs_take_the_columns_of_the_recipe(paired: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sentences("es", 30, 2, pairs=True)
+    assert call("predict", str(paired.path), str(write_csv(tmp_path / "es.csv", rows)), "--to", "csv") == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["text_pair"] for row in found] == [row["text_pair"] for row in rows]
+    _, probabilities = recorded(paired, "test.es")
+    labels = paired.manifest.labels
+    assert np.allclose(
+        [[float(row[f"probability_{name}"]) for name in labels] for row in found], probabilities, atol=1e-5
+    )
+
+
+def test_calibration_is_kept_apart_and_applied_when_asked(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = glotune.load(trained.path).predict_proba(["la comida"])
+    assert call("calibrate", str(trained.path)) == 0
+    assert "temperature" in capsys.readouterr().out
+    temperature = json.loads(trained.directory.calibration.read_text())["temperature"]
+    after = glotune.load(trained.path, calibrated=True).predict_proba(["la comida"])
+    assert np.array_equal(glotune.load(trained.path).predict_proba(["la comida"]), before)
+    scaled = np.exp(np.log(before) / temperature)
+    assert np.allclose(after, scaled / scaled.sum(), atol=1e-6)
+
+
+def test_evaluating_again_gives_the_same_scores(trained: Run) -> None:
+    judged = evaluate(trained.path, name="again")
+    metrics = json.loads((judged.path / "metrics.json").read_text())
+    for split, languages in trained.metrics.items():
+        if split != "schema":
+            for language, scores in languages.items():
+                assert metrics[split][language]["confusion"] == scores["confusion"]
+                assert metrics[split][language]["loss"] == pytest.approx(scores["loss"], abs=1e-5)
+
+
+def test_new_data_is_judged_beside_the_run(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_csv(tmp_path / "new.csv", sentences("en", 25, 9))
+    assert call("evaluate", str(trained.path), "--data", f"en={source}", "--name", "new") == 0
+    shown = capsys.readouterr().out
+    assert "en (source)" in shown
+    folder = trained.path / "evaluations" / "new"
+    assert json.loads((folder / "evaluation.json").read_text())["rows"] == {"test": 25}
+    assert pq.read_table(folder / "predictions" / "test.en.parquet").num_rows == 25
+    assert call("evaluate", str(trained.path), "--data", f"en={source}", "--name", "new") == 2
+    assert "Give another one with --name" in capsys.readouterr().err
+
+
+def test_an_unknown_label_is_refused_and_leaves_nothing(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_csv(tmp_path / "bad.csv", [{"text": "hello", "label": "god"}])
+    assert call("evaluate", str(trained.path), "--data", f"en={source}", "--name", "bad") == 2
+    told = capsys.readouterr().err
+    assert "row 1: unknown label 'god'" in told
+    assert "Did you mean 'good'?" in told
+    assert not (trained.path / "evaluations" / "bad").exists()
