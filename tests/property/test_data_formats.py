@@ -23,11 +23,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     str.strip
 )
 ROWS = st.lists(TEXT, min_size=2, max_size=8)
-SCRAPS = st.sampled_from(
-    [b"text,label\n", b"text\tlabel\n", b"a,x\n", b"b,y\n", b'"', b",", b"\n", b"\r\n", b"\0", b"\xff", b"\xe9"]
-    + [b'{"text": "a", "label": "x"}\n', b'{"text": "b", "label": "y"}\n', b"{", b"[1]\n", b"\\ud800"]
-    + [b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b"]
-)
+_CSV = [b"text,label\n", b"text\tlabel\n", b"a,x\n", b"b,y\n", b'"', b",", b"\n", b"\r\n"]
+_JSON = [b'{"text": "a", "label": "x"}\n', b'{"text": "b", "label": "y"}\n', b"{", b"[1]\n", b"\\ud800"]
+_BYTES = [b"\0", b"\xff", b"\xe9", b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b"]
+SCRAPS = st.sampled_from([*_CSV, *_JSON, *_BYTES])
 
 
 def written(rows: list[dict[str, str]], path: Path) -> None:
