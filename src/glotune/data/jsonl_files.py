@@ -53,13 +53,14 @@ def _objects(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _object(line: bytes, shown: str, row: int, offset: int) -> dict[str, Any]:
     where, expected = f"{shown}, row {row}", "one JSON object per line"
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = json.loads(line.decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
         raise not_utf8(shown, row, offset + error.start, line[error.start]) from None
     except (ValueError, RecursionError) as error:
+        reason = f"{error.msg}, character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
         array = row == 1 and line.lstrip().startswith(b"[")
         remedy = "Write the array's objects on a line each" if array else "Mend that line"
-        raise UserError(f"no valid JSON ({error})", where=where, expected=expected, remedy=remedy) from error
+        raise UserError(f"no valid JSON ({reason})", where=where, expected=expected, remedy=remedy) from error
     if not isinstance(record, dict):
         kind = "an array" if isinstance(record, list) else f"the value {str(record)[:60]!r}"
         raise UserError(f"{kind} instead of an object", where=where, expected=expected)

@@ -87,24 +87,21 @@ def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
     keys = [rows.source.key for rows in selected]
     for key in dict.fromkeys(keys if split != "train" else []):
         if not any(part.num_rows for part, its in zip(parts, keys, strict=True) if its == key):
-            raise _no_rows(next(rows for rows in selected if rows.source.key == key), key, split, names)
+            raise _no_rows(next(rows for rows in selected if rows.source.key == key), key, split, data)
     if not any(part.num_rows for part in parts):
-        raise _no_rows(selected[0], f"data.{split}", split, names)
+        raise _no_rows(selected[0], f"data.{split}", split, data)
     return pa.concat_tables(parts)
 
 
-def _no_rows(rows: Selected, key: str, split: str, names: list[str]) -> UserError:
+def _no_rows(rows: Selected, key: str, split: str, data: Data) -> UserError:
+    names = getattr(data.split_names, split)
+    place = "the data set" if rows.source.kind == "hub" else f"the column '{data.columns.split}'"
     return UserError(
         f"no row of {rows.name} belongs to the split '{split}'; its splits are {rows.says()}",
         where=key,
-        expected=f"rows named {' or '.join(names) or '(none)'} in the column '{split_column(rows)}'",
+        expected=f"rows named {' or '.join(names) or '(none)'} in {place}",
         remedy=f"Say which count, e.g. data.split_names.{split}={rows.says().split(' ')[0]}",
     )
-
-
-def split_column(rows: Selected) -> str:
-    """What to call the split column of a source in a message."""
-    return "split" if rows.source.kind != "hub" else "(the data set's own splits)"
 
 
 def _source_languages(train: pa.Table, data: Data) -> list[str]:
