@@ -25,8 +25,8 @@ class RunSummary:
 
     directory: RunDirectory
     manifest: Manifest
-    keys: dict[str, Value]
-    """The recipe as flat keys."""
+    recipe: str
+    """recipe.yaml as it stands."""
     variant: str
     """Equal for runs that differ in their seed alone."""
     metrics: dict[str, Any]
@@ -65,6 +65,11 @@ class RunSummary:
     def texts(self, split: str, languages: list[str]) -> int:
         """How many texts the scores stand on."""
         return sum(int(self.metrics.get(split, {}).get(language, {}).get("n") or 0) for language in languages)
+
+    @cached_property
+    def keys(self) -> dict[str, Value]:
+        """The recipe as flat keys."""
+        return flat_keys(self.recipe)
 
     @cached_property
     def ends(self) -> TrainingEnds:
@@ -114,9 +119,7 @@ def read_summary(run: RunDirectory | str | Path) -> RunSummary:
         recipe = directory.recipe.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{directory.recipe} can't be read ({error})") from error
-    return RunSummary(
-        directory, directory.read_manifest(), flat_keys(recipe), variant_key(recipe), directory.read_metrics()
-    )
+    return RunSummary(directory, directory.read_manifest(), recipe, variant_key(recipe), directory.read_metrics())
 
 
 def find_runs(folder: Path) -> list[RunDirectory]:

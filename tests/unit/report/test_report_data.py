@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import pytest
+from made_runs import make_run
+
+from glotune.errors import UserError
+from glotune.report.audit import audit, leak_effects
+from glotune.report.figures.build_results import transfer
+from glotune.report.history import read_history
+from glotune.report.languages import direction, language_name, named
+from glotune.report.prediction_table import read_predictions
+from glotune.report.run_data import load_run
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "sound", "sound")
+
+
+def test_everything_of_a_finished_run_is_read(sound):
+    run = load_run(sound)
+    assert run.problems == ()
+    assert run.recipe is not None
+    assert run.recipe.optimizer.learning_rate == 2e-4
+    assert list(run.main) == ["en", "ar", "bn", "hi"]  # the source first
+    assert run.main_split == "test"
+    assert len(run.history.steps) == 120
+    assert len(run.history.evaluations["validation", "bn"]) == 6
+    assert run.history.best_step == 120
+    assert run.history.epoch_of(120) == 6.0
+    assert run.data.of("test", "bn").fertility == pytest.approx(1.35)
+    assert run.data.leaked["test"]["bn"] == [1, 2, 3]
+    table = run.predictions("test", "bn")
+    assert len(table) == 240
+    assert np.allclose(table.probabilities_BC.sum(axis=1), 1, atol=1e-5)
+    assert table.texts(np.array([3, 0]))[1][0].endswith(" 0")
+
+
+@pytest.mark.parametrize("kind", ["running", "diverged"])
+def test_an_unfinished_run_loads_with_less_in_it(tmp_path, kind):
+    run = load_run(make_run(tmp_path / kind, kind))
+    assert run.main == {}
+    assert run.main_split is None
+    assert run.history.steps
+    assert transfer(run) is None
+    assert leak_effects(run) == []
+
+
+def test_a_bare_directory_loads(tmp_path):
+    made = make_run(tmp_path / "bare", "running")
+    for path in (made.events_path, made.data_profile):
+        path.unlink()
+    run = load_run(made)
+    assert run.history.steps == ()
+    assert run.data.splits == {}
+
+
+def test_damaged_files_are_named_and_the_rest_is_read(tmp_path):
+    made = make_run(tmp_path / "damaged", "sound")
+    made.data_profile.write_text("{half")
+    made.recipe.write_text("name: x\nunknown_key: 1\n")
+    made.metrics_path.write_text("not json")
+    with made.events_path.open("a") as file:
+        file.write('{"schema":1,"kind":"st')
+    (made.predictions / "test.bn.parquet").write_bytes(b"PAR1 cut off")
+    run = load_run(made)
+    assert len(run.history.steps) == 120
+    assert run.recipe is None
+    assert run.predictions("test", "bn") is None
+    assert [problem.split()[0] for problem in run.problems] == ["recipe.yaml", str(made.metrics_path), "data_profile.json"]
+    with pytest.raises(UserError, match="can't be read as a prediction table"):
+        read_predictions(made.predictions / "test.bn.parquet")
+
+
+def test_no_run_and_a_newer_schema_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no run at"):
+        load_run(tmp_path / "nowhere")
+    made = make_run(tmp_path / "newer", "running")
+    content = json.loads(made.manifest_path.read_text())
+    made.manifest_path.write_text(json.dumps({**content, "schema": 99}))
+    with pytest.raises(UserError, match="schema 99"):
+        load_run(made)
+
+
+def test_an_event_without_figures_does_no_harm(sound):
+    event = next(iter(sound.events())).model_copy(update={"data": {}})
+    point = read_history([event]).steps[0]
+    assert np.isnan(point.loss)
+    assert point.texts == 0
+
+
+def test_the_audit_agrees_with_true_metrics_and_finds_a_changed_one(tmp_path):
+    made = make_run(tmp_path / "audited", "sound")
+    found = audit(load_run(made))
+    assert (found.checked, found.unchecked, found.differences) == (8, (), ())
+    content = json.loads(made.metrics_path.read_text())
+    content["test"]["bn"]["macro_f1"] += 0.01
+    made.metrics_path.write_text(json.dumps(content))
+    (made.predictions / "test.ar.parquet").unlink()
+    found = audit(load_run(made))
+    assert len(found.differences) == 1
+    assert "test/bn: metrics.json says macro_f1" in found.differences[0]
+    assert found.unchecked == ("test/ar",)
+
+
+def test_scores_without_leaked_texts_are_those_of_the_others(sound):
+    from sklearn.metrics import f1_score
+
+    run = load_run(sound)
+    effects = {effect.language: effect for effect in leak_effects(run)}
+    assert set(effects) == {"ar", "bn", "hi"}
+    table = run.predictions("test", "bn")
+    kept = table.row_B > 3
+    expected = f1_score(table.label_B[kept], table.predicted_B[kept], average="macro")
+    assert effects["bn"].without["macro_f1"] == pytest.approx(expected)
+    assert effects["bn"].with_leaks["macro_f1"] == run.main["bn"].scores["macro_f1"]
+    assert (effects["bn"].leaked, effects["bn"].n) == (3, 240)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain words", "ltr"),
+        ("মজা", "ltr"),
+        ("كان الشاي لذيذًا", "rtl"),
+        ("@user مساء هادئ في البيت", "rtl"),  # the browser's own rule would say ltr
+        ("ערב שקט", "rtl"),
+        ("an English text that quotes بيت", "ltr"),
+        ("123 !?", "ltr"),
+        ("", "ltr"),
+    ],
+)
+def test_direction_follows_most_letters(text, expected):
+    assert direction(text) == expected
+
+
+def test_language_names():
+    assert named("bn") == "Bangla (bn)"
+    assert language_name("zh-TW") == "Chinese (TW)"
+    assert named("xx-unknown") == "xx-unknown"

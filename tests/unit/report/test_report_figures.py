@@ -1,0 +1,175 @@
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_runs import make_run
+
+from glotune.report.figures import style
+from glotune.report.figures.build_curves import MAX_POINTS, smoothed, thinned
+from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
+from glotune.report.figures.draw_curves import spread
+from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
+from glotune.report.run_data import load_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return load_run(make_run(tmp_path_factory.mktemp("runs") / "sound", "sound"))
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    return build_figures(run)
+
+
+def test_a_finished_cross_lingual_run_has_every_figure(figures):
+    assert tuple(figures) == FIGURE_NAMES
+
+
+def test_losses_show_training_each_language_and_chance(figures, run):
+    panel = figures["losses"].panels[0]
+    names = [(series.name, series.role, series.is_faint) for series in panel.series]
+    assert names[:2] == [("train, each step", "train", True), ("train", "train", False)]
+    assert [series.language for series in panel.series[2:]] == ["en", "ar", "bn", "hi"]
+    assert panel.references[0].value == pytest.approx(math.log(3))
+    assert panel.best_epoch == 6.0
+    points = run.history.evaluations["validation", "bn"]
+    assert panel.series[4].y == tuple(point.scores["loss"] for point in points)
+
+
+def test_test_curves_stand_beside_validation(figures):
+    titles = [panel.title for panel in figures["accuracies"].panels]
+    assert titles == ["Accuracy, validation", "Accuracy, test"]
+    assert figures["accuracies"].panels[0].series[0].role == "train"
+
+
+def test_scores_carry_the_intervals_of_metrics_json(figures, run):
+    panel = figures["accuracy_f1_comparison"].panels[0]
+    by_name = {row.label: row for row in panel.rows}
+    found = by_name["bn"].estimates[1]
+    interval = run.main["bn"].intervals["macro_f1"]
+    assert (found.value, found.low, found.high) == (run.main["bn"].scores["macro_f1"], interval.low, interval.high)
+    values = [row.estimates[1].value for row in panel.rows]
+    assert panel.rows[0].is_source
+    assert values[1:] == sorted(values[1:], reverse=True)
+
+
+def test_the_transfer_gap_is_source_minus_target_in_points(figures, run):
+    rows = {row.label: row.gap for row in figures["transfer_gap"].rows}
+    expected = 100 * (run.main["en"].scores["macro_f1"] - run.main["bn"].scores["macro_f1"])
+    assert rows["bn"].value == pytest.approx(expected)
+    assert rows["bn"].low < rows["bn"].value < rows["bn"].high
+    targets = [rows[code].value for code in ("ar", "bn", "hi")]
+    assert rows["average"].value == pytest.approx(np.mean(targets))
+
+
+def test_final_comparison_has_the_four_stages(figures):
+    panel = figures["final_comparison"].panels[0]
+    assert panel.columns == ("training", "validation", "last test in training", "final test")
+    source = next(row for row in panel.rows if row.label == "en")
+    target = next(row for row in panel.rows if row.label == "bn")
+    assert source.estimates[0] is not None
+    assert target.estimates[0] is None  # nothing was trained in it
+
+
+def test_roc_confusion_and_calibration_agree_with_the_predictions(figures, run):
+    from sklearn.metrics import confusion_matrix, roc_auc_score
+
+    table = run.predictions("test", "bn")
+    roc = next(panel for panel in figures["roc_curve"].panels if panel.language == "bn")
+    for index, line in enumerate(roc.lines):
+        assert line.auc == pytest.approx(roc_auc_score(table.label_B == index, table.probabilities_BC[:, index]))
+        assert len(line.true_positive_rate) <= MAX_ROC_POINTS
+        assert (line.true_positive_rate[0], line.true_positive_rate[-1]) == (0.0, 1.0)
+    confusion = next(panel for panel in figures["confusion_matrix"].panels if panel.language == "bn")
+    assert confusion.counts == tuple(map(tuple, confusion_matrix(table.label_B, table.predicted_B).tolist()))
+    calibration = next(panel for panel in figures["calibration"].panels if panel.language == "bn")
+    assert sum(each.accuracy.n for each in calibration.bins) == len(table)
+    assert calibration.ece == pytest.approx(run.main["bn"].scores["ece"])
+
+
+def test_the_warmup_ends_at_the_highest_rate(figures):
+    rate = figures["learning_rate"]
+    assert rate.warmup_end == 12
+    assert rate.peak == pytest.approx(2e-4)
+
+
+@pytest.mark.parametrize("kind", ["running", "diverged", "collapsed"])
+def test_figures_that_a_run_can_t_have_are_left_out_and_the_others_drawn(tmp_path, kind):
+    run = load_run(make_run(tmp_path / kind, kind, epochs=3))
+    figures = build_figures(run)
+    assert {"losses", "learning_rate", "dashboard"} <= set(figures)
+    assert ("roc_curve" in figures) == (kind == "collapsed")
+    for data in figures.values():
+        draw(data).savefig(io.BytesIO(), format="png", dpi=30)
+
+
+def test_one_language_has_no_gap_and_two_classes_have_one_roc_line(tmp_path):
+    run = load_run(make_run(tmp_path / "one", "sound", languages={"en": 0.8}, labels=("humor", "not_humor"), epochs=1))
+    figures = build_figures(run)
+    assert "transfer_gap" not in figures
+    assert [line.label for line in figures["roc_curve"].panels[0].lines] == ["not_humor"]
+    for data in figures.values():
+        draw(data)
+
+
+def test_files_are_the_same_bytes_each_time_and_svg_holds_no_date(figures, tmp_path):
+    chosen = {name: figures[name] for name in ("transfer_gap", "losses")}
+    first, second = write_figures(chosen, tmp_path / "a"), write_figures(chosen, tmp_path / "b")
+    for one, other in zip(first, second, strict=True):
+        assert one.png.read_bytes() == other.png.read_bytes()
+        assert one.svg.read_bytes() == other.svg.read_bytes()
+        assert b"<dc:date>" not in one.svg.read_bytes()
+    from PIL import Image
+
+    assert Image.open(first[0].png).width == 1660  # twice the README column
+
+
+def test_labels_in_other_scripts_become_class_ids_and_formulas_stay_text():
+    assert style.latin("ইতিবাচক", "class 2") == "class 2"
+    assert style.latin("négatif", "class 0") == "négatif"
+    assert style.latin("$\\frac{$", "x") == "$\\frac{$"
+    assert style.RC["text.parse_math"] is False
+
+
+def test_drawing_survives_hostile_labels(tmp_path):
+    labels = ("$\\badmath{$", "ইতিবাচক", "<b>|x|</b>")
+    run = load_run(make_run(tmp_path / "hostile", "sound", labels=labels, epochs=1, n=60))
+    for data in build_figures(run).values():
+        draw(data).savefig(io.BytesIO(), format="svg")
+
+
+def test_thinning_keeps_the_mean_and_the_ends():
+    x = np.arange(1, 5001, dtype=float)
+    y = np.sin(x / 300)
+    thin_x, thin_y = thinned(x, y)
+    assert len(thin_x) == MAX_POINTS
+    assert thin_x[-1] == 5000
+    assert np.mean(thin_y) == pytest.approx(y.mean(), abs=1e-2)
+    assert thinned(x[:10], y[:10])[0] == tuple(x[:10])
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=60))
+def test_smoothing_stays_inside_the_values(values):
+    found = smoothed(np.asarray(values))
+    assert len(found) == len(values)
+    assert found.min() >= min(values) - 1e-9
+    assert found.max() <= max(values) + 1e-9
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=7), st.floats(0.1, 5))
+def test_labels_at_line_ends_do_not_overlap(values, step):
+    placed = spread(sorted(values), step, 100.0)
+    assert all(upper - lower >= step - 1e-9 for lower, upper in zip(placed, placed[1:], strict=False))
+    assert placed[-1] <= 100.0 + 1e-9
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_holds_the_share(n, data):
+    share = data.draw(st.integers(0, n)) / n
+    low, high = wilson(share, n)
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
