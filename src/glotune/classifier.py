@@ -90,7 +90,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         with tempfile.TemporaryDirectory(prefix="glotune-") as place:
             source = Path(place) / "train.parquet"
             _write(texts, [names[index] for index in ids], source)
-            run = train(self._recipe(source, names, isinstance(texts[0], tuple)), out=target)
+            run = train(self._recipe(source, names, isinstance(texts[0], tuple)), out=target, report=False)
         self.run_ = str(run.path)
         self._predictor: Predictor | None = None
         return self

@@ -65,6 +65,7 @@ def train(
     out: str | Path | None = None,
     observer: Observer | None = None,
     command: list[str] | None = None,
+    report: bool = True,
     **keywords: Any,
 ) -> Run:
     """Trains one recipe, from labelled texts to a judged run with a saved model.
@@ -75,6 +76,7 @@ def train(
         out: the run directory; ``runs/NAME-TIME`` otherwise.
         observer: watches; see `glotune.training.observer`.
         command: what the manifest says started the run; the process's own command line otherwise.
+        report: draw ``report/`` at the end; ``glotune report RUN`` draws it later.
         keywords: further overrides with ``__`` for the dots: ``train__epochs=3``.
 
     Raises:
@@ -92,7 +94,8 @@ def train(
     directory = RunDirectory.open(path)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, observer or Silent())
-    draw_report(directory, processes, observer or Silent())
+    if report:
+        draw_report(directory, processes, observer or Silent())
     return Run(directory)
 
 

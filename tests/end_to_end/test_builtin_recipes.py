@@ -42,6 +42,7 @@ def run_recipe(name: str, place: Path, out: Path) -> Run:
             "train.precision": "fp32",
         },
         out=out,
+        report=False,
     )
 
 

@@ -22,13 +22,13 @@ from small_runs import sentences, small_recipe, write_csv
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("trained")
-    return train(small_recipe(folder, rows=90, train__epochs=3), out=folder / "run")
+    return train(small_recipe(folder, rows=90, train__epochs=3), out=folder / "run", report=False)
 
 
 @pytest.fixture(scope="module")
 def paired(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("paired")
-    return train(small_recipe(folder, "bert", pairs=True, train__epochs=1), out=folder / "run")
+    return train(small_recipe(folder, "bert", pairs=True, train__epochs=1), out=folder / "run", report=False)
 
 
 def call(*arguments: str, stdin: bytes = b"", monkeypatch: pytest.MonkeyPatch | None = None) -> int:

@@ -43,9 +43,11 @@ def _delete(directory: Path) -> None:
     import shutil
 
     from glotune.run_dir import RunDirectory
+    from glotune.run_lock import locked
 
-    RunDirectory.open(directory)  # refuses what is no run of ours
+    run = RunDirectory.open(directory)  # refuses what is no run of ours
     aside = directory.with_name(f".{directory.name}.deleted")
     shutil.rmtree(aside, ignore_errors=True)
-    directory.rename(aside)
+    with locked(run.lock):  # refuses a run that is being written
+        directory.rename(aside)
     shutil.rmtree(aside)

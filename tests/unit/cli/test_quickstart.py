@@ -12,6 +12,7 @@ from glotune.cli import results, resume, train
 from glotune.errors import UserError
 from glotune.records import Manifest, RunStatus
 from glotune.run_dir import RunDirectory, now
+from glotune.run_lock import locked
 
 
 @pytest.fixture
@@ -54,6 +55,14 @@ def test_fresh_begins_anew_and_keeps_nothing(calls: list[tuple[str, Any]]) -> No
     module.quickstart(fresh=True)
     assert calls == [("train", "quickstart")]
     assert list(Path("runs").iterdir()) == []
+
+
+def test_fresh_leaves_a_run_alone_that_is_being_written(calls: list[tuple[str, Any]]) -> None:
+    run = make_run(RunStatus.RUNNING)
+    with locked(run.lock), pytest.raises(UserError, match="in use by another process"):
+        module.quickstart(fresh=True)
+    assert run.manifest_path.exists()
+    assert calls == []
 
 
 def test_fresh_deletes_no_folder_of_another_origin(calls: list[tuple[str, Any]]) -> None:
