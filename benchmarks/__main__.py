@@ -15,12 +15,22 @@ def main() -> None:
     accuracy.add_argument("--encoder", type=Path, help="folder of the encoder; all-MiniLM-L6-v2 without it")
     accuracy.add_argument("--rows", type=int, default=10_000)
     accuracy.add_argument("--seeds", type=int, default=3)
+    transfer = commands.add_parser("transfer", help="glotune-nano against a random encoder on UMSAB, English in")
+    transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    transfer.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.name == "accuracy":
         from benchmarks.accuracy import run, table
 
         pairs = run(arguments.data, arguments.encoder or minilm(), arguments.rows, arguments.seeds)
         print(table(pairs))
+    elif arguments.name == "transfer":
+        from benchmarks import transfer as measured
+        from glotune.nano import nano_path
+
+        rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
+        print(measured.table(rows, arguments.seeds))
 
 
 def minilm() -> Path:

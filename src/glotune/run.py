@@ -107,7 +107,14 @@ def carry_out(
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
     tokenizer = load_tokenizer(recipe.model)
-    stores = tokenize(texts, tokenizer, recipe.data, cache_folder(), progress=recorder.progress("tokenize"))
+    stores = tokenize(
+        texts,
+        tokenizer,
+        recipe.data,
+        cache_folder(),
+        on_warning=recorder.warn,
+        progress=recorder.progress("tokenize"),
+    )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
     assembled = with_cached_prefix(assembled, cache_folder(), recorder, manifest.changes)

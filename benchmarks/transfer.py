@@ -1,0 +1,111 @@
+"""What pretraining is worth: the embedded encoder against a random one of the same shape, on UMSAB's tweets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glotune.metrics.arrays import Outcomes
+from glotune.metrics.seed_scores import run_score, score_contrast
+from glotune.recipe import Recipe, load_recipe
+from glotune.run import Run, train
+from glotune.training.closing import recorded_outcomes
+
+LANGUAGES = ("en", "ar", "de", "es", "fr", "it")
+METRIC = "macro_f1"
+RunOutcomes = Mapping[str, Outcomes]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One language: mean macro-F1 of both encoders over the seeds, and the difference with its 95 % interval."""
+
+    language: str
+    pretrained: float
+    random: float
+    difference: float
+    half_width: float
+
+
+def recipe_for(data: Path, encoder: str, seed: int) -> Recipe:
+    """English tweets in, five other languages out."""
+    folder = data / "umsab"
+    return load_recipe(
+        Recipe.model_validate(
+            {
+                "name": "umsab",
+                "model": {"name": encoder},
+                "data": {
+                    "train": {"en": str(folder / "en.csv")},
+                    "validation": {"en": str(folder / "en.csv")},
+                    "test": {language: str(folder / f"{language}.csv") for language in LANGUAGES},
+                    "labels": ["negative", "neutral", "positive"],
+                    "max_length": 96,
+                },
+                "optimizer": {"learning_rate": 3e-4},
+                "schedule": {"name": "linear", "warmup_ratio": 0.1},
+                "train": {"epochs": 6, "batch_size": 32},
+                "seed": seed,
+            }
+        )
+    )
+
+
+def random_twin(encoder: Path, folder: Path, seed: int) -> Path:
+    """An encoder of the same shape and tokenizer with fresh weights."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    torch.manual_seed(seed)
+    AutoModel.from_config(AutoConfig.from_pretrained(encoder)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
+    return folder
+
+
+def outcomes_on_test(run: Run) -> RunOutcomes:
+    """Language -> recorded test predictions."""
+    return recorded_outcomes(run.directory)
+
+
+def measure(data: Path, encoder: Path, seeds: int) -> list[Row]:
+    """Trains both encoders with each seed; one row per test language."""
+    pretrained: list[RunOutcomes] = []
+    random: list[RunOutcomes] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in range(seeds):
+            twin = random_twin(encoder, folder / f"random-{seed}", seed)
+            for found, source, label in ((pretrained, encoder, "nano"), (random, twin, "random")):
+                run = train(recipe_for(data, str(source), seed), out=folder / f"{label}-{seed}")
+                found.append(outcomes_on_test(run))
+                print(f"{label}, seed {seed}: {_shown(run)}", flush=True)
+    return [_row(language, pretrained, random) for language in LANGUAGES]
+
+
+def _row(language: str, pretrained: list[RunOutcomes], random: list[RunOutcomes]) -> Row:
+    ours = [{language: run[language]} for run in pretrained]
+    theirs = [{language: run[language]} for run in random]
+    contrast = score_contrast([ours, theirs], [1.0, -1.0], METRIC)
+    means = [sum(run_score(run, METRIC) for run in runs) / len(runs) for runs in (ours, theirs)]
+    return Row(language, means[0], means[1], float(contrast.estimate), float(contrast.half_width(0.95)))
+
+
+def _shown(run: Run) -> str:
+    return ", ".join(f"{language} {scores[METRIC]:.3f}" for language, scores in run.metrics["test"].items())
+
+
+def table(rows: list[Row], seeds: int) -> str:
+    """Markdown, in points."""
+    lines = [
+        f"| language | nano, {seeds} seeds | random, {seeds} seeds | difference, points [95 % interval] |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        low, high = 100 * (row.difference - row.half_width), 100 * (row.difference + row.half_width)
+        lines.append(
+            f"| {row.language} | {100 * row.pretrained:.1f} | {100 * row.random:.1f} | "
+            f"{100 * row.difference:+.1f} [{low:+.1f}, {high:+.1f}] |"
+        )
+    return "\n".join(lines)
