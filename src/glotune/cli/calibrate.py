@@ -9,7 +9,7 @@ import typer
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     threshold: Annotated[
         Literal["macro_f1", "accuracy", "mcc"] | None,
         typer.Option(help="Also fit a threshold that maximises this, for two classes."),

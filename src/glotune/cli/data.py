@@ -24,7 +24,7 @@ def check(
     target: Annotated[str, typer.Argument(help="A data file, a folder, a Hub data set, or a recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, e.g. data.columns.text=tweet"),
+        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.columns.text=tweet"),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Measure fertility and truncation with this encoder's tokenizer.")

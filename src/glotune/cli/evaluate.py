@@ -9,10 +9,12 @@ import typer
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A labelled file or folder, or LANGUAGE=FILE; may be given again. [default: the run's own]"),
+        typer.Option(
+            help="A labelled file or folder, or LANGUAGE=FILE; may be given again. The run's own data without."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder under RUN/evaluations.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a folder with a saved text classifier.")],
-    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines of text, CSV, TSV, JSONL or Parquet.")] = "-",
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run directory, or a folder with a saved text classifier.")
+    ],
+    source: Annotated[str, typer.Argument(metavar="FILE|-", help="Lines of text, CSV, TSV, JSONL or Parquet.")] = "-",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here, whole or not at all.")] = None,
     to: Annotated[
         Literal["jsonl", "csv"] | None, typer.Option(help="Output format. By the name of --out, else jsonl.")

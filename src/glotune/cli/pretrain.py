@@ -18,7 +18,7 @@ def pretrain(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe (adapt, nano) or a YAML file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, e.g. data.text.ha=ha.csv train.epochs=3"),
+        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.text.ha=ha.csv train.epochs=3"),
     ] = None,
     out: Annotated[
         Path | None,

@@ -41,8 +41,8 @@ def list_recipes() -> None:
 
 @app.command("show")
 def show_recipe(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe or a YAML file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="With every default written out and overrides applied, validated.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def resume(run: Annotated[Path, typer.Argument(help="The directory of an unfinished run.")]) -> None:
+def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of an unfinished run.")]) -> None:
     """Go on with a run that was interrupted, from its last checkpoint, to the same result."""
     from glotune.cli.progress import watch
     from glotune.cli.results import show_run

@@ -11,7 +11,7 @@ RUNS = Path("runs")
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(help="Where to look.")] = RUNS,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = RUNS,
 ) -> None:
     """List the runs in a folder, newest first, with their status and mean test macro F1."""
     from rich.table import Table

@@ -10,10 +10,12 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A built-in recipe (see: glotune recipes) or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A built-in recipe (see: glotune recipes) or a YAML file.")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change, e.g. data.train=en.csv train.epochs=3"),
+        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.train=en.csv train.epochs=3"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")
