@@ -1,0 +1,168 @@
+"""`glotune monitor --once`: one look, as plain text for scripts, logs and narrow terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from glotune.monitor import words
+from glotune.monitor.charts import plot, sparkline
+from glotune.monitor.view import Language, RunView
+from glotune.run_state import State
+from glotune.tracking.system import SystemFigures
+
+LOUD = {State.FAILED, State.CRASHED}
+NARROW = 70
+SHORTEST_CURVE = 10
+
+
+def is_plain(console: Console) -> bool:
+    """Whether only ASCII may be written."""
+    return not (console.encoding or "").lower().startswith("utf")
+
+
+def runs_table(views: Sequence[RunView], place: Path, width: int) -> Table:
+    """One row a run, named by its path within `place`: where it stands, how good it is."""
+    table = Table(box=None, pad_edge=False)
+    narrow = width < NARROW
+    headings = ["run", "state", "verdict", "done", "macro F1", "left"] + ([] if narrow else ["loss", "begun"])
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != "run" and not narrow, overflow="fold")
+    for view in views:
+        cells = [
+            str(view.path.relative_to(place)),
+            view.state.value,
+            view.verdict or words.DASH,
+            words.percent(view.share_done),
+            words.score(headline(view)),
+            words.duration(view.pace.seconds_left),
+        ]
+        if not narrow:
+            loss = view.steps[-1].loss if view.steps else None
+            cells += [words.score(loss), words.age(view.created)]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def headline(view: RunView) -> float | None:
+    """Mean macro F1 of the source languages on validation, at the best step where there is one."""
+    rows = [row for row in view.languages if row.split == "validation"] or list(view.languages)
+    rows = [row for row in rows if row.is_source] or rows
+    return sum(row.best for row in rows) / len(rows) if rows else None
+
+
+def run_page(view: RunView, system: SystemFigures | None, width: int, *, plain: bool, log_lines: int = 8) -> Group:
+    """Everything about one run."""
+    return Group(*_parts(view, system, width, plain, log_lines))
+
+
+def _parts(
+    view: RunView, system: SystemFigures | None, width: int, plain: bool, log_lines: int
+) -> Iterator[RenderableType]:
+    yield Text(f"{view.path}: {view.state.value}" + (f" ({view.reason})" if view.reason else ""), style="bold")
+    yield Text(facts(view))
+    for line in alarms(view):
+        yield Text(line, style="bold red")
+    if view.verdict_lines:
+        yield Text(f"verdict {view.verdict}: {' '.join(view.verdict_lines)}")
+    if system is not None:
+        yield Text(machine(system))
+    yield Text()
+    yield Text(f"training loss {words.score(view.steps[-1].loss) if view.steps else words.DASH}")
+    yield _chart([(point.step, point.loss) for point in view.steps], width, plain)
+    if len(view.validation_loss) > 1:
+        yield Text(f"validation loss {words.score(view.validation_loss[-1][1])}")
+        yield _chart(view.validation_loss, width, plain)
+    if view.languages:
+        yield languages_table(view.languages, width, plain=plain)
+    if view.checkpoints:
+        yield Text()
+        yield checkpoints_table(view)
+    if view.log:
+        yield Text()
+        for line in view.log[-log_lines:]:
+            yield Text(line, no_wrap=True, overflow="crop" if plain else "ellipsis")
+
+
+def _chart(points: Sequence[tuple[float, float]], width: int, plain: bool) -> Text:
+    return Text("\n".join(plot(points, min(width, 100), 6, plain=plain)), no_wrap=True)
+
+
+def facts(view: RunView) -> str:
+    """Position, pace and plan, in one paragraph."""
+    pace = view.pace
+    told = [words.position(view)]
+    if view.steps:
+        told.append(f"learning rate {view.steps[-1].learning_rate:.3g}")
+    if pace.tokens_per_second is not None:
+        told += [words.rate(pace.tokens_per_second, "tokens"), words.rate(pace.texts_per_second, "texts")]
+    if pace.padding_saved is not None:
+        told.append(f"padding saved {words.percent(pace.padding_saved)}")
+    if pace.seconds_left is not None:
+        told.append(f"{words.duration(pace.seconds_left)} left")
+    if view.best_step is not None:
+        told.append(f"best step {view.best_step}")
+    if view.attempt > 1:
+        told.append(f"attempt {view.attempt}")
+    if view.plan:
+        told.append(view.plan)
+    return "; ".join(told)
+
+
+def alarms(view: RunView) -> list[str]:
+    """What a watcher must not miss: alerts, and runs that ended badly."""
+    lines = [f"ALERT step {notice.step}: {notice.message}" for notice in view.notices if notice.kind == "alert"]
+    if view.state is State.CRASHED:
+        lines.append(f"CRASHED: its process is gone. Go on with: glotune resume {view.path}")
+    if view.state is State.ELSEWHERE:
+        lines.append("Its lock names another machine: whether it still runs can't be seen from here")
+    return lines
+
+
+def machine(system: SystemFigures) -> str:
+    """Processor, memory and GPUs, in one line."""
+    told = [
+        f"CPU {system.cpu_percent:.0f} %",
+        f"memory {system.memory_gib:.1f} of {system.memory_total_gib:.1f} GiB",
+    ]
+    if system.process_gib is not None:
+        told.append(f"run {system.process_gib:.1f} GiB")
+    for gpu in system.gpus:
+        power = f", {gpu.power_watts:.0f} W" if gpu.power_watts is not None else ""
+        told.append(
+            f"GPU {gpu.index} {gpu.utilisation:.0f} %, {gpu.memory_gib:.1f} of {gpu.memory_total_gib:.0f} GiB{power}"
+        )
+    return "; ".join(told)
+
+
+def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -> Table:
+    """A row per split and language: its curve, its last and its best score."""
+    table = Table(box=None, pad_edge=False)
+    curve = min(40, width - 46)
+    headings = ["language", "split", "last", "best"] + (["macro F1 over training"] if curve >= SHORTEST_CURVE else [])
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    finite = [value for row in languages for value in row.values if value == value]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    for row in languages:
+        name = f"{row.code} (source)" if row.is_source else row.code
+        cells = [name, row.split, words.score(row.last), words.score(row.best)]
+        if curve >= SHORTEST_CURVE:
+            cells.append(sparkline(row.values, curve, low, high, plain=plain))
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def checkpoints_table(view: RunView) -> Table:
+    """A row per checkpoint; the best is marked by a word, not a colour."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("checkpoint", "step", "size", "macro F1", ""):
+        table.add_column(heading, overflow="fold")
+    for row in view.checkpoints:
+        cells = (row.name, str(row.step), words.size(row.bytes), words.score(row.metric), "best" if row.is_best else "")
+        table.add_row(*map(Text, cells))
+    return table

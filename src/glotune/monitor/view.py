@@ -1,0 +1,168 @@
+"""One run at one moment, as a watcher shows it. Typed data; drawing adds no number to it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glotune.records import Manifest
+from glotune.report.history import History, Notice, ScorePoint, StepPoint
+from glotune.run_dir import RunDirectory
+from glotune.run_state import State
+
+METRIC = "macro_f1"
+RECENT_STEPS = 50
+"""Throughput and time left come from so many last steps: the present pace, not the average since the start."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """One evaluated split and language over training."""
+
+    split: str
+    code: str
+    is_source: bool
+    metric: str
+    values: tuple[float, ...]
+    """Of every evaluation, in order."""
+    best: float
+    """At the run's best step where it has one, otherwise the highest so far."""
+
+    @property
+    def last(self) -> float:
+        """At the last evaluation."""
+        return self.values[-1]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder under checkpoints/."""
+
+    name: str
+    step: int
+    bytes: int
+    metric: float | None
+    """The mean of METRIC over the validated source languages at its step."""
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast it goes; None where no step tells."""
+
+    tokens_per_second: float | None = None
+    texts_per_second: float | None = None
+    seconds_left: float | None = None
+    padding_saved: float | None = None
+    """Share of the tokens of padding to max_length that were not computed."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What there is to see of a run."""
+
+    path: Path
+    name: str
+    state: State
+    reason: str | None
+    verdict: str | None
+    """The verdict, or before there is one the alarm that stands; None: nothing to say yet."""
+    verdict_lines: tuple[str, ...]
+    created: str
+    attempt: int
+    plan: str | None
+    step: int
+    total_steps: int | None
+    epoch: float
+    epochs: int | None
+    steps: tuple[StepPoint, ...]
+    validation_loss: tuple[tuple[int, float], ...]
+    """(step, mean over languages)."""
+    languages: tuple[Language, ...]
+    best_step: int | None
+    pace: Pace
+    checkpoints: tuple[Checkpoint, ...]
+    notices: tuple[Notice, ...]
+    log: tuple[str, ...]
+    silent_seconds: float | None
+    """Since its last sign of life, for a running run."""
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def share_done(self) -> float | None:
+        """0 .. 1; None before the first step."""
+        return self.step / self.total_steps if self.total_steps else None
+
+
+def languages_of(
+    history: History, manifest: Manifest, split_order: Sequence[str] = ("validation", "test")
+) -> list[Language]:
+    """The curves of each language while training, sources first; validation before test."""
+    found = []
+    for (split, code), points in history.evaluations.items():
+        values = tuple(point.scores[METRIC] for point in points if METRIC in point.scores)
+        if split not in split_order or not values:
+            continue
+        at_best = [
+            point.scores[METRIC] for point in points if point.step == history.best_step and METRIC in point.scores
+        ]
+        finite = [value for value in values if math.isfinite(value)]
+        best = at_best[0] if at_best else max(finite, default=math.nan)
+        found.append(Language(split, code, code in manifest.source_languages, METRIC, values, best))
+    return sorted(found, key=lambda row: (split_order.index(row.split), not row.is_source, row.code))
+
+
+def validation_loss_of(history: History) -> list[tuple[int, float]]:
+    """Mean validation loss over languages at each evaluation."""
+    at: dict[int, list[float]] = {}
+    for (split, _), points in history.evaluations.items():
+        for point in points:
+            loss = point.scores.get("loss", math.nan) if split == "validation" else math.nan
+            if math.isfinite(loss):
+                at.setdefault(point.step, []).append(loss)
+    return [(step, sum(losses) / len(losses)) for step, losses in sorted(at.items())]
+
+
+def checkpoints_of(run: RunDirectory, history: History, sources: Sequence[str]) -> list[Checkpoint]:
+    """The checkpoints on disk, oldest first. One that vanishes while it is looked at is left out."""
+    found = []
+    for path in sorted(run.checkpoints.glob("*-*")) if run.checkpoints.is_dir() else []:
+        match = re.fullmatch(r"(step|best)-(\d+)", path.name)
+        if match is None:
+            continue
+        try:
+            size = sum(file.stat().st_size for file in path.iterdir())
+        except OSError:
+            continue
+        step = int(match[2])
+        is_best = step == history.best_step
+        found.append(Checkpoint(path.name, step, size, metric_at(history, step, sources), is_best))
+    return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name))
+
+
+def metric_at(history: History, step: int, sources: Sequence[str]) -> float | None:
+    """Mean METRIC over the validated source languages (all, where none is a source) at `step`."""
+    points: dict[str, ScorePoint] = {}
+    for (split, code), series in history.evaluations.items():
+        for point in series:
+            if split == "validation" and point.step == step and METRIC in point.scores:
+                points[code] = point
+    chosen = [points[code] for code in points if code in sources] or list(points.values())
+    return sum(point.scores[METRIC] for point in chosen) / len(chosen) if chosen else None
+
+
+def pace_of(steps: Sequence[StepPoint], total: int | None, max_length: int | None, running: bool) -> Pace:
+    """From the last steps."""
+    recent = [point for point in steps[-RECENT_STEPS:] if math.isfinite(point.seconds)]
+    seconds = sum(point.seconds for point in recent)
+    texts, tokens = sum(point.texts for point in steps), sum(point.tokens for point in steps)
+    saved = 1 - tokens / (texts * max_length) if max_length and texts else None
+    if not recent or seconds <= 0:
+        return Pace(padding_saved=saved)
+    left = (total - steps[-1].step) * seconds / len(recent) if total and running else None
+    return Pace(
+        sum(point.tokens for point in recent) / seconds, sum(point.texts for point in recent) / seconds, left, saved
+    )
