@@ -361,8 +361,12 @@ def _profile(made: Made) -> dict[str, Any]:
         "max_length": 128,
         "splits": splits,
         "leaked": {"test": leaked if made.leaked else {}},
-        "shared_texts": {code: made.leaked for code in leaked} if made.leaked else {},
-        "skipped": {"count": 1, "by_reason": {"empty text": 1}, "rows": [{"path": "en.csv", "row": 4, "reason": "empty text"}]},
+        "shared_texts": dict.fromkeys(leaked, made.leaked) if made.leaked else {},
+        "skipped": {
+            "count": 1,
+            "by_reason": {"empty text": 1},
+            "rows": [{"path": "en.csv", "row": 4, "reason": "empty text"}],
+        },
         "warnings": ["1 row of en.csv skipped: empty text (row 4)"],
     }
 

@@ -58,7 +58,7 @@ def _last_lines(path: Path, tail: int) -> list[bytes]:
     with path.open("rb") as file:
         start = max(0, path.stat().st_size - tail)
         file.seek(start)
-        lines = file.read().split(b"\n")
+        lines = file.read().split(b"\n")[:-1]  # what stands behind the last line end was torn while written
     kept = lines[1:] if start else lines
     # Only the last step line matters: the others are most of the file.
     last_step = max((place for place, line in enumerate(kept) if b'"kind":"step"' in line), default=-1)

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from made_runs import make_run
 
 from glotune.errors import UserError
 from glotune.report.audit import audit, leak_effects
@@ -11,6 +10,7 @@ from glotune.report.history import read_history
 from glotune.report.languages import direction, language_name, named
 from glotune.report.prediction_table import read_predictions
 from glotune.report.run_data import load_run
+from made_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,11 @@ def test_damaged_files_are_named_and_the_rest_is_read(tmp_path):
     assert len(run.history.steps) == 120
     assert run.recipe is None
     assert run.predictions("test", "bn") is None
-    assert [problem.split()[0] for problem in run.problems] == ["recipe.yaml", str(made.metrics_path), "data_profile.json"]
+    assert [problem.split()[0] for problem in run.problems] == [
+        "recipe.yaml",
+        str(made.metrics_path),
+        "data_profile.json",
+    ]
     with pytest.raises(UserError, match="can't be read as a prediction table"):
         read_predictions(made.predictions / "test.bn.parquet")
 

@@ -1,0 +1,176 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from glotune.report import write_report
+from glotune.report.content import gather
+from glotune.report.markdown import render_markdown
+from glotune.report.page import render_page
+from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
+from glotune.report.run_data import load_run
+from glotune.report.words import code, duration, escaped, number, size
+from made_runs import make_run
+from made_texts import HOSTILE
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "sound": load_run(make_run(folder / "sound", "sound")),
+        "collapsed": load_run(make_run(folder / "collapsed", "collapsed")),
+        "running": load_run(make_run(folder / "running", "running")),
+    }
+
+
+def markdown(run):
+    return render_markdown(gather(run), [])
+
+
+def test_report_holds_every_section(runs):
+    text = markdown(runs["sound"])
+    for title in (
+        "Results", "Transfer", "Leaked texts", "Model specification", "Training configuration", "What was saved",
+        "Training", "Errors and confidence", "Data", "How to reproduce",
+    ):  # fmt: skip
+        assert f"\n## {title}\n" in text
+    assert "> **Verdict: sound.**" in text
+    assert "zero-shot: no target label was used" in text
+    assert "glotune train xlmr-6-layers data.train=en.csv seed=0" in text
+    assert runs["sound"].manifest.data_hash in text
+    assert "agree with metrics.json" in text
+    assert "1,000,000 instead of 4,400,000" in text
+
+
+def test_numbers_of_the_table_are_those_of_metrics_json(runs):
+    evaluation = runs["sound"].main["bn"]
+    interval = evaluation.intervals["macro_f1"]
+    row = next(line for line in markdown(runs["sound"]).splitlines() if line.startswith("| Bangla (bn) | 240 |"))
+    assert f"{100 * evaluation.scores['macro_f1']:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" in row
+
+
+def test_an_oracle_is_called_one(tmp_path):
+    run = load_run(make_run(tmp_path / "oracle", "sound", keys={"evaluate.on": "target"}, epochs=1))
+    assert "an oracle: it saw target labels" in markdown(run)
+
+
+def test_a_collapsed_run_says_so_first_and_what_to_do(runs):
+    text = markdown(runs["collapsed"])
+    assert "but the run collapsed: its scores, and differences from them, mean nothing" in text.splitlines()[2]
+    assert "> - Set schedule.warmup\\_ratio to 0.1" in text
+
+
+def test_an_unfinished_run_has_a_report_without_results(runs):
+    text = markdown(runs["running"])
+    assert "**No verdict yet:** the run is running." in text
+    assert "Nothing was evaluated" in text
+    assert "Pictures left out: " in text
+
+
+def test_foreign_text_stays_text_in_markdown(tmp_path):
+    labels = ("<script>x</script>", "a|b", "[x](javascript:y)")
+    text = markdown(load_run(make_run(tmp_path / "hostile", "sound", labels=labels, epochs=1, n=60)))
+    assert "<script>" not in text
+    assert not re.search(r"(?<!\\)\]\(javascript", text)
+    row = next(line for line in text.splitlines() if line.startswith("| English (en) | a"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7  # six cells: the label's own bar opens none
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_escaping_leaves_one_line_without_markup(text):
+    found = escaped(text)
+    assert "\n" not in found
+    assert not re.search(r"(?<!\\)[<|`*_]", found)
+    assert "`" in code(text)
+
+
+def test_the_data_block_holds_no_character_that_ends_it():
+    payload = {"texts": [*HOSTILE, "a & b", "half a pair: \ud800"], "number": float("nan"), "tiny": 1 / 3}
+    text = as_script(payload)
+    assert not set("<>&\u2028\u2029") & set(text)
+    back = json.loads(text)
+    assert back["texts"][: len(HOSTILE)] == HOSTILE
+    assert back["number"] is None
+    assert finite(1 / 3) == 0.333333
+
+
+def test_the_page_allows_itself_alone(runs):
+    page = render_page([gather(runs["sound"])], "a <title> & more")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    outside = page.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|//cdn|@import|url\(", outside)
+    assert "<title>a &lt;title&gt; &amp; more</title>" in page
+    assert page.count("</script>") == 2
+
+
+def test_mistakes_are_the_worst_and_the_surest_of_each_language(runs):
+    payload = page_payload([gather(runs["sound"])], "x")["runs"][0]
+    table = runs["sound"].predictions("test", "bn")
+    rows = [row for row in payload["mistakes"] if row[0] == "bn"]
+    wrong = table.predicted_B != table.label_B
+    assert payload["mistakeCounts"]["bn"] == wrong.sum() == len(rows)
+    assert max(row[5] for row in rows) == pytest.approx(table.loss_B[wrong].max(), abs=1e-3)
+    assert all(row[2] != row[3] for row in rows)
+    assert {row[8] for row in payload["mistakes"] if row[0] == "ar"} == {"rtl"}
+
+
+def test_many_runs_share_the_room_and_long_texts_are_cut(tmp_path, runs):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = make_run(tmp_path / "long", "sound", epochs=1, n=60)
+    path = made.predictions / "test.bn.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("text")
+    pq.write_table(table.set_column(place, "text", pa.array(["word " * 1000] * len(table))), path)
+    content = gather(load_run(made))
+    payload = page_payload([content] * 200, "x")
+    assert sum(len(run["mistakes"]) for run in payload["runs"]) < 12_000
+    texts = [row[6] for row in payload["runs"][0]["mistakes"] if row[0] == "bn"]
+    assert {len(text) for text in texts} == {MAX_CHARACTERS + 2}
+
+
+def test_a_recipe_that_keeps_no_text_shows_none(tmp_path):
+    content = gather(load_run(make_run(tmp_path / "secret", "sound", epochs=1, text=False, n=60)))
+    rows = page_payload([content], "x")["runs"][0]["mistakes"]
+    assert rows
+    assert all(row[6] is None for row in rows)
+
+
+def test_writing_again_replaces_and_removes_what_no_longer_holds(tmp_path):
+    made = make_run(tmp_path / "again", "sound", epochs=1, n=60)
+    files = write_report(made)
+    assert {path.name for path in files.folder.iterdir()} == {"report.md", "report.html", "figures"}
+    assert all(figure.png.stat().st_size and figure.svg.stat().st_size for figure in files.figures)
+    before = (files.markdown.read_bytes(), files.page.read_bytes())
+    for path in made.predictions.iterdir():
+        path.unlink()
+    again = write_report(made)
+    assert not (files.folder / "figures" / "roc_curve.png").exists()
+    assert "roc_curve" in again.markdown.read_text()  # named among those left out
+    assert before[0] != again.markdown.read_bytes()
+
+
+def test_reports_never_import_torch(tmp_path):
+    made = make_run(tmp_path / "light", "sound", epochs=1, n=60)
+    program = (
+        "import sys\n"
+        "from glotune.report import write_report\n"
+        "import glotune.comparison, glotune.comparison.folder\n"
+        f"write_report({str(made.path)!r})\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'transformers')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_numbers_as_words():
+    assert [number("macro_f1", 0.61234), number("loss", 0.5), number("mcc", None)] == ["61.2", "0.500", "–"]
+    assert [duration(3.21), duration(3725), duration(None)] == ["3.2 s", "1 h 2 min", "–"]
+    assert [size(512), size(16 * 2**30)] == ["512 B", "16.0 GiB"]
