@@ -200,6 +200,8 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
             yield
         except (InterruptedRun, KeyboardInterrupt) as error:
             directory.update_manifest(status=RunStatus.INTERRUPTED, reason=str(error) or "interrupted")
+            if isinstance(error, InterruptedRun):
+                raise InterruptedRun(f"{error}. Go on with: glotune resume {directory.path}") from error
             raise
         except BaseException as error:
             if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():

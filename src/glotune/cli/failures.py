@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from glotune.errors import EXIT_FAILURE, EXIT_INTERRUPTED, GlotuneError
+from glotune.errors import EXIT_FAILURE, EXIT_INTERRUPTED, GlotuneError, InterruptedRun
 
 
 def report_failure(error: BaseException, debug: bool) -> int:
@@ -19,6 +19,10 @@ def report_failure(error: BaseException, debug: bool) -> int:
     """
     if debug and not isinstance(error, KeyboardInterrupt):
         traceback.print_exception(error)
+    if isinstance(error, InterruptedRun):
+        told = str(error)
+        _say(told[:1].upper() + told[1:])
+        return error.exit_code
     if isinstance(error, GlotuneError):
         _say(f"Error: {error}")
         return error.exit_code
