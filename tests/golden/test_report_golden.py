@@ -1,4 +1,4 @@
-"""The whole report of a fixed run. After a wanted change, write it anew with GLOTUNE_UPDATE_GOLDEN=1 in the environment."""
+"""The whole report of a fixed run. After a wanted change, write it anew with GLOTUNE_UPDATE_GOLDEN=1."""
 
 import os
 from pathlib import Path
