@@ -12,12 +12,13 @@ Rows = list[tuple[str, str]]
 TYPICAL_HIDDEN = 768
 """Width of the base encoders, for which the choices are shown."""
 OPTIONAL = {
-    "tensorboard": "writing a run's events to TensorBoard",
-    "wandb": "writing them to Weights & Biases",
-    "trackio": "writing them to Trackio",
-    "mlflow": "writing them to MLflow",
+    "textual": ("monitor", "watching runs live: glotune monitor"),
+    "tensorboard": ("tensorboard", "sending runs to TensorBoard"),
+    "wandb": ("wandb", "sending runs to Weights & Biases"),
+    "trackio": ("trackio", "sending runs to Trackio"),
+    "mlflow": ("mlflow", "sending runs to MLflow"),
 }
-"""Package -> what it is needed for."""
+"""Package -> the extra that brings it, and what it is needed for."""
 
 
 def hardware_rows() -> Rows:
@@ -87,8 +88,8 @@ def versions() -> Rows:
 def missing_parts() -> Rows:
     """Optional packages that are not installed, with the command that installs them; and a Hub that is switched off."""
     rows = [
-        (package, f"{purpose}: pip install {package}")
-        for package, purpose in OPTIONAL.items()
+        (package, f"{purpose}. pip install 'glotune[{extra}]'")
+        for package, (extra, purpose) in OPTIONAL.items()
         if find_spec(package) is None
     ]
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes"):
