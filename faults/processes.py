@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import glotune.resume
@@ -14,6 +16,8 @@ import glotune.run  # warm: every child inherits the imported libraries
 from glotune.recipe import Recipe
 from glotune.records import RunStatus
 from glotune.run_dir import RunDirectory
+
+POLL_SECONDS = 0.0005
 
 
 def spawn(action: Callable[[], object], log: Path) -> int:
@@ -41,14 +45,16 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def kill_after(pid: int, seconds: float) -> bool:
-    """Kills a child with -9 after some seconds; False where it had finished before."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def kill_after(pid: int, seconds: float, starts: Callable[[], bool] = lambda: True) -> bool:
+    """Kills a child with -9 some seconds after `starts` first holds; False where it had finished before."""
+    deadline = None
+    while deadline is None or time.monotonic() < deadline:
+        if deadline is None and starts():
+            deadline = time.monotonic() + seconds
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-        time.sleep(0.002)
+        time.sleep(POLL_SECONDS)
     os.kill(pid, signal.SIGKILL)
     return wait(pid) == -signal.SIGKILL
 
@@ -58,10 +64,29 @@ def go_on(recipe: Recipe, out: Path) -> Callable[[], object]:
 
     def action() -> object:
         if RunDirectory(out).manifest_path.exists():
-            return glotune.resume.resume(out)
-        return glotune.run.train(recipe, out=out, command=[])
+            return glotune.resume.resume(out, report=False)
+        return glotune.run.train(recipe, out=out, command=[], report=False)
 
     return action
+
+
+def then_tell_modules(action: Callable[[], object], path: Path) -> Callable[[], object]:
+    """The action; afterwards the names of all modules that it imported stand in a file."""
+
+    def both() -> object:
+        done = action()
+        path.write_text("\n".join(list(sys.modules)))
+        return done
+
+    return both
+
+
+def warm_up(path: Path) -> None:
+    """Imports here what a child imported, so that the next ones need not."""
+    for name in path.read_text().split():
+        if name not in sys.modules:
+            with suppress(Exception):  # names without a file of their own, made by the libraries
+                importlib.import_module(name)
 
 
 def is_complete(out: Path) -> bool:

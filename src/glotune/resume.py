@@ -16,7 +16,7 @@ from glotune.training.plan import choose_device
 from glotune.training.processes import Processes
 
 
-def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
+def resume(path: str | Path, *, observer: Observer | None = None, report: bool = True) -> Run:
     """Continues an interrupted, failed or killed run from its newest whole checkpoint, under its stored plan.
 
     A complete run is returned as it is.
@@ -39,7 +39,8 @@ def resume(path: str | Path, *, observer: Observer | None = None) -> Run:
             count_attempt(directory, manifest)
         processes.barrier()
         carry_out(directory, recipe, texts, processes, observer or Silent())
-    draw_report(directory, processes, observer or Silent())
+    if report:
+        draw_report(directory, processes, observer or Silent())
     return Run(directory)
 
 
