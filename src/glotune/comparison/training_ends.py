@@ -48,7 +48,7 @@ def read_ends(path: Path, tail: int = TAIL_BYTES) -> TrainingEnds:
             steps, epochs = int(event["step"]), float(event["epoch"])
         elif event["kind"] == "epoch" and event["key"] == "train":
             train = _figures(event["data"])
-        elif event["kind"] == "evaluation":
+        elif event["kind"] == "evaluation" and not event["key"].startswith("best/"):
             split, _, language = event["key"].partition("/")
             evaluations.setdefault(split, {})[language] = _figures(event["data"])
     return TrainingEnds(steps, epochs, train, evaluations)

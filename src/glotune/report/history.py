@@ -9,6 +9,9 @@ from typing import Any
 
 from glotune.records import Event
 
+SPLITS = ("validation/", "test/", "train/")
+"""Keys of evaluations while training; those of the kept checkpoint (``best/...``) stand in metrics.json."""
+
 
 @dataclass(frozen=True)
 class StepPoint:
@@ -92,7 +95,7 @@ def read_history(events: Iterable[Event]) -> History:
             steps.append(_step(event))
         elif event.kind == "epoch" and event.key == "train":
             train.append(_scores(event))
-        elif event.kind == "evaluation" and "/" in event.key:
+        elif event.kind == "evaluation" and event.key.startswith(SPLITS):
             split, _, language = event.key.partition("/")
             evaluations.setdefault((split, language), []).append(_scores(event))
         elif event.kind == "checkpoint":

@@ -58,6 +58,11 @@ class RunData:
         return self._tables[key]
 
     @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What was computed from this run once already, by name."""
+        return {}
+
+    @cached_property
     def _tables(self) -> dict[tuple[str, str], PredictionTable | None]:
         return {}
 

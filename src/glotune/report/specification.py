@@ -132,7 +132,7 @@ def selection(run: RunData) -> str:
     )
     step = run.manifest.best_step or run.history.best_step
     where = f"step {step:,}, " if step is not None else ""
-    return f"{where}best {display(evaluate.metric).lower()} on {how}"
+    return f"{where}best {display(evaluate.metric)} on {how}"
 
 
 def cost_rows(run: RunData) -> Rows:
@@ -161,13 +161,7 @@ def cost_rows(run: RunData) -> Rows:
 def machine_rows(run: RunData) -> Rows:
     """Versions, hardware, hashes: what a repetition needs to know."""
     manifest = run.manifest
-    hardware = [
-        (
-            name.replace("_bytes", "").replace("_", " ").capitalize(),
-            size(value) if name.endswith("_bytes") else plain(value),
-        )
-        for name, value in manifest.hardware.items()
-    ]
+    hardware = [_hardware(name, value) for name, value in manifest.hardware.items()]
     return [
         ("Created", manifest.created),
         ("Status", manifest.status.value + (f": {manifest.reason}" if manifest.reason else "")),
@@ -177,3 +171,12 @@ def machine_rows(run: RunData) -> Rows:
         *[(f"Version of {name}", version) for name, version in sorted(manifest.versions.items())],
         *hardware,
     ]
+
+
+def _hardware(name: str, value: object) -> tuple[str, str]:
+    shown = plain(value)
+    if name.endswith("_bytes") and isinstance(value, int | float):
+        name, shown = name.removesuffix("_bytes"), size(value)
+    elif name.endswith("_gib"):
+        name, shown = name.removesuffix("_gib"), f"{shown} GiB"
+    return name.replace("_", " ").capitalize(), shown

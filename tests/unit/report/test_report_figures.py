@@ -153,9 +153,10 @@ def test_thinning_keeps_the_mean_and_the_ends():
     assert thinned(x[:10], y[:10])[0] == tuple(x[:10])
 
 
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=60))
-def test_smoothing_stays_inside_the_values(values):
-    found = smoothed(np.asarray(values))
+@given(st.lists(st.tuples(st.floats(-100, 100), st.integers(1, 64)), min_size=1, max_size=60))
+def test_smoothing_stays_inside_the_values(steps):
+    values, texts = (np.asarray(column, dtype=float) for column in zip(*steps, strict=True))
+    found = smoothed(values, texts)
     assert len(found) == len(values)
     assert found.min() >= min(values) - 1e-9
     assert found.max() <= max(values) + 1e-9

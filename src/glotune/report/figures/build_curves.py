@@ -77,12 +77,14 @@ def _line(
 
 
 def _train_losses(run: RunData) -> list[Series]:
-    points = [(point.epoch, point.loss) for point in run.history.steps if math.isfinite(point.loss)]
+    points = [
+        (point.epoch, point.loss, max(1, point.texts)) for point in run.history.steps if math.isfinite(point.loss)
+    ]
     if not points:
         line = _line("train", "train", list(run.history.train), "loss")
         return [line] if line else []
-    x, y = (np.asarray(column) for column in zip(*points, strict=True))
-    smooth_x, smooth_y = thinned(x, smoothed(y))
+    x, y, texts = (np.asarray(column, dtype=np.float64) for column in zip(*points, strict=True))
+    smooth_x, smooth_y = thinned(x, smoothed(y, texts))
     raw_x, raw_y = thinned(x, y)
     return [
         Series("train, each step", "train", raw_x, raw_y, is_faint=True),
@@ -90,13 +92,18 @@ def _train_losses(run: RunData) -> list[Series]:
     ]
 
 
-def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred running mean over a twentieth of the run; windows shrink at the ends, so no value is invented."""
+def smoothed(values: NDArray[np.float64], texts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred running mean per text over a twentieth of the run; windows shrink at the ends.
+
+    Steps count by their texts: the last batch of an epoch may hold two.
+    """
     half = max(1, round(SMOOTHING_SHARE * len(values) / 2))
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    sums = np.concatenate([[0.0], np.cumsum(values * texts)])
+    counts = np.concatenate([[0.0], np.cumsum(texts)])
     position = np.arange(len(values))
     reach = np.minimum(half, np.minimum(position, len(values) - 1 - position))
-    return np.asarray((sums[position + reach + 1] - sums[position - reach]) / (2 * reach + 1), dtype=np.float64)
+    upper, lower = position + reach + 1, position - reach
+    return np.asarray((sums[upper] - sums[lower]) / (counts[upper] - counts[lower]), dtype=np.float64)
 
 
 def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

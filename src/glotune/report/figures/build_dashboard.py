@@ -37,7 +37,7 @@ def facts(run: RunData) -> tuple[str, ...]:
     """A headline in a few words: encoder, training languages, seed, precision."""
     parts = []
     if run.recipe:
-        encoder = run.recipe.model.name.rstrip("/").rsplit("/", 1)[-1]
+        encoder = encoder_name(run.recipe.model.name)
         layers = run.recipe.model.layers
         parts.append(f"{encoder}, first {layers} layers" if layers else encoder)
     if run.sources:
@@ -46,6 +46,12 @@ def facts(run: RunData) -> tuple[str, ...]:
     if run.manifest.plan:
         parts.append(f"{run.manifest.plan.device} {run.manifest.plan.precision}")
     return tuple(parts)
+
+
+def encoder_name(name: str) -> str:
+    """The last part of a Hub name; the last two of a folder, whose last is often a version or a step."""
+    parts = [part for part in name.split("/") if part]
+    return "/".join(parts[-2:]) if name.startswith(("/", ".")) else parts[-1]
 
 
 def _few(results: Dots) -> Dots:

@@ -100,6 +100,14 @@ def _last_training(run: RunData, metric: str) -> Estimate | None:
 
 def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
     """Gaps of the main split from its predictions; None where there is no source or no target in it."""
+    key = f"transfer {metric}"
+    if key not in run.memo:
+        run.memo[key] = _transfer(run, metric)
+    found: Transfer | None = run.memo[key]
+    return found
+
+
+def _transfer(run: RunData, metric: str) -> Transfer | None:
     split = run.main_split
     sources = [code for code in run.sources if code in run.main]
     if split is None or not sources or len(sources) == len(run.main):

@@ -124,6 +124,8 @@ def _painter(data: FigureData) -> tuple[tuple[float, float], Callable[[Any], Non
 def write_figures(figures: dict[str, FigureData], folder: Path) -> list[FigureFile]:
     """Draws each figure to ``NAME.png`` and ``NAME.svg``; the same data gives the same bytes."""
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -133,10 +135,11 @@ def write_figures(figures: dict[str, FigureData], folder: Path) -> list[FigureFi
         with rc_context(style.RC):
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, for both files
-            for path, kind in ((file.png, "png"), (file.svg, "svg")):
-                buffer = io.BytesIO()
-                metadata = {"Date": None, "Creator": "glotune"} if kind == "svg" else {"Software": "glotune"}
-                figure.savefig(buffer, format=kind, metadata=metadata)
-                write_atomically(path, buffer.getvalue())
+            # The canvases' own printing: savefig would draw each file a second time to lay it out again.
+            png, svg = io.BytesIO(), io.BytesIO()
+            FigureCanvasAgg(figure).print_png(png, metadata={"Software": "glotune"})
+            FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": "glotune"})
+        write_atomically(file.png, png.getvalue())
+        write_atomically(file.svg, svg.getvalue())
         written.append(file)
     return written
