@@ -74,7 +74,10 @@ def learn_pieces(lines: Sequence[str], size: int, special: Sequence[str]) -> lis
     )
     trained.train_from_iterator(lines, trainer, length=len(lines))
     vocabulary = json.loads(trained.to_str())["model"]["vocab"]
-    return [(piece, round(score, SCORE_DIGITS)) for piece, score in vocabulary]
+    first, learned = vocabulary[: len(special)], vocabulary[len(special) :]
+    rounded = [(piece, round(score, SCORE_DIGITS)) for piece, score in learned]
+    # The trainer gives pieces of one score in no fixed order: the same texts must give the same ids.
+    return [(piece, score) for piece, score in first] + sorted(rounded, key=lambda each: (-each[1], each[0]))
 
 
 def _text_steps() -> tuple[Any, Any]:

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glotune.data.held_out import text_keys
+from glotune.data.plain_text import PlainTexts, read_plain_texts
+from glotune.errors import UserError
+from glotune.recipe.pretrain import PretrainData
+from made_pairs import pair_file, pairs, write
+
+
+def read(from_scratch: bool = False, **data: Any) -> PlainTexts:
+    data.setdefault("held_out", {"pairs": 5})
+    return read_plain_texts(PretrainData.model_validate(data), from_scratch=from_scratch, seed=0)
+
+
+def refusal(from_scratch: bool = False, **data: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        read(from_scratch, **data)
+    return str(caught.value)
+
+
+def test_pairs_are_split_and_no_held_out_text_is_trained_on(tmp_path: Path) -> None:
+    texts = read(pairs=str(pair_file(tmp_path)), from_scratch=True)
+    assert texts.languages == ["aa", "bb", "en"]
+    assert len(texts.held_pairs) == 10
+    held = {*text_keys(texts.held_pairs["text"]), *text_keys(texts.held_pairs["text_pair"])}
+    trained = {*text_keys(texts.pairs["text"]), *text_keys(texts.pairs["text_pair"])}
+    assert not held & trained
+
+
+def test_training_rows_that_share_a_held_out_text_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = pairs("aa", 60)
+    shouted = [{**row, "text": f" {row['text'].upper()}"} for row in rows]
+    texts = read(pairs=str(write(tmp_path / "p.csv", [*rows, *shouted])))
+    assert len(texts.held_pairs) == 5
+    assert len(texts.pairs) <= 110
+    assert any(line.startswith("5 training rows dropped") for line in texts.warnings)
+
+
+def test_held_out_pairs_of_a_language_are_all_different(tmp_path: Path) -> None:
+    texts = read(pairs=str(pair_file(tmp_path)))
+    for language in ("aa", "bb"):
+        own = texts.held_pairs.filter([value == language for value in texts.held_pairs["language"].to_pylist()])
+        assert len(set(text_keys(own["text"]))) == len(set(text_keys(own["text_pair"]))) == 5
+
+
+def test_same_seed_same_rows(tmp_path: Path) -> None:
+    path = str(pair_file(tmp_path))
+    assert read(pairs=path).data_hash == read(pairs=path).data_hash
+
+
+def test_line_files_by_name_and_by_key(tmp_path: Path) -> None:
+    (tmp_path / "bn.txt").write_text("ami\n\ntumi\nshe\n", encoding="utf-8")
+    with gzip.open(tmp_path / "corpus.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("one\ntwo\nthree\n")
+    texts = read(text=str(tmp_path / "bn.txt"))
+    assert texts.languages == ["bn"]
+    assert len(texts.texts) == 2
+    assert len(texts.held_texts) == 1
+    both = read(text={"bn": str(tmp_path / "bn.txt"), "en": [str(tmp_path / "corpus.txt.gz")]}, from_scratch=True)
+    assert both.languages == ["bn", "en"]
+
+
+def test_only_training_rows_of_a_labelled_file_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"text {number}", "label": "x", "split": split}
+        for number, split in enumerate(["train"] * 6 + ["test"] * 4)
+    ]
+    texts = read(text={"en": str(write(tmp_path / "en.csv", rows))})
+    assert len(texts.texts) + len(texts.held_texts) == 6
+
+
+def test_empty_text_file(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("\n \n")
+    assert "holds no text" in refusal(text=str(tmp_path / "en.txt"))
+
+
+def test_empty_csv(tmp_path: Path) -> None:
+    (tmp_path / "en.csv").write_text("text\n")
+    assert "no data rows" in refusal(text=str(tmp_path / "en.csv"))
+
+
+def test_one_language_from_scratch(tmp_path: Path) -> None:
+    (tmp_path / "bn.txt").write_text("a b\nc d\ne f\n")
+    message = refusal(text=str(tmp_path / "bn.txt"), from_scratch=True)
+    assert "one language, 'bn'" in message
+    assert "model.name=glotune-nano" in message
+
+
+def test_pairs_in_one_language(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.csv", pairs("en", 40))
+    assert "both sides of the pairs are in 'en'" in refusal(pairs=str(path))
+
+
+def test_pairs_with_the_same_text_twice(tmp_path: Path) -> None:
+    rows = [{"language": "aa", "text": f"w{number}", "english": f"w{number}"} for number in range(60)]
+    assert "same text on both sides" in refusal(pairs=str(write(tmp_path / "p.csv", rows)))
+
+
+def test_a_pair_file_without_its_second_column(tmp_path: Path) -> None:
+    rows = [{"language": "aa", "text": "w", "englsh": "w"}]
+    message = refusal(pairs=str(write(tmp_path / "p.csv", rows)))
+    assert "no column 'english'" in message
+    assert "data.columns.text_pair" in message
+    assert "englsh" in message
+
+
+def test_a_pair_file_whose_second_column_is_empty(tmp_path: Path) -> None:
+    rows = [{"language": "aa", "text": f"w{number}", "english": ""} for number in range(5)]
+    assert "empty text_pair" in refusal(pairs=str(write(tmp_path / "p.csv", rows)))
+
+
+def test_rows_with_a_missing_side_are_counted(tmp_path: Path) -> None:
+    rows = [*pairs("aa", 60), {"language": "aa", "text": "banu", "english": " "}]
+    texts = read(pairs=str(write(tmp_path / "p.csv", rows)))
+    assert any("1 rows of" in line and "empty text_pair" in line and "61" in line for line in texts.warnings)
+
+
+def test_a_line_file_as_pairs(tmp_path: Path) -> None:
+    (tmp_path / "aa.txt").write_text("a\nb\n")
+    assert "no second column" in refusal(pairs=str(tmp_path / "aa.txt"))
+
+
+def test_a_line_file_of_no_known_language(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("a\nb\n")
+    assert "language of" in refusal(text=str(tmp_path / "corpus.txt"))
+
+
+def test_a_line_file_that_is_not_utf8_names_the_row(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_bytes(b"fine\nbr\xfcchig\n")
+    message = refusal(text=str(tmp_path / "en.txt"))
+    assert "row 2" in message
+    assert "byte 7" in message
+
+
+def test_a_missing_line_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("a\n")
+    assert "en.txt'?" in refusal(text=str(tmp_path / "eng.txt"))
+
+
+def test_an_unknown_held_out_language(tmp_path: Path) -> None:
+    message = refusal(pairs=str(pair_file(tmp_path)), held_out={"pairs": 5, "languages": ["ab"]})
+    assert "no pairs in 'ab'" in message
+
+
+def test_too_few_pairs_to_hold_out(tmp_path: Path) -> None:
+    message = refusal(pairs=str(pair_file(tmp_path, 12)), held_out={"pairs": 10, "languages": ["aa"]})
+    assert "at least 20" in message
+
+
+def test_nothing_to_judge_by(tmp_path: Path) -> None:
+    message = refusal(pairs=str(pair_file(tmp_path, 12)), held_out={"pairs": 10})
+    assert "nothing can be held out" in message
