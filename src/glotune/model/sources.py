@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from glotune.errors import GlotuneError, UserError, did_you_mean
 from glotune.recipe import schema
@@ -35,7 +38,8 @@ def locate(model: schema.Model) -> str:
     """What transformers shall load: a folder's path or a Hub name.
 
     Raises:
-        UserError: the name is a path that does not lead to a saved model.
+        UserError: the name is a path that does not lead to a saved model, or a Hub name while the Hub has no address
+            here and no copy of the model is kept.
     """
     if model.name == EMBEDDED:
         from glotune.nano import nano_path
@@ -52,7 +56,25 @@ def locate(model: schema.Model) -> str:
             where="model.name",
             expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
         )
+    _refuse_without_address(model)
     return str(model.name)
+
+
+def _refuse_without_address(model: schema.Model) -> None:
+    """Without a network the Hub's client tries for a minute; a look at the address tells at once."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        kept = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+    except HFValidationError as error:
+        raise refuse(model, "model", error) from error
+    if isinstance(kept, str) or constants.HF_HUB_OFFLINE or getproxies():
+        return
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError as error:
+        raise refuse(model, "model", error) from error
 
 
 def _check_folder(path: Path) -> None:
