@@ -6,7 +6,7 @@ const LANGUAGES = [];
 for (const run of DATA.runs) for (const each of run.languages) if (!LANGUAGES.some((known) => known.code === each.code)) LANGUAGES.push(each);
 
 const picked = {
-  runs: new Set(DATA.runs.slice(0, DATA.runs.length > 6 ? 3 : 6).map((run) => run.id)),
+  runs: new Set(firstRuns()),
   languages: new Set(firstLanguages()),
   split: DATA.runs.some((run) => run.split === "test") ? "test" : "validation",
   metric: "macro_f1", curve: "loss", matrix: null,
@@ -14,13 +14,35 @@ const picked = {
 const sorting = { results: { column: null }, runs: { column: null }, mistakes: { column: null } };
 const mistakes = { search: "", order: "loss", label: "", predicted: "", shown: 40 };
 
+// All runs while they are few; otherwise one of each name, four at most.
+function firstRuns() {
+  if (DATA.runs.length <= 4) return DATA.runs.map((run) => run.id);
+  const named = new Map();
+  for (const run of DATA.runs) {
+    const name = run.name.replace(/[-_. ]*seed[-_. ]*\d+$/, "");
+    if (!named.has(name)) named.set(name, run.id);
+  }
+  return [...named.values()].slice(0, 4);
+}
+
 // All languages while their lines can be told apart; otherwise the sources and both ends of the ranking.
 function firstLanguages() {
   const codes = LANGUAGES.map((each) => each.code);
   return codes.length <= 8 ? codes : [...codes.slice(0, 4), ...codes.slice(-4)];
 }
 
-const colorOf = (code) => COLORS[LANGUAGES.findIndex((each) => each.code === code) % COLORS.length];
+// A picked language keeps its colour while others come and go; a new one takes the first that is free.
+const slots = new Map();
+function colorOf(code) {
+  if (!picked.languages.has(code)) return "var(--muted)";
+  if (!slots.has(code)) {
+    const taken = new Set(slots.values());
+    const free = COLORS.findIndex((_, place) => !taken.has(place));
+    slots.set(code, free >= 0 ? free : slots.size);
+  }
+  return COLORS[slots.get(code) % COLORS.length];
+}
+
 const dashOf = (run) => DASHES[DATA.runs.indexOf(run) % DASHES.length];
 const pickedRuns = () => DATA.runs.filter((run) => picked.runs.has(run.id));
 const several = DATA.runs.length > 1;
@@ -62,6 +84,7 @@ function build() {
 
 function redraw() {
   hideTip();
+  for (const code of [...slots.keys()]) if (!picked.languages.has(code)) slots.delete(code);
   drawPicks(); drawResults(); drawCharts(); drawTraining(); drawErrors(); drawMistakes();
 }
 
@@ -237,10 +260,17 @@ function drawMistakes() {
 }
 
 function drawDetails() {
-  holders.details.replaceChildren(...DATA.runs.flatMap((run) => run.sections.map((each) => {
+  holders.details.replaceChildren(...DATA.runs.flatMap((run) => {
+    const parts = sectionsOf(run);
+    return several ? [element("details", {}, element("summary", {}, runTitle(run)), parts)] : parts;
+  }));
+}
+
+function sectionsOf(run) {
+  return run.sections.map((each) => {
     const content = each.pairs ? pairTable(each.pairs) : each.list ? element("ul", {}, each.list.map((line) => element("li", { dir: "auto" }, line))) : plainTable(each.columns, each.rows);
-    return element("details", {}, element("summary", {}, several ? `${runTitle(run)}: ${each.title}` : each.title), content);
-  })));
+    return element("details", {}, element("summary", {}, each.title), content);
+  });
 }
 
 document.getElementById("theme").addEventListener("click", () => {
