@@ -41,7 +41,7 @@ def interrupted(recipe: Recipe, out: Path, after: int, monkeypatch: pytest.Monke
     control = Control()
     monkeypatch.setattr("glotune.training.session.Control", lambda: control)
     with pytest.raises(InterruptedRun):
-        train(recipe, out=out, observer=Stopping(control, after), command=[])
+        train(recipe, out=out, report=False, observer=Stopping(control, after), command=[])
     monkeypatch.undo()
 
 
@@ -56,10 +56,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = small_recipe(tmp_path, checkpoints__every=3, evaluate__every=2, **KINDS[kind])
-    train(recipe, out=tmp_path / "whole", command=[])
+    train(recipe, out=tmp_path / "whole", report=False, command=[])
     interrupted(recipe, tmp_path / "parts", 5, monkeypatch)
     assert RunDirectory(tmp_path / "parts").read_manifest().status is RunStatus.INTERRUPTED
-    run = resume(tmp_path / "parts")
+    run = resume(tmp_path / "parts", report=False)
     assert run.manifest.status is RunStatus.COMPLETE
     assert run.manifest.attempt == 2
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
@@ -67,24 +67,24 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 
 def test_the_same_recipe_gives_the_same_bits(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path)
-    runs = [train(recipe, out=tmp_path / name, command=[]) for name in ("one", "two")]
+    runs = [train(recipe, out=tmp_path / name, report=False, command=[]) for name in ("one", "two")]
     assert_equal_runs(runs[0].path, runs[1].path)
-    other = train(recipe, {"seed": 1}, out=tmp_path / "three", command=[])
+    other = train(recipe, {"seed": 1}, out=tmp_path / "three", report=False, command=[])
     assert other.metrics != runs[0].metrics
     assert len(differences(runs[0].directory, other.directory)) >= 4, "the comparison can fail"
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path)
-    whole = train(recipe, out=tmp_path / "whole", command=[])
-    killed = train(recipe, out=tmp_path / "killed", command=[])
+    whole = train(recipe, out=tmp_path / "whole", report=False, command=[])
+    killed = train(recipe, out=tmp_path / "killed", report=False, command=[])
     # What kill -9 in the second step leaves: no checkpoint, a torn event line, status running, a stale lock.
     for path in sorted(killed.directory.checkpoints.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     killed.directory.update_manifest(status=RunStatus.RUNNING)
     lines = killed.directory.events_path.read_bytes().splitlines(keepends=True)
     killed.directory.events_path.write_bytes(b"".join(lines[:6]) + lines[6][:20])
-    resume(killed.path)
+    resume(killed.path, report=False)
     assert_equal_runs(whole.path, killed.path)
 
 
@@ -92,7 +92,7 @@ def test_a_complete_run_is_left_alone_and_changed_data_refuses_the_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = small_recipe(tmp_path)
-    run = train(recipe, out=tmp_path / "run", command=[])
+    run = train(recipe, out=tmp_path / "run", report=False, command=[])
     before = run.directory.events_path.read_bytes()
     assert isinstance(resume(run.path), Run)
     assert run.directory.events_path.read_bytes() == before
@@ -105,7 +105,7 @@ def test_a_complete_run_is_left_alone_and_changed_data_refuses_the_resume(
 
 
 def test_the_state_survives_json_bit_for_bit(tmp_path: Path) -> None:
-    run = train(small_recipe(tmp_path), out=tmp_path / "run", command=[])
+    run = train(small_recipe(tmp_path), out=tmp_path / "run", report=False, command=[])
     state = json.loads((run.directory.checkpoints / "step-00000008" / "state.json").read_text())
     best = [event for event in run.directory.events() if event.kind == "best"][-1]
     assert state["best_value"] == best.data["value"]

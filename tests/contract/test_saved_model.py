@@ -17,7 +17,7 @@ LORA = {"rank": 4, "alpha": 8, "target_modules": ["query", "value", "dense"]}
 def test_the_pipeline_gives_the_recorded_predictions(tmp_path: Path, family: str, overrides: dict[str, Any]) -> None:
     from transformers import pipeline
 
-    run = train(small_recipe(tmp_path, family, train__epochs=1, **overrides), out=tmp_path / "run")
+    run = train(small_recipe(tmp_path, family, train__epochs=1, **overrides), out=tmp_path / "run", report=False)
     classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu")
     records = pq.read_table(run.directory.predictions / "test.es.parquet").to_pylist()
     answers = classify([record["text"] for record in records], truncation=True, top_k=None)
@@ -34,7 +34,7 @@ def test_decomposed_text_is_read_as_in_training(tmp_path: Path) -> None:
 
     from transformers import AutoTokenizer
 
-    run = train(small_recipe(tmp_path, train__epochs=1), out=tmp_path / "run")
+    run = train(small_recipe(tmp_path, train__epochs=1), out=tmp_path / "run", report=False)
     tokenizer = AutoTokenizer.from_pretrained(run.path / "model")
     text = "la comida fue buenísima y el café también"
     assert tokenizer(unicodedata.normalize("NFD", text))["input_ids"] == tokenizer(text)["input_ids"]

@@ -32,7 +32,7 @@ def test_rows_that_training_never_sees_are_saved_bit_equal_to_the_source(tmp_pat
     other_scripts = [{"text": text, "label": "good"} for text in TEXTS[6:]]
     test = {"bn": str(write_csv(tmp_path / "bn.csv", other_scripts))}
     recipe = small_recipe(tmp_path, family, optimizer={"learning_rate": 1e-2, "weight_decay": 0.5}, data__test=test)
-    run = train(recipe, out=tmp_path / "run")
+    run = train(recipe, out=tmp_path / "run", report=False)
     source = load_file(Path(recipe.model.name) / "model.safetensors")
     before = next(value for name, value in source.items() if WORDS[family].endswith(name))
     after = load_file(run.path / "model" / "model.safetensors")[WORDS[family]]
@@ -50,8 +50,8 @@ def test_rows_that_training_never_sees_are_saved_bit_equal_to_the_source(tmp_pat
 @pytest.mark.parametrize("family", WORDS)
 def test_a_trimmed_run_is_the_full_run(tmp_path: Path, family: str, overrides: dict[str, Any]) -> None:
     recipe = small_recipe(tmp_path, family, model__dropout=0.0, **overrides)
-    trimmed = train(recipe, out=tmp_path / "trimmed")
-    full = train(recipe, {"speed.trim_vocabulary": False}, out=tmp_path / "full")
+    trimmed = train(recipe, out=tmp_path / "trimmed", report=False)
+    full = train(recipe, {"speed.trim_vocabulary": False}, out=tmp_path / "full", report=False)
     assert [change.kind for change in trimmed.manifest.changes if change.kind == "trim_vocabulary"]
     assert losses(trimmed) == pytest.approx(losses(full), abs=1e-6)
     weights = [load_file(run.path / "model" / "model.safetensors") for run in (trimmed, full)]
@@ -62,10 +62,10 @@ def test_a_trimmed_run_is_the_full_run(tmp_path: Path, family: str, overrides: d
 def test_a_warm_prefix_store_gives_the_bits_of_a_cold_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = small_recipe(tmp_path, **FROZEN)
     monkeypatch.setenv("GLOTUNE_CACHE", str(tmp_path / "store"))
-    cold = train(recipe, out=tmp_path / "cold", command=[])
+    cold = train(recipe, out=tmp_path / "cold", report=False, command=[])
     stores = list((tmp_path / "store").rglob("hidden.bin"))
     written = [path.stat().st_mtime_ns for path in stores]
-    warm = train(recipe, out=tmp_path / "warm", command=[])
+    warm = train(recipe, out=tmp_path / "warm", report=False, command=[])
     assert len(stores) == 2, "training and validation"
     assert [path.stat().st_mtime_ns for path in stores] == written, "nothing was computed again"
     assert differences(cold.directory, warm.directory) == []
@@ -74,8 +74,8 @@ def test_a_warm_prefix_store_gives_the_bits_of_a_cold_one(tmp_path: Path, monkey
 @pytest.mark.parametrize("family", WORDS)
 def test_a_cached_prefix_trains_as_one_computed_afresh(tmp_path: Path, family: str) -> None:
     recipe = small_recipe(tmp_path, family, model__dropout=0.0, **FROZEN)
-    cached = train(recipe, out=tmp_path / "cached")
-    afresh = train(recipe, {"speed.prefix_cache": "off"}, out=tmp_path / "afresh")
+    cached = train(recipe, out=tmp_path / "cached", report=False)
+    afresh = train(recipe, {"speed.prefix_cache": "off"}, out=tmp_path / "afresh", report=False)
     assert losses(cached) == pytest.approx(losses(afresh), abs=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_prefix_store_is_rebuilt_never_trusted(
 ) -> None:
     recipe = small_recipe(tmp_path, **FROZEN)
     monkeypatch.setenv("GLOTUNE_CACHE", str(tmp_path / "store"))
-    whole = train(recipe, out=tmp_path / "whole", command=[])
+    whole = train(recipe, out=tmp_path / "whole", report=False, command=[])
     for path in (tmp_path / "store").rglob("hidden.bin"):
         content = bytearray(path.read_bytes())
         path.chmod(0o644)
@@ -96,6 +96,6 @@ def test_a_damaged_prefix_store_is_rebuilt_never_trusted(
             path.write_bytes(content)
         else:
             path.write_bytes(bytes(len(content)))
-    again = train(recipe, out=tmp_path / "again", command=[])
+    again = train(recipe, out=tmp_path / "again", report=False, command=[])
     found = [line for line in differences(whole.directory, again.directory) if not line.startswith("events")]
     assert found == []

@@ -43,7 +43,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
     trainable, optimizer = network()
     store = CheckpointStore(tmp_path, keep=2)
     store.save(snapshot(trainable, optimizer, TrainingState(step=1, best_value=1 / 3)))
-    store.close()
+    store.wait()
     step(trainable, optimizer)
 
     found = CheckpointStore(tmp_path, keep=2).latest() or pytest.fail("no checkpoint")
@@ -123,5 +123,5 @@ def test_a_failed_write_is_raised_at_the_next_wait(tmp_path: Path) -> None:
     store = CheckpointStore(blocked / "checkpoints", keep=1)
     trainable, optimizer = network()
     store.save(snapshot(trainable, optimizer, TrainingState(step=1)))
-    with pytest.raises(OSError):
+    with pytest.raises(RunError, match="could not be written"):
         store.wait()

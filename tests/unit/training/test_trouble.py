@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import small_recipe
 
 from glotune.errors import RunError, UserError
 from glotune.records import RunStatus
 from glotune.run import train
 from glotune.run_dir import RunDirectory
 from glotune.training import step as step_module
+from small_runs import small_recipe
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
@@ -29,7 +29,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 def test_a_non_finite_step_is_refused_and_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, at=3)
     with pytest.raises(RunError, match="step 3: loss"):
-        train(small_recipe(tmp_path), out=tmp_path / "run")
+        train(small_recipe(tmp_path), out=tmp_path / "run", report=False)
     run = RunDirectory.open(tmp_path / "run")
     manifest = run.read_manifest()
     assert manifest.status is RunStatus.FAILED
@@ -41,7 +41,7 @@ def test_a_non_finite_step_is_refused_and_stops_the_run(tmp_path: Path, monkeypa
 
 def test_or_is_skipped_where_the_recipe_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, at=3)
-    run = train(small_recipe(tmp_path, train__on_nonfinite="skip"), out=tmp_path / "run")
+    run = train(small_recipe(tmp_path, train__on_nonfinite="skip"), out=tmp_path / "run", report=False)
     steps = [event.step for event in run.directory.events() if event.kind == "step"]
     assert steps == [1, 2, 4, 5, 6, 7, 8]
     assert run.manifest.verdict is not None
@@ -51,7 +51,7 @@ def test_or_is_skipped_where_the_recipe_says_so(tmp_path: Path, monkeypatch: pyt
 def test_memory_halves_the_budget_and_keeps_the_effective_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(small_recipe(tmp_path, model__dropout=0.0), out=tmp_path / "whole")
+    whole = train(small_recipe(tmp_path, model__dropout=0.0), out=tmp_path / "whole", report=False)
     plain = step_module.Stepper._accumulate
     monkeypatch.setattr("glotune.training.plan.CPU_TOKENS", 256)
 
@@ -61,7 +61,7 @@ def test_memory_halves_the_budget_and_keeps_the_effective_batch(
         return plain(self, step, micro_batches, denominator)
 
     monkeypatch.setattr(step_module.Stepper, "_accumulate", tight)
-    run = train(small_recipe(tmp_path, model__dropout=0.0), out=tmp_path / "run")
+    run = train(small_recipe(tmp_path, model__dropout=0.0), out=tmp_path / "run", report=False)
     losses = [[event.data["loss"] for event in found.directory.events() if event.kind == "step"]
               for found in (whole, run)]  # fmt: skip
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
@@ -81,7 +81,7 @@ def one_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_collapse_is_announced_and_retried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_class(monkeypatch)
-    run = train(small_recipe(tmp_path, train__on_collapse="retry"), out=tmp_path / "run")
+    run = train(small_recipe(tmp_path, train__on_collapse="retry"), out=tmp_path / "run", report=False)
     manifest = run.manifest
     assert manifest.attempt == 2
     assert manifest.verdict is not None
@@ -94,7 +94,7 @@ def test_a_collapse_is_announced_and_retried_once(tmp_path: Path, monkeypatch: p
 def test_or_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_class(monkeypatch)
     with pytest.raises(RunError, match="collapse"):
-        train(small_recipe(tmp_path, train__on_collapse="stop"), out=tmp_path / "run")
+        train(small_recipe(tmp_path, train__on_collapse="stop"), out=tmp_path / "run", report=False)
 
 
 @pytest.mark.parametrize(
@@ -110,5 +110,5 @@ def test_or_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_a_users_mistake_leaves_no_directory_behind(tmp_path: Path, overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        train(small_recipe(tmp_path, **overrides), out=tmp_path / "run")
+        train(small_recipe(tmp_path, **overrides), out=tmp_path / "run", report=False)
     assert not (tmp_path / "run").exists()
