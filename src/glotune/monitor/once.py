@@ -97,7 +97,7 @@ def facts(view: RunView) -> str:
     pace = view.pace
     told = [words.position(view)]
     if view.steps:
-        told.append(f"learning rate {view.steps[-1].learning_rate:.3g}")
+        told.append(f"learning rate {words.figure(view.steps[-1].learning_rate)}")
     if pace.tokens_per_second is not None:
         told += [words.rate(pace.tokens_per_second, "tokens"), words.rate(pace.texts_per_second, "texts")]
     if pace.padding_saved is not None:

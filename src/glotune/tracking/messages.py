@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from glotune.errors import UserError
+from glotune.errors import GlotuneError, UserError
 from glotune.records import Event, Manifest
-from glotune.run_dir import RunDirectory
+from glotune.run_dir import RunDirectory, write_atomically
 
 NOTICES = ("warning", "alert", "deviation")
 
@@ -164,9 +164,22 @@ def finite(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def closing(run: RunDirectory, state: str) -> Closing:
-    """What lies in the directory of a run that has ended."""
-    return Closing(state, _summary(run), _pictures(run), _files(run))
+def closing(run: RunDirectory, state: str, folder: Path) -> Closing:
+    """What a run that has ended leaves; its model card is written into `folder`, the trackers' own."""
+    return Closing(state, _summary(run), _pictures(run), [*_files(run), *_card(run, folder)])
+
+
+def _card(run: RunDirectory, folder: Path) -> list[Path]:
+    """The model card, of a run that has been judged."""
+    from glotune.hub.card import model_card
+
+    try:
+        text = str(model_card(run))
+    except GlotuneError:
+        return []
+    path = folder / "README.md"
+    write_atomically(path, text)
+    return [path]
 
 
 def _summary(run: RunDirectory) -> dict[str, float | str]:
@@ -202,6 +215,5 @@ def _files(run: RunDirectory) -> list[Path]:
         run.data_profile,
         run.report / "report.html",
         run.report / "report.md",
-        run.model / "README.md",
     ]
     return [path for path in wanted if path.is_file()]

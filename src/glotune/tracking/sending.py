@@ -130,7 +130,7 @@ class Sender:
 
     def _end(self, sink: Sink, state: State) -> None:
         running = state is State.RUNNING
-        leaves = None if running else closing(self.run, state.value)
+        leaves = None if running else closing(self.run, state.value, self._folder)
         self._insist(partial(sink.close, leaves))
         self._progress.closed = "" if running else self._end_name(state)
         self._progress.save(self._place)

@@ -59,13 +59,20 @@ def test_the_end_of_a_run_carries_scores_with_intervals_and_the_verdict(tmp_path
     (run.report / "figures").mkdir(parents=True)
     (run.report / "figures" / "loss.png").write_bytes(b"x")
     (run.report / "report.md").write_text("# r")
-    told = closing(run, "complete")
+    told = closing(run, "complete", tmp_path)
     metrics = run.read_metrics()["test"]["bn"]
     assert told.summary["final/test/bn/macro_f1"] == metrics["macro_f1"]
     assert told.summary["final/test/bn/macro_f1_low"] == metrics["intervals"]["macro_f1"]["low"]
     assert told.summary["verdict"] == "collapsed"
     assert [path.name for path in told.pictures] == ["loss.png"]
-    assert {path.name for path in told.files} >= {"recipe.yaml", "manifest.json", "metrics.json", "report.md"}
+    assert {path.name for path in told.files} >= {
+        "recipe.yaml",
+        "manifest.json",
+        "metrics.json",
+        "report.md",
+        "README.md",
+    }
+    assert "Verdict: collapsed" in (tmp_path / "README.md").read_text()
 
 
 def test_flatten() -> None:

@@ -1,0 +1,142 @@
+"""The model card of a run: what it is, how good it is and by what evidence, what it is not, how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import ModelCard
+
+from glotune.errors import RunError
+from glotune.hub.metadata import base_model, metadata
+from glotune.hub.paths import public_command, public_path
+from glotune.records import Verdict
+from glotune.report.content import ReportContent, Table, gather
+from glotune.report.languages import named
+from glotune.report.run_data import RunData, load_run
+from glotune.report.words import escaped
+from glotune.run_dir import RunDirectory
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix")
+"""The report's figures that a card shows, where the run has them."""
+
+MERGED = """from transformers import pipeline
+
+classify = pipeline("text-classification", model="{repository}")
+print(classify("{example}", truncation=True, max_length={max_length}))"""
+ADAPTER = """from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForSequenceClassification.from_pretrained("{repository}", num_labels={classes})
+tokenizer = AutoTokenizer.from_pretrained("{repository}")
+inputs = tokenizer("{example}", truncation=True, max_length={max_length}, return_tensors="pt")
+print(model(**inputs).logits.softmax(-1))"""
+
+
+def model_card(
+    run: RunDirectory | Path, repository: str | None = None, *, adapter: bool = False, license: str | None = None
+) -> ModelCard:
+    """The card of a judged run.
+
+    Args:
+        run: the run.
+        repository: ``USER/NAME`` on the Hub; the run's name where it is not published.
+        adapter: the card describes the adapter, not the whole model.
+        license: the Hub's identifier of a licence.
+
+    Raises:
+        UserError: it is no run directory.
+        RunError: the run has no verdict yet.
+    """
+    data = load_run(run)
+    if data.manifest.verdict is None:
+        raise RunError(
+            f"{data.directory.path} has no verdict yet: its status is {data.manifest.status.value}. "
+            f"Finish it with: glotune resume {data.directory.path}"
+        )
+    place = repository or f"USER/{data.name}"
+    told = metadata(data, place, adapter=adapter, license=license)
+    return ModelCard(f"---\n{told.to_yaml()}\n---\n\n{_text(data, data.manifest.verdict, place, adapter)}")
+
+
+def _text(run: RunData, verdict: Verdict, repository: str, adapter: bool) -> str:
+    content = gather(run)
+    text = _template().render(
+        title=repository.partition("/")[2],
+        content=content,
+        verdict=verdict,
+        usage=_usage(run, repository, adapter),
+        labels=run.manifest.labels,
+        main_split=run.main_split,
+        figures=[name for name in FIGURES if (run.directory.report / "figures" / f"{name}.png").is_file()],
+        limits=list(limits(run, content, verdict)),
+        sources=_sources(run),
+        command=public_command(run.manifest.command),
+        model=[(name, public_path(value)) for name, value in content.model],
+        machine=content.machine,
+    )
+    lines = [line.rstrip() for line in text.splitlines()]
+    kept = [line for at, line in enumerate(lines) if line or at == 0 or lines[at - 1]]
+    return "\n".join(kept).strip() + "\n"
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown: the filter `md` escapes what is not ours
+    )
+    environment.filters["md"] = lambda value: escaped(str(value))
+    return environment.get_template("card.md.j2")
+
+
+def _usage(run: RunData, repository: str, adapter: bool) -> str:
+    pattern = ADAPTER if adapter else MERGED
+    return pattern.format(
+        repository=repository,
+        example="a text to classify",
+        max_length=run.recipe.data.max_length if run.recipe else 128,
+        classes=len(run.manifest.labels),
+    )
+
+
+def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[str]:
+    """What a reader must not conclude, each line from the run's own figures."""
+    if not verdict.is_sound:
+        yield f"The run {verdict.status}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
+    yield f"One run with seed {run.manifest.seed}: the intervals are over texts and say nothing about other seeds."
+    tested = ", ".join(named(code) for code in run.main) or "no language"
+    yield f"Trained on {', '.join(map(named, run.sources))}; tested on {tested}. Other languages are untested."
+    recipe = run.recipe
+    if recipe is not None:
+        if recipe.evaluate.on == "target":
+            yield "Its checkpoint was chosen with labels of the target languages: this is no zero-shot result."
+        if recipe.data.few_shot:
+            shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
+            yield f"Training saw labelled texts of target languages: {shots}."
+        yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+    yield from _weakest(run)
+    errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
+    worst = max(((value, code) for code, value in errors.items() if value is not None), default=None)
+    if worst is not None:
+        yield f"Its probabilities are off by up to {100 * worst[0]:.1f} points on average (ECE, {named(worst[1])})."
+    base = base_model(run)
+    yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
+
+
+def _weakest(run: RunData) -> Iterator[str]:
+    """The language with the lowest score, with its interval."""
+    scores = {code: each.scores.get("macro_f1") for code, each in run.main.items()}
+    known = [(value, code) for code, value in scores.items() if value is not None]
+    if len(known) > 1:
+        value, code = min(known)
+        interval = run.main[code].intervals.get("macro_f1")
+        between = f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else ""
+        yield f"Weakest on {named(code)}: macro-F1 {100 * value:.1f}{between} %."
+
+
+def _sources(run: RunData) -> Table | None:
+    rows = tuple((public_path(source.path), f"{source.rows:,}", source.sha256) for source in run.manifest.data)
+    return Table(("File", "Rows", "SHA-256"), rows) if rows else None

@@ -1,0 +1,68 @@
+"""What gets published names no folder of the machine that it was made on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from glotune.recipe import yaml
+from glotune.recipe.schema import Source, Sources
+
+SPLITS = ("train", "validation", "test")
+
+
+def public_path(path: str) -> str:
+    """The last part of an absolute or upward path; what is relative or a Hub name stays."""
+    pure = PurePosixPath(path)
+    return pure.name if pure.is_absolute() or path.startswith(("~", "..")) else path
+
+
+def public_command(command: Sequence[str]) -> str:
+    """A command line with every path in it, alone or behind ``key=``, made public."""
+    return shlex.join(_public_word(word) for word in command)
+
+
+def _public_word(word: str) -> str:
+    key, sign, value = word.partition("=")
+    if not sign:
+        return public_path(word)
+    return f"{key}={','.join(public_path(part) for part in value.split(','))}"
+
+
+def public_recipe(text: str) -> str:
+    """A recipe with the paths of its data and encoder made public."""
+    import yaml as pyyaml
+
+    content = yaml.parse(text, "recipe.yaml")
+    data, model = content.get("data"), content.get("model")
+    if isinstance(data, dict):
+        content["data"] = {key: _public(value) if key in SPLITS else value for key, value in data.items()}
+    if isinstance(model, dict) and isinstance(model.get("name"), str):
+        content["model"] = {**model, "name": public_path(model["name"])}
+    return str(pyyaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, str):
+        return public_path(value)
+    if isinstance(value, list):
+        return [_public(item) for item in value]
+    return {key: _public(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def sources_of(sources: Sources | None, language: str) -> list[str]:
+    """What the recipe reads a language from, made public; everything where it doesn't say."""
+    chosen: Source
+    if isinstance(sources, dict):
+        chosen = (
+            sources[language] if language in sources else [name for each in sources.values() for name in _list(each)]
+        )
+    else:
+        chosen = sources or []
+    return [public_path(name) for name in _list(chosen)]
+
+
+def _list(source: Source) -> list[str]:
+    return [source] if isinstance(source, str) else source
