@@ -105,6 +105,11 @@ def _data_hash(made: Made) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _file_hash(made: Made, split: str, code: str) -> str:
+    """Of the made-up file that the texts stand in."""
+    return hashlib.sha256(f"{_data_hash(made)} {split} {code}".encode()).hexdigest()
+
+
 VERDICTS = {
     "sound": Verdict(status="sound", evidence=["Every language is above its best one-class score."]),
     "collapsed": Verdict(
@@ -330,7 +335,7 @@ def _write(
         texts = [HOSTILE[number % len(HOSTILE)] for number in range(n)]
     table = pa.table(
         {
-            "data_hash": pa.array([_data_hash(made)] * n),
+            "data_hash": pa.array([_file_hash(made, split, code)] * n),
             "row": pa.array(np.arange(1, n + 1), pa.int32()),
             "split": pa.array([split] * n),
             "language": pa.array([code] * n),

@@ -77,15 +77,13 @@ class RunSummary:
         return read_ends(self.directory.events_path)
 
     def outcomes(self, split: str, language: str) -> Outcomes:
-        """The predictions of one split and language, by source row.
+        """The predictions of one split and language, by source file and row.
 
         Raises:
             UserError: the run recorded none, or they can't be read.
         """
         key = f"{split}/{language}"
         if key not in self._cache:
-            import numpy as np
-
             from glotune.metrics.arrays import outcomes
             from glotune.report.prediction_table import read_predictions
 
@@ -95,17 +93,26 @@ class RunSummary:
                     f"{self.path} holds no predictions for {key}", remedy="Write them with: glotune evaluate"
                 )
             table = read_predictions(path)
-            order = np.argsort(table.row_B, kind="stable")
+            order = table.order_B
             self._cache[key] = outcomes(table.label_B[order], table.probabilities_BC[order], table.loss_B[order])
         found: Outcomes = self._cache[key]
         return found
 
-    def test_fingerprint(self, split: str, languages: list[str]) -> str:
-        """A hash over the texts that the scores stand on: language, row, label, and the text where it was kept."""
+    def stands_on_same_texts(self, other: RunSummary, split: str, languages: list[str]) -> bool:
+        """Whether the scores of two runs are about the same texts with the same labels.
+
+        They are where every prediction is keyed by the same file and row, or else where all texts are kept and equal
+        (the same texts in another file).
+        """
+        mine, others = self._fingerprint(split, languages), other._fingerprint(split, languages)
+        return mine[0] == others[0] or (mine[1] is not None and mine[1] == others[1])
+
+    def _fingerprint(self, split: str, languages: list[str]) -> tuple[str, str | None]:
         key = f"fingerprint {split} {languages}"
         if key not in self._cache:
             self._cache[key] = _fingerprint(self.directory, split, languages)
-        return str(self._cache[key])
+        found: tuple[str, str | None] = self._cache[key]
+        return found
 
 
 def read_summary(run: RunDirectory | str | Path) -> RunSummary:
@@ -130,26 +137,26 @@ def find_runs(folder: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(found)]
 
 
-def _fingerprint(directory: RunDirectory, split: str, languages: list[str]) -> str:
-    import numpy as np
+def _fingerprint(directory: RunDirectory, split: str, languages: list[str]) -> tuple[str, str | None]:
+    """Hashes over (file, row, label) and over (text, label) of all languages; the second None where texts lack."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    digest = hashlib.sha256()
+    keys, texts = hashlib.sha256(), hashlib.sha256()
+    has_texts = True
     for language in sorted(languages):
         path = directory.predictions / f"{split}.{language}.parquet"
         try:
-            table = pq.read_table(path, columns=["row", "label", "text"]).sort_by("row")
+            table = pq.read_table(path, columns=["data_hash", "row", "label", "text", "text_pair"])
         except (OSError, pa.ArrowException, KeyError) as error:
             raise UserError(
                 f"{path} can't be read ({str(error).splitlines()[0]})",
                 expected="the predictions of a finished run",
                 remedy="Write them again with: glotune evaluate",
             ) from error
-        digest.update(json.dumps([language, len(table)]).encode())
-        for name in ("row", "label"):
-            digest.update(np.ascontiguousarray(table.column(name).to_numpy(), dtype=np.int64).tobytes())
-        texts = table.column("text").to_pylist()
-        if all(text is not None for text in texts):
-            digest.update("\0".join(texts).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+        rows = sorted(zip(*(table.column(name).to_pylist() for name in ("data_hash", "row", "label")), strict=True))
+        keys.update(json.dumps([language, rows]).encode())
+        named = list(zip(*(table.column(name).to_pylist() for name in ("text", "text_pair", "label")), strict=True))
+        has_texts = has_texts and all(text is not None for text, _, _ in named)
+        texts.update(json.dumps([language, named]).encode())
+    return keys.hexdigest(), texts.hexdigest() if has_texts else None

@@ -84,7 +84,7 @@ def refuse_different_tests(runs: Sequence[RunSummary], split: str, languages: li
     for run in representatives.values():
         if run.manifest.data_hash == first.manifest.data_hash:
             continue
-        if run.test_fingerprint(split, languages) != first.test_fingerprint(split, languages):
+        if not run.stands_on_same_texts(first, split, languages):
             raise _invalid(first, run, "different texts, rows or labels", split)
 
 

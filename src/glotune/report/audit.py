@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glotune.metrics.scores import Scores, score_outcomes
+from glotune.metrics.scores import score_outcomes
 from glotune.report.run_data import RunData
 
 TOLERANCE = 1e-6
@@ -45,7 +45,10 @@ def audit(run: RunData) -> Audit:
 
 @dataclass(frozen=True)
 class LeakEffect:
-    """One language with and without its leaked texts; `without` is None where nothing is left."""
+    """One language with and without its leaked texts.
+
+    `without` is None where nothing is left, or where several files share row numbers.
+    """
 
     language: str
     leaked: int
@@ -72,7 +75,7 @@ def leak_effects(run: RunData) -> list[LeakEffect]:
 
 def _without(run: RunData, split: str, language: str, rows: set[int]) -> dict[str, float | None] | None:
     table = run.predictions(split, language)
-    if table is None or not table.outcomes.is_finite or len(rows) >= len(table):
+    if table is None or not table.outcomes.is_finite:
         return None
-    scores: Scores = score_outcomes(table.without(rows))
-    return scores.values()
+    left = table.without(rows)
+    return score_outcomes(left).values() if left is not None else None

@@ -185,7 +185,7 @@ def _leak_table(effects: list[LeakEffect]) -> Table | None:
     for each in effects:
         pairs = [
             f"{number(metric, each.with_leaks.get(metric))} → "
-            f"{number(metric, each.without.get(metric)) if each.without else 'nothing left'}"
+            f"{number(metric, each.without.get(metric)) if each.without else 'not known'}"
             for metric in ("accuracy", "macro_f1")
         ]
         rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *pairs))

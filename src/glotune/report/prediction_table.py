@@ -27,13 +27,15 @@ class PredictionTable:
         label_B, predicted_B: class ids.
         probabilities_BC: float64, each row sums to 1.
         loss_B: cross-entropy per text in nats.
-        data_hash: which data the rows belong to.
+        source_B: index into `sources` of the file that the row stands in.
+        sources: the hashes of the files, sorted.
     """
 
     path: Path
     split: str
     language: str
-    data_hash: str
+    sources: tuple[str, ...]
+    source_B: NDArray[np.int64]
     row_B: NDArray[np.int64]
     label_B: NDArray[np.int64]
     predicted_B: NDArray[np.int64]
@@ -50,12 +52,22 @@ class PredictionTable:
 
         return outcomes(self.label_B, self.probabilities_BC, self.loss_B)
 
-    def without(self, rows: set[int]) -> Outcomes:
-        """Outcomes of the texts whose source row is not among `rows`."""
+    def without(self, rows: set[int]) -> Outcomes | None:
+        """Outcomes of the texts whose source row is not among `rows`.
+
+        None where nothing is left, or where the rows of several files share numbers, so that a number names no text.
+        """
         from glotune.metrics.arrays import outcomes
 
-        kept = ~np.isin(self.row_B, list(rows))
-        return outcomes(self.label_B[kept], self.probabilities_BC[kept], self.loss_B[kept])
+        listed = np.isin(self.row_B, list(rows))
+        if listed.all() or len(np.unique(self.row_B[listed])) < int(listed.sum()):
+            return None
+        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed])
+
+    @cached_property
+    def order_B(self) -> NDArray[np.int64]:
+        """Positions sorted by file and row: the same texts stand in the same order in every run."""
+        return np.lexsort((self.row_B, self.source_B))
 
     def texts(self, positions: NDArray[np.int64]) -> list[tuple[str | None, str | None]]:
         """Text and text pair at these positions; None where the recipe kept no text."""
@@ -94,12 +106,14 @@ def read_predictions(path: Path) -> PredictionTable:
             remedy="Write it again with: glotune evaluate",
         ) from error
     split, language = split_and_language(path)
-    hashes = table.column("data_hash").unique().to_pylist()
+    hashes = np.asarray([str(value) for value in table.column("data_hash").to_pylist()])
+    sources, source_B = np.unique(hashes, return_inverse=True)
     return PredictionTable(
         path=path,
         split=split,
         language=language,
-        data_hash=str(hashes[0]) if len(hashes) == 1 else ",".join(sorted(map(str, hashes))),
+        sources=tuple(map(str, sources)),
+        source_B=np.asarray(source_B, dtype=np.int64),
         row_B=_integers(table, "row"),
         label_B=_integers(table, "label"),
         predicted_B=_integers(table, "predicted"),

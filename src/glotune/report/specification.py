@@ -136,26 +136,50 @@ def selection(run: RunData) -> str:
 
 
 def cost_rows(run: RunData) -> Rows:
-    """What the exact savings left out; one row each, only where the run recorded it."""
-    cost, rows = run.history.cost, Rows()
+    """What the exact savings left out; one row each, only where the run tells."""
+    cost = known_costs(run)
+    rows: Rows = []
     packed, fixed, dynamic = (cost.get(f"tokens_{name}") for name in ("packed", "fixed", "dynamic"))
     if packed and fixed:
         against = (
             f", {count(dynamic)} padded to the longest in each batch ({dynamic / packed:.2f} ×)" if dynamic else ""
         )
-        rows.append(("Tokens computed", f"{count(packed)} instead of {count(fixed)} padded to the maximum "
-                                        f"length ({fixed / packed:.2f} ×){against}"))  # fmt: skip
+        share = f"({fixed / packed:.2f} ×)"
+        rows.append(
+            (
+                "Tokens computed",
+                f"{count(packed)} instead of {count(fixed)} padded to the maximum length {share}{against}",
+            )
+        )
     used, known = cost.get("embedding_rows_used"), cost.get("embedding_rows")
     if used and known:
-        rows.append(("Vocabulary rows trained", f"{count(used)} of {count(known)} ({percent(used / known)})"))
+        rows.append(("Vocabulary rows in memory", f"{count(used)} of {count(known)} ({percent(used / known)})"))
     cached, layers = cost.get("layers_cached"), cost.get("layers")
-    if cached is not None:
+    if cached:
         of_all = f" of {layers}" if layers else ""
         rows.append(("Layers computed once, not every epoch", f"{cached}{of_all}"))
-    bytes_peak = cost.get("peak_memory_bytes")
-    if bytes_peak:
-        rows.append(("Peak memory", size(bytes_peak)))
+    if cost.get("pooled_last_layer"):
+        rows.append(("Last layer", "queries, output and feed-forward computed for the pooled token alone"))
+    if cost.get("peak_memory_bytes"):
+        rows.append(("Peak memory", size(cost["peak_memory_bytes"])))
     return rows
+
+
+def known_costs(run: RunData) -> dict[str, Any]:
+    """The run's cost event; what it lacks is counted from its steps and changes."""
+    details = {change.kind: change.details for change in run.manifest.changes}
+    found: dict[str, Any] = {}
+    packed = run.recipe is not None and run.recipe.train.batching == "packed"
+    if run.recipe and packed and run.history.steps:
+        found["tokens_packed"] = sum(step.tokens for step in run.history.steps)
+        found["tokens_fixed"] = sum(step.texts for step in run.history.steps) * run.recipe.data.max_length
+    trimmed = details.get("trim_vocabulary", {})
+    found |= {"embedding_rows_used": trimmed.get("rows"), "embedding_rows": trimmed.get("full_rows")}
+    cache = details.get("prefix_cache", {})
+    if isinstance(cache.get("splits"), dict) and cache["splits"].get("train"):
+        found["layers_cached"] = cache.get("depth")
+    found["pooled_last_layer"] = details.get("pooled_last_layer", {}).get("pooled")
+    return {**found, **run.history.cost}
 
 
 def machine_rows(run: RunData) -> Rows:

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from glotune.comparison import (
@@ -134,6 +136,27 @@ def test_another_training_set_on_the_same_test_texts_is_allowed(folder, tmp_path
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "data_hash": "another", "name": "few-shot"}))
     assert compare_runs([folder / "base-0", copy]).against_reference["few-shot"].value is not None
+
+
+def test_the_same_texts_in_another_file_are_allowed_and_others_in_the_same_rows_are_not(folder, tmp_path):
+    def copied(name, **columns):
+        copy = tmp_path / name
+        shutil.copytree(folder / "lora-0", copy)
+        manifest = json.loads((copy / "manifest.json").read_text())
+        (copy / "manifest.json").write_text(json.dumps({**manifest, "data_hash": name, "name": name}))
+        path = copy / "predictions" / "test.bn.parquet"
+        table = pq.read_table(path)
+        for column, value in {"data_hash": "another file", **columns}.items():
+            place = table.schema.get_field_index(column)
+            table = table.set_column(place, column, pa.array([value] * len(table)))
+        pq.write_table(table, path)
+        return copy
+
+    assert compare_runs([folder / "base-0", copied("moved")]).against_reference["moved"].value is not None
+    with pytest.raises(UserError, match="different texts"):
+        compare_runs([folder / "base-0", copied("others", text="another text")])
+    with pytest.raises(UserError, match="different texts"):
+        compare_runs([folder / "base-0", copied("secret", text=None)])
 
 
 def test_other_languages_need_one_that_is_shared(folder, tmp_path):

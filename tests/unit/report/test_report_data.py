@@ -1,6 +1,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from glotune.errors import UserError
@@ -10,6 +12,7 @@ from glotune.report.history import read_history
 from glotune.report.languages import direction, language_name, named
 from glotune.report.prediction_table import read_predictions
 from glotune.report.run_data import load_run
+from glotune.report.specification import cost_rows, known_costs
 from made_runs import make_run
 
 
@@ -143,3 +146,31 @@ def test_language_names():
     assert named("bn") == "Bangla (bn)"
     assert language_name("zh-TW") == "Chinese (TW)"
     assert named("xx-unknown") == "xx-unknown"
+
+
+def test_savings_are_counted_from_the_steps_where_the_run_recorded_none(tmp_path):
+    made = make_run(tmp_path / "run", "sound", epochs=1)
+    events = [line for line in made.events_path.read_text().splitlines() if '"kind":"cost"' not in line]
+    made.events_path.write_text("\n".join(events) + "\n")
+    run = load_run(made)
+    found = known_costs(run)
+    assert found["tokens_packed"] == sum(step.tokens for step in run.history.steps)
+    assert found["tokens_fixed"] == 20 * 64 * 128
+    rows = dict(cost_rows(run))
+    assert "padded to the maximum length" in rows["Tokens computed"]
+    assert "Layers computed once, not every epoch" not in rows
+
+
+def test_leaked_rows_of_several_files_are_not_guessed(tmp_path):
+    made = make_run(tmp_path / "run", "sound", epochs=1)
+    path = made.predictions / "test.bn.parquet"
+    table = pq.read_table(path)
+    rows = pa.array([1 + place % 120 for place in range(240)], pa.int32())
+    files = pa.array([f"file {place // 120}" for place in range(240)])
+    table = table.set_column(table.schema.get_field_index("row"), "row", rows)
+    pq.write_table(table.set_column(table.schema.get_field_index("data_hash"), "data_hash", files), path)
+    run = load_run(made)
+    assert run.predictions("test", "bn").sources == ("file 0", "file 1")
+    effects = {effect.language: effect.without for effect in leak_effects(run)}
+    assert effects["bn"] is None
+    assert effects["ar"] is not None
