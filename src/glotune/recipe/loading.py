@@ -50,7 +50,7 @@ def load_as(schema: type[AnyRecipe], source: str | Path | AnyRecipe, *overrides:
     else:
         content, where = read_extended(find_recipe(source)), str(source)
     for given in overrides:
-        for key, value in _parsed(given):
+        for key, value in parsed_overrides(given):
             set_key(content, key, value)
     try:
         return schema.model_validate(content)
@@ -85,7 +85,7 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = yaml.read(path)
     if not isinstance(content, dict):
         raise UserError("the file holds no keys", where=str(path), expected="a recipe: 'key: value' lines")
-    content = _anchored(content, path.parent)
+    content = anchor_paths(content, path.parent)
     if "extends" not in content:
         return content
     base = content.pop("extends")
@@ -96,7 +96,7 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(below, content)
 
 
-def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+def anchor_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Paths in a recipe file are relative to that file: those that exist there become absolute."""
 
     def anchor(value: Any) -> Any:
@@ -129,7 +129,8 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parsed(overrides: Overrides) -> list[tuple[str, Any]]:
+def parsed_overrides(overrides: Overrides) -> list[tuple[str, Any]]:
+    """(key, value) of each override, in order; raises UserError for one without a value."""
     if isinstance(overrides, Mapping):
         return [(key.replace("__", "."), value) for key, value in overrides.items()]
     pairs = []

@@ -18,12 +18,13 @@ MISSING_EXAMPLES = {
 """How a key without a default is given, as an override."""
 
 
-def refuse(error: ValidationError, schema: type[BaseModel], where: str) -> UserError:
+def refuse(error: ValidationError, schema: type[BaseModel], where: str, what: str = "recipe") -> UserError:
     """One UserError that lists every problem at once."""
     problems = list(dict.fromkeys(_describe(detail, schema) for detail in _merged(error)))
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the recipe"
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the {what}"
     listed = "".join(f"\n  - {problem}" for problem in problems)
-    return UserError(f"{count}:{listed}\nAll keys, types and defaults: glotune recipes schema", where=where)
+    schema_command = "glotune study schema" if what == "study" else "glotune recipes schema"
+    return UserError(f"{count}:{listed}\nAll keys, types and defaults: {schema_command}", where=where)
 
 
 def _merged(error: ValidationError) -> list[ErrorDetails]:
