@@ -13,6 +13,7 @@ from glotune.cli.failures import report_failure
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("glotune.cli.train:train", "Runs"),
+    "study": ("glotune.cli.study:study", "Runs"),
     "resume": ("glotune.cli.resume:resume", "Runs"),
     "quickstart": ("glotune.cli.quickstart:quickstart", "Runs"),
     "list": ("glotune.cli.runs:list_runs", "Runs"),

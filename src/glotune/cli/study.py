@@ -1,0 +1,172 @@
+"""`glotune study`: a study from its plan to its report; `study list`, `show` and `schema`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from glotune.study.progress import Progress, Watcher
+
+VERBS = ("list", "show", "schema")
+
+
+def study(
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A built-in study, a YAML file, or: list, show NAME, schema.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys that all variants share, e.g. data.train=en.csv"),
+    ] = None,
+    scale: Annotated[str, typer.Option("--scale", "-s", help="full, tiny, or another that the study names.")] = "full",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs at a time; they share the cores.", min=1)] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The study's folder. [default: runs/NAME-SCALE]", show_default=False),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Instead of the study's: a number, or a list like 0,1,4.")
+    ] = None,
+) -> None:
+    """Train every variant of a study with every seed, and answer its claims with intervals.
+
+    Killed or interrupted, it goes on by the same command; finished runs are never repeated.
+    """
+    if name in VERBS:
+        _tell(name, overrides or [])
+        return
+    from glotune.cli.console import say
+    from glotune.errors import RunError
+    from glotune.recipe.study_loading import load_study, resolve_study
+
+    resolved = resolve_study(load_study(name), scale, overrides or [], seeds=_seeds(seeds))
+
+    from glotune.study.run_study import run_study
+
+    with watch() as watcher:
+        found = run_study(resolved, out, jobs=jobs, watcher=watcher)
+    _show(found)
+    if found.outcome.failed:
+        say(f"{len(found.outcome.failed)} of {len(found.plan.runs)} runs have no result; the report says which.")
+        raise RunError(f"{len(found.outcome.failed)} runs failed. Try them again by the same command")
+
+
+def _seeds(given: str | None) -> list[int] | None:
+    """``5`` is five seeds from 0, ``0,1,4`` those three."""
+    from glotune.errors import UserError
+
+    if given is None:
+        return None
+    parts = [part.strip() for part in given.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"--seeds {given}", expected="a number of seeds, or a list like 0,1,4")
+    numbers = [int(part) for part in parts]
+    found = list(range(numbers[0])) if len(numbers) == 1 else numbers
+    if not found or len(set(found)) != len(found):
+        raise UserError(f"--seeds {given}", expected="at least one seed, none twice")
+    return found
+
+
+def _tell(verb: str, names: list[str]) -> None:
+    import json
+
+    from glotune.cli.console import out, show
+    from glotune.errors import UserError
+    from glotune.recipe.study import StudyRecipe
+    from glotune.recipe.study_loading import builtin_studies, find_study, load_study
+
+    if verb == "schema":
+        show(json.dumps(StudyRecipe.model_json_schema(), indent=2, ensure_ascii=False))
+    elif verb == "show":
+        if len(names) != 1:
+            raise UserError(f"{len(names)} names", expected="one: glotune study show NAME")
+        show(find_study(names[0]).read_text(encoding="utf-8").rstrip())
+    else:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("study", "variants", "claims", "scales", "what it asks"):
+            table.add_column(heading, no_wrap=heading != "what it asks")
+        for name, path in builtin_studies().items():
+            each = load_study(path)
+            scales = ", ".join(dict.fromkeys(["full", *each.scales]))
+            table.add_row(name, str(len(each.variants)), str(len(each.claims)), scales, each.title)
+        out.print(table)
+
+
+def _show(found: Any) -> None:
+    from glotune.cli.console import show
+
+    for claim, answer in zip(found.plan.resolved.study.claims, found.summary.answers, strict=False):
+        show(f"{answer.answer + ':':<14}{claim.name}. {answer.reason}")
+    for note in found.summary.notes:
+        show(note)
+    show(f"study        {found.directory.path}")
+    show(f"report       {found.summary.files.markdown}")
+    show(f"page         {found.summary.files.page}")
+
+
+@contextmanager
+def watch() -> Iterator[Watcher]:
+    """Shows a study on stderr: a bar over all runs on a terminal, a line per finished run elsewhere."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from glotune.cli.console import err
+
+    if not err.is_terminal:
+        yield Lines()
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[told]}"),
+        console=err,
+        transient=True,
+    ) as bar:
+        yield Bars(bar)
+
+
+class Lines:
+    """Plain lines, for logs and pipes."""
+
+    def say(self, message: str) -> None:
+        """Writes the message."""
+        from glotune.cli.console import say
+
+        say(message)
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing: finished runs have lines of their own."""
+
+
+class Bars:
+    """One bar over the whole study; messages above it."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task = bar.add_task("Study", total=1.0, told="")
+
+    def say(self, message: str) -> None:
+        """Prints the message above the bar."""
+        self._bar.console.print(message, markup=False)
+
+    def progress(self, progress: Progress) -> None:
+        """Moves the bar."""
+        from glotune.study.progress import clock_time
+
+        shares = sum(share for _, share in progress.running)
+        running = ", ".join(f"{name} {share:.0%}" for name, share in progress.running)
+        left = f", {clock_time(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        self._bar.update(
+            self._task,
+            total=progress.total,
+            completed=progress.done + shares,
+            told=f"{progress.done} of {progress.total} runs{left}  {running}",
+        )

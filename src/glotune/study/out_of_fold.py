@@ -1,0 +1,93 @@
+"""One run directory for each variant and seed of a cross-validated study, from the test predictions of its folds.
+
+Every text was predicted by the one model that did not train on it. Texts in languages that are not trained on were
+predicted by all k models: text i is answered by model i mod k, so that scores stay those of a single model, not of an
+ensemble. As run directories they are compared, reported and claimed about like any other run; they hold no model.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glotune.recipe import recipe_hash, recipe_yaml
+from glotune.records import Evaluation, Manifest, RunStatus, Verdict
+from glotune.run_dir import RunDirectory
+from glotune.study.directory import StudyDirectory
+from glotune.study.plan import StudyPlan
+
+
+def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]:
+    """Writes ``out_of_fold/VARIANT-seedN`` for each variant and seed whose folds are all complete."""
+    pooled = []
+    for seed in plan.resolved.study.seeds:
+        for variant in plan.resolved.variants:
+            places = [RunDirectory(directory.runs / run.name) for run in plan.of(variant, seed)]
+            if all(is_complete(place) for place in places):
+                pooled.append(_pool(directory.out_of_fold / f"{variant}-seed{seed}", variant, seed, places, plan))
+    return pooled
+
+
+def is_complete(place: RunDirectory) -> bool:
+    """Whether the run is there and complete."""
+    return place.manifest_path.exists() and place.read_manifest().status is RunStatus.COMPLETE
+
+
+def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan: StudyPlan) -> RunDirectory:
+    from glotune.training.finish import evaluation_of, write_predictions
+
+    manifests = [place.read_manifest() for place in places]
+    recipe = plan.resolved.variants[variant].model_copy(update={"seed": seed})
+    manifest = manifests[0].model_copy(
+        update={
+            "seed": seed,
+            "recipe_hash": recipe_hash(recipe),
+            "verdict": _worst(manifests),
+            "best_step": None,
+            "command": ["glotune", "study", plan.resolved.study.name],
+            "notes": [
+                f"out-of-fold predictions of {len(places)} runs: {', '.join(place.path.name for place in places)}"
+            ],
+        }
+    )
+    shutil.rmtree(path, ignore_errors=True)
+    run = RunDirectory.create(path, recipe_yaml(recipe), manifest)
+    evaluations: list[Evaluation] = []
+    for language in _languages(places):
+        table = _joined(places, language, language in manifest.source_languages)
+        write_predictions(run.predictions, table, "test", language)
+        evaluations.append(evaluation_of(table, "test", language, manifest.labels))
+    run.write_metrics(evaluations)
+    return run
+
+
+def _languages(places: list[RunDirectory]) -> list[str]:
+    found = {path.stem.partition(".")[2] for place in places for path in place.predictions.glob("test.*.parquet")}
+    return sorted(found)
+
+
+def _joined(places: list[RunDirectory], language: str, is_source: bool) -> pa.Table:
+    """The predictions of one language, each text once, by row."""
+    parts = []
+    for number, place in enumerate(places):
+        path = place.predictions / f"test.{language}.parquet"
+        if not path.exists():
+            continue  # a fold may hold no text of a small language
+        table = pq.read_table(path).sort_by("row")
+        if not is_source:
+            table = table.filter(pa.array(np.arange(len(table)) % len(places) == number))
+        parts.append(table)
+    return pa.concat_tables(parts).sort_by("row").combine_chunks()
+
+
+def _worst(manifests: list[Manifest]) -> Verdict | None:
+    """The verdict of the first fold that is not sound, otherwise that of the first; None where one has none."""
+    verdicts = [manifest.verdict for manifest in manifests]
+    if any(verdict is None for verdict in verdicts):
+        return None
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return next((verdict for verdict in known if not verdict.is_sound), known[0])

@@ -1,0 +1,119 @@
+"""Which runs a study consists of: every variant with every seed, on every fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from glotune.errors import UserError
+from glotune.metrics.traits import trait
+from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
+from glotune.recipe.study_loading import ResolvedStudy
+from glotune.run_dir import RunDirectory, write_atomically
+from glotune.study.directory import StudyDirectory
+from glotune.study.folds import FoldFile, fold_file
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study."""
+
+    name: str
+    """``VARIANT-seedN``, or ``VARIANT-seedN-foldK``: its folder."""
+    variant: str
+    seed: int
+    fold: int | None
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Everything that is to be trained."""
+
+    resolved: ResolvedStudy
+    runs: tuple[PlannedRun, ...]
+    fold_files: dict[str, FoldFile]
+    """Variant -> its folds; empty without cross-validation."""
+
+    def of(self, variant: str, seed: int) -> list[PlannedRun]:
+        """The runs of one variant and seed: one, or one for each fold."""
+        return [run for run in self.runs if run.variant == variant and run.seed == seed]
+
+
+def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
+    """Lists the runs, seeds outermost, so that an unfinished study has whole seeds; writes the fold files.
+
+    Raises:
+        UserError: a metric that does not exist, or texts that can't be cut into folds.
+    """
+    study = resolved.study
+    for metric in (study.metric, *(claim.metric.partition("[")[0] for claim in study.claims)):
+        trait(metric)
+    files = {}
+    if study.folds is not None:
+        for name, recipe in resolved.variants.items():
+            files[name] = fold_file(recipe, study.folds, study.fold_seed, directory.folds)
+    runs = []
+    for seed in study.seeds:
+        for name, recipe in resolved.variants.items():
+            seeded = load_recipe(recipe, {"seed": seed})
+            if study.folds is None:
+                runs.append(PlannedRun(f"{name}-seed{seed}", name, seed, None, seeded))
+                continue
+            for fold in range(1, study.folds + 1):
+                one = files[name].recipe(seeded, fold)
+                runs.append(PlannedRun(f"{name}-seed{seed}-fold{fold}", name, seed, fold, one))
+    return StudyPlan(resolved, tuple(runs), files)
+
+
+def write_recipes(plan: StudyPlan, directory: StudyDirectory) -> None:
+    """Writes one recipe file for each run; runs that exist must have been trained by the same recipe.
+
+    Raises:
+        UserError: runs of another recipe stand in this folder.
+    """
+    changed = [run.name for run in plan.runs if _differs(run, directory)]
+    if changed:
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise UserError(
+            f"{directory.path} holds {len(changed)} run{'s' if len(changed) > 1 else ''} of another recipe ({shown})",
+            expected="the study that the folder was made for (more seeds and variants may join it)",
+            remedy="Name another folder with --out, or delete those runs",
+        )
+    for run in plan.runs:
+        path = directory.recipes / f"{run.name}.yaml"
+        text = recipe_yaml(run.recipe)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+
+
+def _differs(run: PlannedRun, directory: StudyDirectory) -> bool:
+    """Whether the run's folder was made by a recipe that can give other numbers."""
+    path = directory.recipes / f"{run.name}.yaml"
+    if not RunDirectory(directory.runs / run.name).manifest_path.exists() or not path.exists():
+        return False
+    try:
+        return recipe_hash(load_recipe(path)) != recipe_hash(run.recipe)
+    except UserError:
+        return True
+
+
+def check_texts(recipes: Iterable[Recipe]) -> list[str]:
+    """Reads the texts of every distinct ``data`` section before the first run, so that a mistake shows at once.
+
+    Returns:
+        the warnings, each once.
+
+    Raises:
+        UserError: as `glotune.data.reading.read_texts`.
+    """
+    from glotune.data.reading import read_texts
+
+    seen: set[str] = set()
+    warnings: dict[str, None] = {}
+    for recipe in recipes:
+        key = recipe.data.model_dump_json()
+        if key not in seen:
+            seen.add(key)
+            warnings.update(dict.fromkeys(read_texts(recipe.data, recipe.seed).warnings))
+    return list(warnings)

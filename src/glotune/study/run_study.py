@@ -1,0 +1,76 @@
+"""A study from its plan to its report; called again, it goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from glotune.errors import UserError
+from glotune.recipe.study_loading import FULL, ResolvedStudy
+from glotune.run_lock import locked
+from glotune.study.directory import StudyDirectory
+from glotune.study.execute import Outcome, carry_out
+from glotune.study.plan import StudyPlan, check_texts, plan_runs, write_recipes
+from glotune.study.progress import SilentWatcher, Watcher
+from glotune.study.summarise import Summary, write_summary
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """A study all of whose runs ended."""
+
+    directory: StudyDirectory
+    plan: StudyPlan
+    outcome: Outcome
+    summary: Summary
+
+
+def run_study(
+    resolved: ResolvedStudy, out: Path | None = None, *, jobs: int = 1, watcher: Watcher | None = None
+) -> FinishedStudy:
+    """Trains every run of a study that is not finished, and writes its report.
+
+    May be killed at any time: called again with the same study and folder it repeats no finished run, continues the
+    one that was cut off from its newest checkpoint, and writes the same report.
+
+    Args:
+        resolved: the study at one scale.
+        out: its folder; ``runs/NAME`` or ``runs/NAME-SCALE`` otherwise.
+        jobs: runs at a time, each a process; they share the cores.
+        watcher: sees the progress.
+
+    Raises:
+        UserError: the data, a recipe or the folder is wrong; told before the first run.
+        InterruptedRun: asked to stop; the runs under way made their checkpoints.
+    """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs", expected="at least 1")
+    watching = watcher or SilentWatcher()
+    directory = StudyDirectory(out or default_folder(resolved))
+    if not directory.study.exists():  # a mistake in the data leaves nothing behind
+        for message in check_texts(resolved.variants.values()):
+            watching.say(f"warning: {message}")
+    directory.create()
+    with _only_one(directory):
+        plan = plan_runs(resolved, directory)
+        write_recipes(plan, directory)
+        directory.write_study({"scale": resolved.scale, **resolved.study.model_dump(mode="json")})
+        outcome = carry_out(list(plan.runs), directory, jobs, watching)
+        watching.say("Writing the report")
+        summary = write_summary(plan, outcome.failed, directory)
+    return FinishedStudy(directory, plan, outcome, summary)
+
+
+def default_folder(resolved: ResolvedStudy) -> Path:
+    """``runs/NAME``, with the scale's name where it is not the full one."""
+    name = resolved.study.name
+    return Path("runs") / (name if resolved.scale == FULL else f"{name}-{resolved.scale}")
+
+
+@contextmanager
+def _only_one(directory: StudyDirectory) -> Iterator[None]:
+    """One process carries a study out at a time."""
+    with locked(directory.lock):
+        yield

@@ -1,0 +1,228 @@
+"""The report of a study: its claims answered, its variants compared, every run with its figures and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from glotune.comparison import (
+    EXPORTS,
+    Comparison,
+    RunSummary,
+    as_markdown,
+    as_page_table,
+    compare_runs,
+    read_summary,
+    runs_table,
+    variants_table,
+)
+from glotune.comparison.cells import ComparisonTable
+from glotune.errors import UserError
+from glotune.metrics.claims import ClaimAnswer
+from glotune.recipe.study import StudyRecipe
+from glotune.recipe.study_loading import FULL
+from glotune.report.run_data import load_run
+from glotune.report.words import code, escaped
+from glotune.report.write import ReportFiles, write_study_report
+from glotune.run_dir import RunDirectory, write_atomically
+from glotune.study.directory import StudyDirectory
+from glotune.study.evidence import answers
+from glotune.study.measures import measured
+from glotune.study.out_of_fold import is_complete, pool_folds
+from glotune.study.plan import StudyPlan
+from glotune.study.tables import claims_table, costs_table, matrix_tables
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study came to."""
+
+    files: ReportFiles
+    answers: tuple[ClaimAnswer, ...]
+    tables: tuple[ComparisonTable, ...]
+    notes: tuple[str, ...]
+    """What could not be compared or answered, and why."""
+
+
+def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDirectory) -> Summary:
+    """Writes ``report/``: report.md, report.html, ``claims.json``, and each table as Markdown, CSV and LaTeX.
+
+    Raises:
+        UserError: no run is complete, or a run directory can't be read.
+    """
+    complete = [RunDirectory(directory.runs / run.name) for run in plan.runs]
+    complete = [place for place in complete if is_complete(place)]
+    if not complete:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
+        raise UserError(f"no run of the study is complete ({reasons})", remedy=f"See {directory.logs}")
+    results = _results(directory, complete)
+    places = complete if plan.resolved.study.folds is None else pool_folds(plan, directory)
+    runs = [read_summary(place) for place in places]
+    notes: list[str] = []
+    comparison = _compared(plan, runs, notes)
+    answered = _answered(plan, runs, results, failed, notes)
+    named = _tables(plan, comparison, answered, results, complete, directory)
+    write_exports(named, directory.report / "tables")
+    write_claims(plan.resolved.study, answered, directory.report / "claims.json")
+    notes += [f"{name} has no result: {reason}" for name, reason in failed.items()]
+    files = write_study_report(
+        directory.report,
+        [load_run(place) for place in (places or complete)],
+        plan.resolved.study.title or plan.resolved.study.name,
+        _markdown(plan, list(named.values()), answered, notes, directory),
+        _page_table(plan.resolved.study, named, answered, notes),
+    )
+    return Summary(files, answered, tuple(named.values()), tuple(notes))
+
+
+def _results(directory: StudyDirectory, complete: list[RunDirectory]) -> dict[str, dict[str, Any]]:
+    """Run -> costs; a run whose line was lost in a crash keeps what its events tell."""
+    written = directory.read_results()
+    return {place.path.name: written.get(place.path.name) or measured(place) for place in complete}
+
+
+def _compared(plan: StudyPlan, runs: list[RunSummary], notes: list[str]) -> Comparison | None:
+    study = plan.resolved.study
+    if len(runs) < 2:
+        notes.append(f"{len(runs)} run to compare: nothing is tested.")
+        return None
+    try:
+        return compare_runs(runs, study.metric, language=study.language, reference=plan.resolved.reference)
+    except UserError as error:
+        notes.append(f"Not compared: {error}")
+        return None
+
+
+def _answered(
+    plan: StudyPlan,
+    runs: list[RunSummary],
+    results: Mapping[str, Mapping[str, Any]],
+    failed: Mapping[str, str],
+    notes: list[str],
+) -> tuple[ClaimAnswer, ...]:
+    if not plan.resolved.study.claims or not runs:
+        return ()
+    try:
+        return answers(plan, runs, results, failed)
+    except UserError as error:
+        notes.append(f"The claims were not answered: {error}")
+        return ()
+
+
+def _tables(
+    plan: StudyPlan,
+    comparison: Comparison | None,
+    answered: tuple[ClaimAnswer, ...],
+    results: dict[str, dict[str, Any]],
+    complete: list[RunDirectory],
+    directory: StudyDirectory,
+) -> dict[str, ComparisonTable]:
+    """File name -> table, in the order of the report."""
+    found: dict[str, ComparisonTable] = {}
+    if answered:
+        found["claims"] = claims_table(plan.resolved.study.claims, answered)
+    if comparison:
+        found["variants"] = variants_table(comparison)
+        matrices = matrix_tables(comparison.variants, comparison.metric, comparison.split)
+        found |= {f"matrix-{number}": table for number, table in enumerate(matrices, start=1)}
+    plans = [place.read_manifest().plan for place in complete[:1]]
+    found["costs"] = costs_table(plan, results, plans[0].device if plans[0] else "cpu")
+    if comparison:
+        found["runs"] = runs_table(comparison, relative_to=directory.report)
+    return found
+
+
+def write_exports(tables: Mapping[str, ComparisonTable], folder: Path) -> None:
+    """Each table in every export format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        for ending, written in EXPORTS.items():
+            write_atomically(folder / f"{name}.{ending}", written(table))
+
+
+def write_claims(study: StudyRecipe, answered: tuple[ClaimAnswer, ...], path: Path) -> None:
+    """The claims and their answers for machines."""
+    content = {
+        "study": study.name,
+        "level": study.level,
+        "claims": [
+            {"claim": claim.model_dump(mode="json"), "answer": {**asdict(answer), "claim": claim.name}}
+            for claim, answer in zip(study.claims, answered, strict=False)
+        ],
+    }
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+def _page_table(
+    study: StudyRecipe, tables: Mapping[str, ComparisonTable], answered: tuple[ClaimAnswer, ...], notes: list[str]
+) -> dict[str, Any] | None:
+    """The variants on the page, the answers below them."""
+    shown = [tables[name] for name in ("variants", "costs") if name in tables]
+    content = as_page_table(shown)
+    content["notes"] = [*_answer_lines(study, answered), *content["notes"], *notes]
+    return content
+
+
+def _answer_lines(study: StudyRecipe, answered: tuple[ClaimAnswer, ...]) -> list[str]:
+    return [
+        f"{answer.answer.capitalize()}: {claim.name}. {answer.reason}"
+        for claim, answer in zip(study.claims, answered, strict=False)
+    ]
+
+
+def _markdown(
+    plan: StudyPlan,
+    tables: list[ComparisonTable],
+    answered: tuple[ClaimAnswer, ...],
+    notes: list[str],
+    directory: StudyDirectory,
+) -> str:
+    study, scale = plan.resolved.study, plan.resolved.scale
+    about = study.scales[scale].description if scale in study.scales else ""
+    parts = [f"# {escaped(study.title or study.name)}\n"]
+    parts += [f"{escaped(text)}\n" for text in (study.description, _scale_words(scale, about)) if text]
+    if answered:
+        parts.append("## What was expected, and what was found\n")
+        parts += [f"- **{answer.answer}**: {escaped(claim.name)}. {escaped(answer.reason)}"
+                  for claim, answer in zip(study.claims, answered, strict=True)]  # fmt: skip
+        parts.append("")
+    parts.append("## Results\n")
+    parts += [as_markdown(table) for table in tables]
+    if notes:
+        parts += ["## Notices\n", *(f"- {escaped(note)}" for note in notes), ""]
+    parts += ["## How it was made\n", _method(plan), ""]
+    parts.append("Interactive, with every run, language and mistake: [report.html](report.html).\n")
+    parts.append(f"Go on with it, or write this report again: {code(_command(plan, directory))}\n")
+    return "\n".join(parts)
+
+
+def _scale_words(scale: str, description: str) -> str:
+    if scale == FULL:
+        return description
+    return f"Scale: {scale}. {description}".strip()
+
+
+def _method(plan: StudyPlan) -> str:
+    study = plan.resolved.study
+    seeds = ", ".join(map(str, study.seeds))
+    text = (
+        f"{len(plan.resolved.variants)} variants, seeds {seeds}: {len(plan.runs)} runs, each in a process of its own."
+    )
+    if study.folds is not None:
+        text += (
+            f" {study.folds}-fold cross-validation, stratified by label and language, exact duplicates in one fold; "
+            "scores are over the out-of-fold predictions of all folds together (`out_of_fold/`). Texts in languages "
+            "that are not trained on are shared out among the folds' models, one prediction each."
+        )
+    return text + (
+        " Validation chose each checkpoint; the final test scores were measured once, at the end: no run looks at the "
+        "test texts while it trains."
+    )
+
+
+def _command(plan: StudyPlan, directory: StudyDirectory) -> str:
+    scale = "" if plan.resolved.scale == FULL else f" --scale {plan.resolved.scale}"
+    return f"glotune study {plan.resolved.study.name}{scale} --out {directory.path}"

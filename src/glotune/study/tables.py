@@ -1,0 +1,170 @@
+"""The tables that only a study has: its claims, what its variants cost, and the source × target matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from glotune.comparison import RunSummary
+from glotune.comparison.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
+from glotune.comparison.tables import p_text
+from glotune.comparison.variants import Variant
+from glotune.metrics.claims import ClaimAnswer
+from glotune.metrics.traits import trait
+from glotune.metrics.transfer import transfer_matrix
+from glotune.recipe.study import StudyClaim
+from glotune.report.languages import named
+from glotune.report.words import duration, millions, size
+from glotune.study.evidence import Costs, costs_of
+from glotune.study.plan import StudyPlan
+
+FORMS = {
+    "superior": "better by more than the margin",
+    "non_inferior": "worse by at most the margin",
+    "interaction": "a difference of differences above the margin",
+}
+
+
+def claims_table(claims: Sequence[StudyClaim], answers: Sequence[ClaimAnswer]) -> ComparisonTable:
+    """One row a claim: what was expected, the answer, and the figures that it rests on."""
+    columns = (
+        Column("Claim", is_numeric=False),
+        Column("Answer", is_numeric=False),
+        Column("Metric", is_numeric=False),
+        Column("Improvement", note="positive, or a factor above 1, is better"),
+        Column("Interval", note="at the corrected level"),
+        Column("Held against"),
+        Column("p, corrected", note="Holm, over all claims"),
+        Column("Seeds"),
+        Column("More seeds to settle", note="of each variant"),
+    )
+    rows = tuple(_claim_row(claim, answer) for claim, answer in zip(claims, answers, strict=True))
+    notes = (
+        "A claim is supported when its whole interval lies beyond what it is held against, refuted when the whole "
+        "interval lies short of it. Intervals are over seeds and texts, at the level at which Holm's method tested the "
+        "claim.",
+    )
+    return ComparisonTable("Claims", columns, rows, notes)
+
+
+def _claim_row(claim: StudyClaim, answer: ClaimAnswer) -> tuple[Cell, ...]:
+    interval = answer.interval
+    more = (
+        "none" if answer.more_seeds == 0 else (NOTHING if answer.more_seeds is None else f"about {answer.more_seeds}")
+    )
+    return (
+        Cell(f"{claim.name} ({FORMS[claim.form]}: {' / '.join(claim.variants)})"),
+        Cell(answer.answer, is_best=answer.answer == "supported"),
+        word(display(claim.metric)),
+        Cell(NOTHING) if answer.improvement is None else Cell(_amount(answer, answer.improvement), answer.improvement),
+        Cell(NOTHING)
+        if interval is None
+        else Cell(f"{_amount(answer, interval.low)} to {_amount(answer, interval.high)}"),
+        Cell(_amount(answer, answer.threshold) if answer.threshold else "0", answer.threshold),
+        Cell(NOTHING)
+        if answer.adjusted_p_value is None
+        else Cell(p_text(answer.adjusted_p_value), answer.adjusted_p_value),
+        Cell(" / ".join(map(str, answer.seeds))),
+        Cell(more),
+    )
+
+
+def _amount(answer: ClaimAnswer, value: float) -> str:
+    """A difference in points or the metric's unit, or a factor."""
+    if answer.scale == "ratio":
+        return f"× {value:.3g}"
+    if answer.claim.trait.is_percent:
+        return f"{100 * value:+.1f} points"
+    return f"{value:+.3f}"
+
+
+def _seconds(value: float) -> str:
+    return duration(value)
+
+
+def _per_second(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("train_seconds", "Time in steps", _seconds),
+    ("cache_seconds", "Filling the prefix cache", _seconds),
+    ("total_seconds", "Whole run", _seconds),
+    ("texts_per_second", "Texts per second", _per_second),
+    ("tokens_per_second", "Tokens per second", _per_second),
+    ("peak_memory_bytes", "Peak memory", size),
+    ("epochs", "Epochs trained", lambda value: f"{value:.1f}"),
+    ("best_epoch", "Best epoch", lambda value: f"{value:.1f}"),
+    ("trainable_parameters", "Trainable parameters", millions),
+)
+
+
+def costs_table(plan: StudyPlan, results: Costs, device: str) -> ComparisonTable:
+    """One row a variant: the mean over its seeds of what a run cost."""
+    rows = []
+    for variant in plan.resolved.variants:
+        known = [costs_of(plan, results, variant, seed) for seed in plan.resolved.study.seeds]
+        cells = [Cell(variant)]
+        for name, _, words in _COSTS:
+            values = [cost[name] for cost in known if name in cost]
+            mean = sum(values) / len(values) if values else None
+            cells.append(Cell(NOTHING) if mean is None else Cell(words(mean), mean))
+        rows.append(tuple(cells))
+    columns = (Column("Variant", is_numeric=False), *(Column(title) for _, title, _ in _COSTS))
+    jobs = {int(line["jobs"]) for line in results.values() if line.get("jobs")}
+    at_once = f" Up to {max(jobs)} runs shared the machine while they were timed." if jobs and max(jobs) > 1 else ""
+    memory = (
+        "device memory allocated at most"
+        if device == "cuda"
+        else "resident memory of the run's process at its peak, less what it held with the libraries loaded"
+    )
+    notes = (
+        "Means over seeds (folds are added up). The whole run includes reading, caching, evaluation and reports; it is "
+        "given only for runs that were not interrupted, the time in steps for all. "
+        f"Peak memory: {memory}.{at_once}",
+    )
+    return ComparisonTable("Cost", columns, tuple(rows), notes)
+
+
+def matrix_tables(variants: Sequence[Variant], metric: str, split: str) -> list[ComparisonTable]:
+    """Source × target matrices: one for each group of variants that differ in their source languages alone."""
+    groups: dict[str, dict[str, Variant]] = {}
+    for variant in variants:
+        run = variant.runs[0]
+        settings = {key: value for key, value in run.keys.items() if not key.startswith("data.") and key not in _OWN}
+        sources = "+".join(run.manifest.source_languages)
+        groups.setdefault(str(sorted(settings.items())), {}).setdefault(sources, variant)
+    return [_matrix(group, metric, split) for group in groups.values() if len(group) > 1]
+
+
+_OWN = ("name", "description", "seed", "track")
+
+
+def _matrix(by_source: dict[str, Variant], metric: str, split: str) -> ComparisonTable:
+    scores = {
+        (source, language): value
+        for source, variant in by_source.items()
+        for language in variant.runs[0].languages(split)
+        if (value := _mean(variant.runs, split, metric, language)) is not None
+    }
+    found = transfer_matrix(metric, scores)
+    columns = (
+        Column("Trained on", is_numeric=False),
+        *(Column(named(target)) for target in found.targets),
+        Column("Mean of the others"),
+    )
+    rows = []
+    for source, score_T in zip(found.sources, found.score_ST, strict=True):
+        cells = [Cell(NOTHING) if value is None else Cell(shown(metric, value), value) for value in score_T]
+        average = found.average_to_others(source)
+        cells.append(Cell(NOTHING) if average is None else Cell(shown(metric, average), average))
+        rows.append((Cell(" + ".join(map(named, source.split("+")))), *cells))
+    notes = ("Means over seeds. A column is one test language; only scores within a column stand on the same texts.",)
+    better = "higher" if trait(metric).higher_is_better else "lower"
+    title = f"Source × target: {display(metric)} on {split}, {better} is better"
+    return ComparisonTable(title, columns, tuple(rows), notes)
+
+
+def _mean(runs: Sequence[RunSummary], split: str, metric: str, language: str) -> float | None:
+    values = [run.score(split, metric, [language]) for run in runs]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
