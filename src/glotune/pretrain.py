@@ -18,6 +18,7 @@ from glotune.report.pretraining import write_pretraining_report
 from glotune.resume import count_attempt, refuse_changed_data
 from glotune.run import Run, first_manifest, open_attempt, run_path, status_kept
 from glotune.run_dir import RunDirectory
+from glotune.training.control import stopped_by_signals
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
 from glotune.training.pretraining.assembly import assemble, prepare_tokenizer
@@ -27,6 +28,7 @@ from glotune.training.processes import Processes
 from glotune.training.recorder import Recorder
 
 
+@stopped_by_signals()
 def pretrain(
     recipe: str | Path | PretrainRecipe,
     *overrides: Overrides,
@@ -83,6 +85,7 @@ def carry_out(
     write_pretraining_report(directory)
 
 
+@stopped_by_signals()
 def resume_pretraining(path: str | Path, *, observer: Observer | None = None) -> Run:
     """Continues a pretraining run from its newest whole checkpoint, under its stored plan.
 

@@ -11,11 +11,13 @@ from glotune.recipe import load_recipe
 from glotune.records import Manifest, RunStatus
 from glotune.run import Run, carry_out, draw_report, status_kept
 from glotune.run_dir import RunDirectory
+from glotune.training.control import stopped_by_signals
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
 from glotune.training.processes import Processes
 
 
+@stopped_by_signals()
 def resume(path: str | Path, *, observer: Observer | None = None, report: bool = True) -> Run:
     """Continues an interrupted, failed or killed run from its newest whole checkpoint, under its stored plan.
 
@@ -36,7 +38,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
         if processes.is_main:
-            count_attempt(directory, manifest)
+            count_attempt(directory, manifest, processes.ranks)
         processes.barrier()
         carry_out(directory, recipe, texts, processes, observer or Silent())
     if report:
@@ -55,18 +57,20 @@ def refuse_changed_data(manifest: Manifest, data_hash: str, directory: RunDirect
         )
 
 
-def count_attempt(directory: RunDirectory, manifest: Manifest) -> None:
+def count_attempt(directory: RunDirectory, manifest: Manifest, ranks: int = 1) -> None:
     """Counts the attempt, heals the event file, and notes what differs from the run's first machine."""
     directory.heal_events()
-    present = versions()
+    attempt, present = manifest.attempt + 1, versions()
     changed = [
-        f"attempt {manifest.attempt + 1}: {name} {present[name]} instead of {version}"
+        f"attempt {attempt}: {name} {present[name]} instead of {version}"
         for name, version in manifest.versions.items()
         if name in present and present[name] != version
     ]
+    if manifest.plan is not None and manifest.plan.ranks != ranks:
+        changed.append(f"attempt {attempt}: {ranks} processes instead of {manifest.plan.ranks}")
     directory.update_manifest(
         status=RunStatus.RUNNING,
         reason=None,
-        attempt=manifest.attempt + 1,
+        attempt=attempt,
         deviations=[*manifest.deviations, *changed],
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from glotune.data.profile import profile
 from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
-from glotune.errors import GlotuneError, InterruptedRun, UserError
+from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.model.loading import load_tokenizer
 from glotune.provenance import hardware, versions
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
@@ -28,6 +29,7 @@ from glotune.run_lock import locked
 from glotune.training.assembly import assemble
 from glotune.training.checkpoints import CheckpointStore, Resumption
 from glotune.training.closing import judge_and_save, judge_diverged, record_best
+from glotune.training.control import StopNow, stopped_by_signals
 from glotune.training.loop import DivergedTraining
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
@@ -37,6 +39,9 @@ from glotune.training.recorder import Recorder
 from glotune.training.retry import restart_gentler
 from glotune.training.session import train_to_the_end
 from glotune.training.watch import CollapsedTraining
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""Errors of a place that can't be written: the machine's fault, which its user can mend."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Run:
         return self.directory.read_metrics()
 
 
+@stopped_by_signals()
 def train(
     recipe: str | Path | Recipe,
     *overrides: Overrides,
@@ -198,16 +204,26 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
     with locked(directory.lock):
         try:
             yield
+            directory.update_manifest(status=RunStatus.COMPLETE, reason=None)
         except (InterruptedRun, KeyboardInterrupt) as error:
-            directory.update_manifest(status=RunStatus.INTERRUPTED, reason=str(error) or "interrupted")
-            if isinstance(error, InterruptedRun):
+            write_end(directory, RunStatus.INTERRUPTED, str(error) or "interrupted")
+            if isinstance(error, InterruptedRun | StopNow):
                 raise InterruptedRun(f"{error}. Go on with: glotune resume {directory.path}") from error
             raise
         except BaseException as error:
             if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
                 shutil.rmtree(directory.path)
-            else:
-                reason = f"{type(error).__name__}: {error}"
-                directory.update_manifest(status=RunStatus.FAILED, reason=reason)
+                raise
+            write_end(directory, RunStatus.FAILED, f"{type(error).__name__}: {error}")
+            if isinstance(error, OSError) and error.errno in UNWRITABLE:
+                raise RunError(
+                    f"{directory.path} can't be written ({error.strerror}). What was finished is safe: make room "
+                    f"there, then go on with: glotune resume {directory.path}"
+                ) from error
             raise
-        directory.update_manifest(status=RunStatus.COMPLETE, reason=None)
+
+
+def write_end(directory: RunDirectory, status: RunStatus, reason: str) -> None:
+    """How the run ended, into its manifest; where even that can't be written, the error itself must do."""
+    with suppress(OSError):
+        directory.update_manifest(status=status, reason=reason)

@@ -11,14 +11,16 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -103,37 +105,47 @@ class Resumption:
 
 
 class CheckpointStore:
-    """The checkpoints of a run. One background thread writes, one checkpoint at a time, in order."""
+    """The checkpoints of a run. A background thread writes, one checkpoint at a time, in order.
+
+    The thread is a daemon: who leaves at once need not wait for a write, which a crash may interrupt anyway.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
     def save(self, taken: Snapshot) -> float:
         """Starts writing a snapshot; returns the seconds spent waiting for the one before.
 
         Raises:
-            OSError: the one before could not be written (a full disk, say).
+            RunError: the one before could not be written (a full disk, say).
         """
         started = time.perf_counter()
         self.wait()
         waited = time.perf_counter() - started
-        self._writing = self._executor.submit(self._write, taken)
+        writing: Future[None] = Future()
+        threading.Thread(target=self._carry_out, args=(writing, taken), name="checkpoint", daemon=True).start()
+        self._writing = writing
         return waited
+
+    def _carry_out(self, writing: Future[None], taken: Snapshot) -> None:
+        try:
+            self._write(taken)
+        except BaseException as error:
+            writing.set_exception(error)
+        else:
+            writing.set_result(None)
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, as `wait` does; doesn't wait."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
 
     def wait(self) -> None:
         """Waits until everything saved is durable; raises what went wrong."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
-
-    def close(self) -> None:
-        """Waits, and ends the thread."""
-        try:
-            self.wait()
-        finally:
-            self._executor.shutdown()
 
     def latest(self) -> Resumption | None:
         """The newest checkpoint that is whole; None without any."""
@@ -160,10 +172,23 @@ class CheckpointStore:
         return path
 
     def _write(self, taken: Snapshot) -> None:
-        self.folder.mkdir(exist_ok=True)
-        for leftover in self.folder.glob(".*.tmp"):
-            shutil.rmtree(leftover)
         aside = self.folder / f".{taken.name}.tmp"
+        try:
+            self.folder.mkdir(exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                shutil.rmtree(leftover)
+            self._write_aside(taken, aside)
+            self._put_in_place(aside, taken.name)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(aside, ignore_errors=True)  # its space is what the run's last words need
+            raise RunError(
+                f"the checkpoint {taken.name} could not be written to {self.folder} ({error}). Checkpoints before it "
+                f"are whole: free some space there, then go on with: glotune resume {self.folder.parent}"
+            ) from error
+        if taken.optimizer is not None and not taken.state["evaluation_due"]:
+            self._prune()
+
+    def _write_aside(self, taken: Snapshot, aside: Path) -> None:
         aside.mkdir()
         save_file(taken.weights, aside / WEIGHTS)
         if taken.optimizer is not None:
@@ -173,10 +198,18 @@ class CheckpointStore:
         (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
         for path in aside.iterdir():
             _sync(path)
-        aside.replace(self.folder / taken.name)
+
+    def _put_in_place(self, aside: Path, name: str) -> None:
+        """Renames; a checkpoint of that name, left by an attempt that was stopped in front of an evaluation, goes.
+
+        Between the two renames neither has the name: the checkpoint before, which is not pruned until then, counts.
+        """
+        target, old = self.folder / name, self.folder / f".{name}.old.tmp"
+        if target.exists():
+            target.replace(old)
+        aside.replace(target)
         sync_folder(self.folder)
-        if taken.optimizer is not None:
-            self._prune()
+        shutil.rmtree(old, ignore_errors=True)
 
     def _prune(self) -> None:
         """Drops old checkpoints, and best weights that no kept checkpoint refers to."""

@@ -1,13 +1,26 @@
-"""How a run is asked to stop: SIGTERM, Ctrl-C and a spot notice finish the step, checkpoint and leave."""
+"""How a run is asked to stop: SIGTERM, Ctrl-C and a spot notice finish the step, checkpoint and leave.
+
+In every other stage (reading, tokenizing, caches, the final evaluation, saving) there is no step to finish, and all
+that is written there is written so that a crash can't hurt it: the run leaves at once, as `stopped_by_signals` says.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
+
+from glotune.errors import InterruptedRun
+
+ANOTHER_RANK = "another rank was asked to stop"
+Handler = Callable[[int, FrameType | None], None]
+
+
+class StopNow(KeyboardInterrupt):
+    """Raised wherever the main thread is. No Exception: library code that catches those can't swallow it."""
 
 
 @dataclass
@@ -15,6 +28,7 @@ class Control:
     """Whether somebody asked the run to stop, and why."""
 
     reason: str | None = None
+    _at_once: bool = field(default=False, repr=False)
 
     def stop(self, reason: str) -> None:
         """Asks the run to stop after the step that it is in."""
@@ -24,6 +38,30 @@ class Control:
     def stop_requested(self) -> bool:
         return self.reason is not None
 
+    @contextmanager
+    def leaving_at_once(self) -> Iterator[None]:
+        """Within it a signal, or one that came before, raises StopNow: for long work that may be done again."""
+        self._at_once = True
+        try:
+            if self.stop_requested:
+                raise StopNow(self.reason)
+            yield
+        finally:
+            self._at_once = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The first SIGTERM or SIGINT is a request to stop; a second SIGINT leaves at once."""
+        if self.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop(reason_of(number))
+        if self._at_once:
+            raise StopNow(self.reason)
+
+
+def reason_of(number: int) -> str:
+    """What the manifest says of a signal."""
+    return "interrupted from the keyboard" if number == signal.SIGINT else "asked to stop (SIGTERM)"
+
 
 @contextmanager
 def listening(control: Control) -> Iterator[Control]:
@@ -31,18 +69,36 @@ def listening(control: Control) -> Iterator[Control]:
 
     Outside the main thread, where Python allows no signal handlers, only `Control.stop` stops a run.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(control.handle):
         yield control
-        return
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if control.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        control.stop("interrupted from the keyboard" if number == signal.SIGINT else "asked to stop (SIGTERM)")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Turns SIGTERM and SIGINT into StopNow within, and StopNow into InterruptedRun on the way out.
+
+    Raises:
+        InterruptedRun: a signal came where no `Control` listened.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise StopNow(reason_of(number))
+
     try:
-        yield control
+        with _handled_by(leave):
+            yield
+    except StopNow as stop:
+        raise InterruptedRun(str(stop)) from None
+
+
+@contextmanager
+def _handled_by(handler: Handler) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from glotune.errors import InterruptedRun, RunError
 from glotune.metrics.confusion import count_metric
 from glotune.metrics.scores import Scores
 from glotune.training.checkpoints import CheckpointStore, snapshot
-from glotune.training.control import Control
+from glotune.training.control import ANOTHER_RANK, Control, StopNow
 from glotune.training.evaluate import by_language, evaluate_split
 from glotune.training.parts import Parts
 from glotune.training.recorder import Recorder
@@ -40,6 +41,8 @@ class Loop:
     checkpoints: CheckpointStore
     control: Control
     watch: Watch
+    _saved_step: int | None = field(default=None, init=False)
+    """Of the checkpoint that this process saved last."""
 
     def __post_init__(self) -> None:
         recipe = self.parts.recipe
@@ -57,28 +60,45 @@ class Loop:
             InterruptedRun: stopped on request, after a checkpoint.
             RunError: a non-finite loss, where the recipe says to stop.
         """
+        if self.state.evaluation_due:  # an earlier attempt was asked to stop in front of it
+            self._finish_step()
         for step, rows, outcome in self.stepper.run(self._batches()):
             self.state.step, self.state.epoch = step + 1, (step + 1) / self.steps_per_epoch
             self.recorder.at(self.state.step, self.state.epoch)
             self._take(rows, outcome)
-            ends_epoch = self.state.step % self.steps_per_epoch == 0
-            if ends_epoch:
+            if self._ends_epoch:
                 self._close_epoch()
-            evaluated = self._evaluation_due(ends_epoch)
-            if evaluated:
-                self._evaluate()
-            if self._checkpoint_due(ends_epoch, evaluated):
-                self._checkpoint()
-            if self._is_asked_to_stop():
-                self._interrupt()
+            self.state.evaluation_due = self._evaluates_here()
+            self._finish_step()
             if self.state.stopped_early:
                 break
         self.checkpoints.wait()
         self.recorder.flush()
 
+    def _finish_step(self) -> None:
+        """Evaluates, checkpoints and stops on request, each where the step calls for it."""
+        evaluates = self.state.evaluation_due
+        if evaluates:
+            try:
+                self._evaluate()
+            except StopNow:
+                self._interrupt()
+            self.state.evaluation_due = False
+        if self._checkpoints_here(evaluates):
+            self._checkpoint()
+        self.checkpoints.check()
+        if self._is_asked_to_stop():
+            self._interrupt()
+
+    @property
+    def _ends_epoch(self) -> bool:
+        return self.state.step % self.steps_per_epoch == 0
+
     def _batches(self) -> Iterator[tuple[int, Rows]]:
         """(step, rows) from the state's step on: the position in the epoch is a function of the step alone."""
         recipe, store = self.parts.recipe, self.parts.stores["train"]
+        if self.state.stopped_early:
+            return
         first = self.state.step // self.steps_per_epoch
         for epoch in range(first, recipe.train.epochs):
             order = epoch_order(store.languages, recipe.seed, epoch, recipe.data.sampling_alpha)
@@ -146,13 +166,28 @@ class Loop:
             self.recorder.event("epoch", data, key="train")
         self.state.epoch_figures = EpochFigures()
 
-    def _evaluation_due(self, ends_epoch: bool) -> bool:
+    def _evaluates_here(self) -> bool:
         every = self.parts.recipe.evaluate.every
         is_last = self.state.step == self.stepper.schedule.total_steps
-        return is_last or (ends_epoch if every == "epoch" else self.state.step % every == 0)
+        return is_last or (self._ends_epoch if every == "epoch" else self.state.step % every == 0)
+
+    @contextmanager
+    def _may_be_left(self) -> Iterator[None]:
+        """Within it a request to stop doesn't wait: an evaluation can be long, and is made again by the resume.
+
+        Many ranks leave together or not at all: once they have begun an evaluation, they finish it.
+        """
+        if self.parts.processes.ranks > 1:
+            if self._is_asked_to_stop():
+                raise StopNow
+            yield
+        else:
+            with self.control.leaving_at_once():
+                yield
 
     def _evaluate(self) -> None:
-        outputs = evaluate_split(self.parts, "validation", self.recorder.observer)
+        with self._may_be_left():
+            outputs = evaluate_split(self.parts, "validation", self.recorder.observer)
         scores = language_scores(self.parts, "validation", outputs)
         for language, found in scores.items():
             self.recorder.event("evaluation", evaluation_figures(found), key=f"validation/{language}")
@@ -175,17 +210,18 @@ class Loop:
             f"{spec.metric} {value:.4f} on {', '.join(self._monitored)}{best}"
         )
 
-    def _checkpoint_due(self, ends_epoch: bool, evaluated: bool) -> bool:
+    def _checkpoints_here(self, evaluated: bool) -> bool:
         every = self.parts.recipe.checkpoints.every
         if self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early:
             return True
         if every == "epoch":
-            return ends_epoch
+            return self._ends_epoch
         return evaluated if every == "evaluation" else self.state.step % every == 0
 
     def _checkpoint(self, key: str = "") -> None:
         """Saves in the background; every rank holds the same weights, one writes."""
         self.recorder.flush()
+        self._saved_step = self.state.step
         if self.recorder.is_main:
             taken = snapshot(self.parts.trainable, self.stepper.optimizer, self.state)
             waited = self.checkpoints.save(taken)
@@ -196,10 +232,10 @@ class Loop:
         return self.parts.processes.any(self.control.stop_requested)
 
     def _interrupt(self) -> None:
-        self._checkpoint(ON_REQUEST)
+        if self._saved_step != self.state.step:
+            self._checkpoint(ON_REQUEST)
         self.checkpoints.wait()
-        reason = self.control.reason or "another rank was asked to stop"
-        raise InterruptedRun(f"{reason}, after step {self.state.step}")
+        raise InterruptedRun(f"{self.control.reason or ANOTHER_RANK}, after step {self.state.step}")
 
 
 def evaluation_figures(scores: Scores) -> dict[str, float | int | None]:

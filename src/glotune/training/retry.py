@@ -44,9 +44,11 @@ def restart_gentler(directory: RunDirectory, recipe: Recipe, collapse: Collapsed
             f"collapsed and restarted once with learning rate {retried.optimizer.learning_rate:g} and warmup ratio "
             f"{retried.schedule.warmup_ratio:g} (recipe.collapsed.yaml holds the first recipe)"
         )
+        # In this order a crash in between leads back to the first recipe and its collapse, or on with the second:
+        # never to the second recipe with the first one's weights.
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
         write_atomically(directory.path / "recipe.collapsed.yaml", directory.recipe.read_bytes())
         write_atomically(directory.recipe, recipe_yaml(retried))
-        shutil.rmtree(directory.checkpoints, ignore_errors=True)
         attempt = directory.read_manifest().attempt + 1
         directory.update_manifest(attempt=attempt, recipe_hash=recipe_hash(retried))
     return retried

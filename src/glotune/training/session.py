@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
+from glotune.errors import InterruptedRun, RunError
 from glotune.training.assembly import optimizer_of
 from glotune.training.checkpoints import CheckpointStore, Resumption, restore_optimizer, restore_weights
-from glotune.training.control import Control, listening
+from glotune.training.control import ANOTHER_RANK, Control, listening
 from glotune.training.loop import Loop
 from glotune.training.parts import Parts
 from glotune.training.recorder import Recorder
@@ -38,14 +40,17 @@ def train_to_the_end(
         with listening(control or Control()) as listened:
             loop = build_loop(parts, resumption, recorder, checkpoints, listened)
             loop = loop if adapt is None else adapt(loop)
-            if not (loop.state.stopped_early or loop.state.step >= loop.stepper.schedule.total_steps):
-                loop.run()
+            loop.run()
             parts.processes.barrier()
             if loop.state.best_step is not None:
                 restore_weights(checkpoints.best(loop.state.best_step), parts.trainable)
+            if parts.processes.any(listened.stop_requested):
+                raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
             return loop.state
-    finally:
-        checkpoints.close()
+    except Exception:
+        with suppress(RunError):  # the first error is the one to tell
+            checkpoints.wait()
+        raise
 
 
 def build_loop(

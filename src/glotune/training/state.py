@@ -41,6 +41,8 @@ class TrainingState:
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     collapse_announced: bool = False
+    evaluation_due: bool = False
+    """The step is done, its evaluation is not: the run was asked to stop in between."""
     token_budget: int = 0
 
     def to_json(self) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class PretrainLoop(Loop):
         self.state.epoch_figures = EpochFigures()
 
     def _evaluate(self) -> None:
-        found = evaluate(self.parts, self.recorder.observer)
+        with self._may_be_left():
+            found = evaluate(self.parts, self.recorder.observer)
         for language, figures in found.items():
             self.recorder.event("evaluation", {"n": figures.n, **figures.scores()}, key=f"validation/{language}")
         chooses_by = self.parts.pretrain.chooses_by
