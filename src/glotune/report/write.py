@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from glotune.report.content import gather
-from glotune.report.figures.render import FigureFile, build_figures, write_figures
+from glotune.report.figures.build_study import STUDY_CAPTIONS, build_study_figures
+from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures, write_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.run_data import RunData, load_run
@@ -52,26 +53,33 @@ def write_study_report(
     markdown: str,
     table: dict[str, Any] | None = None,
 ) -> ReportFiles:
-    """Writes the report of several runs: the given Markdown, and one page with a pick of runs.
+    """Writes the report of several runs: the given Markdown with pictures below it, and one page with a pick of runs.
 
     Args:
         folder: where report.md and report.html go; made if absent.
         runs: loaded runs, in the order that the page lists them.
         title: of the page.
-        markdown: the whole text of report.md.
+        markdown: the text of report.md; pictures of the variants side by side are put at its end.
         table: the runs table as ``{"columns": [{"name", "numeric", "note"}], "rows": [[{"text", "value", "best"}]],
             "notes": [...]}``, e.g. from `glotune.comparison.as_page_table`.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    figures = write_figures(build_study_figures(runs), folder / "figures", STUDY_CAPTIONS)
+    _remove_stale(folder / "figures", figures)
     report, page = folder / "report.md", folder / "report.html"
-    write_atomically(report, markdown)
+    write_atomically(report, markdown.rstrip("\n") + "\n" + _pictures(figures))
     write_atomically(page, render_page([gather(run) for run in runs], title, table))
-    return ReportFiles(folder, report, page, ())
+    return ReportFiles(folder, report, page, tuple(figures))
+
+
+def _pictures(figures: Sequence[FigureFile]) -> str:
+    if not figures:
+        return ""
+    links = [f"![{figure.caption}](figures/{figure.name}.png)\n" for figure in figures]
+    return "\n".join(["\n## Pictures\n", *links])
 
 
 def _remove_stale(folder: Path, figures: Sequence[FigureFile]) -> None:
-    from glotune.report.figures.render import FIGURE_NAMES
-
     drawn = {figure.name for figure in figures}
     for name in FIGURE_NAMES:
         if name not in drawn:

@@ -94,6 +94,8 @@ class Dots:
     columns: tuple[str, ...]
     rows: tuple[DotRow, ...]
     is_percent: bool = True
+    are_languages: bool = True
+    """Whether row labels are language codes, to be shown with their names."""
 
 
 @dataclass(frozen=True)

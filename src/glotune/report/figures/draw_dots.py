@@ -39,7 +39,15 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
             if each.estimates[column] is not None
         ]
         _points(ax, points, scale, colour, marker, name, compact)
-    ax.set_yticks(range(len(data.rows)), [_row_label(row.label, row.is_source, compact) for row in data.rows])
+    ax.set_yticks(
+        range(len(data.rows)),
+        [
+            _row_label(row.label, row.is_source, compact)
+            if data.are_languages
+            else style.shorten(style.latin(row.label), 28)
+            for row in data.rows
+        ],
+    )
     ax.set_ylim(len(data.rows) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     for row in range(1, len(data.rows)):

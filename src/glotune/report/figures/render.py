@@ -121,7 +121,9 @@ def _painter(data: FigureData) -> tuple[tuple[float, float], Callable[[Any], Non
     return draw_dashboard.size_of_dashboard(data), partial(draw_dashboard.draw_dashboard, data=data)
 
 
-def write_figures(figures: dict[str, FigureData], folder: Path) -> list[FigureFile]:
+def write_figures(
+    figures: dict[str, FigureData], folder: Path, captions: dict[str, str] = CAPTIONS
+) -> list[FigureFile]:
     """Draws each figure to ``NAME.png`` and ``NAME.svg``; the same data gives the same bytes."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -131,7 +133,7 @@ def write_figures(figures: dict[str, FigureData], folder: Path) -> list[FigureFi
     written = []
     for name, data in figures.items():
         figure = draw(data)
-        file = FigureFile(name, CAPTIONS[name], folder / f"{name}.png", folder / f"{name}.svg")
+        file = FigureFile(name, captions[name], folder / f"{name}.png", folder / f"{name}.svg")
         with rc_context(style.RC):
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, for both files
