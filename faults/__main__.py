@@ -1,4 +1,4 @@
-"""`python -m faults kills`: kills runs with -9 at random moments and checks that nothing was lost."""
+"""`python -m faults SUITE`: does to runs what machines do to them, and checks that nothing was lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def main() -> int:
     suites = parser.add_subparsers(dest="suite", required=True)
     kills = suites.add_parser("kills", help="kill -9, resume, compare")
     kills.add_argument("--count", type=int, default=200, help="kills in all, spread over the kinds of runs")
+    signals = suites.add_parser("signals", help="SIGTERM and Ctrl-C in every stage, resume, compare")
+    signals.add_argument("--few", action="store_true", help="each stage once")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="glotune-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,6 +27,8 @@ def main() -> int:
 
     from faults import report
 
+    if arguments.suite == "signals":
+        return report.signals(folder, arguments.few)
     return report.kills(arguments.count, folder, arguments.seed)
 
 

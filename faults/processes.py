@@ -13,6 +13,7 @@ from pathlib import Path
 
 import glotune.resume
 import glotune.run  # warm: every child inherits the imported libraries
+from glotune.cli.failures import report_failure
 from glotune.recipe import Recipe
 from glotune.records import RunStatus
 from glotune.run_dir import RunDirectory
@@ -21,7 +22,7 @@ POLL_SECONDS = 0.0005
 
 
 def spawn(action: Callable[[], object], log: Path) -> int:
-    """Forks a child that does `action` and exits with 0, or with 1 after an error; its output goes to `log`."""
+    """Forks a child that does `action` and exits with 0, or as the command line would; its output goes to `log`."""
     pid = os.fork()
     if pid:
         return pid
@@ -33,7 +34,7 @@ def spawn(action: Callable[[], object], log: Path) -> int:
         action()
         code = 0
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        code = report_failure(error, debug=False)
     finally:
         sys.stderr.flush()
         os._exit(code)

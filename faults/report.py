@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import torch
 
 from faults.encoder import make_encoder
-from faults.kills import KillResult, kill_many
-from faults.recipes import KINDS
+from faults.kills import KillResult, Kills, kill_many
+from faults.recipes import KINDS, make_recipe
+from faults.signals import signal_in_every_stage
 from faults.stages import OTHERWISE, STAGES, Board, watch
 
 
@@ -44,3 +46,23 @@ def print_kills(results: list[KillResult], seconds: float) -> None:
     for result in results:
         for problem in result.problems:
             print(f"{result.kind}: {problem}", file=sys.stderr)
+
+
+def signals(folder: Path, few: bool) -> int:
+    """Signals in every stage of a run with a prefix cache; 1 where one left no clean status or no exact resume."""
+    torch.set_num_threads(1)
+    board = Board()
+    watch(board)
+    recipe = make_recipe(folder, "prefix cache", make_encoder(folder / "encoder"))
+    work = Kills("prefix cache", recipe, folder, board, random.Random(0))
+    work.run_uninterrupted()
+    results = signal_in_every_stage(work, few)
+    print("| stage | signal | seconds to the end | the manifest says | resumed |")
+    print("| --- | --- | ---: | --- | --- |")
+    for result in results:
+        came = "different" if result.problems else "equal"
+        print(f"| {result.stage} | {result.signals} | {result.seconds:.2f} | {result.reason} | {came} |")
+    for result in results:
+        for problem in result.problems:
+            print(f"{result.signals} while {result.stage}: {problem}", file=sys.stderr)
+    return int(any(result.problems for result in results))

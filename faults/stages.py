@@ -38,7 +38,7 @@ STAGES = (
 """Most telling first: a checkpoint is written while training goes on."""
 CACHES = STAGES[:2]
 OTHERWISE = "between these"
-_CELL = np.dtype([("inside", np.int64), ("entries", np.int64), ("seconds", np.float64)])
+_CELL = np.dtype([("inside", np.int64), ("entries", np.int64), ("entered", np.float64), ("seconds", np.float64)])
 
 
 @dataclass
@@ -46,6 +46,8 @@ class Board:
     """Marks in memory that parent and children share."""
 
     memory: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, _CELL.itemsize * len(STAGES)))
+    on_entry: Callable[[str], None] = lambda stage: None
+    """Called by the child whenever it enters a stage."""
 
     def __post_init__(self) -> None:
         self.cells: Any = np.frombuffer(self.memory, dtype=_CELL)
@@ -60,7 +62,9 @@ class Board:
         cell, started = self.cells[STAGES.index(stage)], time.monotonic()
         cell["entries"] += 1
         cell["inside"] += 1
+        cell["entered"] = started
         try:
+            self.on_entry(stage)
             yield
         finally:
             cell["inside"] -= 1
@@ -73,6 +77,10 @@ class Board:
     def entries(self, stage: str) -> int:
         """How often the child entered a stage."""
         return int(self.cells[STAGES.index(stage)]["entries"])
+
+    def entered(self, stage: str) -> float:
+        """When it was entered last, on this machine's monotonic clock."""
+        return float(self.cells[STAGES.index(stage)]["entered"])
 
     def seconds(self) -> dict[str, tuple[int, float]]:
         """Stage -> (entries, mean seconds) of a child that has ended."""

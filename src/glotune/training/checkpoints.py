@@ -148,14 +148,22 @@ class CheckpointStore:
             writing.result()
 
     def latest(self) -> Resumption | None:
-        """The newest checkpoint that is whole; None without any."""
+        """The newest checkpoint that is whole, with the best weights it refers to; None without any."""
         damaged: list[str] = []
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             problem = damage(path)
             if problem is None:
-                return Resumption(path, read_state(path), damaged)
+                state = read_state(path)
+                problem = self._damage_of_best(state.best_step)
+                if problem is None:
+                    return Resumption(path, state, damaged)
             damaged.append(f"checkpoint {path.name} is damaged ({problem}); falling back to the one before")
         return None
+
+    def _damage_of_best(self, step: int | None) -> str | None:
+        """From a checkpoint before the damaged weights they are made again; from this one they never would be."""
+        problem = None if step is None else damage(self.folder / f"best-{step:08d}")
+        return None if problem is None else f"of the best weights so far, {problem}"
 
     def drop_after(self, step: int) -> None:
         """Drops what earlier attempts saved after the step that this attempt resumes from: it is made again."""

@@ -125,3 +125,23 @@ def test_a_failed_write_is_raised_at_the_next_wait(tmp_path: Path) -> None:
     store.save(snapshot(trainable, optimizer, TrainingState(step=1)))
     with pytest.raises(RunError, match="could not be written"):
         store.wait()
+
+
+def test_a_checkpoint_whose_best_weights_are_damaged_falls_back_to_one_before_them(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=9)
+    save(store, 1)
+    save(store, 2, best=2, with_optimizer=False)
+    save(store, 2, best=2)
+    weights = tmp_path / "best-00000002" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1])
+    found = store.latest() or pytest.fail("no checkpoint")
+    assert found.folder.name == "step-00000001"
+    assert "best weights so far" in found.damaged[0]
+
+
+def test_a_checkpoint_takes_the_place_of_one_of_its_name(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    save(store, 1)
+    save(store, 1, best=None)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert damage(tmp_path / "step-00000001") is None
