@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from glotune.lifecycle import Run
 from glotune.metrics.arrays import Outcomes
 from glotune.metrics.seed_scores import run_score, score_contrast
 from glotune.recipe import Recipe, load_recipe
-from glotune.run import Run, train
+from glotune.run import train
 from glotune.training.closing import recorded_outcomes
 
 LANGUAGES = ("en", "ar", "de", "es", "fr", "it")

@@ -9,14 +9,21 @@ from glotune.data.cache import cache_folder
 from glotune.data.plain_text import PlainTexts, read_plain_texts
 from glotune.data.profile import profile
 from glotune.errors import UserError
+from glotune.lifecycle import (
+    Run,
+    count_attempt,
+    first_manifest,
+    open_attempt,
+    refuse_changed_data,
+    run_path,
+    status_kept,
+)
 from glotune.recipe import recipe_hash, recipe_yaml
 from glotune.recipe.loading import Overrides
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.pretrain_loading import load_pretrain_recipe
 from glotune.records import RunStatus
 from glotune.report.pretraining import write_pretraining_report
-from glotune.resume import count_attempt, refuse_changed_data
-from glotune.run import Run, first_manifest, open_attempt, run_path, status_kept
 from glotune.run_dir import RunDirectory
 from glotune.training.control import stopped_by_signals
 from glotune.training.observer import Observer, Silent

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from glotune.data.reading import read_texts
-from glotune.errors import UserError
-from glotune.provenance import versions
+from glotune.lifecycle import Run, count_attempt, draw_report, refuse_changed_data, status_kept
 from glotune.recipe import load_recipe
-from glotune.records import Manifest, RunStatus
-from glotune.run import Run, carry_out, draw_report, status_kept
+from glotune.records import RunStatus
+from glotune.run import carry_out
 from glotune.run_dir import RunDirectory
 from glotune.training.control import stopped_by_signals
 from glotune.training.observer import Observer, Silent
@@ -44,33 +43,3 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     if report:
         draw_report(directory, processes, observer or Silent())
     return Run(directory)
-
-
-def refuse_changed_data(manifest: Manifest, data_hash: str, directory: RunDirectory) -> None:
-    """A run goes on with the texts that it began with, or not at all."""
-    if manifest.data_hash != data_hash:
-        files = ", ".join(source.path for source in manifest.data)
-        raise UserError(
-            f"the data of {directory.path} changed since the run began ({files})",
-            expected=f"the texts with hash {manifest.data_hash[:16]}, found {data_hash[:16]}",
-            remedy="Put the files back, or train anew into another directory",
-        )
-
-
-def count_attempt(directory: RunDirectory, manifest: Manifest, ranks: int = 1) -> None:
-    """Counts the attempt, heals the event file, and notes what differs from the run's first machine."""
-    directory.heal_events()
-    attempt, present = manifest.attempt + 1, versions()
-    changed = [
-        f"attempt {attempt}: {name} {present[name]} instead of {version}"
-        for name, version in manifest.versions.items()
-        if name in present and present[name] != version
-    ]
-    if manifest.plan is not None and manifest.plan.ranks != ranks:
-        changed.append(f"attempt {attempt}: {ranks} processes instead of {manifest.plan.ranks}")
-    directory.update_manifest(
-        status=RunStatus.RUNNING,
-        reason=None,
-        attempt=attempt,
-        deviations=[*manifest.deviations, *changed],
-    )

@@ -9,10 +9,11 @@ import pytest
 
 from glotune.comparison.equality import differences
 from glotune.errors import InterruptedRun, UserError
+from glotune.lifecycle import Run
 from glotune.recipe import Recipe
 from glotune.records import RunStatus
 from glotune.resume import resume
-from glotune.run import Run, train
+from glotune.run import train
 from glotune.run_dir import RunDirectory
 from glotune.training.control import Control
 from glotune.training.observer import Silent

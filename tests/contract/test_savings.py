@@ -11,8 +11,9 @@ from encoders import TEXTS
 from glotune.comparison.equality import differences
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
+from glotune.lifecycle import Run
 from glotune.model.loading import load_tokenizer
-from glotune.run import Run, train
+from glotune.run import train
 from small_runs import small_recipe, write_csv
 
 WORDS = {

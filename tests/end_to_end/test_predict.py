@@ -15,7 +15,8 @@ import pytest
 import glotune
 from glotune.cli.main import run as glotune_command
 from glotune.evaluation import evaluate
-from glotune.run import Run, train
+from glotune.lifecycle import Run
+from glotune.run import train
 from small_runs import sentences, small_recipe, write_csv
 
 
