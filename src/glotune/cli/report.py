@@ -19,7 +19,14 @@ def report(
     from glotune.run_dir import RunDirectory
 
     if (run / "manifest.json").is_file() or not run.is_dir() or not find_runs(run):
-        files = write_report(RunDirectory.open(run))
+        directory = RunDirectory.open(run)
+        if directory.read_manifest().kind == "pretrain":
+            from glotune.report.pretraining import write_pretraining_report
+
+            write_pretraining_report(directory)
+            show(str(directory.report / "report.md"))
+            return
+        files = write_report(directory)
         say(f"{len(files.figures)} pictures in {files.folder / 'figures'}")
     else:
         from glotune.comparison.folder import write_folder_report

@@ -121,9 +121,10 @@ def _distinct(runs: Sequence[RunDirectory | RunSummary | str | Path]) -> list[Ru
 
 def _with_scores(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
     """Runs that were evaluated; a diverged or unfinished one is named in a note, never silently left out."""
-    kept = [run for run in runs if run.languages("test") or run.languages("validation")]
-    notes = []
-    for run in runs:
+    trained = [run for run in runs if run.manifest.kind == "train"]
+    kept = [run for run in trained if run.languages("test") or run.languages("validation")]
+    notes = [f"{run.path} is left out: it is a pretraining run." for run in runs if run not in trained]
+    for run in trained:
         if run not in kept:
             verdict = run.verdict.status if run.verdict else run.manifest.status.value
             notes.append(f"{run.path} has no scores and is left out: it is {verdict}.")

@@ -23,7 +23,7 @@ def write_folder_report(folder: Path, metric: str = "macro_f1") -> tuple[ReportF
     Raises:
         UserError: the folder holds no run.
     """
-    directories = find_runs(folder)
+    directories = [run for run in find_runs(folder) if run.read_manifest().kind == "train"]
     if not directories:
         raise UserError(f"{folder} holds no run", expected="a run directory or a folder of them")
     runs = [load_run(directory) for directory in directories]

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from glotune.cli.main import run
@@ -58,3 +60,14 @@ def test_compare_refuses_what_means_nothing(folder, tmp_path, capsys):
     assert call("compare", folder / "better", tmp_path / "nowhere") == 2
     assert call("compare", folder / "better", folder / "seed-0", "--metric", "macro-f1") == 2
     assert "Did you mean 'macro_f1'" in capsys.readouterr().err
+
+
+def test_a_pretraining_run_has_its_own_report_and_is_no_rival(folder, tmp_path, capsys):
+    made = make_run(tmp_path / "pretrained", "sound", n=60, epochs=1)
+    manifest = json.loads(made.manifest_path.read_text())
+    made.manifest_path.write_text(json.dumps({**manifest, "kind": "pretrain", "verdict": None}))
+    made.metrics_path.unlink()
+    assert call("report", made.path) == 0
+    assert capsys.readouterr().out.split() == [str(made.report / "report.md")]
+    assert call("compare", folder / "seed-0", folder / "better", made.path) == 0
+    assert "it is a pretraining run" in capsys.readouterr().err.replace("\n", " ")
