@@ -30,6 +30,10 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     manifest = directory.read_manifest()
     if manifest.status is RunStatus.COMPLETE:
         return Run(directory)
+    if manifest.kind == "pretrain":
+        from glotune.pretrain import resume_pretraining
+
+        return resume_pretraining(path, observer=observer)
     recipe = load_recipe(directory.recipe)
     texts = read_texts(recipe.data, recipe.seed)
     refuse_changed_data(manifest, texts.data_hash, directory)

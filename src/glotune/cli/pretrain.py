@@ -65,7 +65,7 @@ def figures_table(run: RunDirectory) -> Table:
             language,
             str(entry["n"]),
             "-" if loss is None else f"{loss:.4f}",
-            str(entry["candidates"] or "-"),
+            str(int(entry["candidates"]) or "-"),
             "-" if recall is None else f"{recall:.4f}",
         )
     return table

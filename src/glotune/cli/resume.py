@@ -19,5 +19,10 @@ def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The director
     from glotune.resume import resume as resume_run
 
     with watch() as observer:
-        resume_run(run, observer=observer)
-    show_run(run)
+        resumed = resume_run(run, observer=observer)
+    if resumed.manifest.kind == "pretrain":
+        from glotune.cli.pretrain import show_pretraining
+
+        show_pretraining(run)
+    else:
+        show_run(run)

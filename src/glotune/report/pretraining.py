@@ -55,7 +55,7 @@ def _summary(figures: dict[str, dict[str, Any]]) -> str:
         sentences.append(f"On held-out texts a hidden token costs {loss:.3f} nats, mean of {len(figures)} languages.")
     if recall is not None:
         asked = [entry for entry in figures.values() if entry["recall_at_1"] is not None]
-        counts = sorted({entry["candidates"] for entry in asked})
+        counts = sorted({int(entry["candidates"]) for entry in asked})
         among = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         chance = sum(1 / entry["candidates"] for entry in asked) / len(asked)
         sentences.append(
@@ -86,7 +86,7 @@ def _course(events: list[Event]) -> str:
 
 def _languages(figures: dict[str, dict[str, Any]]) -> str:
     rows = [
-        f"| {language} | {entry['n']} | {_shown(entry['masked_loss'])} | {entry['candidates'] or '-'} | "
+        f"| {language} | {entry['n']} | {_shown(entry['masked_loss'])} | {int(entry['candidates']) or '-'} | "
         f"{_shown(entry['recall_at_1_forth'])} | {_shown(entry['recall_at_1_back'])} |"
         for language, entry in sorted(figures.items(), key=lambda item: (item[1]["recall_at_1"] is None, item[0]))
     ]
