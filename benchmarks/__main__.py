@@ -19,6 +19,9 @@ def main() -> None:
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     transfer.add_argument("--seeds", type=int, default=3)
+    retrieval = commands.add_parser("retrieval", help="translations that glotune-nano finds, of pairs it never saw")
+    retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
+    retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     arguments = parser.parse_args()
     if arguments.name == "accuracy":
         from benchmarks.accuracy import run, table
@@ -31,6 +34,11 @@ def main() -> None:
 
         rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
         print(measured.table(rows, arguments.seeds))
+    elif arguments.name == "retrieval":
+        from benchmarks import retrieval as found
+        from glotune.nano import nano_path
+
+        print(found.table(found.measure(arguments.pairs, arguments.encoder or nano_path())))
 
 
 def minilm() -> Path:

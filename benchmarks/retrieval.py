@@ -1,0 +1,62 @@
+"""How well the embedded encoder finds translations that its training never saw: recall at 1, English and back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from glotune.data.languages import find_language, language_name
+from glotune.data.plain_text import read_plain_texts
+from glotune.recipe.pretrain_loading import load_pretrain_recipe
+from glotune.run_dir import RunDirectory
+from glotune.training.observer import Silent
+from glotune.training.pretraining.assembly import assemble, prepare_tokenizer
+from glotune.training.pretraining.corpus import as_text_data, build_corpus
+from glotune.training.pretraining.evaluate import LanguageFigures, evaluate
+from glotune.training.processes import Processes
+from glotune.training.recorder import Recorder
+
+
+def measure(pairs: Path, encoder: Path) -> dict[str, LanguageFigures]:
+    """Language -> figures on the pairs that the recipe `nano` holds out; nothing is trained."""
+    recipe = load_pretrain_recipe(
+        "nano",
+        {
+            "data.pairs": str(pairs),
+            "model.scratch": None,
+            "model.name": str(encoder),
+            "train.precision": "fp32",
+            "train.device": "cpu",
+        },
+    )
+    texts = read_plain_texts(recipe.data, from_scratch=False, seed=recipe.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tokenizer = prepare_tokenizer(recipe, texts, folder)
+        content = as_text_data(texts)
+        data = recipe.engine_recipe().data
+        corpus = build_corpus(texts, content, tokenizer, data, folder, lambda done, total: None)
+        recorder = Recorder(RunDirectory(folder), Silent(), 1, is_main=True)
+        parts, _ = assemble(recipe, content, corpus, tokenizer, Processes.start("cpu"), recorder, None)
+        return evaluate(parts, Silent())
+
+
+def mean_recall(figures: Mapping[str, LanguageFigures]) -> float:
+    """Recall at 1, mean of both directions and of all languages that were asked."""
+    values = [value for each in figures.values() if (value := each.recall_at_1) is not None]
+    return sum(values) / len(values)
+
+
+def table(figures: Mapping[str, LanguageFigures]) -> str:
+    """Markdown: a row per language, best first."""
+    asked = {code: each for code, each in figures.items() if each.recall_at_1 is not None}
+    lines = ["| language | script | to English | from English | mean |", "| --- | --- | ---: | ---: | ---: |"]
+    for code, each in sorted(asked.items(), key=lambda item: -(item[1].recall_at_1 or 0.0)):
+        language = find_language(code)
+        script = language.scripts[0] if language and language.scripts else ""
+        lines.append(
+            f"| {language_name(code)} ({code}) | {script} | {each.recall_forth:.2f} | {each.recall_back:.2f} | "
+            f"{each.recall_at_1:.3f} |"
+        )
+    return "\n".join([*lines, f"| mean of {len(asked)} | | | | {mean_recall(asked):.3f} |"])
