@@ -58,7 +58,7 @@ def gather(run: RunData) -> ReportContent:
         results={split: _results(run, split) for split in ("test", "validation") if run.evaluations.get(split)},
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
-        transfer_note=_transfer_note(found) if found else "",
+        transfer_note=_transfer_note(run, found) if found else "",
         selection=specification.selection(run),
         model=specification.model_rows(run),
         training=specification.training_rows(run),
@@ -139,9 +139,12 @@ def _transfer_table(run: RunData, found: Transfer) -> Table:
     )
 
 
-def _transfer_note(found: Transfer) -> str:
+def _transfer_note(run: RunData, found: Transfer) -> str:
     names = ", ".join(map(language_name, found.source_languages))
     text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
+    verdict = run.manifest.verdict
+    if verdict and not verdict.is_sound:
+        return f"The run {verdict.status}: these gaps mean nothing. {text}"
     if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
         low, high = found.average_interval.low, found.average_interval.high
         text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."

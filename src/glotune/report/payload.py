@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from glotune.metrics.curves import PrecisionRecallCurve, precision_recall_curves
 from glotune.metrics.traits import TRAITS
 from glotune.records import Evaluation
 from glotune.report.content import ReportContent
 from glotune.report.figures.build_curves import best_epoch, learning_rate, losses
-from glotune.report.figures.build_panels import calibration_panel, main_tables, roc_lines
+from glotune.report.figures.build_panels import MAX_ROC_POINTS, calibration_panel, main_tables, roc_lines
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import direction, language_name
 from glotune.report.prediction_table import PredictionTable
@@ -69,6 +70,9 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
                 for line in roc_lines(table, run.manifest.labels)
             ]
             for language, table in tables.items()
+        },
+        "precisionRecall": {
+            language: precision_recall_lines(table, run.manifest.labels) for language, table in tables.items()
         },
         "calibration": {language: _calibration(language, table) for language, table in tables.items()},
         "profile": _profile(run),
@@ -136,6 +140,22 @@ def _history(run: RunData) -> dict[str, Any]:
         "rate": [[x, y] for x, y in zip(rate.steps, rate.rate, strict=True)] if rate else [],
         "bestEpoch": best_epoch(run),
     }
+
+
+def precision_recall_lines(table: PredictionTable, labels: list[str]) -> list[dict[str, Any]]:
+    """Precision over recall, one class against the rest; with two classes that of the second alone, as for ROC."""
+    curves = precision_recall_curves(table.outcomes)
+    shown = curves[1:] if len(curves) == 2 else curves
+    return [
+        {"label": labels[curve.label], "ap": curve.average_precision, "prevalence": curve.prevalence, **_thin(curve)}
+        for curve in shown
+        if curve is not None
+    ]
+
+
+def _thin(curve: PrecisionRecallCurve) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, len(curve.recall) - 1, MAX_ROC_POINTS).astype(int))
+    return {"x": [curve.recall[place] for place in places], "y": [curve.precision[place] for place in places]}
 
 
 def _calibration(language: str, table: PredictionTable) -> dict[str, Any]:

@@ -125,10 +125,12 @@ def selection(run: RunData) -> str:
     if run.recipe is None:
         return "–"
     evaluate = run.recipe.evaluate
+    chosen = [code for code in run.history.languages("validation") if run.is_source(code) == (evaluate.on == "source")]
+    names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     how = (
-        "source validation (zero-shot: no target label was used)"
+        f"source validation{names} (zero-shot: no target label was used)"
         if evaluate.on == "source"
-        else "target validation (an oracle: it saw target labels, so this is no zero-shot result)"
+        else f"target validation{names} (an oracle: it saw target labels, so this is no zero-shot result)"
     )
     step = run.manifest.best_step or run.history.best_step
     where = f"step {step:,}, " if step is not None else ""

@@ -67,7 +67,7 @@ def _widest(gaps: TransferGaps | None) -> TransferGaps | None:
     if gaps is None or len(gaps.rows) <= MAX_GAPS:
         return gaps
     kept = (*gaps.rows[: MAX_GAPS - 1], gaps.rows[-1])
-    return TransferGaps(gaps.metric, gaps.source, gaps.source_value, kept, len(gaps.rows) - MAX_GAPS)
+    return TransferGaps(gaps.metric, gaps.source, gaps.source_value, kept, gaps.warning, len(gaps.rows) - MAX_GAPS)
 
 
 def _validation(panels: tuple[Curves, ...]) -> Curves:

@@ -123,7 +123,7 @@ def _transfer(run: RunData, metric: str) -> Transfer | None:
     return found if found.gaps else None
 
 
-def gap_figure(found: Transfer | None) -> TransferGaps | None:
+def gap_figure(found: Transfer | None, warning: str = "") -> TransferGaps | None:
     """The transfer_gap figure: targets from the widest gap down, then their average."""
     if found is None:
         return None
@@ -132,4 +132,6 @@ def gap_figure(found: Transfer | None) -> TransferGaps | None:
     if found.average_points is not None and found.average_interval is not None and len(rows) > 1:
         average = Estimate(found.average_points, found.average_interval.low, found.average_interval.high)
         rows.append(GapRow("average", average, is_average=True))
-    return TransferGaps(display(found.metric), ", ".join(found.source_languages), found.source_score, tuple(rows))
+    return TransferGaps(
+        display(found.metric), ", ".join(found.source_languages), found.source_score, tuple(rows), warning
+    )

@@ -122,6 +122,8 @@ class TransferGaps:
     source: str
     source_value: float
     rows: tuple[GapRow, ...]
+    warning: str = ""
+    """Said in the title where the gaps mean nothing."""
     left_out: int = 0
     """Languages with narrower gaps that are not shown; the average counts them."""
 

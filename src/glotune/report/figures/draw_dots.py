@@ -106,10 +106,11 @@ def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_title(f"Transfer gap from {data.source} ({data.metric} {100 * data.source_value:.1f} there)")
+    warning = f", {data.warning}" if data.warning else ""
+    ax.set_title(f"Transfer gap from {data.source} ({data.metric} {100 * data.source_value:.1f} there){warning}")
     ax.set_xlabel("points lost against the source, with 95 % intervals")
     if compact:
-        ax.set_title(f"Transfer gap from {style.shorten(data.source, 12)}")
+        ax.set_title(f"Transfer gap from {style.shorten(data.source, 12)}{warning}")
         note = f" (and {data.left_out} narrower gaps)" if data.left_out else ""
         ax.set_xlabel(f"{data.metric}, points{note}")
 

@@ -64,7 +64,9 @@ class FigureFile:
 
 def build_figures(run: RunData) -> dict[str, FigureData]:
     """name -> data of every figure that this run can have, in the order of `FIGURE_NAMES`."""
-    gaps = build_results.gap_figure(build_results.transfer(run))
+    verdict = run.manifest.verdict
+    warning = f"meaningless: {verdict.status}" if verdict and not verdict.is_sound else ""
+    gaps = build_results.gap_figure(build_results.transfer(run), warning)
     built: dict[str, FigureData | None] = {
         "losses": build_curves.losses(run),
         "accuracies": build_curves.accuracies(run),

@@ -71,7 +71,7 @@ function build() {
     section("overview", null), section("picks", null),
     DATA.table ? section("runs", "Runs") : null,
     section("results", "Results"), section("charts", "Scores and transfer"), section("training", "Training"),
-    section("errors", "Confusion, ROC and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
+    section("errors", "Confusion, curves and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
     element("footer", {}, "Written by glotune. This page holds all its data and asks for nothing from outside."),
   ].filter(Boolean));
   holders.picks.parentElement.className = "picks";
@@ -170,7 +170,7 @@ function drawCharts() {
     element("div", { class: "bar" }, select("Metric", metrics.map((metric) => [metric, traitOf(metric).name]), picked.metric, (value) => { picked.metric = value; redraw(); })),
     element("div", { class: "grid wide" },
       intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals", columns: 2 }),
-      intervalChart(gaps, { title: "Transfer gap (macro-F1, source minus target)", x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })));
+      intervalChart(gaps, { title: `Transfer gap (macro-F1, source minus target)${pickedRuns().some((run) => run.isSound === false) ? ": meaningless where a run is not sound" : ""}`, x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })));
 }
 
 function drawTraining() {
@@ -200,12 +200,14 @@ function drawErrors() {
   const place = places.find((each) => each.key === picked.matrix) || places[0];
   const { run, code } = place, each = run.evaluations[run.split][code];
   const roc = (run.roc[code] || []).map((line, index) => ({ name: `${line.label}, AUC ${fixed(line.auc, 3)}`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: line.x.map((x, at) => [x, line.y[at]]) }));
+  const recall = (run.precisionRecall[code] || []).map((line, index) => ({ name: `${line.label}, AP ${fixed(line.ap, 3)} (${percentText(line.prevalence, 0)} of texts)`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: line.x.map((x, at) => [x, line.y[at]]) }));
   const bins = run.calibration[code];
   holders.errors.replaceChildren(
     element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),
     element("div", { class: "grid" },
       each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null,
       lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
+      lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
       bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
         { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
 }
