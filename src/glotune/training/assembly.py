@@ -75,6 +75,7 @@ def assemble(
         stores=stores,
         class_weights=class_weights(recipe.loss.class_weights, stores["train"].labels, texts.labels),
         id_map=None if vocabulary is None else vocabulary.to_trimmed,
+        texts=texts,
     )
     return Assembled(parts, vocabulary, operated.changes)
 

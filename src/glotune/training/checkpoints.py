@@ -113,6 +113,8 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
         self._writing: Future[None] | None = None
+        self.passed_over: list[str] = []
+        """A line for each damaged checkpoint that `latest` met."""
 
     def save(self, taken: Snapshot) -> float:
         """Starts writing a snapshot; returns the seconds spent waiting for the one before.
@@ -149,7 +151,7 @@ class CheckpointStore:
 
     def latest(self) -> Resumption | None:
         """The newest checkpoint that is whole, with the best weights it refers to; None without any."""
-        damaged: list[str] = []
+        self.passed_over = damaged = []
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             problem = damage(path)
             if problem is None:

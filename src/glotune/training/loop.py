@@ -25,6 +25,9 @@ from glotune.training.state import EpochFigures, TrainingState
 from glotune.training.step import StepOutcome, Stepper
 from glotune.training.watch import Watch
 
+EXCERPT = 120
+"""Characters of a text that a diagnosis shows."""
+
 
 class DivergedTraining(RunError):
     """A loss or gradient was not finite, and the recipe says to stop."""
@@ -133,18 +136,28 @@ class Loop:
 
     def _refuse(self, rows: Rows, outcome: StepOutcome) -> None:
         """A non-finite step made no update; the recipe says whether training goes on."""
-        source_rows = self.parts.stores["train"].rows[rows][:10].tolist()
+        source_rows = self.parts.stores["train"].rows[rows].tolist()
+        texts = self._texts(rows)
         message = (
             f"step {self.state.step}: loss {outcome.loss}, gradient norm {outcome.grad_norm}; no update was made. "
-            f"First rows of its batch: {', '.join(map(str, source_rows))}"
+            f"First rows of its batch: {', '.join(map(str, source_rows[:10]))}"
         )
-        self.recorder.event("alert", {"what": "nonfinite", "message": message})
+        self.recorder.event("alert", {"what": "nonfinite", "message": message, "rows": source_rows, "texts": texts})
         self.recorder.log(message)
+        for row, text in zip(source_rows, texts, strict=False):
+            self.recorder.log(f"  row {row} begins {text!r}")  # escaped: a text may hold control characters
         if self.parts.recipe.train.on_nonfinite == "stop":
             self.recorder.flush()
             raise DivergedTraining(
                 f"{message}. Lower optimizer.learning_rate, add warmup, or set train.on_nonfinite=skip"
             )
+
+    def _texts(self, rows: Rows) -> list[str]:
+        """How the first texts of a batch begin; none where the recipe keeps texts out of records."""
+        if self.parts.texts is None or not self.parts.recipe.records.text:
+            return []
+        column = self.parts.texts.splits["train"].table["text"]
+        return [column[int(row)].as_py()[:EXCERPT] for row in rows[:10]]
 
     def _note_deviations(self) -> None:
         for message in self.stepper.deviations:

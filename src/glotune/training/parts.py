@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glotune.data.batches import Rows, cut
 from glotune.data.packed import IdMap, PackedBatch, collate
+from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.model.network import Network
 from glotune.recipe import Recipe
@@ -58,6 +59,8 @@ class Parts:
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
     """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
+    texts: TextData | None = None
+    """What the stores were tokenized from, for messages to people; pretraining goes without."""
 
     @property
     def device(self) -> torch.device:

@@ -37,6 +37,19 @@ def test_a_non_finite_step_is_refused_and_stops_the_run(tmp_path: Path, monkeypa
     assert manifest.verdict.status == "diverged"
     alert = next(event for event in run.events() if event.kind == "alert")
     assert "First rows of its batch" in alert.data["message"]
+    assert len(alert.data["rows"]) == 16
+    assert len(alert.data["texts"]) == 10
+    assert f"row {alert.data['rows'][0]} begins {alert.data['texts'][0]!r}" in run.log.read_text()
+
+
+def test_the_diagnosis_shows_no_text_where_records_hold_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, at=2)
+    with pytest.raises(RunError, match="step 2"):
+        train(small_recipe(tmp_path, records__text=False), out=tmp_path / "run")
+    run = RunDirectory.open(tmp_path / "run")
+    alert = next(event for event in run.events() if event.kind == "alert")
+    assert alert.data["texts"] == []
+    assert "begins" not in run.log.read_text()
 
 
 def test_or_is_skipped_where_the_recipe_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
