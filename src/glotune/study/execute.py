@@ -26,6 +26,8 @@ ATTEMPTS = 2
 """Processes that a run gets in one go: a crashed one is continued once, then counted as failed."""
 HOPELESS = ("DivergedTraining",)
 """Failures that a repetition would repeat number for number."""
+CHILD = (sys.executable, "-m", "glotune.study.child")
+"""The command that carries one run out, given the study's folder and the run's name."""
 GRACE_SECONDS = 30.0
 """How long a run of a killed study may take to let its directory go."""
 
@@ -119,7 +121,7 @@ class _Queue:
         log = self.directory.logs / f"{run.name}.txt"
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "glotune.study.child", str(self.directory.path), run.name],
+                [*CHILD, str(self.directory.path), run.name],
                 stdin=subprocess.PIPE,  # its end tells the child that this process is gone
                 stdout=subprocess.PIPE,
                 stderr=stderr,
