@@ -22,4 +22,9 @@ def stop(
     from glotune.housekeeping.stopping import stop as stop_run
     from glotune.run_dir import RunDirectory
 
+    if (run / "launch.json").is_file():  # it runs elsewhere
+        from glotune.cli.cloud import stop as stop_elsewhere
+
+        stop_elsewhere(run)
+        return
     say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, tell=say))
