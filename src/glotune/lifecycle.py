@@ -94,12 +94,13 @@ def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -
 
 def open_attempt(directory: RunDirectory, recorder: Recorder, texts: TextData) -> Resumption | None:
     """Finds where this attempt goes on, and sets the recorder there; None for a start from the first step."""
-    resumption = CheckpointStore(directory.checkpoints, keep=1).latest()
+    store = CheckpointStore(directory.checkpoints, keep=1)
+    resumption = store.latest()
     if resumption is not None:
         recorder.at(resumption.state.step, resumption.state.epoch)
         recorder.resumed(resumption.folder.name, resumption.damaged)
         return resumption
-    for message in texts.warnings:
+    for message in (*store.passed_over, *texts.warnings):
         recorder.warn(message)
     return None
 

@@ -40,6 +40,9 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
+        manifest = directory.read_manifest()  # again, under the lock: another process may have gone on meanwhile
+        if manifest.status is RunStatus.COMPLETE:
+            return Run(directory)
         if processes.is_main:
             count_attempt(directory, manifest, processes.ranks)
         processes.barrier()

@@ -151,7 +151,8 @@ class CheckpointStore:
 
     def latest(self) -> Resumption | None:
         """The newest checkpoint that is whole, with the best weights it refers to; None without any."""
-        self.passed_over = damaged = []
+        damaged: list[str] = []
+        self.passed_over = damaged
         for path in sorted(self.folder.glob("step-*"), reverse=True):
             problem = damage(path)
             if problem is None:
