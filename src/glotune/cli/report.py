@@ -9,7 +9,7 @@ import typer
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run directory, finished or not, or a folder of runs.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, finished or not, a study, or a folder of runs.")],
     metric: Annotated[str, typer.Option(help="By which the runs of a folder are compared.")] = "macro_f1",
 ) -> None:
     """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
@@ -18,6 +18,15 @@ def report(
     from glotune.report import write_report
     from glotune.run_dir import RunDirectory
 
+    if (run / "study.yaml").is_file():
+        from glotune.study.redraw import redraw_study
+
+        summary = redraw_study(run)
+        for note in summary.notes:
+            say(note)
+        show(str(summary.files.markdown))
+        show(str(summary.files.page))
+        return
     if (run / "manifest.json").is_file() or not run.is_dir() or not find_runs(run):
         directory = RunDirectory.open(run)
         if directory.read_manifest().kind == "pretrain":

@@ -136,8 +136,15 @@ def runs_table(comparison: Comparison, relative_to: Path | None = None) -> Compa
         columns.append(Column("Mean |LoRA weight|"))
     columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report")]
     rows = tuple(_run_row(comparison, run, with_lora, relative_to) for run in comparison.runs)
-    note = "Scores in percent, loss in nats per text; means over the languages compared."
-    return ComparisonTable("Runs", tuple(columns), rows, (note,))
+    notes = ["Scores in percent, loss in nats per text; means over the languages compared."]
+    validated = {
+        ", ".join(run.languages("validation"))
+        for run in comparison.runs
+        if not set(comparison.languages) <= set(run.languages("validation"))
+    }
+    if validated - {""}:
+        notes.append(f"Validation is in its own languages: {'; '.join(sorted(validated - {''}))}.")
+    return ComparisonTable("Runs", tuple(columns), rows, tuple(notes))
 
 
 def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_to: Path | None) -> tuple[Cell, ...]:
@@ -165,15 +172,22 @@ def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_
     ]
     for metric in STAGE_METRICS:
         cells.append(score(metric, run.ends.train.get(metric)))
+    validated = stage_languages(languages, run.languages("validation"))
     for metric in STAGE_METRICS:
-        cells.append(score(metric, run.score("validation", metric, languages)))
+        cells.append(score(metric, run.score("validation", metric, validated)))
+    tested = stage_languages(languages, list(run.ends.evaluations.get("test", {})))
     for metric in STAGE_METRICS:
-        cells.append(score(metric, run.ends.score("test", metric, languages)))
+        cells.append(score(metric, run.ends.score("test", metric, tested)))
     for metric in STAGE_METRICS:
         cells.append(score(metric, run.score("test", metric, languages), is_best and metric == comparison.metric))
     if with_lora:
         cells.append(figure(mean_weight(run), ".3g"))
     return (*cells, *_links(run, relative_to))
+
+
+def stage_languages(compared: list[str], known: list[str]) -> list[str]:
+    """The compared languages where a stage has them all, otherwise its own: zero-shot runs validate on the source."""
+    return compared if set(compared) <= set(known) else known
 
 
 def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:

@@ -21,6 +21,7 @@ from glotune.comparison import (
 )
 from glotune.comparison.cells import Cell, Column, ComparisonTable
 from glotune.comparison.folder import write_folder_report
+from glotune.comparison.tables import stage_languages
 from glotune.errors import UserError
 from made_runs import make_run
 
@@ -259,3 +260,8 @@ def test_summaries_need_no_predictions(folder, tmp_path):
         read_summary(copy).outcomes("test", "bn")
     comparison = compare_runs([folder / "lora-0", copy])
     assert "no predictions" in comparison.against_reference["base-seed0"].reason
+
+
+def test_validation_in_the_source_alone_is_shown_as_such():
+    assert stage_languages(["bn", "hi"], ["en", "bn", "hi"]) == ["bn", "hi"]
+    assert stage_languages(["bn", "hi"], ["en"]) == ["en"]

@@ -1,0 +1,64 @@
+import pytest
+
+from glotune.errors import UserError
+from glotune.recipe import yaml
+from glotune.study.redraw import is_study, redraw_study
+from made_runs import make_run
+
+LANGUAGES = {"en": 0.8, "bn": 0.65}
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = tmp_path / "study"
+    (folder / "runs").mkdir(parents=True)
+    (folder / "recipes").mkdir()
+    content = {
+        "scale": "full",
+        "name": "made-study",
+        "title": "A made-up study",
+        "recipe": {
+            "model": {"name": "glotune-nano"},
+            "data": {"train": {"en": "en.csv"}, "test": {"bn": "bn.csv"}},
+        },
+        "variants": {"base": {}, "longer": {"train.epochs": 4}},
+        "seeds": [0, 1],
+        "claims": [
+            {"name": "longer is better", "form": "superior", "metric": "macro_f1", "variants": ["longer", "base"]}
+        ],
+    }
+    (folder / "study.yaml").write_text(yaml.dump(content))
+    for seed in (0, 1):
+        for name, epochs in (("base", 2), ("longer", 4)):
+            made = {"name": name, "languages": LANGUAGES, "seed": seed, "epochs": epochs, "n": 60}
+            make_run(folder / "runs" / f"{name}-seed{seed}", "sound", **made)
+    return folder
+
+
+def test_a_study_is_reported_again_from_its_folder(study):
+    assert is_study(study)
+    assert not is_study(study / "runs")
+    summary = redraw_study(study)
+    text = summary.files.markdown.read_text()
+    assert text.startswith("# A made-up study\n")
+    assert "longer is better" in text
+    assert "## Pictures" in text
+    assert summary.answers[0].answer in ("inconclusive", "supported", "refuted")
+
+
+def test_runs_that_have_no_result_are_named(study):
+    import shutil
+
+    shutil.rmtree(study / "runs" / "longer-seed1")
+    summary = redraw_study(study)
+    assert "longer-seed1 has no result: not started" in summary.notes
+
+
+def test_folds_need_the_command_that_made_them(study):
+    content = yaml.read(study / "study.yaml")
+    (study / "study.yaml").write_text(yaml.dump({**content, "folds": 3}))
+    with pytest.raises(UserError, match="glotune study made-study --out"):
+        redraw_study(study)
+    (study / "study.yaml").write_text(yaml.dump({**content, "seedz": 3}))
+    with pytest.raises(UserError, match="seedz"):
+        redraw_study(study)
