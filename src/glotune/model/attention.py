@@ -15,6 +15,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from glotune.model.dropout import dropout as drop
 from glotune.model.packing import Group, Packing, place, take
 
 NAME = "glotune_packed"
@@ -142,7 +143,7 @@ def _softmax_product(
         scores = scores + mask.to(scores.dtype)
     weights = torch.softmax(scores, dim=-1).to(value_BALD.dtype)
     if dropout > 0.0:
-        weights = functional.dropout(weights, dropout)
+        weights = drop(weights, dropout)
     return torch.matmul(weights, value_BALD)
 
 

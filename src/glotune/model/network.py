@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glotune.data.packed import PackedBatch
 from glotune.model import attention as packed_attention
 from glotune.model.counting import Counts
+from glotune.model.dropout import use_fast_dropout
 from glotune.model.families import Anatomy
 from glotune.model.freezing import prefix_depth
 from glotune.model.padding import padded_inputs
@@ -38,6 +39,11 @@ class Network(nn.Module):
         if self.anatomy.family.is_packed:
             packed_attention.register()
             self.anatomy.config._attn_implementation = packed_attention.NAME
+        use_fast_dropout(hf)
+        if hasattr(hf, "peft_config"):
+            from glotune.model.lean_lora import use_lean_lora  # PEFT is imported by LoRA runs alone
+
+            use_lean_lora(hf)
         self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
         self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None

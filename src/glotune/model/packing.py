@@ -16,6 +16,9 @@ _SIMILAR = 0.8
 """Texts at least this share of a group's longest join it: padding them costs less than a group of their own."""
 _WASTE = 4096
 """Query-key pairs of padding that a group may hold in any case: about what one more group costs in calls."""
+_HIDDEN = -1e30
+"""Added to the scores of keys out of sight: their weight is exactly 0. Finite, because padding among the queries may
+see no key at all under local attention: with -inf its row would be NaN, and so every gradient behind it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Group:
     slots_T: Tensor | None
     """[tokens] place of each token in the padded layout ``[texts * longest]``; None where all are equally long."""
     mask: Tensor | None
-    """[texts, 1, 1, longest] additive float32, -inf on padding; None where all are equally long."""
+    """[texts, 1, 1, longest] additive float32, `_HIDDEN` on padding; None where all are equally long."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -47,7 +50,7 @@ class Group:
             return self.mask
         places = torch.arange(self.longest, device=device)
         far = (places[:queries, None] - places[None, :]).abs() > window
-        local = torch.zeros(far.shape, device=device).masked_fill(far, -torch.inf)[None, None]
+        local = torch.zeros(far.shape, device=device).masked_fill(far, _HIDDEN)[None, None]
         return local if self.mask is None else self.mask + local
 
 
@@ -109,7 +112,7 @@ class Packing:
         ends = np.cumsum(sizes)
         within = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
         slots = np.repeat(np.arange(len(sizes)) * longest, sizes) + within
-        padding = np.where(np.arange(longest)[None] < sizes[:, None], 0.0, -np.inf).astype(np.float32)
+        padding = np.where(np.arange(longest)[None] < sizes[:, None], 0.0, _HIDDEN).astype(np.float32)
         return Group(
             start,
             stop,
