@@ -19,6 +19,12 @@ def main() -> None:
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     transfer.add_argument("--seeds", type=int, default=3)
+    adaptation = commands.add_parser("adaptation", help="glotune-nano adapted to AfriSenti texts against as it is")
+    adaptation.add_argument("--data", type=Path, required=True, help="folder with afrisenti/LANGUAGE.csv")
+    adaptation.add_argument("--language", default="rw")
+    adaptation.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    adaptation.add_argument("--new-pieces", type=int, default=0)
+    adaptation.add_argument("--seeds", type=int, default=3)
     retrieval = commands.add_parser("retrieval", help="translations that glotune-nano finds, of pairs it never saw")
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
@@ -34,6 +40,13 @@ def main() -> None:
 
         rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
         print(measured.table(rows, arguments.seeds))
+    elif arguments.name == "adaptation":
+        from benchmarks import adaptation as adapted
+        from glotune.nano import nano_path
+
+        encoder = arguments.encoder or nano_path()
+        row = adapted.measure(arguments.data, arguments.language, encoder, arguments.seeds, arguments.new_pieces)
+        print(adapted.claim(row, arguments.seeds))
     elif arguments.name == "retrieval":
         from benchmarks import retrieval as found
         from glotune.nano import nano_path
