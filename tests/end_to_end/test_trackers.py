@@ -228,6 +228,8 @@ def test_a_tracker_follows_a_training_in_a_process_of_its_own(tmp_path: Path) ->
         time.sleep(4)
         run.append_events([event("step", 61, loss=0.25)])
         run.update_manifest(status=RunStatus.COMPLETE)
+    run.report.mkdir()
+    (run.report / "report.html").write_text("<h1>The report</h1>")
     assert started.wait(60) == 0, (run.path / "tracking" / "tensorboard.log").read_text()
     stored = EventAccumulator(str(run.path / "tracking" / "tensorboard"), size_guidance={"scalars": 0})
     stored.Reload()

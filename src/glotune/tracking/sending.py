@@ -41,6 +41,8 @@ class Pace:
     """Between system figures."""
     patience: float = 600.0
     """How long an outage is waited out after the run has ended."""
+    report: float = 120.0
+    """How long the report of a run that was followed to its end is waited for: it is drawn after the last event."""
 
 
 class Sender:
@@ -98,20 +100,32 @@ class Sender:
 
     def _follow(self, sink: Sink, follow: bool) -> State:
         """Until the run has ended and all of it is sent; returns its state."""
-        probe, looked = Probe(), time.monotonic()
+        probe, looked, followed = Probe(), time.monotonic(), False
         while True:
             state = state_of(self.run)  # before reading, so that nothing written before the end is missed
             if state is not State.RUNNING and self._ended is None:
                 self._ended = time.monotonic()
             self._send_new(sink)
             if state is not State.RUNNING or not follow:
+                if state is State.COMPLETE and followed:
+                    self._await_report()
                 return state
+            followed = True
             if time.monotonic() - looked >= self.pace.system:
                 looked = time.monotonic()
                 holder = read_holder(self.run.lock)
                 figures = probe.look(holder.pid if holder else None).scalars()
                 self._insist(partial(sink.points, [Point(self._step, time.time(), figures)]))
             time.sleep(self.pace.poll)
+
+    def _await_report(self) -> None:
+        """Until report.html, the last of the report's files, is as new as the end of the run."""
+        page, ended = self.run.report / "report.html", self.run.manifest_path.stat().st_mtime
+        deadline = time.monotonic() + self.pace.report
+        while time.monotonic() < deadline:
+            if page.exists() and page.stat().st_mtime >= ended:
+                return
+            time.sleep(min(self.pace.poll, 1.0))
 
     def _send_new(self, sink: Sink) -> None:
         """Sends events not sent before. A resumed attempt repeats steps to the same figures: the first ones stand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from glotune.tracking.starting import start_trackers
 from made_events import event
 from made_runs import make_run
 
-FAST = Pace(poll=0.02, system=0.1, patience=0.0)
+FAST = Pace(poll=0.02, system=0.1, patience=0.0, report=0.0)
 
 
 @dataclass
@@ -107,6 +108,27 @@ def test_a_run_is_followed_until_it_ends_with_system_figures(tmp_path: Path, tol
     assert told.steps() == [*range(1, 61), *range(200, 206)]
     assert any("system/cpu_percent" in point.values for point in told.points)
     assert told.closings[-1] is not None
+
+
+def test_the_report_is_waited_for_after_the_end(tmp_path: Path, told: Recorded) -> None:
+    run = make_run(tmp_path / "run", "running")
+    run.report.mkdir()
+    (run.report / "report.html").write_text("of the attempt before")
+    os.utime(run.report / "report.html", (1, 1))
+    pace = Pace(poll=0.02, report=20)
+    with locked(run.lock):
+        following = threading.Thread(target=send, args=(run,), kwargs={"pace": pace})
+        following.start()
+        time.sleep(0.3)
+        run.update_manifest(status=RunStatus.COMPLETE)
+    time.sleep(0.3)
+    assert told.closings == []
+    (run.report / "figures").mkdir()
+    (run.report / "figures" / "loss.png").write_bytes(b"x")
+    (run.report / "report.html").write_text("the report")
+    following.join(10)
+    assert told.closings[0] is not None
+    assert [path.name for path in told.closings[0].pictures] == ["loss.png"]
 
 
 def test_a_resumed_run_goes_on_in_the_same_tracked_run_without_repeating(tmp_path: Path, told: Recorded) -> None:
