@@ -1,4 +1,4 @@
-"""What adapting an encoder to a language is worth: nano as it is against nano adapted to unlabelled AfriSenti tweets."""
+"""What adapting an encoder to a language is worth: nano against nano adapted to unlabelled AfriSenti tweets."""
 
 from __future__ import annotations
 
