@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("glotune.cli.calibrate:calibrate", "Models"),
     "compare": ("glotune.cli.compare:compare", "Results"),
     "report": ("glotune.cli.report:report", "Results"),
+    "reproduce": ("glotune.cli.reproduce:reproduce", "Results"),
     "track": ("glotune.cli.track:track", "Results"),
     "push": ("glotune.cli.push:push", "Results"),
     "launch": ("glotune.cli.launch:launch", "Cloud"),

@@ -16,11 +16,13 @@ ON_REQUEST = "on request"
 """Key of the checkpoint that an interruption asks for: no part of the uninterrupted run's log."""
 
 
-def differences(one: RunDirectory, other: RunDirectory) -> list[str]:
+def differences(
+    one: RunDirectory, other: RunDirectory, *, apart_from: tuple[str, ...] = OWN_TO_AN_ATTEMPT
+) -> list[str]:
     """A line for each part of `other` that differs from `one`; empty where they are equal bit for bit.
 
-    Compared are the saved weights, metrics, predictions and the event log without wall-clock figures and superseded
-    attempts.
+    Compared are the saved weights, metrics, predictions and the event log without wall-clock figures, superseded
+    attempts and the kinds of events in `apart_from`.
     """
     found = [
         f"{name} differ" for name in ("model/model.safetensors", "metrics.json")
@@ -30,13 +32,13 @@ def differences(one: RunDirectory, other: RunDirectory) -> list[str]:
     for name in sorted(names):
         if _digest(one.predictions / name) != _digest(other.predictions / name):
             found.append(f"predictions/{name} differ")
-    line = first_difference(comparable_events(one), comparable_events(other))
+    line = first_difference(comparable_events(one, apart_from), comparable_events(other, apart_from))
     return [*found, line] if line else found
 
 
-def comparable_events(run: RunDirectory) -> list[str]:
+def comparable_events(run: RunDirectory, apart_from: tuple[str, ...] = OWN_TO_AN_ATTEMPT) -> list[str]:
     """The events that count, as lines without times and attempts."""
-    return [_line(event) for event in run.events() if event.kind not in OWN_TO_AN_ATTEMPT and event.key != ON_REQUEST]
+    return [_line(event) for event in run.events() if event.kind not in apart_from and event.key != ON_REQUEST]
 
 
 def first_difference(one: list[str], other: list[str]) -> str | None:

@@ -28,14 +28,19 @@ def choose_device(wanted: str) -> tuple[str, str]:
     Raises:
         UserError: the recipe asks for a device that is not here.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = available_devices()
     if wanted == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
-        return device, "the fastest device here"
-    if not available[wanted]:
-        here = ", ".join(name for name, there in available.items() if there)
+        return available[0], "the fastest device here"
+    if wanted not in available:
+        here = ", ".join(available)
         raise UserError(f"train.device is {wanted}, which this machine lacks", expected=f"auto, or one of: {here}")
     return wanted, "as the recipe says"
+
+
+def available_devices() -> list[str]:
+    """What this machine can train on, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, is_there in there.items() if is_there]
 
 
 def choose_precision(wanted: str, device: str, hidden: int) -> tuple[Precision, str]:
