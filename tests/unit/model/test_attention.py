@@ -1,0 +1,145 @@
+"""The attention product itself: against a plain loop over texts, by every way it can run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from glotune.model import attention
+from glotune.model.attention import attend
+from glotune.model.packing import Packing, _bounds, place, take
+
+
+def packing_of(lengths: Sequence[int]) -> Packing:
+    ends = torch.tensor([0, *lengths]).cumsum(0).int()
+    return Packing(tuple(lengths), ends, torch.device("cpu"))
+
+
+def plain(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], window: int | None) -> Tensor:
+    """One text after the other, softmax written out. [T, A, D] each."""
+    parts, start = [], 0
+    for length in lengths:
+        rows = slice(start, start + length)
+        scores = torch.einsum("qad,kad->aqk", query[rows], key[rows]) * query.shape[-1] ** -0.5
+        if window is not None:
+            places = torch.arange(length)
+            scores = scores.masked_fill((places[:, None] - places).abs() > window, -torch.inf)
+        parts.append(torch.einsum("aqk,kad->qad", scores.softmax(-1), value[rows]))
+        start += length
+    return torch.cat(parts)
+
+
+Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=Lengths, window=st.sampled_from([None, 1, 4, 64]), pooled=st.booleans(), seed=st.integers(0, 99))
+def test_as_the_plain_loop(lengths: list[int], window: int | None, pooled: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    tensors = torch.randn(3, sum(lengths), 2, 4, requires_grad=True)
+    packing = packing_of(lengths)
+    starts = packing.starts_B
+    expected = plain(*tensors, lengths, window)
+    expected = expected[starts] if pooled else expected
+    query, key, value = tensors
+    found = attend(query[starts] if pooled else query, key, value, packing, window=window)
+    assert (found - expected).abs().max() < 1e-5
+    weights = torch.randn_like(expected)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), tensors)
+    (grad,) = torch.autograd.grad((found * weights).sum(), tensors)
+    assert (grad - wanted).abs().max() < 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=Lengths, window=st.sampled_from([None, 4]), pooled=st.booleans())
+def test_the_plain_product_of_bf16(lengths: list[int], window: int | None, pooled: bool) -> None:
+    """The way of bf16 and of dropout, taken in bf16: as the loop, to bf16's precision."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, sum(lengths), 2, 4).bfloat16()
+    packing = packing_of(lengths)
+    expected = plain(query.float(), key.float(), value.float(), lengths, window)
+    asked = query[packing.starts_B] if pooled else query
+    expected = expected[packing.starts_B] if pooled else expected
+    found = attend(asked, key, value, packing, window=window)
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - expected).abs().max() < 0.06
+
+
+def reference_varlen(
+    query: Tensor, key: Tensor, value: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, **options: Any
+) -> Tensor:
+    """Flash attention's contract in plain torch: windows of unequal lengths align at the last key."""
+    left, right = options["window_size"]
+    parts = []
+    for (q0, q1), (k0, k1) in zip(itertools.pairwise(cu_q), itertools.pairwise(cu_k), strict=True):
+        assert q1 - q0 <= max_q
+        assert k1 - k0 <= max_k
+        scores = torch.einsum("qad,kad->aqk", query[q0:q1], key[k0:k1]) * options["scale"]
+        if left >= 0:
+            shift = (k1 - k0) - (q1 - q0)
+            distance = torch.arange(k1 - k0) - (torch.arange(q1 - q0)[:, None] + shift)
+            scores = scores.masked_fill((distance < -left) | (distance > right), -torch.inf)
+        parts.append(torch.einsum("aqk,kad->qad", scores.softmax(-1), value[k0:k1]))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("window", [None, 4])
+def test_arguments_of_the_cuda_kernel(monkeypatch: pytest.MonkeyPatch, window: int | None, pooled: bool) -> None:
+    """The kernel needs a GPU; what it is given is checked against its contract on the CPU."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference_varlen)
+    lengths = (3, 17, 1, 9, 9)
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, sum(lengths), 2, 4)
+    packing = packing_of(lengths)
+    expected = plain(query, key, value, lengths, window)
+    asked = query[packing.starts_B] if pooled else query
+    expected = expected[packing.starts_B] if pooled else expected
+    found = attention._varlen(asked, key, value, packing, 4**-0.5, window)
+    assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("window", [None, 4])
+def test_cuda_kernel(window: int | None, pooled: bool) -> None:
+    lengths = (3, 17, 1, 9, 9)
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, sum(lengths), 2, 64)
+    packing = packing_of(lengths)
+    expected = plain(query, key, value, lengths, window)
+    asked = query[packing.starts_B] if pooled else query
+    expected = expected[packing.starts_B] if pooled else expected
+    device = Packing(packing.lengths, packing.cu_seqlens.cuda(), torch.device("cuda"))
+    found = attend(asked.cuda().bfloat16(), key.cuda().bfloat16(), value.cuda().bfloat16(), device, window=window)
+    assert (found.float().cpu() - expected).abs().max() < 0.06
+    exact = attend(asked.cuda(), key.cuda(), value.cuda(), device, window=window)
+    assert (exact.cpu() - expected).abs().max() < 1e-4
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(1, 128), min_size=1, max_size=200).map(sorted))
+def test_groups_cover_all_texts_and_waste_little(lengths: list[int]) -> None:
+    bounds = _bounds(lengths)
+    assert bounds[0] == 0
+    assert bounds[-1] == len(lengths)
+    assert all(left < right for left, right in itertools.pairwise(bounds))
+    pairs = sum(length * length for length in lengths)
+    asked = sum((b - a) * lengths[b - 1] ** 2 for a, b in itertools.pairwise(bounds))
+    assert asked <= pairs / 0.8**2 + 4096 * len(bounds)
+
+
+def test_place_and_take_are_each_others_way_back() -> None:
+    rows = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    slots = torch.tensor([5, 0, 2, 3])
+    assert torch.autograd.gradcheck(lambda values: place(values, slots, 7), rows)
+    assert torch.autograd.gradcheck(lambda values: take(values, torch.tensor([3, 1])), rows)
+    assert torch.equal(take(place(rows, slots, 7), slots), rows)
