@@ -23,10 +23,10 @@ def call(*arguments):
     return 0
 
 
-def test_report_of_a_run_prints_where_it_lies(folder, capsys):
-    assert call("report", folder / "seed-0") == 0
-    written = capsys.readouterr().out.split()
-    assert written == [str(folder / "seed-0" / "report" / name) for name in ("report.md", "report.html")]
+def test_report_of_a_run_prints_where_it_lies(tmp_path, capsys):
+    run = make_run(tmp_path / "running", "running", languages={"en": 0.8}, epochs=2)
+    assert call("report", run.path) == 0
+    assert capsys.readouterr().out.split() == [str(run.report / name) for name in ("report.md", "report.html")]
 
 
 def test_report_of_a_folder_compares(folder, capsys):

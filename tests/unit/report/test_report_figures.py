@@ -100,7 +100,7 @@ def test_the_warmup_ends_at_the_highest_rate(figures):
 
 @pytest.mark.parametrize("kind", ["running", "diverged", "collapsed"])
 def test_figures_that_a_run_can_t_have_are_left_out_and_the_others_drawn(tmp_path, kind):
-    run = load_run(make_run(tmp_path / kind, kind, epochs=3))
+    run = load_run(make_run(tmp_path / kind, kind, epochs=2, languages={"en": 0.8, "bn": 0.6}))
     figures = build_figures(run)
     assert {"losses", "learning_rate", "dashboard"} <= set(figures)
     assert ("roc_curve" in figures) == (kind == "collapsed")
@@ -138,7 +138,9 @@ def test_labels_in_other_scripts_become_class_ids_and_formulas_stay_text():
 
 def test_drawing_survives_hostile_labels(tmp_path):
     labels = ("$\\badmath{$", "ইতিবাচক", "<b>|x|</b>")
-    run = load_run(make_run(tmp_path / "hostile", "sound", labels=labels, epochs=1, n=60))
+    run = load_run(
+        make_run(tmp_path / "hostile", "sound", labels=labels, epochs=1, n=60, languages={"en": 0.8, "bn": 0.6})
+    )
     for data in build_figures(run).values():
         draw(data).savefig(io.BytesIO(), format="svg")
 
