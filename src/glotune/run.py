@@ -19,6 +19,7 @@ from glotune.tracking.starting import start_trackers
 from glotune.training.assembly import assemble
 from glotune.training.closing import judge_and_save, judge_diverged, record_best
 from glotune.training.control import stopped_by_signals
+from glotune.training.costs import token_costs
 from glotune.training.loop import DivergedTraining
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
@@ -99,6 +100,7 @@ def carry_out(
         if processes.is_main:
             judge_diverged(directory)
         raise
+    recorder.event("cost", token_costs(assembled.parts, state.step))
     record_best(assembled.parts, texts, recorder)
     judge_and_save(assembled, state, tokenizer, recorder)
     return None

@@ -181,7 +181,8 @@ def known_costs(run: RunData) -> dict[str, Any]:
     if isinstance(cache.get("splits"), dict) and cache["splits"].get("train"):
         found["layers_cached"] = cache.get("depth")
     found["pooled_last_layer"] = details.get("pooled_last_layer", {}).get("pooled")
-    return {**found, **run.history.cost}
+    cost = dict(run.history.cost)
+    return {**found, **cost.pop("wall", {}), **cost}
 
 
 def machine_rows(run: RunData) -> Rows:
