@@ -133,7 +133,7 @@ class Filling:
         """Names all that the content depends on: weights of the prefix, texts, depth, precision, machine, cut."""
         digest = hashlib.sha256()
         anatomy = self.network.anatomy
-        config = {name: value for name, value in anatomy.config.to_dict().items() if name not in _NOT_IN_KEY}
+        config = {name: value for name, value in anatomy.config.to_dict().items() if _matters(name)}
         machine = (
             torch.__version__,
             torch.backends.cpu.get_cpu_capability(),
@@ -159,6 +159,11 @@ class Filling:
                 if value is not words:
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().contiguous().numpy().data)
+
+
+def _matters(key: str) -> bool:
+    """Whether a key of the configuration bears on the prefix's output, in which no dropout acts."""
+    return key not in _NOT_IN_KEY and "dropout" not in key
 
 
 def fixed_cut(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
