@@ -19,12 +19,19 @@ def main() -> int:
     kills.add_argument("--count", type=int, default=200, help="kills in all, spread over the kinds of runs")
     signals = suites.add_parser("signals", help="SIGTERM and Ctrl-C in every stage, resume, compare")
     signals.add_argument("--few", action="store_true", help="each stage once")
+    fuzz = suites.add_parser("fuzz", help="generated inputs: accepted, or refused with glotune's own error")
+    fuzz.add_argument("--count", type=int, default=10_000, help="inputs in all")
+    fuzz.add_argument("--only", help="one kind of input")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="glotune-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked child has none of its parent's threads
 
+    if arguments.suite == "fuzz":
+        from faults import fuzzing
+
+        return fuzzing.report(arguments.count, folder, arguments.seed, arguments.only)
     from faults import report
 
     if arguments.suite == "signals":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -14,9 +15,15 @@ EXIT_INTERRUPTED = 130
 
 
 class GlotuneError(Exception):
-    """Base of every error that glotune raises on purpose; the message is one paragraph."""
+    """Base of every error that glotune raises on purpose; the message is one paragraph.
+
+    What it quotes comes from files: characters that would command a terminal are shown as escapes.
+    """
 
     exit_code = EXIT_FAILURE
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class UserError(GlotuneError):
@@ -61,6 +68,20 @@ class MissingExtra(UserError):
             f"{purpose} needs the package '{package}', which is not installed",
             remedy=f"Install it with: pip install 'glotune[{extra}]'",
         )
+
+
+def printable(text: str) -> str:
+    """The text with control characters, lone surrogates, line separators and bidirectional overrides as escapes."""
+    return "".join(
+        character if character in "\n\t" or not _commands(character) else ascii(character)[1:-1] for character in text
+    )
+
+
+def _commands(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDIRECTIONAL
+
+
+_BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

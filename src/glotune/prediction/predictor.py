@@ -93,12 +93,23 @@ def problem_of(text: Any, takes_pairs: bool | None) -> str | None:
     if isinstance(text, str):
         if takes_pairs:
             return "a single text for a model of text pairs"
-        return None if text.strip() else "an empty text"
+        return problem_of_characters(text) if text.strip() else "an empty text"
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
         if takes_pairs is False:
             return "a pair for a model of single texts"
-        return None if all(part.strip() for part in text) else "an empty text in a pair"
+        if not all(part.strip() for part in text):
+            return "an empty text in a pair"
+        return problem_of_characters("".join(text))
     return f"{type(text).__name__} {str(text)[:40]!r} instead of a text"
+
+
+def problem_of_characters(text: str) -> str | None:
+    """A lone surrogate is no character, and no tokenizer takes it; None where there is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"no text: character {error.start + 1} is the lone surrogate {text[error.start]!a}"
+    return None
 
 
 def _expected(takes_pairs: bool | None) -> str:

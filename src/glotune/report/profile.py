@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,15 +46,15 @@ def parse_profile(content: dict[str, Any]) -> DataProfile:
         if isinstance(languages, dict)
     }
     leaked = {
-        split: {language: [int(row) for row in rows] for language, rows in _mapping(languages).items()}
+        split: {language: _rows(rows) for language, rows in _mapping(languages).items()}
         for split, languages in _mapping(content.get("leaked")).items()
     }
     return DataProfile(
         splits,
         leaked,
-        tuple(map(str, content.get("warnings") or ())),
-        int(_mapping(content.get("skipped")).get("count") or 0),
-        content.get("max_length"),
+        tuple(str(line) for line in _list(content.get("warnings"))),
+        _count(_mapping(content.get("skipped")).get("count")) or 0,
+        _count(content.get("max_length")),
     )
 
 
@@ -61,15 +62,34 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _rows(value: Any) -> list[int]:
+    return [row for row in _list(value) if isinstance(row, int)]
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if fits else None
+
+
 def _language(entry: Any) -> LanguageProfile:
     known = _mapping(entry)
     return LanguageProfile(
-        rows=known.get("rows"),
-        label_counts=_mapping(known.get("label_counts")),
-        mean_tokens=_mapping(known.get("tokens")).get("mean"),
-        fertility=known.get("fertility"),
-        unknown_token_rate=known.get("unknown_token_rate"),
-        truncation_rate=known.get("truncation_rate"),
-        duplicate_rows=known.get("duplicate_rows"),
-        conflicting_rows=known.get("conflicting_rows"),
+        rows=_count(known.get("rows")),
+        label_counts={
+            label: count for label, count in _mapping(known.get("label_counts")).items() if _count(count) is not None
+        },
+        mean_tokens=_number(_mapping(known.get("tokens")).get("mean")),
+        fertility=_number(known.get("fertility")),
+        unknown_token_rate=_number(known.get("unknown_token_rate")),
+        truncation_rate=_number(known.get("truncation_rate")),
+        duplicate_rows=_count(known.get("duplicate_rows")),
+        conflicting_rows=_count(known.get("conflicting_rows")),
     )
