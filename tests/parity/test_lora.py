@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from glotune.model.lean_lora import LeanLinear
+from glotune.model.lean_lora import LeanLinear, project_together
 from glotune.model.lora import add_lora
 from glotune.model.network import Network
 from glotune.recipe.schema import Lora
@@ -119,3 +119,34 @@ def test_bf16_autocast_as_peft(tmp_path: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             lean = network(batch).float()
     assert (lean - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize("targets", [["query"], ["query", "value"], ["query", "key", "value"]])
+def test_projections_together_equal_one_by_one(tmp_path: Path, targets: list[str]) -> None:
+    wrapped, _ = add_lora(load(tmp_path, "bert"), Lora(rank=4, target_modules=targets))
+    _disturb(wrapped)
+    network = Network(wrapped.eval())
+    attention = network.anatomy.layers[0].attention.self
+    parts, values = (attention.query, attention.key, attention.value), torch.randn(6, 32)
+    for together, part in zip(project_together(parts, values), parts, strict=True):
+        assert (together - part(values)).abs().max() < 1e-5
+    with wrapped.disable_adapter():
+        for plain, part in zip(project_together(parts, values), parts, strict=True):
+            assert torch.equal(
+                plain, part.get_base_layer()(values) if hasattr(part, "get_base_layer") else part(values)
+            )
+
+
+def test_one_mask_for_query_key_and_value(tmp_path: Path) -> None:
+    hf = load(tmp_path, "bert", **NO_DROPOUT["xlm-roberta"])
+    wrapped, _ = add_lora(hf, Lora(rank=4, dropout=0.5, target_modules=["query", "key"]))
+    _disturb(wrapped)
+    network = Network(wrapped).train()
+    attention = network.anatomy.layers[0].attention.self
+    values = torch.randn(6, 32)
+    with torch.no_grad():
+        attention.key.load_state_dict(attention.query.state_dict())
+        query, key = project_together((attention.query, attention.key), values)
+        assert torch.equal(query, key)
+        again, _ = project_together((attention.query, attention.key), values)
+        assert not torch.equal(query, again), "another mask each time"

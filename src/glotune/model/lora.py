@@ -111,6 +111,10 @@ def _describe(spec: schema.Lora, anatomy: Anatomy, targets: list[str], lowest: i
     text = f"{kind} rank {spec.rank}, alpha {spec.alpha:g} on {', '.join(spec.target_modules)} in {where}"
     if any(target.endswith("Wqkv") for target in targets):
         text += " (query, key and value are one fused matrix here: one adapter for all three)"
+    elif (
+        spec.dropout > 0 and len({"query", "key", "value"} & set(spec.target_modules)) > 1 and anatomy.family.is_packed
+    ):
+        text += "; query, key and value share a dropout mask, being adapted on the same input"
     if lowest > 0 and spec.layers is not None:
         text += f"; the {lowest} layers below are frozen"
     return text

@@ -14,7 +14,7 @@ from glotune.model.dropout import use_fast_dropout
 from glotune.model.families import Anatomy
 from glotune.model.freezing import prefix_depth
 from glotune.model.padding import padded_inputs
-from glotune.model.walk import Flow, walk_of
+from glotune.model.walk import Flow, PostNormWalk, walk_of
 from glotune.records import Change
 
 Attention = Literal["packed_sdpa", "varlen", "padded"]
@@ -41,9 +41,11 @@ class Network(nn.Module):
             self.anatomy.config._attn_implementation = packed_attention.NAME
         use_fast_dropout(hf)
         if hasattr(hf, "peft_config"):
-            from glotune.model.lean_lora import use_lean_lora  # PEFT is imported by LoRA runs alone
+            from glotune.model.lean_lora import project_together, use_lean_lora  # PEFT is imported by LoRA runs alone
 
             use_lean_lora(hf)
+            if isinstance(self.walk, PostNormWalk):
+                self.walk.project = project_together
         self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
         self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None

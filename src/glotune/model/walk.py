@@ -6,6 +6,7 @@ and the head's input are taken apart here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from glotune.model.families import Anatomy
 from glotune.model.packing import Packing, take
 
 Rotary = tuple[Tensor, Tensor]
+Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
+"""Linear maps and the [T, H] that they all read -> their outputs."""
 
 
 @dataclass
@@ -70,6 +73,8 @@ class PostNormWalk:
         config = anatomy.config
         self.offset = config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0
         self.has_types = config.type_vocab_size > 1
+        self.project: Project | None = None
+        """Set for adapted encoders: query, key and value together. None: one by one, inside transformers' layer."""
 
     def embed(self, batch: PackedBatch) -> Tensor:
         types = batch.token_type_ids if self.has_types else torch.zeros_like(batch.token_type_ids)
@@ -80,23 +85,30 @@ class PostNormWalk:
         )
 
     def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
-        return self.anatomy.layers[index](hidden, attention_mask=None, packing=flow.packing)
+        layer: Any = self.anatomy.layers[index]
+        if self.project is None:
+            return layer(hidden, attention_mask=None, packing=flow.packing)
+        attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
+        query, key, value = self.project((attention.query, attention.key, attention.value), tokens_TH)
+        return self._rest(layer, query, key, value, tokens_TH, flow).unsqueeze(0)
 
     def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
         layer: Any = self.anatomy.layers[-1]
-        attention = layer.attention.self
-        tokens_TH = hidden.squeeze(0)
+        attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
         first_BH = take(tokens_TH, flow.packing.starts_B)
+        project = self.project or _one_by_one
+        key, value = project((attention.key, attention.value), tokens_TH)
+        return self._rest(layer, attention.query(first_BH), key, value, first_BH, flow)
+
+    def _rest(self, layer: Any, query: Tensor, key: Tensor, value: Tensor, asked: Tensor, flow: Flow) -> Tensor:
+        """A layer behind its projections, for the tokens that ask: their hidden states in, [T or B, H] out."""
+        attention = layer.attention.self
         shape = (-1, attention.num_attention_heads, attention.attention_head_size)
+        dropout = attention.dropout.p if attention.training else 0.0
         context = attend(
-            attention.query(first_BH).view(shape),
-            attention.key(tokens_TH).view(shape),
-            attention.value(tokens_TH).view(shape),
-            flow.packing,
-            attention.scaling,
-            attention.dropout.p if attention.training else 0.0,
+            query.view(shape), key.view(shape), value.view(shape), flow.packing, attention.scaling, dropout
         )
-        return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), first_BH))
+        return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
         return take(hidden.squeeze(0), flow.packing.starts_B)
@@ -173,6 +185,10 @@ class ModernBertWalk:
             query = take(query, starts_B)
         query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in (query, key, value))
         return query, key, value
+
+
+def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
+    return [part(values_TH) for part in parts]
 
 
 def _rotate(states_TAD: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
