@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class TestSurgery:
         self.full = sum(value.numel() for value in hf.parameters())
         model = Model(name=str(source), **SURGERIES[name].keys)
         special = make_tokenizer(family).all_special_ids
-        return operate(hf, model, Speed(), used_ids=np.array(sum(random_ids(LENGTHS), [])), special_ids=special)
+        return operate(hf, model, Speed(), used_ids=np.concatenate(random_ids(LENGTHS)), special_ids=special)
 
     @pytest.fixture
     def batch(self, operated: Operated) -> PackedBatch:
@@ -95,7 +96,7 @@ class TestSurgery:
     def test_reported_counts_are_actual(self, operated: Operated) -> None:
         changes = operated.changes
         assert changes[0].parameters_before == self.full
-        for before, after in zip(changes, changes[1:], strict=False):
+        for before, after in itertools.pairwise(changes):
             assert before.parameters_after == after.parameters_before
             assert before.trainable_after == after.trainable_before
         values = list(operated.network.hf.parameters())

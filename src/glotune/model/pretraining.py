@@ -75,6 +75,7 @@ def _tidy(folder: Path) -> None:
 
 def set_dropout(hf: nn.Module, probability: float) -> None:
     """Sets every dropout of the modules; the configuration, which is saved, keeps the encoder's own."""
+    module: Any
     for module in hf.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
