@@ -19,7 +19,11 @@ VERBS = ("list", "show", "schema")
 
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A built-in study, a YAML file, or: list, show NAME, schema.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A built-in study, a YAML file, the folder of a study to go on with, or: list, show NAME, schema.",
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -37,16 +41,20 @@ def study(
 ) -> None:
     """Train every variant of a study with every seed, and answer its claims with intervals.
 
-    Killed or interrupted, it goes on by the same command; finished runs are never repeated.
+    Killed or interrupted, it goes on by the same command, or by its folder's name; finished runs are never repeated.
     """
     if name in VERBS:
         _tell(name, overrides or [])
         return
     from glotune.cli.console import say
     from glotune.errors import RunError
-    from glotune.recipe.study_loading import load_study, resolve_study
+    from glotune.recipe.study_loading import load_study, load_written, resolve_study
 
-    resolved = resolve_study(load_study(name), scale, overrides or [], seeds=_seeds(seeds))
+    if (Path(name) / "study.yaml").is_file():
+        _refuse_changes(name, scale, overrides, out, seeds)
+        resolved, out = load_written(Path(name) / "study.yaml"), Path(name)
+    else:
+        resolved = resolve_study(load_study(name), scale, overrides or [], seeds=_seeds(seeds))
 
     from glotune.study.run_study import run_study
 
@@ -56,6 +64,18 @@ def study(
     if found.outcome.failed:
         say(f"{len(found.outcome.failed)} of {len(found.plan.runs)} runs have no result; the report says which.")
         raise RunError(f"{len(found.outcome.failed)} runs failed. Try them again by the same command")
+
+
+def _refuse_changes(folder: str, scale: str, overrides: list[str] | None, out: Path | None, seeds: str | None) -> None:
+    """A study that is gone on with is what it was."""
+    from glotune.errors import UserError
+
+    if overrides or out or seeds or scale != "full":
+        raise UserError(
+            f"{folder} is the folder of a study, and it is to be changed",
+            expected="the folder alone, to go on with it as it was",
+            remedy="To change it, name the study and another folder with --out",
+        )
 
 
 def _seeds(given: str | None) -> list[int] | None:

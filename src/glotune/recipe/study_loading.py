@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from glotune.errors import UserError, did_you_mean
+from glotune.recipe import yaml
 from glotune.recipe.loading import (
     BUILTIN_FOLDER,
     Overrides,
@@ -37,7 +38,7 @@ class ResolvedStudy:
     """A study at one scale: nothing is left to decide.
 
     Attributes:
-        study: as written, with the scale's seeds and folds.
+        study: as written, with everything shared by its variants settled (scale and overrides) in its `recipe`.
         scale: its name.
         variants: name -> the recipe of its first seed; each recipe is named as its variant.
     """
@@ -156,8 +157,31 @@ def resolve_study(
         name: _recipe(shared, [*keys, chosen.variants.get(name, {})], name, seeds[0], study.name)
         for name, keys in variants.items()
     }
-    settled = study.model_copy(update={"seeds": seeds, "folds": chosen.folds or study.folds})
+    settled = study.model_copy(
+        update={
+            "recipe": shared,
+            "keys": {},
+            "seeds": seeds,
+            "folds": chosen.folds or study.folds,
+            "scales": {scale: Scale(description=chosen.description, variants=chosen.variants)},
+        }
+    )
     return ResolvedStudy(settled, scale, resolved)
+
+
+def load_written(path: Path) -> ResolvedStudy:
+    """The study that a ``study.yaml`` in a study's folder holds, as it was resolved when it was written.
+
+    Raises:
+        UserError: no such file, or no study.
+    """
+    content = yaml.read(path)
+    scale = content.pop("scale", FULL) if isinstance(content, dict) else FULL
+    try:
+        study = StudyRecipe.model_validate(content)
+    except ValidationError as error:
+        raise refuse(error, StudyRecipe, str(path), what="study") from error
+    return resolve_study(study, scale)
 
 
 def with_keys(content: Keys, keys: Keys) -> Keys:

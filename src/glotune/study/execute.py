@@ -126,7 +126,7 @@ class _Queue:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=_environment(self.jobs),
-                start_new_session=True,  # Ctrl-C reaches it through this process, once
+                process_group=0,  # Ctrl-C reaches it through this process, once
             )
         self.running[run.name] = Child(run, process, log)
         threading.Thread(target=self._read, args=(run.name, process), daemon=True).start()

@@ -20,6 +20,9 @@ from glotune.run_dir import RunDirectory
 from glotune.study.directory import StudyDirectory
 from glotune.study.plan import StudyPlan
 
+INTERVAL_SEED = 0
+"""As a run's own scores: intervals are a function of the predictions alone."""
+
 
 def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]:
     """Writes ``out_of_fold/VARIANT-seedN`` for each variant and seed whose folds are all complete."""
@@ -38,8 +41,6 @@ def is_complete(place: RunDirectory) -> bool:
 
 
 def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan: StudyPlan) -> RunDirectory:
-    from glotune.training.finish import evaluation_of, write_predictions
-
     manifests = [place.read_manifest() for place in places]
     recipe = plan.resolved.variants[variant].model_copy(update={"seed": seed})
     manifest = manifests[0].model_copy(
@@ -59,10 +60,31 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
     evaluations: list[Evaluation] = []
     for language in _languages(places):
         table = _joined(places, language, language in manifest.source_languages)
-        write_predictions(run.predictions, table, "test", language)
-        evaluations.append(evaluation_of(table, "test", language, manifest.labels))
+        run.predictions.mkdir(exist_ok=True)
+        path_of_table = run.predictions / f"test.{language}.parquet"
+        pq.write_table(table, path_of_table)
+        evaluations.append(_evaluation(path_of_table, language, manifest.labels))
     run.write_metrics(evaluations)
     return run
+
+
+def _evaluation(path: Path, language: str, labels: list[str]) -> Evaluation:
+    """The scores of one prediction table, as a run computes them at its end."""
+    from glotune.metrics.bootstrap import score_intervals
+    from glotune.metrics.scores import score_outcomes
+    from glotune.report.prediction_table import read_predictions
+
+    found = read_predictions(path).outcomes
+    scores = score_outcomes(found)
+    return Evaluation(
+        split="test",
+        language=language,
+        n=scores.n,
+        scores=scores.values(),
+        intervals=score_intervals(found, seed=INTERVAL_SEED),
+        per_class=scores.class_values(labels),
+        confusion=[list(row) for row in scores.confusion_CC],
+    )
 
 
 def _languages(places: list[RunDirectory]) -> list[str]:

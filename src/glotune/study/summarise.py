@@ -33,7 +33,7 @@ from glotune.study.evidence import answers
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
-from glotune.study.tables import claims_table, costs_table, matrix_tables
+from glotune.study.tables import claims_table, costs_table, matrix_tables, without_empty_columns
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _tables(
     plans = [place.read_manifest().plan for place in complete[:1]]
     found["costs"] = costs_table(plan, results, plans[0].device if plans[0] else "cpu")
     if comparison:
-        found["runs"] = runs_table(comparison, relative_to=directory.report)
+        found["runs"] = without_empty_columns(runs_table(comparison, relative_to=directory.report))
     return found
 
 
@@ -195,7 +195,7 @@ def _markdown(
         parts += ["## Notices\n", *(f"- {escaped(note)}" for note in notes), ""]
     parts += ["## How it was made\n", _method(plan), ""]
     parts.append("Interactive, with every run, language and mistake: [report.html](report.html).\n")
-    parts.append(f"Go on with it, or write this report again: {code(_command(plan, directory))}\n")
+    parts.append(f"Go on with it, or write this report again: {code(f'glotune study {directory.path}')}\n")
     return "\n".join(parts)
 
 
@@ -221,8 +221,3 @@ def _method(plan: StudyPlan) -> str:
         " Validation chose each checkpoint; the final test scores were measured once, at the end: no run looks at the "
         "test texts while it trains."
     )
-
-
-def _command(plan: StudyPlan, directory: StudyDirectory) -> str:
-    scale = "" if plan.resolved.scale == FULL else f" --scale {plan.resolved.scale}"
-    return f"glotune study {plan.resolved.study.name}{scale} --out {directory.path}"

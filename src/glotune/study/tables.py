@@ -164,6 +164,28 @@ def _matrix(by_source: dict[str, Variant], metric: str, split: str) -> Compariso
     return ComparisonTable(title, columns, tuple(rows), notes)
 
 
+def without_empty_columns(table: ComparisonTable) -> ComparisonTable:
+    """The table without the columns that no run has a figure for; a note names them."""
+    empty = [
+        place
+        for place in range(len(table.columns))
+        if table.rows and all(row[place].text == NOTHING for row in table.rows)
+    ]
+    if not empty:
+        return table
+    kept = [place for place in range(len(table.columns)) if place not in empty]
+    names = ", ".join(table.columns[place].name for place in empty)
+    note = f"No run of this study has: {names}."
+    if any(table.columns[place].name.startswith("Last test in training") for place in empty):
+        note += " The final test is the only one: no run looks at test texts while it trains."
+    return ComparisonTable(
+        table.title,
+        tuple(table.columns[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in table.rows),
+        (*table.notes, note),
+    )
+
+
 def _mean(runs: Sequence[RunSummary], split: str, metric: str, language: str) -> float | None:
     values = [run.score(split, metric, [language]) for run in runs]
     known = [value for value in values if value is not None]
