@@ -207,6 +207,12 @@ class RunDirectory:
             raise UserError(f"{self.metrics_path} is not JSON ({_first_line(error)})") from error
         if not isinstance(content, dict):
             raise UserError(f"{self.metrics_path} holds no JSON object")
+        for split, languages in content.items():
+            if split != "schema" and not _are_scores(languages):
+                raise UserError(
+                    f"{self.metrics_path} holds something other than scores under '{split}'",
+                    expected="language -> n and scores, as glotune wrote it",
+                )
         return content
 
     def prediction_files(self) -> list[Path]:
@@ -234,6 +240,16 @@ def events_that_count(events: Iterable[Event]) -> list[Event]:
         kept.append(event)
     last = {(event.kind, event.step, event.key): position for position, event in enumerate(kept)}
     return [event for position, event in enumerate(kept) if last[event.kind, event.step, event.key] == position]
+
+
+def _are_scores(languages: Any) -> bool:
+    """Whether this is language -> {n, metric: number or null, ...}."""
+    return isinstance(languages, dict) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("n"), int)
+        and all(value is None or isinstance(value, int | float | dict | list) for value in entry.values())
+        for entry in languages.values()
+    )
 
 
 def _newer(content: dict[str, Any]) -> bool:

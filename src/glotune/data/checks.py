@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from glotune.data.texts import LabelledTexts
+from glotune.errors import UserError
+
+LONGEST_NAME = 64
+"""Characters of a language's name."""
+
+
+def refuse_unfit_languages(names: Iterable[str]) -> None:
+    """Languages become parts of file names: one that is no plain name is refused before anything is trained.
+
+    Raises:
+        UserError: names the first one.
+    """
+    for name in names:
+        if not name.isprintable() or name.startswith(".") or set(name) & set("/\\") or len(name) > LONGEST_NAME:
+            raise UserError(
+                f"the language '{name[:LONGEST_NAME]}' can't be part of a file name",
+                expected=f"a code or name without slashes and control characters, up to {LONGEST_NAME} characters",
+                remedy="Mend the recipe's keys under data, or the language column",
+            )
 
 
 def leaked(splits: dict[str, LabelledTexts], split: str = "test") -> np.ndarray:

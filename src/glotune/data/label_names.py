@@ -80,12 +80,13 @@ class LabelMap:
         value, row = values[unknown[0].as_py()].as_py(), rows[unknown[0].as_py()].as_py()
         more = f" (and {len(unknown) - 1} more such rows)" if len(unknown) > 1 else ""
         names = list(self._ids)
-        shown = ", ".join(f"'{name}'" for name in names[:20]) + (", …" if len(names) > 20 else "")
+        shown = ", ".join(f"'{name[:80]}'" for name in names[:20]) + (", …" if len(names) > 20 else "")
         raise UserError(
             f"unknown label '{value[:80]}'{more}",
             where=f"{path}, row {row}",
             expected=f"one of {shown}, as {self._origin} {'says' if self._origin == 'data.labels' else 'have it'}",
-            remedy=did_you_mean(value, names) or f"Map it in data.labels, e.g. {{'{value[:80]}': {self.names[0]}}}",
+            remedy=did_you_mean(value, names)
+            or f"Map it in data.labels, e.g. {{'{value[:80]}': {self.names[0][:80]}}}",
         )
 
 

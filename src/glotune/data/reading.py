@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glotune.data.checks import check_duplicates
+from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.label_names import LabelMap
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, select, unnamed_splits
@@ -114,6 +114,7 @@ class _Reader:
     def finish(self, pools: Pools) -> TextData:
         """The last checks, and the hash."""
         splits = {name: LabelledTexts(table.unify_dictionaries(), name) for name, table in pools.tables.items()}
+        refuse_unfit_languages({name for split in splits.values() for name in split.language_names})
         if "train" in splits:
             _refuse_missing(splits["train"], pools.labels)
             for message in check_duplicates(splits):

@@ -71,12 +71,16 @@ class PredictionTable:
 
     def texts(self, positions: NDArray[np.int64]) -> list[tuple[str | None, str | None]]:
         """Text and text pair at these positions; None where the recipe kept no text."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        known = pq.ParquetFile(self.path).schema_arrow.names
-        columns = [name for name in ("text", "text_pair") if name in known]
-        table = pq.read_table(self.path, columns=columns).take(positions)
-        found = {name: table.column(name).to_pylist() for name in columns}
+        try:
+            known = pq.ParquetFile(self.path).schema_arrow.names
+            columns = [name for name in ("text", "text_pair") if name in known]
+            table = pq.read_table(self.path, columns=columns).take(positions)
+            found = {name: table.column(name).to_pylist() for name in columns}
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise UserError(f"the texts of {self.path} can't be read ({str(error).splitlines()[0]})") from error
         nothing: list[str | None] = [None] * len(positions)
         return list(zip(found.get("text", nothing), found.get("text_pair", nothing), strict=True))
 

@@ -127,11 +127,12 @@ def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _evaluations(directory: RunDirectory, manifest: Manifest, problems: list[str]) -> dict[str, dict[str, Evaluation]]:
     try:
-        metrics = directory.read_metrics()
+        return parse_metrics(directory.read_metrics(), manifest.source_languages)
     except UserError as error:
         problems.append(str(error))
-        return {}
-    return parse_metrics(metrics, manifest.source_languages)
+    except (ValueError, TypeError, AttributeError) as error:
+        problems.append(f"metrics.json is not as glotune wrote it ({str(error).splitlines()[0]})")
+    return {}
 
 
 def parse_metrics(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, dict[str, Evaluation]]:
