@@ -7,6 +7,7 @@ tensors.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,13 @@ def map_matrix(source: str | Path, suffix: str, shape: tuple[int, ...]) -> NDArr
             if fits and entry["dtype"] == "F32":
                 return np.memmap(path, dtype="<f4", mode="r", offset=begin + entry["data_offsets"][0], shape=shape)
     return None
+
+
+def release(matrix: NDArray[np.float32]) -> None:
+    """Lets go of the pages of a mapped matrix that were read; the next access reads them again."""
+    mapped = getattr(matrix, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _files(source: str | Path) -> list[Path]:

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from glotune.errors import RunError
 from glotune.model.counting import Counts, millions
 from glotune.model.families import Anatomy
-from glotune.model.tensorfile import map_matrix
+from glotune.model.tensorfile import map_matrix, release
 from glotune.records import Change
 
 _CHUNK = 8192
 """Rows that are handled at once: the full matrix never is."""
+
+_PROBES = 32
 
 Matrix = NDArray[np.float32]
 
@@ -79,6 +81,7 @@ class VocabularyMap:
             present = np.flatnonzero(rows >= 0)
             chunk[present] = trained[rows[present]]
             yield chunk
+            release(self.source)
 
     def restore(self, hf: nn.Module) -> None:
         """Puts the full matrix back into the model, trained rows in their places."""
@@ -104,8 +107,8 @@ def trim_vocabulary(
     Args:
         used_ids: token ids of all splits.
         special_ids: the tokenizer's special ids, kept used or not.
-        source: folder or Hub name that the model was loaded from; its file stands for the full matrix where it is
-            bit-equal to it, otherwise a temporary file does.
+        source: folder or Hub name that the model was loaded from; its file stands for the full matrix where it holds
+            it in float32, otherwise a temporary file does.
 
     Returns:
         The map and the change; None where every row is used.
@@ -122,10 +125,10 @@ def trim_vocabulary(
     kept = _arrange(used, special)
     places = np.full(full_size, -1, dtype=np.int32)
     places[kept] = np.arange(len(kept), dtype=np.int32)
-    matrix = embedding.weight.detach()
     vocabulary = VocabularyMap(kept, places, _source_of(anatomy, source))
     padding = None if embedding.padding_idx is None else int(places[embedding.padding_idx])
-    _put(anatomy, matrix[torch.from_numpy(kept)].clone(), padding, embedding.weight)
+    # Read from the map: transformers' own pages of the matrix are never touched, hence never in memory.
+    _put(anatomy, torch.from_numpy(_gather(vocabulary.source, kept)), padding, embedding.weight)
     rows = f"{len(kept):,} of {full_size:,} embedding rows are used by the data"
     saved = millions((full_size - len(kept)) * embedding.embedding_dim)
     change = before.change(
@@ -155,6 +158,15 @@ def _arrange(used: NDArray[np.int64], special: set[int]) -> NDArray[np.int64]:
     return kept
 
 
+def _gather(source: Matrix, kept: NDArray[np.int64]) -> Matrix:
+    rows = np.empty((len(kept), source.shape[1]), dtype=np.float32)
+    for start in range(0, len(kept), _CHUNK // 4):
+        piece = slice(start, start + _CHUNK // 4)
+        rows[piece] = source[kept[piece]]
+        release(source)
+    return rows
+
+
 def _put(anatomy: Anatomy, matrix: Tensor, padding: int | None, like: Tensor) -> None:
     old = anatomy.word_embeddings
     embedding = nn.Embedding.from_pretrained(matrix.to(like.device), freeze=not like.requires_grad, padding_idx=padding)
@@ -174,8 +186,10 @@ def _source_of(anatomy: Anatomy, source: str | Path) -> Matrix:
         return copy
 
 
-def _same(left: Matrix, right: Matrix) -> bool:
-    return all(
-        np.array_equal(left[start : start + _CHUNK].view(np.uint32), right[start : start + _CHUNK].view(np.uint32))
-        for start in range(0, len(left), _CHUNK)
-    )
+def _same(mapped: Matrix, weight: Matrix) -> bool:
+    """Whether rows all over the file's matrix are those that were loaded, bit for bit.
+
+    Name, shape and type agree already; a full comparison would bring both matrices into memory.
+    """
+    rows = np.unique(np.linspace(0, len(mapped) - 1, _PROBES, dtype=np.int64))
+    return np.array_equal(mapped[rows].view(np.uint32), weight[rows].view(np.uint32))
