@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,15 @@ def drive(place: Path, script: Callable[[Any, Any], Awaitable[None]], size: tupl
 
 
 async def looked(app: Any, pilot: Any) -> None:
-    """Waits until a look that begins now is drawn."""
+    """Waits until a look that began now is drawn."""
     await pilot.pause()
-    app.screen_stack[1].look()
-    await app.workers.wait_for_complete()
-    await pilot.pause()
+    screen = app.screen_stack[1]
+    before, deadline = screen._views, time.monotonic() + 30
+    while screen._views is before:
+        assert time.monotonic() < deadline
+        screen._fleet.expire()
+        screen.look()
+        await pilot.pause(0.05)
 
 
 def shown(app: Any) -> str:

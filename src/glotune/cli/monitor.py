@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,8 @@ def monitor(
         )
     if next(find_runs(place), None) is None and once:
         raise UserError(f"{place} holds no run", expected="a run directory or a folder of runs")
+    with contextlib.suppress(OSError):
+        os.nice(5)  # the runs come first
     if once:
         from glotune.monitor.snapshot import print_snapshot
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,9 +11,10 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static, TabbedContent, TabPane
-from textual.worker import get_current_worker
+from textual.worker import Worker
 
 from glotune.monitor import panes
 from glotune.monitor.help import HelpScreen
@@ -21,7 +23,7 @@ from glotune.monitor.view import RunView
 from glotune.tracking.system import SystemFigures
 
 SECONDS = 1.0
-"""Between two looks."""
+"""Between two looks, or more where they are costly."""
 TABS = ("curves", "languages", "checkpoints", "log")
 NARROW = 80
 
@@ -39,6 +41,14 @@ class MonitorApp(App[None]):
     def on_mount(self) -> None:
         """One screen; help comes over it."""
         self.push_screen(RunsScreen(self.place))
+
+
+class Looked(Message):
+    """A look is done."""
+
+    def __init__(self, views: list[RunView], machine: SystemFigures) -> None:
+        super().__init__()
+        self.views, self.machine = views, machine
 
 
 class RunsScreen(Screen[None]):
@@ -64,6 +74,8 @@ class RunsScreen(Screen[None]):
         self._views: list[RunView] = []
         self._machine: SystemFigures | None = None
         self._chosen: Path | None = None
+        self._looking: Worker[None] | None = None
+        self._narrow = False
 
     def compose(self) -> ComposeResult:
         """Runs, facts of the chosen one, its tabs."""
@@ -84,34 +96,44 @@ class RunsScreen(Screen[None]):
 
     def look(self) -> None:
         """Reads the runs in a thread, so that a slow disk never freezes the keys."""
-        self.run_worker(self._look, thread=True, exclusive=True)
+        if self._looking is None or self._looking.is_finished:
+            self._looking = self.run_worker(self._look, thread=True)
 
     def _look(self) -> None:
-        views, machine = self._fleet.look()
-        if self.is_running and not get_current_worker().is_cancelled:
-            self.app.call_from_thread(self._show, views, machine)
+        """In the thread. The result is posted, not handed over: a thread that waited for an app that is closing would
+        keep it from closing."""
+        self.post_message(Looked(*self._fleet.look()))
+
+    def on_looked(self, message: Looked) -> None:
+        """Draws what a look has found."""
+        self._show(message.views, message.machine)
 
     def _set_columns(self) -> None:
+        self._narrow = self.size.width < NARROW
         table = self.query_one(DataTable)
         table.clear(columns=True)
-        for heading in panes.headings(self.size.width < NARROW):
+        for heading in panes.headings(self._narrow):
             table.add_column(heading, key=heading)
 
     def on_resize(self) -> None:
         """Columns that a narrow terminal has no room for go."""
-        self._set_columns()
+        if self._narrow != (self.size.width < NARROW):
+            self._set_columns()
         self._draw()
 
     def _show(self, views: list[RunView], machine: SystemFigures | None) -> None:
+        if views is self._views:
+            return
+        begun = time.thread_time()
         self._views, self._machine = views, machine
         if self._chosen not in [view.path for view in views]:
             self._chosen = views[0].path if views else None
         self._draw()
+        self._fleet.charge(time.thread_time() - begun)
 
     def _draw(self) -> None:
         table = self.query_one(DataTable)
-        narrow = self.size.width < NARROW
-        rows = [panes.row(view, narrow) for view in self._views]
+        rows = [panes.row(view, self._narrow) for view in self._views]
         if [key.value for key in table.rows] != [str(view.path) for view in self._views]:
             table.clear()
             for view, cells in zip(self._views, rows, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from glotune.errors import UserError
@@ -11,6 +12,8 @@ from glotune.run_dir import RunDirectory
 from glotune.run_state import State, find_runs, read_holder
 from glotune.tracking.system import Probe, SystemFigures
 
+SHARE = 0.01
+"""Most of one core's time that looking may take: a costly look is followed by a long pause."""
 OVER = {State.COMPLETE, State.FAILED, State.INTERRUPTED}
 
 
@@ -23,9 +26,29 @@ class Fleet:
         self._watchers: dict[Path, Watcher] = {}
         self._known: dict[Path, tuple[int, RunView]] = {}
         self._probe = Probe()
+        self._seen: tuple[list[RunView], SystemFigures] | None = None
+        self._due = 0.0
 
     def look(self) -> tuple[list[RunView], SystemFigures]:
-        """Every run, running ones first, then newest first; and the machine."""
+        """Every run, running ones first, then newest first; and the machine.
+
+        The last look again (the same object), where a new one would take more than SHARE of the time.
+        """
+        if self._seen is None or time.monotonic() >= self._due:
+            begun = time.thread_time()
+            self._seen = self._look()
+            self.charge(time.thread_time() - begun)
+        return self._seen
+
+    def charge(self, seconds: float) -> None:
+        """Puts the next look off by what was just spent on this one."""
+        self._due = max(self._due, time.monotonic()) + seconds / SHARE
+
+    def expire(self) -> None:
+        """The next look is a new one."""
+        self._due = 0.0
+
+    def _look(self) -> tuple[list[RunView], SystemFigures]:
         views, self.problems = [], []
         found = list(find_runs(self.place))
         for run in found:

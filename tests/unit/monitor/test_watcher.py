@@ -129,14 +129,31 @@ def test_many_runs_come_and_go_and_an_unreadable_one_is_named(tmp_path: Path) ->
         assert [view.path.name for view in views] == ["b", "a"]
         broken = make_run(tmp_path / "c", "sound")
         broken.manifest_path.write_text("{")
+        fleet.expire()
         views, _ = fleet.look()
         assert len(views) == 2
         assert str(broken.manifest_path) in fleet.problems[0]
         broken.manifest_path.unlink()
     running.update_manifest(status=RunStatus.INTERRUPTED)
+    fleet.expire()
     views, machine = fleet.look()
     assert {view.state for view in views} == {State.INTERRUPTED, State.COMPLETE}
     assert machine.memory_total_gib > 0
+
+
+def test_looking_takes_no_more_than_its_share_of_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run", "running", epochs=60)
+    fleet, clock, looks = Fleet(tmp_path), [0.0], 0
+    monkeypatch.setattr("glotune.monitor.many.time.monotonic", lambda: clock[0])
+    seen, begun = None, time.process_time()
+    for _ in range(200):
+        found = fleet.look()
+        looks += found is not seen
+        seen = found
+        clock[0] += 1.0
+    spent = time.process_time() - begun
+    assert looks >= 2
+    assert spent <= 0.02 * 200, "the clock stands for 200 s"
 
 
 def test_a_place_without_runs(tmp_path: Path) -> None:
