@@ -1,5 +1,6 @@
 """Studies as written: every variant resolved, later wins, every mistake named."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from glotune.errors import UserError
 from glotune.metrics.traits import trait
 from glotune.recipe import recipe_hash, yaml
-from glotune.recipe.study_loading import builtin_studies, load_study, resolve_study
+from glotune.recipe.study_loading import builtin_studies, load_study, load_written, resolve_study
 
 BASE = {"model": {"name": "folder"}, "data": {"train": "en.csv"}, "train": {"epochs": 4}}
 
@@ -168,3 +169,25 @@ def test_an_unknown_study_or_scale_names_the_nearest(tmp_path: Path) -> None:
         load_study("xlmr-6-layers")
     with pytest.raises(UserError, match="Did you mean 'tiny'"):
         resolve_study(load_study("humor-v2"), "tinny")
+
+
+@pytest.mark.parametrize("scale", ["full", "tiny"])
+def test_a_written_study_resolves_to_the_same_recipes_alone(scale: str, tmp_path: Path) -> None:
+    given = ["data.train.es=mine.csv", "train.epochs=2"]
+    resolved = resolve_study(load_study("humor-v3"), scale, given, seeds=[3, 5])
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.dump({"scale": resolved.scale, **resolved.study.model_dump(mode="json")}))
+    again = load_written(path)
+    assert again.variants == resolved.variants
+    assert (again.scale, again.study.seeds, again.study.claims) == (scale, [3, 5], resolved.study.claims)
+
+
+def test_the_documentation_s_examples_resolve(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs/studies.md"
+    examples = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(example)
+        resolved = resolve_study(load_study(path), "full", ["data.train=en.csv"] if number == 0 else [])
+        assert len(resolved.variants) in (3, 4)
