@@ -22,6 +22,8 @@ def main() -> int:
     fuzz = suites.add_parser("fuzz", help="generated inputs: accepted, or refused with glotune's own error")
     fuzz.add_argument("--count", type=int, default=10_000, help="inputs in all")
     fuzz.add_argument("--only", help="one kind of input")
+    stall = suites.add_parser("stall", help="what a checkpoint costs a step")
+    stall.add_argument("--millions", type=float, default=30.0, help="trainable parameters")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="glotune-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +34,10 @@ def main() -> int:
         from faults import fuzzing
 
         return fuzzing.report(arguments.count, folder, arguments.seed, arguments.only)
+    if arguments.suite == "stall":
+        from faults import stall as stalling
+
+        return stalling.report(arguments.millions, folder / "checkpoints")
     from faults import report
 
     if arguments.suite == "signals":

@@ -170,13 +170,18 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
             if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
                 shutil.rmtree(directory.path)
                 raise
+            if processes.lost_another(error):
+                error = RunError(
+                    f"another of the {processes.ranks} processes ended. What was checkpointed is safe: go on with any "
+                    f"number of processes by: glotune resume {directory.path}"
+                )
             write_end(directory, RunStatus.FAILED, f"{type(error).__name__}: {error}")
             if isinstance(error, OSError) and error.errno in UNWRITABLE:
                 raise RunError(
                     f"{directory.path} can't be written ({error.strerror}). What was finished is safe: make room "
                     f"there, then go on with: glotune resume {directory.path}"
                 ) from error
-            raise
+            raise error
 
 
 def write_end(directory: RunDirectory, status: RunStatus, reason: str) -> None:

@@ -28,7 +28,7 @@ def read_parquet(path: Path, shown: str, columns: Columns, *, need_label: bool =
                 mapping = ColumnMap(columns, file.schema_arrow.names, shown, need_label=need_label)
                 batches = file.iter_batches(CHUNK, columns=list(mapping.names.values()))
                 yield from as_rows(batches, mapping, shown)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{shown} can't be read as Parquet ({str(error).splitlines()[0]})",
                 expected="a whole Parquet file",

@@ -38,6 +38,12 @@ class Processes:
         """Whether this rank writes files."""
         return self.rank == 0
 
+    def lost_another(self, error: BaseException) -> bool:
+        """Whether an error says that another rank is gone: gloo and NCCL raise RuntimeError and its kin for that."""
+        message = str(error).lower()
+        signs = ("connection", "gloo", "nccl", "socket", "peer", "broken pipe")
+        return self.ranks > 1 and isinstance(error, RuntimeError) and any(sign in message for sign in signs)
+
     def barrier(self) -> None:
         """Waits for every rank."""
         if self.ranks > 1:
