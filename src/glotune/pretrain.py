@@ -67,6 +67,7 @@ def pretrain(
     RunDirectory.create(directory.path, recipe_yaml(resolved), manifest.model_copy(update=described))
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, observer or Silent())
+    write_pretraining_report(directory)
     return Run(directory)
 
 
@@ -89,7 +90,6 @@ def carry_out(
     state = pretrain_to_the_end(parts, resumption, recorder)
     record_held_out(parts, recorder)
     save(parts, tokenizer, state, recorder)
-    write_pretraining_report(directory)
 
 
 @stopped_by_signals()
@@ -110,6 +110,7 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
         carry_out(directory, recipe, texts, processes, observer or Silent())
+    write_pretraining_report(directory)
     return Run(directory)
 
 

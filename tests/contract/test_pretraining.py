@@ -194,7 +194,10 @@ def test_the_run_learns_is_recorded_and_opens_as_any_encoder(tmp_path: Path) -> 
     report = (run.path / "report" / "report.md").read_text()
     assert "| aa | 10 |" in report
     assert "chance: 10.0 %" in report
+    assert "- status: complete" in report
     model = run.path / "model"
+    parameters = run.manifest.changes[0].parameters_after
+    assert (model / "model.safetensors").stat().st_size < 2 * parameters + 20_000  # fp16, tied weights once
     assert AutoModelForMaskedLM.from_pretrained(model, dtype=torch.float32)(torch.tensor([[0, 5, 2]])).logits.shape[
         -1
     ] == len(AutoTokenizer.from_pretrained(model))

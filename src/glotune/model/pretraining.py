@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -112,9 +113,8 @@ def save_encoder(hf: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> N
     aside = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     with quiet():
-        weights = {name: value.detach().to("cpu", dtype) for name, value in hf.state_dict().items()}
-        hf.config.dtype = dtype
-        hf.save_pretrained(aside, state_dict=weights)
+        cast = copy.deepcopy(hf).to("cpu", dtype)  # as a whole: tensors that are tied stay one, and are saved once
+        cast.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
     _tidy(aside)
     shutil.rmtree(folder, ignore_errors=True)
