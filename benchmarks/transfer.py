@@ -77,9 +77,9 @@ def measure(data: Path, encoder: Path, seeds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed in range(seeds):
-            twin = random_twin(encoder, folder / f"random-{seed}", seed)
+            twin = random_twin(encoder, folder / f"twin-{seed}", seed)
             for found, source, label in ((pretrained, encoder, "nano"), (random, twin, "random")):
-                run = train(recipe_for(data, str(source), seed), out=folder / f"{label}-{seed}")
+                run = train(recipe_for(data, str(source), seed), out=folder / f"{label}-{seed}", report=False)
                 found.append(outcomes_on_test(run))
                 print(f"{label}, seed {seed}: {_shown(run)}", flush=True)
     return [_row(language, pretrained, random) for language in LANGUAGES]
