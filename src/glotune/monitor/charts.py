@@ -44,7 +44,7 @@ def plot(points: Sequence[tuple[float, float]], width: int, height: int, *, plai
     labels = [_label(high), _label(low)]
     margin = max(map(len, labels)) + 2
     columns = max(8, width - margin)
-    canvas = _Canvas(columns, height, known[0][0], known[-1][0], low, high)
+    canvas = _Canvas(columns, height, min(x for x, _ in known), max(x for x, _ in known), low, high)
     canvas.draw(_thinned(known, 2 * columns))
     lines = []
     for row, drawn in enumerate(canvas.lines(plain)):
@@ -90,6 +90,7 @@ class _Canvas:
         return across, round((1 - (y - self._low) / self._span) * (4 * self.rows - 1))
 
     def _mark(self, across: int, down: int) -> None:
+        across, down = min(max(across, 0), 2 * self.columns - 1), min(max(down, 0), 4 * self.rows - 1)
         self._cells[down // 4][across // 2] |= _DOTS[down % 4][across % 2]
 
     def lines(self, plain: bool) -> list[str]:

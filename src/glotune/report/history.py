@@ -101,7 +101,7 @@ def read_history(events: Iterable[Event]) -> History:
         elif event.kind == "checkpoint":
             checkpoints.append({"step": event.step, "epoch": event.epoch, **event.data})
         elif event.kind == "cost":
-            cost.update(event.data)
+            cost.update({name: value for name, value in event.data.items() if math.isfinite(_number(value))})
         elif event.kind == "best":
             best = event
         elif event.kind in ("warning", "alert", "deviation"):
@@ -122,6 +122,12 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
+def _count(value: Any) -> int:
+    """A number of things; 0 for what is none."""
+    number = _number(value)
+    return int(number) if math.isfinite(number) else 0
+
+
 def _step(event: Event) -> StepPoint:
     data = event.data
     wall = data.get("wall")
@@ -131,12 +137,12 @@ def _step(event: Event) -> StepPoint:
         _number(data.get("loss")),
         _number(data.get("learning_rate")),
         _number(data.get("grad_norm")),
-        int(data.get("texts") or 0),
-        int(data.get("tokens") or 0),
+        _count(data.get("texts")),
+        _count(data.get("tokens")),
         _number(wall.get("seconds")) if isinstance(wall, dict) else math.nan,
     )
 
 
 def _scores(event: Event) -> ScorePoint:
     scores = {name: _number(value) for name, value in event.data.items() if name not in ("n", "wall")}
-    return ScorePoint(event.step, event.epoch, scores, int(event.data.get("n") or 0))
+    return ScorePoint(event.step, event.epoch, scores, _count(event.data.get("n")))

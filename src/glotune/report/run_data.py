@@ -136,7 +136,19 @@ def _evaluations(directory: RunDirectory, manifest: Manifest, problems: list[str
 
 
 def parse_metrics(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, dict[str, Evaluation]]:
-    """``metrics.json`` as records: split -> language -> evaluation, source languages first."""
+    """``metrics.json`` as records: split -> language -> evaluation, source languages first.
+
+    Raises:
+        UserError: an entry is no evaluation.
+    """
+    try:
+        return _parsed(metrics, source_languages)
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"metrics.json can't be read as scores ({reason})", expected="what glotune wrote") from error
+
+
+def _parsed(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, dict[str, Evaluation]]:
     found: dict[str, dict[str, Evaluation]] = {}
     for split in SPLITS:
         entries = metrics.get(split)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from glotune.errors import GlotuneError, UserError
 from glotune.records import Event, Manifest
+from glotune.report.run_data import parse_metrics
 from glotune.run_dir import RunDirectory, write_atomically
 
 NOTICES = ("warning", "alert", "deviation")
@@ -65,13 +66,13 @@ class Closing:
 def about(run: RunDirectory) -> About:
     """Introduces a run; raises UserError where its manifest can't be read."""
     manifest = run.read_manifest()
-    created = datetime.fromisoformat(manifest.created)
-    moment = created.strftime("%Y%m%d%H%M%S")
+    created = seconds_of(manifest.created)
+    moment = datetime.fromtimestamp(created, UTC).strftime("%Y%m%d%H%M%S")
     return About(
         id=f"{manifest.recipe_hash[:12]}-{manifest.seed}-{moment}",
         name=run.path.absolute().name,
         group=manifest.name,
-        created=created.timestamp(),
+        created=created,
         parameters={**_recipe(run), **_facts(manifest)},
         tags={"glotune": manifest.versions.get("glotune", "unknown"), "recipe": manifest.name},
     )
@@ -117,10 +118,19 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def seconds_of(moment: str) -> float:
+    """Seconds since 1970 of an ISO 8601 moment; 0 for what is none: times are for people, no order rests on them."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return 0.0
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
 def messages(events: Iterable[Event]) -> Iterator[Point | Notice]:
     """Each event as scalars or as a line; events that say nothing to a tracker give nothing."""
     for event in events:
-        time = datetime.fromisoformat(event.time).timestamp()
+        time = seconds_of(event.time)
         if event.kind in NOTICES:
             yield Notice(event.step, time, event.kind, str(event.data.get("message", "")))
         elif event.kind == "status":
@@ -136,9 +146,11 @@ def _scalars(event: Event) -> dict[str, Any]:
     data = {name: value for name, value in event.data.items() if name != "wall"}
     wall = event.data.get("wall")
     if event.kind == "step":
-        if isinstance(wall, dict) and wall.get("seconds"):
-            data["seconds"] = wall["seconds"]
-            data["tokens_per_second"] = (event.data.get("tokens") or 0) / wall["seconds"]
+        known = finite({"tokens": data.get("tokens"), **(wall if isinstance(wall, dict) else {})})
+        if known.get("seconds"):
+            data["seconds"] = known["seconds"]
+            if "tokens" in known:
+                data["tokens_per_second"] = known["tokens"] / known["seconds"]
         return {**_named("train", data), "train/epoch": event.epoch}
     if event.kind == "epoch":
         return _named(f"epoch/{event.key}", data)
@@ -191,15 +203,16 @@ def _summary(run: RunDirectory) -> dict[str, float | str]:
     if manifest.reason:
         summary["reason"] = manifest.reason
     try:
-        metrics = run.read_metrics()
+        scores = parse_metrics(run.read_metrics(), manifest.source_languages)
     except UserError:
         return summary
-    for split, languages in metrics.items():
-        for language, entry in languages.items() if isinstance(languages, dict) else ():
-            summary.update(finite(_named(f"final/{split}/{language}", entry)))
-            for name, interval in entry.get("intervals", {}).items():
-                place = f"final/{split}/{language}/{name}"
-                summary[f"{place}_low"], summary[f"{place}_high"] = interval["low"], interval["high"]
+    for split, languages in scores.items():
+        for language, evaluation in languages.items():
+            place = f"final/{split}/{language}"
+            summary.update(finite({f"{place}/n": evaluation.n, **_named(place, evaluation.scores)}))
+            for name, interval in evaluation.intervals.items():
+                ends = {f"{place}/{name}_low": interval.low, f"{place}/{name}_high": interval.high}
+                summary.update(finite(ends))
     return summary
 
 
