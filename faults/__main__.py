@@ -24,6 +24,9 @@ def main() -> int:
     fuzz.add_argument("--only", help="one kind of input")
     stall = suites.add_parser("stall", help="what a checkpoint costs a step")
     stall.add_argument("--millions", type=float, default=30.0, help="trainable parameters")
+    load = suites.add_parser("load", help="many rows, many runs")
+    load.add_argument("--rows", type=int, default=1_000_000, help="in each of three languages")
+    load.add_argument("--runs", type=int, default=0, help="finished runs in a folder, instead of rows")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="glotune-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +41,12 @@ def main() -> int:
         from faults import stall as stalling
 
         return stalling.report(arguments.millions, folder / "checkpoints")
+    if arguments.suite == "load":
+        from faults import load as loading
+
+        if arguments.runs:
+            return loading.runs(folder, arguments.runs)
+        return loading.rows(folder, arguments.rows)
     from faults import report
 
     if arguments.suite == "signals":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from encoders import TEXTS, make_encoder
-
 from glotune.recipe import Recipe
 from glotune.recipe.schema import Recipe as Schema
 

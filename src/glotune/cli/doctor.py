@@ -16,9 +16,7 @@ def doctor() -> None:
         ("Versions", versions()),
         ("Missing, and only needed for what it says", missing_parts()),
     ):
-        table = Table(
-            title=title, title_justify="left", box=None, show_header=False, pad_edge=False
-        )
+        table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True, min_width=18)
         table.add_column(overflow="fold")
         for name, value in rows or [("nothing", "")]:

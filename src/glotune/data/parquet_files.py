@@ -56,6 +56,7 @@ def as_strings(array: pa.Array, field: str, name: str, shown: str) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind = array.type
+    array.validate(full=True)  # ArrowInvalid for bytes that are no UTF-8: Arrow believes its files
     if pa.types.is_string(kind):
         return array
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):

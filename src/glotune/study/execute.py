@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
@@ -71,7 +75,25 @@ def carry_out(runs: list[PlannedRun], directory: StudyDirectory, jobs: int, watc
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; the running runs made their checkpoints first.
     """
-    return _Queue(directory, jobs, Tally([run.name for run in runs], watcher)).work(runs)
+    with _stopped_like_from_the_keyboard():
+        return _Queue(directory, jobs, Tally([run.name for run in runs], watcher)).work(runs)
+
+
+@contextmanager
+def _stopped_like_from_the_keyboard() -> Iterator[None]:
+    """SIGTERM ends the study as Ctrl-C does: the running runs make their checkpoints first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Queue:

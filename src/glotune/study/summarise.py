@@ -26,7 +26,7 @@ from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
 from glotune.report.run_data import load_run
 from glotune.report.words import code, escaped
-from glotune.report.write import ReportFiles, write_study_report
+from glotune.report.write import ReportFiles, write_report, write_study_report
 from glotune.run_dir import RunDirectory, write_atomically
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
@@ -58,6 +58,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     if not complete:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
         raise UserError(f"no run of the study is complete ({reasons})", remedy=f"See {directory.logs}")
+    _draw_missing(complete)
     results = _results(directory, complete)
     places = complete if plan.resolved.study.folds is None else pool_folds(plan, directory)
     runs = [read_summary(place) for place in places]
@@ -76,6 +77,13 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
         _page_table(plan.resolved.study, named, answered, notes),
     )
     return Summary(files, answered, tuple(named.values()), tuple(notes))
+
+
+def _draw_missing(complete: list[RunDirectory]) -> None:
+    """The reports of runs that were cut off between their end and their report."""
+    for place in complete:
+        if not (place.report / "report.html").exists():
+            write_report(place)
 
 
 def _results(directory: StudyDirectory, complete: list[RunDirectory]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -92,11 +92,20 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _handled_by(handler: Handler) -> Iterator[None]:
+def signals_as_before() -> Iterator[None]:
+    """SIGTERM ends the process at once within, as it does by default: for waits of libraries before a run begins."""
+    with _handled_by(signal.SIG_DFL, [signal.SIGTERM]):
+        yield
+
+
+@contextmanager
+def _handled_by(
+    handler: Handler | signal.Handlers, numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

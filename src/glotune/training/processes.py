@@ -11,6 +11,8 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glotune.training.control import signals_as_before
+
 BUCKET_BYTES = 64 * 2**20
 
 
@@ -30,7 +32,8 @@ class Processes:
     @classmethod
     def start(cls, device: str) -> Processes:
         """Joins the process group, if one was launched. `device` is ``cpu``, ``cuda`` or ``mps``."""
-        state = PartialState(cpu=device == "cpu")
+        with signals_as_before():  # joining can wait long for the others, where no handler of ours would be run
+            state = PartialState(cpu=device == "cpu")
         return cls(rank=state.process_index, ranks=state.num_processes, device=torch.device(state.device))
 
     @property

@@ -221,7 +221,8 @@ def test_one_variant_and_one_seed_still_make_a_report(tmp_path: Path) -> None:
     assert "nothing is tested" in found.summary.files.markdown.read_text()
 
 
-def test_a_killed_study_takes_its_runs_along_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_study_takes_its_runs_along_and_goes_on(by: signal.Signals, tmp_path: Path) -> None:
     behave(tmp_path, {"bad-seed0": ["slow"]})
     study_file(tmp_path)
     code = (
@@ -238,7 +239,8 @@ def test_a_killed_study_takes_its_runs_along_and_goes_on(tmp_path: Path) -> None
         time.sleep(0.05)
     children = _children(process.pid)
     assert len(children) == 1
-    process.send_signal(signal.SIGKILL)
+    time.sleep(0.5)  # the study listens to its child by now
+    process.send_signal(by)
     process.wait()
     while _alive(children[0]) and time.monotonic() < deadline:
         time.sleep(0.05)
