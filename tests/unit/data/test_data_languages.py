@@ -14,10 +14,11 @@ def test_names() -> None:
 def test_scripts() -> None:
     assert language_scripts("bn") == ("Bengali",)
     assert language_scripts("ja") == ("Han", "Hiragana", "Katakana")
+    assert language_scripts("pes") == language_scripts("fa") == ("Arabic",)
     assert language_scripts("xx") == ()
 
 
-@pytest.mark.parametrize("stem", ["en", "pcm", "zh-TW", "sr_Latn"])
+@pytest.mark.parametrize("stem", ["en", "pcm", "zh-TW", "sr_Latn", "pes_Arab", "gaz_Latn", "azj", "luo"])
 def test_codes(stem: str) -> None:
     assert is_language(stem)
 
