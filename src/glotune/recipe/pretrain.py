@@ -16,9 +16,13 @@ class Scratch(Section):
     """The shape of a new encoder (XLM-R's architecture)."""
 
     layers: int = Field(default=4, ge=1)
+    """Encoder layers."""
     hidden_size: int = Field(default=192, ge=8)
+    """Width of a layer."""
     heads: int = Field(default=6, ge=1)
+    """Attention heads; they divide the width."""
     intermediate_size: int = Field(default=768, ge=8)
+    """Width of the feed-forward."""
     max_length: int = Field(default=128, ge=16)
     """Longest text in tokens that it will ever read: the positions it has."""
     vocabulary: int = Field(default=14_000, ge=16)
@@ -37,7 +41,9 @@ class Encoder(Section):
     name: str | None = Field(default=None, min_length=1)
     """Hub name, folder, or ``glotune-nano``; null: from scratch."""
     revision: str | None = None
+    """Commit, branch or tag on the Hub; null: the newest."""
     trust_remote_code: bool = False
+    """Run Python code that comes with the encoder. Off: such an encoder is refused."""
     scratch: Scratch | None = None
     new_pieces: int = Field(default=0, ge=0)
     """So many pieces learned from the texts are added to an existing encoder's vocabulary; each starts as the mean
@@ -60,6 +66,7 @@ class PretrainColumns(Section):
     """Column names in the files."""
 
     text: str = "text"
+    """The texts."""
     text_pair: str = "english"
     """The translation, in files of pairs."""
     language: str = "language"
@@ -92,6 +99,7 @@ class PretrainData(Section):
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
     """p ~ n^alpha over languages (Conneau & Lample 2019, arXiv:1901.07291); null: every text once per epoch."""
     max_length: int = Field(default=128, ge=4)
+    """Tokens kept of a text, special tokens included."""
     held_out: HeldOut = HeldOut()
 
     @model_validator(mode="after")
@@ -105,6 +113,7 @@ class Objective(Section):
     """Loss = masked_lm * masked-language-model loss + contrastive * InfoNCE over the pairs of the batch."""
 
     masked_lm: Weight = 1.0
+    """Weight of the masked-language-model loss."""
     mask_probability: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the tokens that are predicted: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
     predicted_share: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -112,6 +121,7 @@ class Objective(Section):
     contrastive: Weight = 1.0
     """Has an effect only where there are pairs."""
     temperature: float = Field(default=0.05, gt=0.0)
+    """Divides the similarities of the contrastive loss."""
     pooling: Literal["first", "mean", "both"] = "both"
     """What stands for a sentence in the contrastive loss: the first token, which a classification head reads, the
     mean of all, or half the loss each."""
@@ -127,16 +137,20 @@ class PretrainEvaluate(Section):
     """How training is judged: on the held-out texts and pairs."""
 
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
+    """``epoch``, or so many steps."""
     metric: Literal["auto", "masked_loss", "retrieval"] = "auto"
     """What chooses the checkpoint, averaged over languages; auto: retrieval where there are pairs."""
     patience: int | None = Field(default=None, ge=1)
+    """Evaluations without a better metric before training stops early; null: never."""
 
 
 class PretrainRecipe(Section):
     """One pretraining run, resolved and validated."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Names the run and its directory."""
     description: str = ""
+    """One line for lists and reports."""
     model: Encoder
     data: PretrainData
     objective: Objective = Objective()
@@ -146,6 +160,7 @@ class PretrainRecipe(Section):
     evaluate: PretrainEvaluate = PretrainEvaluate()
     checkpoints: schema.Checkpoints = schema.Checkpoints()
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of everything random."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PretrainRecipe:

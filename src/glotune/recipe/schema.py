@@ -29,6 +29,7 @@ class Freeze(Section):
     """Which parts of the encoder keep their pretrained weights."""
 
     embeddings: bool = False
+    """Keep the word embeddings (and what is added to them) as pretraining left them."""
     layers: int = Field(default=0, ge=0)
     """The first so many encoder layers; freezing layers freezes the embeddings below them too."""
     dropout: OnOff = "off"
@@ -48,8 +49,11 @@ class Lora(Section):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT; the head is trained in full."""
 
     rank: int = Field(default=8, ge=1)
+    """Size of the update: rank * (in + out) weights per adapted matrix."""
     alpha: float = Field(default=16, gt=0)
+    """The update is scaled by alpha / rank."""
     dropout: Fraction = 0.0
+    """On the adapter's input, in training only."""
     target_modules: list[str] = Field(default=["query", "value"], min_length=1)
     """Any of query, key, value, dense; ``dense`` means attention output and feed-forward in every family."""
     layers: int | None = Field(default=None, ge=1)
@@ -66,6 +70,7 @@ class Model(Section):
     name: str = Field(min_length=1)
     """Hub name, folder, or ``glotune-nano`` (embedded)."""
     revision: str | None = None
+    """Commit, branch or tag on the Hub; null: the newest."""
     layers: int | None = Field(default=None, ge=1)
     """Keep the first so many encoder layers; null keeps all."""
     freeze: Freeze = Freeze()
@@ -73,14 +78,18 @@ class Model(Section):
     dropout: Fraction | None = None
     """Overrides every dropout probability of the encoder and head; null keeps the encoder's own."""
     trust_remote_code: bool = False
+    """Run Python code that comes with the encoder. Off: such an encoder is refused."""
 
 
 class Columns(Section):
     """Column names in the data files."""
 
     text: str = "text"
+    """The texts."""
     text_pair: str | None = None
+    """The second texts (natural language inference, paraphrases); null: single texts."""
     label: str = "label"
+    """The labels."""
     language: str = "language"
     """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
     split: str = "split"
@@ -98,8 +107,11 @@ class SplitNames(Section):
     """Which names in the split column count as which split; a name given for one leaves the others' defaults."""
 
     train: Names = ["train"]
+    """What the split column calls training rows."""
     validation: Names = ["validation", "valid", "val", "dev"]
+    """What it calls validation rows."""
     test: Names = ["test"]
+    """What it calls test rows."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,7 +141,9 @@ class MadeSplits(Section):
     """Shares cut from the training rows where a split is absent: stratified by label, duplicates on one side."""
 
     validation: Fraction = 0.1
+    """Share cut off where the recipe names no validation texts."""
     test: Fraction = 0.0
+    """Share cut off where the recipe names no test texts."""
 
 
 Source = str | list[str]
@@ -142,7 +156,9 @@ class Data(Section):
     train: Sources
     """A file, a list, a folder, a Hub data set, or {language: any of these}."""
     validation: Sources | None = None
+    """As ``train``; chooses the checkpoint. null: cut from the training rows, see ``made_splits``."""
     test: Sources | None = None
+    """As ``train``; scored at the end."""
     columns: Columns = Columns()
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
@@ -159,8 +175,11 @@ class Data(Section):
     train_rows: int | None = Field(default=None, ge=2)
     """At most so many training rows, stratified; null: all."""
     max_length: int = Field(default=128, ge=4)
+    """Tokens kept of a text, special tokens included."""
     truncation: Literal["head", "head_tail"] = "head"
+    """Keep the beginning, or the beginning and the end."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
+    """Unicode form that texts are brought to; saved with the tokenizer."""
 
     @model_validator(mode="before")
     @classmethod
@@ -185,54 +204,75 @@ class Loss(Section):
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``balanced``: n / (classes * count), as scikit-learn; or {label: weight}."""
     label_smoothing: Fraction = 0.0
+    """This share of the target is spread evenly over all classes."""
 
 
 class Optimizer(Section):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019); none on biases, norms and untouched rows."""
 
     name: Literal["adamw"] = "adamw"
+    """The only one."""
     learning_rate: Rate = 2e-5
+    """The highest rate that the schedule reaches."""
     head_learning_rate: Rate | None = None
+    """Of the classification head; null: as the rest."""
     weight_decay: float = Field(default=0.01, ge=0.0)
+    """Decoupled from the gradient."""
     layer_decay: float | None = Field(default=None, gt=0.0, le=1.0)
     """Learning rate times layer_decay for each layer further from the head; null: none."""
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    """Longer gradients are scaled down to this norm; null: never."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the two running means."""
     epsilon: float = Field(default=1e-8, gt=0.0)
+    """Added to the denominator of the update."""
 
 
 class Schedule(Section):
     """How the learning rate moves; warmup is linear and per step."""
 
     name: Literal["constant", "linear", "cosine"] = "linear"
+    """Shape after warmup."""
     minimum_learning_rate: float = Field(default=0.0, ge=0.0)
     """Where linear and cosine end."""
     warmup_ratio: Fraction = 0.0
+    """Share of all steps in which the rate rises from 0."""
     warmup_steps: int | None = Field(default=None, ge=0)
     """Overrides warmup_ratio."""
     per: Literal["step", "epoch"] = "step"
+    """The rate moves with every step, or once per epoch."""
 
 
 class Train(Section):
     """The loop."""
 
     epochs: int = Field(default=3, ge=1)
+    """Passes over the training texts."""
     batch_size: int = Field(default=32, ge=1)
     """The effective batch: the texts in one optimizer step. How it is cut is the engine's business."""
     batching: Literal["packed", "dynamic", "fixed"] = "packed"
+    """Texts end to end without padding; padded to the longest of a micro-batch; padded to max_length."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16: autocast over float32 weights. auto: bf16 where the hardware has it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: the best one present."""
     on_collapse: Literal["warn", "stop", "retry"] = "warn"
+    """A run that answers one class: say so, stop, or start once more with a gentler rate and warmup."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A loss that is not finite: stop, or leave out that update; recorded either way."""
 
 
 class Speed(Section):
     """The exact savings, on by default; switched off to measure them."""
 
     pooled_last_layer: bool = True
+    """Compute the last layer's queries and feed-forward for the pooled token alone."""
     trim_vocabulary: bool = True
+    """Load only the embedding rows that the texts use; all are saved."""
     prefix_cache: Literal["auto", "off"] = "auto"
+    """Keep the output of frozen layers on disk, where that saves work."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
+    """Number format of what is kept; bf16 halves it and is no longer exact."""
 
     @model_validator(mode="before")
     @classmethod
@@ -248,6 +288,7 @@ class Evaluate(Section):
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
     """``epoch``, or so many steps."""
     metric: Literal["macro_f1", "weighted_f1", "accuracy", "mcc", "loss"] = "macro_f1"
+    """What chooses the checkpoint and what patience waits for."""
     on: Literal["source", "target"] = "source"
     """Which validation chooses the checkpoint: source (zero-shot), or target (an oracle, labelled so)."""
     patience: int | None = Field(default=None, ge=1)
@@ -258,21 +299,27 @@ class Checkpoints(Section):
     """What is kept to resume from; the best one is always kept."""
 
     every: Literal["epoch", "evaluation"] | Annotated[int, Field(ge=1)] = "epoch"
+    """At the end of each epoch, at each evaluation, or every so many steps."""
     keep: int = Field(default=2, ge=1)
+    """So many of the newest."""
 
 
 class Records(Section):
     """What the prediction records hold."""
 
     text: bool = True
+    """Whether prediction records hold the texts themselves."""
 
 
 class Recipe(Section):
     """One experiment, resolved and validated. Frozen: a changed recipe is another recipe."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Names the run and its directory."""
     description: str = ""
+    """One line for lists and reports."""
     task: Literal["single_label"] = "single_label"
+    """One label per text."""
     model: Model
     data: Data
     loss: Loss = Loss()
@@ -284,7 +331,9 @@ class Recipe(Section):
     checkpoints: Checkpoints = Checkpoints()
     records: Records = Records()
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
+    """Trackers that follow the run, each in a process of its own."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of everything random."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Recipe:

@@ -31,6 +31,7 @@ class StudyClaim(Section):
     name: str = Field(min_length=1)
     """The expectation as a sentence."""
     form: Literal["superior", "non_inferior", "interaction"]
+    """Better by more than the margin; worse by at most the margin; one gain above another by more than the margin."""
     variants: list[Name] = Field(min_length=2, max_length=4)
     """[candidate, reference]; for an interaction [a, b, c, d]: a over b by more than c over d."""
     metric: str = "macro_f1"
@@ -52,6 +53,7 @@ class Scale(Section):
     """What one scale of a study changes: smaller encoder, fewer rows, fewer epochs."""
 
     description: str = ""
+    """What this scale is for."""
     keys: Keys = Field(default_factory=dict)
     """Over the study's own keys."""
     data: Keys = Field(default_factory=dict)
@@ -59,15 +61,20 @@ class Scale(Section):
     variants: dict[Name, Keys] = Field(default_factory=dict)
     """Over the keys of single variants."""
     seeds: Seeds | None = None
+    """Instead of the study's."""
     folds: int | None = Field(default=None, ge=2)
+    """Instead of the study's."""
 
 
 class StudyRecipe(Section):
     """One study: every variant is trained with every seed, and on every fold where there are folds."""
 
     name: Name
+    """Names the study and its folder."""
     title: str = ""
+    """Headline of the report."""
     description: str = ""
+    """First lines of the report."""
     recipe: str | Keys
     """The base: a built-in recipe, a YAML file, or the keys of a recipe themselves."""
     keys: Keys = Field(default_factory=dict)
@@ -91,6 +98,7 @@ class StudyRecipe(Section):
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
     """One minus the chance that any false claim is supported."""
     claims: list[StudyClaim] = Field(default_factory=list)
+    """What is expected; see the keys of a claim."""
     scales: dict[Name, Scale] = Field(default_factory=dict)
     """Name -> what it changes; ``full`` changes nothing unless it is named here."""
 
