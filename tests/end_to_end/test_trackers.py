@@ -222,9 +222,8 @@ def test_a_tracker_follows_a_training_in_a_process_of_its_own(tmp_path: Path) ->
 
     run = make_run(tmp_path / "run", "running")
     with locked(run.lock):
-        before = time.monotonic()
         (started,) = start_trackers(run, ["tensorboard"])
-        assert time.monotonic() - before < 1
+        assert started.poll() is None, "it is left to itself"
         time.sleep(4)
         run.append_events([event("step", 61, loss=0.25)])
         run.update_manifest(status=RunStatus.COMPLETE)
