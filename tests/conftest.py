@@ -1,1 +1,23 @@
-"""Makes the helpers beside this file (made_runs, encoders, ...) importable from every test folder."""
+"""Makes the helpers beside this file (made_runs, encoders, ...) importable from every test folder.
+
+Tests keep their caches to themselves: a user's cache neither helps nor suffers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder for this session, unless the caller names one."""
+    given = os.environ.get("GLOTUNE_CACHE")
+    folder = Path(given) if given else tmp_path_factory.mktemp("cache")
+    os.environ["GLOTUNE_CACHE"] = str(folder)
+    yield folder
+    if given is None:
+        del os.environ["GLOTUNE_CACHE"]
