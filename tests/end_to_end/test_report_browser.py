@@ -70,7 +70,7 @@ def pages(tmp_path_factory):
     paths = {}
     for name, content in contents.items():
         paths[name] = folder / f"{name}.html"
-        paths[name].write_text(render_page(content, f"Page {name}", table if name == "several" else None))
+        paths[name].write_text(render_page(content, f"Page {name}", [table] if name == "several" else []))
     return paths
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from glotune.comparison.cells import Cell, ComparisonTable
@@ -83,17 +82,18 @@ def _bold_latex(cell: Cell) -> str:
     return rf"\textbf{{{_latex(cell.text)}}}" if cell.is_best else _latex(cell.text)
 
 
-def as_page_table(tables: Sequence[ComparisonTable]) -> dict[str, Any]:
-    """The first table as report.html takes it, with the notes of all."""
-    table = tables[0]
+def as_page_table(table: ComparisonTable) -> dict[str, Any]:
+    """The table as report.html takes it."""
     return {
+        "title": table.title,
         "columns": [
             {"name": column.name, "numeric": column.is_numeric, "note": column.note or None} for column in table.columns
         ],
         "rows": [
-            [{"text": cell.text, "value": cell.value, "best": cell.is_best} for cell in row] for row in table.rows
+            [{"text": cell.text, "value": cell.value, "best": cell.is_best, "href": cell.href} for cell in row]
+            for row in table.rows
         ],
-        "notes": [note for each in tables for note in each.notes],
+        "notes": list(table.notes),
     }
 
 

@@ -37,5 +37,5 @@ def write_folder_report(folder: Path, metric: str = "macro_f1") -> tuple[ReportF
     title = folder.resolve().name
     parts = [f"# {escaped(title)}\n", *map(as_markdown, tables), *(escaped(note) + "\n" for note in notes)]
     parts.append(f"Interactive, with every run, language and mistake: [report.html](report.html). {len(runs)} runs.\n")
-    files = write_study_report(target, runs, title, "\n".join(parts), as_page_table(tables) if tables else None)
+    files = write_study_report(target, runs, title, "\n".join(parts), [*map(as_page_table, tables)])
     return files, notes

@@ -20,6 +20,7 @@ from glotune.comparison.cells import (
 from glotune.comparison.compare import Comparison
 from glotune.comparison.lora_weights import mean_weight
 from glotune.comparison.summary import RunSummary
+from glotune.comparison.tracker_pages import tracker_pages
 from glotune.comparison.variants import Difference, Variant
 from glotune.metrics.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.metrics.traits import trait
@@ -134,9 +135,13 @@ def runs_table(comparison: Comparison, relative_to: Path | None = None) -> Compa
         columns += [Column(f"{stage} {display(metric)}") for metric in STAGE_METRICS]
     if with_lora:
         columns.append(Column("Mean |LoRA weight|"))
-    columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report")]
+    columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report", "Tracker")]
     rows = tuple(_run_row(comparison, run, with_lora, relative_to) for run in comparison.runs)
-    notes = ["Scores in percent, loss in nats per text; means over the languages compared."]
+    notes = [
+        "Scores in percent, loss in nats per text; means over the languages compared.",
+        "Last test in training: with the weights at the end of training, where the recipe has evaluate.test or the "
+        "last weights were the ones kept. Final test: with the checkpoint that validation chose.",
+    ]
     validated = {
         ", ".join(run.languages("validation"))
         for run in comparison.runs
@@ -175,9 +180,8 @@ def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_
     validated = stage_languages(languages, run.languages("validation"))
     for metric in STAGE_METRICS:
         cells.append(score(metric, run.score("validation", metric, validated)))
-    tested = stage_languages(languages, list(run.ends.evaluations.get("test", {})))
     for metric in STAGE_METRICS:
-        cells.append(score(metric, run.ends.score("test", metric, tested)))
+        cells.append(score(metric, last_test(run, metric, languages)))
     for metric in STAGE_METRICS:
         cells.append(score(metric, run.score("test", metric, languages), is_best and metric == comparison.metric))
     if with_lora:
@@ -190,15 +194,35 @@ def stage_languages(compared: list[str], known: list[str]) -> list[str]:
     return compared if set(compared) <= set(known) else known
 
 
+def last_test(run: RunSummary, metric: str, languages: list[str]) -> float | None:
+    """The test score of the last weights: as evaluated while training, or the final one where they were kept."""
+    tested = stage_languages(languages, list(run.ends.evaluations.get("test", {})))
+    found = run.ends.score("test", metric, tested)
+    if found is None and run.ends.steps and run.manifest.best_step == run.ends.steps:
+        return run.score("test", metric, languages)
+    return found
+
+
 def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:
     places = [
         run.directory.log, run.directory.recipe, run.directory.checkpoints, run.directory.report / "report.html"
     ]  # fmt: skip
     names = ("log", "recipe", "checkpoints", "report")
-    return [
+    cells = [
         Cell(name, href=_place(path, relative_to)) if path.exists() else Cell(NOTHING)
         for name, path in zip(names, places, strict=True)
     ]
+    return [*cells, _tracker(run, relative_to)]
+
+
+def _tracker(run: RunSummary, relative_to: Path | None) -> Cell:
+    """The run's page at its tracker, otherwise the folder where the tracker keeps its records."""
+    for known in tracker_pages(run.path):
+        if known.page:
+            return Cell(known.tracker, href=known.page)
+        if known.folder.is_dir():
+            return Cell(known.tracker, href=_place(known.folder, relative_to))
+    return Cell(NOTHING)
 
 
 def _place(path: Path, relative_to: Path | None) -> str:

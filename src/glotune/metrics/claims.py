@@ -111,20 +111,14 @@ def _answer(test: _Test, decided: bool, level: float, adjusted: float) -> ClaimA
 def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool) -> str:
     if found.interval is None or found.improvement is None:
         raise ValueError("a sentence of figures needs figures")
-    if found.scale == "ratio":
-        figures = (
-            f"better by a factor of {found.improvement:.3g}, {found.interval.low:.3g} to {found.interval.high:.3g}"
-        )
-        held = f"{found.threshold:.3g}"
-    else:
-        factor, unit = (100, " points") if found.claim.trait.is_percent else (1, "")
-        low, high = factor * found.interval.low, factor * found.interval.high
-        figures = f"better by {factor * found.improvement:+.2f}{unit}, {low:+.2f} to {high:+.2f}"
-        held = f"{factor * found.threshold:+.2f}{unit}"
     names = " over ".join(f"'{variant.name}'" for variant in variants[:2])
     if found.claim.form == "interaction":
         names = f"({names}) minus ({' over '.join(repr(variant.name) for variant in variants[2:])})"
-    text = f"{names}: {figures} ({found.interval.level:.2%} interval), held against {held}."
+    value, reach, held = _figures(found, found.improvement, found.interval)
+    text = (
+        f"{found.claim.trait.display}, {names}: {value}, {100 * found.interval.level:.3g} % interval {reach}; "
+        f"claimed: above {held}."
+    )
     if found.answer != "inconclusive":
         return text
     if found.more_seeds is None:
@@ -133,6 +127,19 @@ def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool)
         )
         return f"{text} {MOST_SEEDS} more seeds of each variant would not settle it. {remedy}"
     return f"{text} About {found.more_seeds} more seeds of each variant would settle it."
+
+
+def _figures(found: ClaimAnswer, improvement: float, interval: Interval) -> tuple[str, str, str]:
+    """The improvement, its interval and what it is held against, in words."""
+    if found.scale == "ratio":
+        value = f"a factor of {improvement:.3g} (above 1 is better)"
+        return value, f"{interval.low:.3g} to {interval.high:.3g}", f"{found.threshold:.3g}"
+    scale, unit = (100, " points") if found.claim.trait.is_percent else (1, "")
+    value = f"{scale * improvement:+.2f}{unit}"
+    if not found.claim.trait.higher_is_better:
+        value += " (positive is better)"
+    held = f"{scale * found.threshold:+.2f}" if found.threshold else "0"
+    return value, f"{scale * interval.low:+.2f} to {scale * interval.high:+.2f}", held
 
 
 def _unanswered(claim: Claim, variants: Sequence[Variant], obstacle: str) -> ClaimAnswer:

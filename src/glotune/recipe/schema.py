@@ -293,6 +293,8 @@ class Evaluate(Section):
     """Which validation chooses the checkpoint: source (zero-shot), or target (an oracle, labelled so)."""
     patience: int | None = Field(default=None, ge=1)
     """Evaluations without a better metric before training stops early; null: never."""
+    test: Literal["never", "last", "each"] = "never"
+    """Score the test texts while training, at its last evaluation or at each: recorded, never used to choose."""
 
 
 class Checkpoints(Section):

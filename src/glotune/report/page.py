@@ -16,7 +16,7 @@ from glotune.report.payload import as_script, page_payload
 SCRIPTS = ("elements.js", "charts.js", "tables.js", "page.js")
 
 
-def render_page(contents: Sequence[ReportContent], title: str, table: dict[str, Any] | None = None) -> str:
+def render_page(contents: Sequence[ReportContent], title: str, tables: Sequence[dict[str, Any]] = ()) -> str:
     """The page of one run or of several.
 
     The content security policy allows this page's own script and style by their hashes and nothing else: no request
@@ -40,7 +40,7 @@ def render_page(contents: Sequence[ReportContent], title: str, table: dict[str, 
         policy=policy,
         style=style,
         script=script,
-        data=as_script(page_payload(contents, title, table)),
+        data=as_script(page_payload(contents, title, tables)),
         headline=Markup.escape(contents[0].headline if len(contents) == 1 else f"{len(contents)} runs"),
     )
 

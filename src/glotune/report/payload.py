@@ -28,8 +28,10 @@ MAX_CHARACTERS = 600
 CURVE_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
 
 
-def page_payload(contents: Sequence[ReportContent], title: str, table: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The whole page: its runs, the traits of the metrics and, for a study, the table of runs."""
+def page_payload(
+    contents: Sequence[ReportContent], title: str, tables: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The whole page: its runs, the traits of the metrics and, for a study, its tables."""
     places = sum(max(1, len(content.run.main)) for content in contents)
     quota = max(LEAST_MISTAKES, min(MOST_MISTAKES, MISTAKE_BUDGET // max(1, places) // 2))
     runs = [run_payload(content, place, quota) for place, content in enumerate(contents)]
@@ -37,7 +39,7 @@ def page_payload(contents: Sequence[ReportContent], title: str, table: dict[str,
         name: {"name": known.display, "percent": known.is_percent, "higher": known.higher_is_better}
         for name, known in TRAITS.items()
     }
-    return {"title": title, "metrics": metrics, "runs": runs, "table": table}
+    return {"title": title, "metrics": metrics, "runs": runs, "tables": list(tables)}
 
 
 def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any]:

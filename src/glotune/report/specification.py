@@ -95,11 +95,19 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Training share", data.fraction if data.fraction != 1.0 else None),
         ("Training rows at most", data.train_rows),
         ("Early stopping", f"after {recipe.evaluate.patience} evaluations" if recipe.evaluate.patience else None),
+        ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
         rows.append(("Lowest rate", plain(schedule.minimum_learning_rate)))
     return rows
+
+
+_TESTED = {
+    "never": None,
+    "last": "at the last evaluation; nothing was chosen by it",
+    "each": "at each evaluation; nothing was chosen by it",
+}
 
 
 def _rate(recipe: Recipe) -> str:

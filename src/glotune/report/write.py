@@ -51,7 +51,7 @@ def write_study_report(
     runs: Sequence[RunData],
     title: str,
     markdown: str,
-    table: dict[str, Any] | None = None,
+    tables: Sequence[dict[str, Any]] = (),
 ) -> ReportFiles:
     """Writes the report of several runs: the given Markdown with pictures below it, and one page with a pick of runs.
 
@@ -60,15 +60,16 @@ def write_study_report(
         runs: loaded runs, in the order that the page lists them.
         title: of the page.
         markdown: the text of report.md; pictures of the variants side by side are put at its end.
-        table: the runs table as ``{"columns": [{"name", "numeric", "note"}], "rows": [[{"text", "value", "best"}]],
-            "notes": [...]}``, e.g. from `glotune.comparison.as_page_table`.
+        tables: at the head of the page, each ``{"title", "columns": [{"name", "numeric", "note"}], "rows": [[{"text",
+            "value", "best", "href"}]], "notes": [...]}``, e.g. from `glotune.comparison.as_page_table`. A ``href`` must
+            be a place in the study's folder or an address that may be followed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = write_figures(build_study_figures(runs), folder / "figures", STUDY_CAPTIONS)
     _remove_stale(folder / "figures", figures)
     report, page = folder / "report.md", folder / "report.html"
     write_atomically(report, markdown.rstrip("\n") + "\n" + _pictures(figures))
-    write_atomically(page, render_page([gather(run) for run in runs], title, table))
+    write_atomically(page, render_page([gather(run) for run in runs], title, tables))
     return ReportFiles(folder, report, page, tuple(figures))
 
 

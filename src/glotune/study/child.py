@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def carry_out(directory: Any, name: str, telling: Telling) -> None:
     costs = measured(run.directory)
     costs["cache_seconds"] = telling.cache_seconds
     costs["total_seconds"] = None if resumed else time.perf_counter() - started
-    costs["peak_memory_bytes"] = device_peak(run.manifest.plan) or max(0, peak_bytes() - loaded)
-    costs["process_peak_bytes"] = peak_bytes()
+    trained = telling.training_peak or peak_bytes()  # a run that was resumed behind its last step trained nothing
+    costs["peak_memory_bytes"] = device_peak(run.manifest.plan) or max(0, trained - loaded)
+    costs["process_peak_bytes"] = max(telling.earlier_peak, peak_bytes())
     result = {"run": name, "attempt": run.manifest.attempt, "jobs": int(os.environ.get("GLOTUNE_STUDY_JOBS", "1"))}
     directory.append_result({**result, **costs})
 
@@ -70,6 +72,11 @@ class Telling:
 
     def __init__(self) -> None:
         self.cache_seconds = 0.0
+        self.training_peak: int | None = None
+        """The most memory held between the first and the last step, in bytes: reading the texts, the final
+        evaluation and the report are no cost of training."""
+        self.earlier_peak = 0
+        """The most memory held before the first step, in bytes."""
         self._last = 0.0
         self._cache_started: float | None = None
         self._lock = threading.Lock()
@@ -94,15 +101,21 @@ class Telling:
         if stage == "cache":
             self._cache_started = now if self._cache_started is None else self._cache_started
             self.cache_seconds = max(self.cache_seconds, now - self._cache_started)
+        if stage == "train":
+            if self.training_peak is None:
+                self.earlier_peak = peak_bytes()
+                forget_peak()
+            self.training_peak = peak_bytes()
         if now - self._last >= SECONDS_BETWEEN_LINES or (stage == "train" and done >= total):
             self._last = now
             self.tell({"stage": stage, "done": done, "total": total})
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever held, in bytes.
+    """The most memory that this process ever held, or held since `forget_peak`, in bytes.
 
-    ``VmHWM`` on Linux: `getrusage` there starts from the peak of the parent that forked the process.
+    ``VmHWM`` on Linux, which `forget_peak` resets: `getrusage` there starts from the peak of the parent that forked
+    the process.
     """
     found = _status("VmHWM")
     if found is not None:
@@ -111,6 +124,12 @@ def peak_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def forget_peak() -> None:
+    """Lets the peak count from now on; without effect where the system can't (Linux can)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident_bytes() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from glotune.errors import UserError
@@ -53,17 +53,26 @@ def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
     if study.folds is not None:
         for name, recipe in resolved.variants.items():
             files[name] = fold_file(recipe, study.folds, study.fold_seed, directory.folds)
+    return StudyPlan(resolved, list_runs(resolved, lambda name, seeded, fold: files[name].recipe(seeded, fold)), files)
+
+
+def list_runs(resolved: ResolvedStudy, of_fold: Callable[[str, Recipe, int], Recipe]) -> tuple[PlannedRun, ...]:
+    """Every variant with every seed, on every fold.
+
+    Args:
+        of_fold: (variant, recipe with its seed, fold from 1) -> the recipe of that fold.
+    """
     runs = []
-    for seed in study.seeds:
+    for seed in resolved.study.seeds:
         for name, recipe in resolved.variants.items():
             seeded = load_recipe(recipe, {"seed": seed})
-            if study.folds is None:
+            if resolved.study.folds is None:
                 runs.append(PlannedRun(f"{name}-seed{seed}", name, seed, None, seeded))
                 continue
-            for fold in range(1, study.folds + 1):
-                one = files[name].recipe(seeded, fold)
+            for fold in range(1, resolved.study.folds + 1):
+                one = of_fold(name, seeded, fold)
                 runs.append(PlannedRun(f"{name}-seed{seed}-fold{fold}", name, seed, fold, one))
-    return StudyPlan(resolved, tuple(runs), files)
+    return tuple(runs)
 
 
 def write_recipes(plan: StudyPlan, directory: StudyDirectory) -> None:

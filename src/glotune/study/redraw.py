@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe, yaml
 from glotune.recipe.problems import refuse
 from glotune.recipe.study import StudyRecipe
@@ -15,7 +14,7 @@ from glotune.recipe.study_loading import resolve_study
 from glotune.run_dir import RunDirectory
 from glotune.study.directory import StudyDirectory
 from glotune.study.out_of_fold import is_complete
-from glotune.study.plan import StudyPlan, plan_runs
+from glotune.study.plan import StudyPlan, list_runs
 from glotune.study.summarise import Summary, write_summary
 
 
@@ -28,8 +27,7 @@ def redraw_study(folder: Path) -> Summary:
     """Writes ``report/`` of a study again, finished or not.
 
     Raises:
-        UserError: ``study.yaml`` can't be read, no run is complete, or the study has folds, whose texts only the
-            command that made it can pool.
+        UserError: ``study.yaml`` can't be read, or no run is complete.
     """
     directory = StudyDirectory(folder)
     content = yaml.read(directory.study)
@@ -38,14 +36,11 @@ def redraw_study(folder: Path) -> Summary:
         study = StudyRecipe.model_validate(content)
     except ValidationError as error:
         raise refuse(error, StudyRecipe, str(directory.study), what="study") from error
-    if study.folds is not None:
-        raise UserError(
-            f"{folder} is a study with {study.folds} folds, whose report needs its texts",
-            remedy=f"Write it again with the command that made it: glotune study {study.name} --out {folder}",
-        )
-    planned = plan_runs(resolve_study(study, scale, seeds=study.seeds), directory)
-    runs = tuple(replace(run, recipe=_as_trained(directory, run.name) or run.recipe) for run in planned.runs)
-    plan = StudyPlan(planned.resolved, runs, planned.fold_files)
+    resolved = resolve_study(study, scale, seeds=study.seeds)
+    # Folds are drawn from texts that may be gone: what each run was trained on stands in its own recipe.
+    planned = list_runs(resolved, lambda name, seeded, fold: seeded)
+    runs = tuple(replace(run, recipe=_as_trained(directory, run.name) or run.recipe) for run in planned)
+    plan = StudyPlan(resolved, runs, fold_files={})
     return write_summary(
         plan, {run.name: _reason(directory, run.name) for run in runs if _lacks(directory, run.name)}, directory
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     _draw_missing(complete)
     results = _results(directory, complete)
     places = complete if plan.resolved.study.folds is None else pool_folds(plan, directory)
-    runs = [read_summary(place) for place in places]
+    # A variant is what the study says it is: a run that an older version wrote lacks keys that are new.
+    runs = [replace(read_summary(place), variant=_variant_of(place, plan)) for place in places]
     notes: list[str] = []
     comparison = _compared(plan, runs, notes)
     answered = _answered(plan, runs, results, failed, notes)
@@ -74,9 +75,16 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
         [load_run(place) for place in (places or complete)],
         plan.resolved.study.title or plan.resolved.study.name,
         _markdown(plan, list(named.values()), answered, notes, directory),
-        _page_table(plan.resolved.study, named, answered, notes),
+        _page_tables(named, notes),
     )
     return Summary(files, answered, tuple(named.values()), tuple(notes))
+
+
+def _variant_of(place: RunDirectory, plan: StudyPlan) -> str:
+    """The variant of a run, or of the pooled folds of one, by the name of its folder."""
+    seeds = plan.resolved.study.seeds
+    known = {f"{variant}-seed{seed}": variant for variant in plan.resolved.variants for seed in seeds}
+    return known[place.path.name]
 
 
 def _draw_missing(complete: list[RunDirectory]) -> None:
@@ -164,21 +172,11 @@ def write_claims(study: StudyRecipe, answered: tuple[ClaimAnswer, ...], path: Pa
     write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n")
 
 
-def _page_table(
-    study: StudyRecipe, tables: Mapping[str, ComparisonTable], answered: tuple[ClaimAnswer, ...], notes: list[str]
-) -> dict[str, Any] | None:
-    """The variants on the page, the answers below them."""
-    shown = [tables[name] for name in ("variants", "costs") if name in tables]
-    content = as_page_table(shown)
-    content["notes"] = [*_answer_lines(study, answered), *content["notes"], *notes]
-    return content
-
-
-def _answer_lines(study: StudyRecipe, answered: tuple[ClaimAnswer, ...]) -> list[str]:
-    return [
-        f"{answer.answer.capitalize()}: {claim.name}. {answer.reason}"
-        for claim, answer in zip(study.claims, answered, strict=False)
-    ]
+def _page_tables(named: Mapping[str, ComparisonTable], notes: list[str]) -> list[dict[str, Any]]:
+    """All tables for the page; what could not be compared or answered stands below the first."""
+    tables = [as_page_table(table) for table in named.values()]
+    tables[0]["notes"] += notes
+    return tables
 
 
 def _markdown(
@@ -225,7 +223,7 @@ def _method(plan: StudyPlan) -> str:
             "scores are over the out-of-fold predictions of all folds together (`out_of_fold/`). Texts in languages "
             "that are not trained on are shared out among the folds' models, one prediction each."
         )
-    return text + (
-        " Validation chose each checkpoint; the final test scores were measured once, at the end: no run looks at the "
-        "test texts while it trains."
-    )
+    text += " Validation chose each checkpoint, and with it the final test scores; no run chooses anything by its test."
+    if any(run.recipe.evaluate.test != "never" for run in plan.runs):
+        text += " The test texts are scored in training too, with the weights as they are then (evaluate.test)."
+    return text

@@ -42,6 +42,11 @@ def claims_table(claims: Sequence[StudyClaim], answers: Sequence[ClaimAnswer]) -
         "A claim is supported when its whole interval lies beyond what it is held against, refuted when the whole "
         "interval lies short of it. Intervals are over seeds and texts, at the level at which Holm's method tested the "
         "claim.",
+        *(
+            f"{claim.name}: {answer.reason}"
+            for claim, answer in zip(claims, answers, strict=True)
+            if answer.interval is None
+        ),
     )
     return ComparisonTable("Claims", columns, rows, notes)
 
@@ -177,7 +182,7 @@ def without_empty_columns(table: ComparisonTable) -> ComparisonTable:
     names = ", ".join(table.columns[place].name for place in empty)
     note = f"No run of this study has: {names}."
     if any(table.columns[place].name.startswith("Last test in training") for place in empty):
-        note += " The final test is the only one: no run looks at test texts while it trains."
+        note += " The final test is the only one: no run of this study tested while it trained (evaluate.test)."
     return ComparisonTable(
         table.title,
         tuple(table.columns[place] for place in kept),

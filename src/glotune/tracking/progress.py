@@ -19,13 +19,16 @@ class Progress:
     """Bytes of ``events.jsonl`` that were sent."""
     closed: str = ""
     """The end that was sent last, as ``state@attempt``; empty while none was."""
+    where: str = ""
+    """The run's page, or how to open it, in the tracker's words; reports link to it."""
 
     @classmethod
     def load(cls, path: Path) -> Progress:
         """From its file; at the start where there is none, or none that can be read."""
         try:
             content = json.loads(path.read_text())
-            return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]))
+            where = str(content["where"]) if "where" in content else ""
+            return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]), where)
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 

@@ -94,9 +94,9 @@ class Sender:
         return f"{state.value}@{self.run.read_manifest().attempt}"
 
     def _open(self, sink: Sink, told: About) -> None:
-        self._progress.remote, where = sink.open(told, self._progress.remote)
+        self._progress.remote, self._progress.where = sink.open(told, self._progress.remote)
         self._progress.save(self._place)
-        self.tell(f"sending {self.run.path} to {self.name}: {where}")
+        self.tell(f"sending {self.run.path} to {self.name}: {self._progress.where}")
 
     def _follow(self, sink: Sink, follow: bool) -> State:
         """Until the run has ended and all of it is sent; returns its state."""

@@ -35,7 +35,11 @@ class MlflowSink:
         else:
             self._client.update_run(remote, status="RUNNING")
         self._id = remote
-        return remote, f"MLflow run {remote} at {self._client.tracking_uri}"
+        place = self._client.tracking_uri
+        if not place.startswith("http"):
+            return remote, f"MLflow run {remote} at {place}"
+        experiment = self._client.get_run(remote).info.experiment_id
+        return remote, f"{place.rstrip('/')}/#/experiments/{experiment}/runs/{remote}"
 
     def _create(self, about: About) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "glotune"

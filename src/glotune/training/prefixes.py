@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from glotune.model.prefix_cache import Filling, cache_prefixes
+from glotune.model.prefix_cache import Filling, cache_prefixes, decide
 from glotune.records import Change
 from glotune.training.assembly import Assembled
 from glotune.training.parts import Parts
@@ -41,13 +41,30 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
     return replace(assembled, parts=replace(parts, prefixes=prefixes.stores), changes=changes)
 
 
+def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
+    """What `with_cached_prefix` is going to do: in words, and split -> whether its prefix is read from the cache."""
+    network, speed = parts.network, parts.recipe.speed
+    if speed.prefix_cache == "off":
+        return "off, as the recipe says", dict.fromkeys(parts.stores, False)
+    if network.prefix_depth is None:
+        return "no frozen layer in front of the first trained weight", dict.fromkeys(parts.stores, False)
+    visits, precision = visits_of(parts), speed.prefix_precision
+    decided = {
+        split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
+        for split, store in parts.stores.items()
+    }
+    how = "; ".join(f"{split}: {decision.reason}" for split, decision in decided.items())
+    return how, {split: decision.use for split, decision in decided.items()}
+
+
 def visits_of(parts: Parts) -> Mapping[str, int]:
     """How often each split's texts pass the network: epochs; evaluations and the final one; once."""
     recipe = parts.recipe
     steps = math.ceil(len(parts.stores["train"]) / recipe.train.batch_size) * recipe.train.epochs
     every = recipe.evaluate.every
     evaluations = recipe.train.epochs if every == "epoch" else math.ceil(steps / every)
-    visits = {"train": recipe.train.epochs, "validation": evaluations + 1, "test": 1}
+    tests = {"never": 0, "last": 1, "each": evaluations}[recipe.evaluate.test]
+    visits = {"train": recipe.train.epochs, "validation": evaluations + 1, "test": tests + 1}
     return {split: visits[split] for split in parts.stores}
 
 

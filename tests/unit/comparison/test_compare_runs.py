@@ -234,7 +234,7 @@ def test_exports_hold_raw_values_and_inert_text():
     assert r"\textbf{=cmd()$|$x} & 61.2 \\" in latex
     assert r"\caption{50 \% \& more\_than. p $<$ 0.05}" in latex
     assert r"| **=cmd()\|x** | 61.2 |" in as_markdown(table)
-    assert as_page_table([table])["rows"][0][1] == {"text": "61.2", "value": 0.61234, "best": False}
+    assert as_page_table(table)["rows"][0][1] == {"text": "61.2", "value": 0.61234, "best": False, "href": None}
 
 
 def test_a_folder_gets_one_report(folder, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 
+from glotune.comparison import read_summary
 from glotune.errors import UserError
 from glotune.recipe import yaml
 from glotune.study.redraw import is_study, redraw_study
@@ -54,11 +55,24 @@ def test_runs_that_have_no_result_are_named(study):
     assert "longer-seed1 has no result: not started" in summary.notes
 
 
-def test_folds_need_the_command_that_made_them(study):
+def test_a_study_with_folds_is_reported_from_its_runs_alone(study):
     content = yaml.read(study / "study.yaml")
-    (study / "study.yaml").write_text(yaml.dump({**content, "folds": 3}))
-    with pytest.raises(UserError, match="glotune study made-study --out"):
-        redraw_study(study)
+    (study / "study.yaml").write_text(yaml.dump({**content, "folds": 2, "seeds": [0, 1], "claims": []}))
+    for seed in (0, 1):
+        for name in ("base", "longer"):
+            for fold in (1, 2):
+                made = {"name": name, "languages": LANGUAGES, "seed": seed, "n": 60, "data_seed": fold}
+                make_run(study / "runs" / f"{name}-seed{seed}-fold{fold}", "sound", **made)
+    summary = redraw_study(study)
+    pooled = read_summary(study / "out_of_fold" / "longer-seed1")
+    assert pooled.metrics["test"]["en"]["n"] == 120
+    assert "2-fold cross-validation" in summary.files.markdown.read_text()
+    assert summary.tables[0].title == "Macro-F1 on test (bn)"
+    assert summary.notes == ()
+
+
+def test_a_study_that_can_not_be_read_is_refused(study):
+    content = yaml.read(study / "study.yaml")
     (study / "study.yaml").write_text(yaml.dump({**content, "seedz": 3}))
     with pytest.raises(UserError, match="seedz"):
         redraw_study(study)

@@ -42,6 +42,8 @@ def _score_panels(run: RunData, metric: str, axis: str, title: str) -> CurvePane
     splits: tuple[Role, ...] = ("validation", "test")
     for split in splits:
         evaluated = _evaluated(run, split, metric)
+        if split == "test" and all(len(line.x) == 1 for line in evaluated):
+            continue  # tested at the last evaluation alone: a figure of the tables, no curve
         first = split == "validation"
         series = [*([train] if train and first else []), *evaluated]
         if series:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from glotune.errors import UserError
+from glotune.metrics.contrasts import contrast_of_values
 from glotune.metrics.count_bootstrap import resample_counts
 from glotune.metrics.resampling import combine
 from glotune.metrics.seed_scores import summarise_seeds
@@ -117,8 +118,18 @@ def _over_seeds(
     except UserError:
         summary = None
     if summary is None or summary.interval is None:
-        return Estimate(_mean(scored, metric), n=n)
+        return _over_seeds_alone(scored, metric, n)
     return Estimate(summary.mean, max(0.0, summary.interval.low), min(1.0, summary.interval.high), n)
+
+
+def _over_seeds_alone(scored: list[list[Evaluation]], metric: str, n: int) -> Estimate:
+    """Where each seed was scored on texts of its own, as when each cut its own validation split."""
+    values = [_mean([line], metric) for line in scored]
+    found = contrast_of_values([values], [1.0])
+    half = float(found.half_width(0.95))
+    return Estimate(
+        float(found.estimate), max(0.0, float(found.estimate) - half), min(1.0, float(found.estimate) + half), n
+    )
 
 
 def _mean(scored: list[list[Evaluation]], metric: str) -> float:
@@ -142,7 +153,7 @@ def curves(variants: dict[str, list[RunData]], metric: str, title: str, axis: st
             series.append(Series(name, "validation", x, y, language=name))
     if not series:
         return None
-    return CurvePanels((Curves(title, axis, tuple(series), is_percent=metric != "loss"),))
+    return CurvePanels((Curves(title, axis, tuple(series), is_percent=metric != "loss", are_languages=False),))
 
 
 def mean_over_languages(run: RunData, metric: str) -> dict[float, float]:

@@ -53,6 +53,8 @@ class Curves:
     best_epoch: float | None = None
     references: tuple[Reference, ...] = ()
     is_percent: bool = True
+    are_languages: bool = True
+    """Whether a line is a language; otherwise a variant."""
 
 
 @dataclass(frozen=True)

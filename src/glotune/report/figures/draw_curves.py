@@ -47,7 +47,7 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
             x, y, color=colour, linewidth=2.0 if named else 0.9, alpha=1.0 if named else 0.6,
             linestyle=(0, (4, 1.5)) if series.role == "train" else "-",
             marker=marker if few and named else None, markersize=4 if compact else 5,
-            markeredgecolor="white", markeredgewidth=0.6, zorder=3 if named else 2,
+            markeredgecolor="white", markeredgewidth=0.6, zorder=3 if named else 2, clip_on=False,
         )  # fmt: skip
         if named:
             labels.append((y[-1], _label(series, y[-1], data.is_percent), colour))
@@ -57,7 +57,8 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
     _frame(ax, data)
     _end_labels(ax, labels, _last_x(data), compact)
     others = sum(1 for series in data.series if series.language and series.language not in looks)
-    note = f"grey: {others} more languages" if others else ""
+    thing = "language" if data.are_languages else "variant"
+    note = f"grey: {others} more {thing}{'s' if others > 1 else ''}" if others else ""
     ax.set_title(data.title)
     ax.set_xlabel(f"epoch{'   (' + note + ')' if note else ''}")
     ax.set_ylabel(data.y_label + (", %" if data.is_percent else ""))

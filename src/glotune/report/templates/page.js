@@ -11,7 +11,7 @@ const picked = {
   split: DATA.runs.some((run) => run.split === "test") ? "test" : "validation",
   metric: "macro_f1", curve: "loss", matrix: null,
 };
-const sorting = { results: { column: null }, runs: { column: null }, mistakes: { column: null } };
+const sorting = { results: { column: null }, mistakes: { column: null } };
 const mistakes = { search: "", order: "loss", label: "", predicted: "", shown: 40 };
 
 // All runs while they are few; otherwise one of each name, four at most.
@@ -43,6 +43,8 @@ function colorOf(code) {
   return COLORS[slots.get(code) % COLORS.length];
 }
 
+// Several runs on one language: a colour for each run, as the language tells nothing apart.
+const colorIn = (run, code) => (several && picked.languages.size === 1 ? COLORS[pickedRuns().indexOf(run) % COLORS.length] : colorOf(code));
 const dashOf = (run) => DASHES[DATA.runs.indexOf(run) % DASHES.length];
 const pickedRuns = () => DATA.runs.filter((run) => picked.runs.has(run.id));
 const several = DATA.runs.length > 1;
@@ -68,15 +70,16 @@ function section(key, title, ...before) {
 function build() {
   const main = document.getElementById("main");
   main.replaceChildren(...[
-    section("overview", null), section("picks", null),
-    DATA.table ? section("runs", "Runs") : null,
+    several ? null : section("overview", null),
+    DATA.tables.length ? section("runs", null) : null,
+    several ? section("overview", null) : null, section("picks", null),
     section("results", "Results"), section("charts", "Scores and transfer"), section("training", "Training"),
     section("errors", "Confusion, curves and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
     element("footer", {}, "Written by glotune. This page holds all its data and asks for nothing from outside."),
   ].filter(Boolean));
   holders.picks.parentElement.className = "picks";
   drawOverview();
-  if (DATA.table) drawRuns();
+  if (DATA.tables.length) drawTables();
   buildMistakes();
   drawDetails();
   redraw();
@@ -94,9 +97,14 @@ function drawOverview() {
     const verdict = run.verdict;
     return element("div", { class: `verdict ${verdict ? verdict.status : ""}` },
       element("p", { class: "lead" }, several ? element("b", {}, `${runTitle(run)}: `) : null, element("b", {}, verdict ? verdict.status : run.status), ". ", run.headline),
-      (verdict ? verdict.evidence : []).map((sentence) => element("p", {}, sentence)),
-      verdict && verdict.remedy.length ? [element("p", {}, "What to do:"), element("ul", {}, verdict.remedy.map((each) => element("li", {}, each)))] : null);
+      many && verdict ? element("details", {}, element("summary", {}, "Evidence and what to do"), reasons(verdict)) : reasons(verdict));
   }));
+}
+
+function reasons(verdict) {
+  if (!verdict) return [];
+  const remedy = verdict.remedy.length ? [element("p", {}, "What to do:"), element("ul", {}, verdict.remedy.map((each) => element("li", {}, each)))] : [];
+  return [...verdict.evidence.map((sentence) => element("p", {}, sentence)), ...remedy];
 }
 
 function drawPicks() {
@@ -112,13 +120,20 @@ function drawPicks() {
   if (focus) { const again = [...holders.picks.querySelectorAll("[data-value]")].find((each) => each.dataset.value === focus); if (again) again.focus(); }
 }
 
-function drawRuns() {
-  const columns = DATA.table.columns.map((column, place) => ({
-    name: column.name, words: !column.numeric, note: column.note,
-    cell: (row) => element("td", { class: column.numeric ? null : "words" }, row[place].best ? element("strong", {}, row[place].text) : row[place].text),
-    key: (row) => (column.numeric ? row[place].value : row[place].text),
+function drawTables() {
+  holders.runs.replaceChildren(...DATA.tables.flatMap((table) => {
+    const columns = table.columns.map((column, place) => ({
+      name: column.name, words: !column.numeric, note: column.note,
+      cell: (row) => {
+        const { text, best, href } = row[place];
+        const content = href ? element("a", { href }, text) : text;
+        return element("td", { class: column.numeric ? null : "words" }, best ? element("strong", {}, content) : content);
+      },
+      key: (row) => (column.numeric ? row[place].value : row[place].text),
+    }));
+    return [table.title ? element("h2", {}, table.title) : null, sortable(columns, table.rows, { column: null }),
+      ...(table.notes || []).map((note) => element("p", { class: "note" }, note))].filter(Boolean);
   }));
-  holders.runs.replaceChildren(sortable(columns, DATA.table.rows, sorting.runs), ...(DATA.table.notes || []).map((note) => element("p", { class: "note" }, note)));
 }
 
 const SHORT = { ece: "ECE", roc_auc: "AUC", weighted_f1: "Weighted" };
@@ -159,10 +174,10 @@ function drawCharts() {
     const interval = each.intervals[picked.metric];
     const [low, high] = interval ? interval.map((end) => shownValue(picked.metric, end)) : [null, null];
     const digits = digitsOf(picked.metric);
-    return { name: nameOf(run, code), color: colorOf(code), value, low, high, tip: `${fullName(code)}${several ? `, ${runTitle(run)}` : ""}\n${traitOf(picked.metric).name} ${fixed(value, digits)}${interval ? ` (${fixed(low, digits)} to ${fixed(high, digits)})` : ""}\nn = ${each.n}` };
+    return { name: nameOf(run, code), color: colorIn(run, code), value, low, high, tip: `${fullName(code)}${several ? `, ${runTitle(run)}` : ""}\n${traitOf(picked.metric).name} ${fixed(value, digits)}${interval ? ` (${fixed(low, digits)} to ${fixed(high, digits)})` : ""}\nn = ${each.n}` };
   })).filter(Boolean);
   const gaps = pickedRuns().flatMap((run) => (run.transfer ? Object.entries(run.transfer.gaps).filter(([code]) => picked.languages.has(code)).map(([code, [value, low, high]]) => ({
-    name: nameOf(run, code), color: colorOf(code), value, low, high,
+    name: nameOf(run, code), color: colorIn(run, code), value, low, high,
     tip: `${fullName(code)}: ${fixed(value, 1)} points below ${run.transfer.source.join(", ")}\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` + (run.profile[code] ? `\ntokens per word ${fixed(run.profile[code].fertility, 2)}, unknown ${percentText(run.profile[code].unknown, 2)}` : ""),
   })) : []));
   gaps.sort((first, second) => second.value - first.value);
@@ -178,11 +193,11 @@ function drawTraining() {
   const chart = (split) => {
     const lines = pickedRuns().flatMap((run) => {
       const own = Object.entries(run.history.curves).filter(([key]) => key.startsWith(`${split}/`) && picked.languages.has(key.slice(split.length + 1)))
-        .map(([key, curves]) => ({ name: nameOf(run, key.slice(split.length + 1)), color: colorOf(key.slice(split.length + 1)), dash: dashOf(run), points: (curves[metric] || []).map(([x, y]) => [x, factor * y]) }));
-      const train = split === "validation" ? [{ name: several ? `training · ${runTitle(run)}` : "training", color: "var(--ink)", dash: "5 3", marks: false, points: (run.history.train[metric] || []).filter((point) => point[1] !== null).map(([x, y]) => [x, factor * y]) }] : [];
+        .map(([key, curves]) => ({ name: nameOf(run, key.slice(split.length + 1)), color: colorIn(run, key.slice(split.length + 1)), dash: dashOf(run), points: (curves[metric] || []).map(([x, y]) => [x, factor * y]) }));
+      const train = split === "validation" ? [{ name: several ? `training · ${runTitle(run)}` : "training", color: several && picked.languages.size === 1 ? colorIn(run) : "var(--ink)", dash: "5 3", marks: false, points: (run.history.train[metric] || []).filter((point) => point[1] !== null).map(([x, y]) => [x, factor * y]) }] : [];
       return [...train, ...own];
     }).map((line) => ({ ...line, points: line.points.filter((point) => point[1] !== null) }));
-    if (split === "test" && !lines.length) return null;
+    if (split === "test" && lines.every((line) => line.points.length < 2)) return null;
     const classes = DATA.runs[0].labels.length;
     const references = metric === "loss" && classes > 1 ? [{ name: `ln ${classes}: knows nothing`, value: Math.log(classes) }] : [];
     const one = pickedRuns().length === 1 ? pickedRuns()[0].history.bestEpoch : null;
