@@ -211,7 +211,20 @@ class Loop:
             if self.recorder.is_main:
                 self.checkpoints.save(snapshot(self.parts.trainable, None, self.state))
         self._log_evaluation(scores, value)
+        if self._tests_here():
+            self._test()
         self.watch.evaluated(self.state, scores, self.recorder)
+
+    def _tests_here(self) -> bool:
+        wanted = self.parts.recipe.evaluate.test
+        is_last = self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early
+        return "test" in self.parts.stores and (wanted == "each" or (wanted == "last" and is_last))
+
+    def _test(self) -> None:
+        """Scores the test texts with the weights as they are. Nothing in training looks at the outcome."""
+        outputs = evaluate_split(self.parts, "test", self.recorder.observer)
+        for language, found in language_scores(self.parts, "test", outputs).items():
+            self.recorder.event("evaluation", evaluation_figures(found), key=f"test/{language}")
 
     def _log_evaluation(self, scores: dict[str, Scores], value: float) -> None:
         spec = self.parts.recipe.evaluate
