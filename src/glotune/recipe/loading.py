@@ -145,16 +145,13 @@ def parsed_overrides(overrides: Overrides) -> list[tuple[str, Any]]:
 def set_key(content: dict[str, Any], key: str, value: Any) -> None:
     """Sets ``a.b.c`` in nested dictionaries, making sections on the way.
 
-    A language code or label after ``data.test.`` may hold no dot; YAML's null at a section makes a new one.
+    As in `merge`, a section takes the place of what was no section: ``data.train.en=mine.csv`` of a recipe whose
+    ``data.train`` is one file. A language code or label after ``data.test.`` may hold no dot.
     """
     *sections, last = key.split(".")
     for section in sections:
         inner = content.get(section)
-        if inner is None:
-            inner = {}
-        if not isinstance(inner, dict):
-            raise UserError(f"'{section}' in the override {key} is {inner!r}, no section", where="recipe")
-        content[section] = dict(inner)
+        content[section] = dict(inner) if isinstance(inner, dict) else {}
         content = content[section]
     content[last] = value
 

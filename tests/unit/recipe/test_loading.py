@@ -56,6 +56,13 @@ def test_overrides_are_yaml_and_make_sections(tmp_path: Path) -> None:
     assert recipe.evaluate.patience is None
 
 
+def test_an_override_below_a_single_file_replaces_it(tmp_path: Path) -> None:
+    base = load_recipe(write(tmp_path, MINIMAL)).data.train
+    assert not isinstance(base, dict)
+    recipe = load_recipe(write(tmp_path, MINIMAL), ["data.train.bn=bn.csv", "data.train.sw=sw.csv"])
+    assert recipe.data.train == {"bn": "bn.csv", "sw": "sw.csv"}
+
+
 def test_keyword_overrides_use_two_underscores(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path, MINIMAL), {"train__epochs": 9}).train.epochs == 9
 
