@@ -40,7 +40,7 @@ def vocabulary() -> Drawing:
 def _matrix(drawing: Drawing, left: float, top: float, tints: np.ndarray, columns: int = COLUMNS) -> float:
     for tint, colour in enumerate(TINTS):
         places = np.flatnonzero(tints == tint)
-        corners = [(left + CELL * (place % columns), top + CELL * (place // columns)) for place in places]
+        corners = [(left + CELL * int(place % columns), top + CELL * int(place // columns)) for place in places]
         if corners:
             drawing.cells(corners, CELL - 1, CELL - 1, colour)
     return top + CELL * -(-len(tints) // columns)

@@ -125,7 +125,7 @@ def _anchor(section: str) -> str:
 
 def _default(field: Schema, inner: Schema | None) -> str:
     """As JSON; nothing for a section, whose keys have defaults of their own."""
-    made = {"array": [], "object": {}}
+    made: dict[str, Any] = {"array": [], "object": {}}
     value = field["default"] if "default" in field else made.get(field.get("type", ""))
     if inner is not None and isinstance(value, dict) and value:
         return ""
