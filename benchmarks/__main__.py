@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.speed import suite
+
 
 def main() -> None:
     """Parses, runs, prints Markdown."""
@@ -28,8 +30,18 @@ def main() -> None:
     retrieval = commands.add_parser("retrieval", help="translations that glotune-nano finds, of pairs it never saw")
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
+    suite.add_arguments(speed)
+    gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
+    gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     arguments = parser.parse_args()
-    if arguments.name == "accuracy":
+    if arguments.name == "speed":
+        print(suite.run(arguments))
+    elif arguments.name == "gpu":
+        from benchmarks.speed import gpu as device
+
+        print(device.report(tiny=arguments.tiny))
+    elif arguments.name == "accuracy":
         from benchmarks.accuracy import run, table
 
         pairs = run(arguments.data, arguments.encoder or minilm(), arguments.rows, arguments.seeds)

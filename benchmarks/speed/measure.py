@@ -1,0 +1,222 @@
+"""Carries a row out: A B A B, each side in a process of its own, and the ratios of each round."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from benchmarks.speed import opponent, ours, prediction, study, tokenizing
+from benchmarks.speed.rows import TrainingRow, training_row
+from benchmarks.speed.side import Job, Result, SideFailed, measure
+from benchmarks.speed.world import World
+
+Measured = dict[str, object]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How long and with what a row is measured."""
+
+    rounds: int = 3
+    threads: int = 2
+    prediction_texts: int = 768
+    tokenizing_rows: int = 1_000_000
+    compared_rows: int = 100_000
+    """Rows that `datasets.map` is given too: a million would take it many minutes."""
+    memory_texts: int = 128
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A ratio over the rounds."""
+
+    low: float
+    middle: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(min(values), statistics.median(values), max(values))
+
+
+def whole_epochs(seconds: float, updating: float, result: Result, batch_size: int, texts: int) -> float:
+    """Seconds that an epoch over `texts` takes, from a sample whose steps may have been smaller than the row's."""
+    per_text = (seconds - updating) / result["texts"]
+    per_step = updating / result["steps"]
+    return per_text * texts + per_step * math.ceil(texts / batch_size)
+
+
+def training(row: TrainingRow, world: World, setting: Setting, say: Say) -> Measured:
+    """Both opponents and glotune in turn; ratios of the row's training time over its epochs."""
+    sizes, rounds = sweep(row, world, setting, say), []
+    per_device = min(sizes, key=sizes.__getitem__)
+    for number in range(setting.rounds):
+        authors = measure(opponent.authors_job(row, world), setting.threads)
+        best = measure(opponent.best_job(row, world, per_device), setting.threads)
+        own = measure(ours.job_of(row, world), setting.threads)
+        found = seconds_of_round(row, authors, best, own)
+        rounds.append(found)
+        say(f"{row.name}, round {number + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+    return {
+        "per_device": per_device,
+        "seconds_per_text_by_per_device": {str(size): value for size, value in sizes.items()},
+        "texts": row.texts,
+        "tokens_per_text": own["tokens"] / own["texts"],
+        "epochs": row.epochs,
+        "plan": own["plan"],
+        "wait_share": own["wait_seconds"] / own["seconds"],
+        "rounds": rounds,
+        "ratios": {
+            "authors": asdict(Spread.of([found["authors"] / found["glotune"] for found in rounds])),
+            "best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds])),
+        },
+    }
+
+
+def seconds_of_round(row: TrainingRow, authors: Result, best: Result, own: Result) -> dict[str, float]:
+    """Seconds of the recipe's epochs over the sample, per side; of glotune with its cache filled once."""
+    texts, epochs = row.texts, row.epochs
+    size = row.batch_size
+    epoch = own["seconds"] / own["texts"] * texts
+    return {
+        "authors": epochs * whole_epochs(authors["seconds"], authors["optimizer_seconds"], authors, size, texts),
+        "best": epochs * whole_epochs(best["seconds"], best["optimizer_seconds"], best, size, texts),
+        "glotune": own["fill_seconds"] + epochs * epoch,
+        "glotune_epoch": epoch,
+        "fill": own["fill_seconds"],
+    }
+
+
+def sweep(row: TrainingRow, world: World, setting: Setting, say: Say) -> dict[int, float]:
+    """Per-device batch -> seconds per text of the best-practice Trainer, over one effective batch."""
+    found: dict[int, float] = {}
+    texts = min(row.texts, max(row.batch_size, 128))
+    for size in row.per_device:
+        try:
+            result = measure(opponent.best_job(row, world, size, texts), setting.threads)
+        except SideFailed as error:  # out of memory, say: the smaller ones count
+            say(f"{row.name}: per-device batch {size} failed ({str(error).splitlines()[-1]})")
+            continue
+        found[size] = result["seconds"] / result["texts"]
+        say(f"{row.name}: per-device batch {size}: {1000 * found[size]:.2f} ms a text")
+    return found
+
+
+def memory(world: World, setting: Setting, say: Say) -> Measured:
+    """Peak memory of whole processes: load, train, checkpoint, save."""
+    row = training_row("full-12-layers")
+    train = world.sample(setting.memory_texts)
+    recipe = ours.recipe_of(row, world, train, train__epochs=1)
+    theirs: Job = {**opponent.best_job(row, world, min(32, row.batch_size)), "kind": "memory-trainer"}
+    theirs["train"] = str(train)
+    own: Job = {"kind": "memory-glotune", "recipe": recipe, "cache": str(world.cache)}
+    rounds = []
+    for number in range(min(2, setting.rounds)):
+        found = {
+            "best": measure(theirs, setting.threads)["peak_memory_bytes"],
+            "glotune": measure(own, setting.threads)["peak_memory_bytes"],
+        }
+        rounds.append(found)
+        say(
+            f"memory, round {number + 1}: " + ", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in found.items())
+        )
+    ratio = Spread.of([found["glotune"] / found["best"] for found in rounds])
+    return {"rounds": rounds, "ratios": {"best": asdict(ratio)}, "texts": setting.memory_texts}
+
+
+def predicting(world: World, setting: Setting, say: Say, precision: str = "fp32") -> Measured:
+    """Distinct texts through both; the pipeline at its best batch size."""
+    few, many = max(16, setting.prediction_texts // 4), setting.prediction_texts
+
+    def theirs(texts: int, size: int) -> Result:
+        job = prediction.job_of("predict-pipeline", world, texts, precision, batch_size=size)
+        return measure(job, setting.threads)
+
+    sizes = {size: theirs(few, size)["seconds"] / few for size in prediction.BATCH_SIZES}
+    size = min(sizes, key=sizes.__getitem__)
+    rounds, difference = [], 0.0
+    for number in range(setting.rounds):
+        first = theirs(many, size)
+        own = measure(prediction.job_of("predict-glotune", world, many, precision), setting.threads)
+        difference = max(difference, prediction.largest_difference(first, own))
+        rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
+        say(f"prediction {precision}, round {number + 1}: pipeline {first['seconds']:.2f} s (batch {size}), "
+            f"glotune {own['seconds']:.2f} s, probabilities differ by {difference:.1e}")  # fmt: skip
+    return {
+        "precision": precision,
+        "batch_size": size,
+        "seconds_per_text_by_batch_size": {str(each): value for each, value in sizes.items()},
+        "texts": many,
+        "largest_difference": difference,
+        "rounds": rounds,
+        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
+    }
+
+
+def tokenize(world: World, setting: Setting, say: Say) -> Measured:
+    """A million rows through ours; as many as is bearable through both."""
+    compared, small = setting.compared_rows, max(1000, setting.compared_rows // 5)
+
+    def theirs(rows: int, processes: int | None) -> Result:
+        return measure(tokenizing.job_of("tokenize-datasets", world, rows, processes=processes), setting.threads)
+
+    speeds = {str(each): theirs(small, each)["seconds"] for each in tokenizing.PROCESSES}
+    fastest = min(tokenizing.PROCESSES, key=lambda each: speeds[str(each)])
+    rounds = []
+    for number in range(setting.rounds):
+        first = theirs(compared, fastest)
+        own = measure(tokenizing.job_of("tokenize-glotune", world, compared), setting.threads)
+        if own["tokens"] != first["tokens"]:
+            raise AssertionError(f"both sides tokenize alike: {own['tokens']} and {first['tokens']} tokens")
+        rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
+        say(f"tokenizing {compared} rows, round {number + 1}: datasets.map {first['seconds']:.2f} s, "
+            f"glotune {own['seconds']:.2f} s")  # fmt: skip
+    peaks = {str(compared): own["peak_memory_bytes"]}
+    whole = measure(tokenizing.job_of("tokenize-glotune", world, setting.tokenizing_rows), setting.threads)
+    peaks[str(setting.tokenizing_rows)] = whole["peak_memory_bytes"]
+    say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, peaks "
+        + ", ".join(f"{rows} rows {peak / 1e6:.0f} MB" for rows, peak in peaks.items()))  # fmt: skip
+    return {
+        "processes": fastest,
+        "compared_rows": compared,
+        "rows": setting.tokenizing_rows,
+        "seconds_of_all": whole["seconds"],
+        "peak_bytes_by_rows": peaks,
+        "rounds": rounds,
+        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
+    }
+
+
+def studying(row: TrainingRow, world: World, setting: Setting, say: Say, per_device: int | None) -> Measured:
+    """Six rates over one prefix against six best-practice runs of the same recipe.
+
+    Args:
+        per_device: Trainer's fastest, where it is known already.
+    """
+    if per_device is None:
+        sizes = sweep(row, world, setting, say)
+        per_device = min(sizes, key=sizes.__getitem__)
+    rounds = []
+    for number in range(min(2, setting.rounds)):
+        best = measure(opponent.best_job(row, world, per_device), setting.threads)
+        own = measure(study.job_of(row, world), setting.threads)
+        one = whole_epochs(best["seconds"], best["optimizer_seconds"], best, row.batch_size, row.texts)
+        found = {
+            "best": own["runs"] * row.epochs * one,
+            "glotune": own["fill_seconds"] + row.epochs * sum(own["epoch_seconds"]),
+            "fill": own["fill_seconds"],
+            "wall": own["wall_seconds"],
+        }
+        rounds.append(found)
+        say(f"study, round {number + 1}: " + ", ".join(f"{name} {value:.4g} s" for name, value in found.items()))
+    return {
+        "per_device": per_device,
+        "rates": list(study.RATES),
+        "epochs": row.epochs,
+        "texts": row.texts,
+        "rounds": rounds,
+        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
+    }

@@ -1,0 +1,69 @@
+"""One side's measurement in a process of its own: ``python -m benchmarks.speed.side JOB.json RESULT.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+KINDS = {
+    "train-glotune": ("benchmarks.speed.ours", "train"),
+    "train-trainer": ("benchmarks.speed.opponent", "train"),
+    "memory-glotune": ("benchmarks.speed.ours", "whole_run"),
+    "memory-trainer": ("benchmarks.speed.opponent", "whole_run"),
+    "predict-glotune": ("benchmarks.speed.prediction", "ours"),
+    "predict-pipeline": ("benchmarks.speed.prediction", "pipeline"),
+    "tokenize-glotune": ("benchmarks.speed.tokenizing", "ours"),
+    "tokenize-datasets": ("benchmarks.speed.tokenizing", "datasets_map"),
+    "study-glotune": ("benchmarks.speed.study", "ours"),
+}
+
+Job = dict[str, Any]
+Result = dict[str, Any]
+
+
+class SideFailed(RuntimeError):
+    """A side ended with an error; its last lines are the message."""
+
+
+def measure(job: Job, threads: int) -> Result:
+    """Carries a job out in a fresh process with so many threads.
+
+    Raises:
+        SideFailed: the process failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job))
+        command = [sys.executable, "-m", "benchmarks.speed.side", str(folder / "job.json"), str(folder / "result.json")]
+        own = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+        result = folder / "result.json"
+        if done.returncode != 0 or not result.exists():
+            raise SideFailed(f"{job['kind']}: " + "\n".join((done.stdout + done.stderr).splitlines()[-30:]))
+        return json.loads(result.read_text())  # type: ignore[no-any-return]
+
+
+def main(arguments: list[str]) -> None:
+    """Reads the job, carries it out, writes the result with the process's peak memory."""
+    job: Job = json.loads(Path(arguments[0]).read_text())
+    module, function = KINDS[job["kind"]]
+    result: Result = getattr(import_module(module), function)(job)
+    result["peak_memory_bytes"] = peak_memory()
+    Path(arguments[1]).write_text(json.dumps(result))
+
+
+def peak_memory() -> int:
+    """The most memory that this process held, in bytes (``VmHWM``: a parent's peak does not count)."""
+    from glotune.study.child import peak_bytes
+
+    return peak_bytes()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

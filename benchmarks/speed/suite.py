@@ -1,0 +1,128 @@
+"""The suite from its command line: which rows, at which size, into which file."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.rows import FULL, NAMES, SMALL, TRAINING, Shape, TrainingRow
+from benchmarks.speed.world import World, build
+
+PARTS = ("timing", "equivalence")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `python -m benchmarks speed` takes."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    parser.add_argument("--row", action="append", choices=NAMES, help="a row (again for more); all without it")
+    parser.add_argument("--part", action="append", choices=PARTS, help="timing or equivalence; both without it")
+    parser.add_argument("--quick", action="store_true", help="a small encoder, every part in under five minutes")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of A B A B")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the row `prediction`")
+    parser.add_argument("--work", type=Path, help="folder for encoder, texts and caches, kept; a temporary one without")
+    parser.add_argument("--out", type=Path, default=Path("speed.json"), help="results, added to what is there")
+    parser.add_argument("--document", type=Path, help="Markdown whose table is drawn anew from the results")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Measures, writes, and returns the table."""
+    from benchmarks.speed import tables
+
+    shape = SMALL if arguments.quick else FULL
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        world = build(arguments.data, arguments.work or Path(temporary), shape)
+        for name in arguments.row or NAMES:
+            for part in arguments.part or PARTS:
+                measured = carry_out(name, part, world, arguments)
+                if measured is not None:
+                    tables.add_result(arguments.out, name, measured, about(arguments, shape))
+    print(f"took {time.perf_counter() - started:.0f} s", flush=True)
+    results = tables.read_results(arguments.out)
+    if arguments.document is not None:
+        tables.put_into(arguments.document, results)
+    return f"{tables.table(results)}\n\n{tables.equivalence_table(results)}"
+
+
+def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """One part of a row; None where the row has no such part.
+
+    Raises:
+        AssertionError: the engines do not train alike.
+    """
+    from benchmarks.speed import equivalence, measure, tables
+
+    rows = {row.name: quick(row) if arguments.quick else row for row in TRAINING}
+    if part == "equivalence":
+        if name not in rows:
+            return None
+        found = equivalence.check(rows[name], world, arguments.threads)
+        say(f"{name}: losses of {found['steps']} steps differ by {found['largest_difference']:.1e} at most")
+        if found["largest_difference"] > equivalence.TOLERANCE:
+            raise AssertionError(f"{name} does not train as Trainer does: {found}")
+        return {"equivalence": found}
+    chosen = setting(arguments)
+    if name in rows:
+        return measure.training(rows[name], world, chosen, say)
+    if name == "prediction":
+        return measure.predicting(world, chosen, say, arguments.precision)
+    if name == "study":
+        frozen = rows["mbert-6-layers-frozen"]
+        known = tables.read_results(arguments.out)["rows"].get(frozen.name, {}).get("per_device")
+        return measure.studying(frozen, world, chosen, say, known)
+    return {"memory": measure.memory, "tokenizing": measure.tokenize}[name](world, chosen, say)
+
+
+def setting(arguments: argparse.Namespace) -> Any:
+    """Sizes and rounds."""
+    from benchmarks.speed.measure import Setting
+
+    if arguments.quick:
+        return Setting(1, arguments.threads, 64, tokenizing_rows=20_000, compared_rows=5_000, memory_texts=64)
+    return Setting(arguments.rounds, arguments.threads)
+
+
+def quick(row: TrainingRow) -> TrainingRow:
+    """The row with one per-device batch and few texts."""
+    size = min(row.batch_size, 64)
+    return replace(row, batch_size=size, texts=2 * size, fixed_texts=32, per_device=(min(32, size),))
+
+
+def about(arguments: argparse.Namespace, shape: Shape) -> dict[str, Any]:
+    """Where and with what it was measured."""
+    import torch
+    import transformers
+
+    from glotune.training.plan import cpu_has_bf16
+
+    return {
+        "machine": {
+            "threads": arguments.threads,
+            "processor": processor(),
+            "bf16": cpu_has_bf16(),
+            "torch": torch.__version__.partition("+")[0],
+            "transformers": transformers.__version__,
+        },
+        "hidden": shape.hidden,
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def say(message: str) -> None:
+    """A line as soon as there is one."""
+    print(message, flush=True)

@@ -1,0 +1,177 @@
+"""The speed suite itself: what it times, that it compares like with like, and what its tables say."""
+
+import argparse
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from benchmarks.speed import equivalence, gpu, ours, suite, tables
+from benchmarks.speed.measure import Spread, seconds_of_round, whole_epochs
+from benchmarks.speed.rows import FULL, NAMES, TINY, TRAINING, training_row
+from benchmarks.speed.world import LABELS, LANGUAGES, World, build, read
+
+from glotune.records import Event
+from small_runs import sentences
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A tiny encoder over made texts in the place of UMSAB's."""
+    folder = tmp_path_factory.mktemp("speed")
+    (folder / "umsab").mkdir()
+    for number, language in enumerate(LANGUAGES):
+        rows = sentences("en" if number % 2 else "es", 60, number)
+        with (folder / "umsab" / f"{language}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["text", "label", "language", "split"])
+            writer.writeheader()
+            for index, row in enumerate(rows):
+                split = "val" if index < 8 else "train"
+                text = f"{row['text']} {language} {'lovely ' * (index % 9)}"
+                writer.writerow({"text": text, "label": LABELS[index % 3], "language": language, "split": split})
+    return build(folder, folder / "work", TINY)
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    suite.add_arguments(parser)
+    return parser.parse_args(["--data", "data", *arguments])
+
+
+def test_a_sample_has_the_lengths_of_all_texts(world: World) -> None:
+    lengths = json.loads((world.folder / f"lengths-{TINY.hidden}.json").read_text())
+    place = {row["text"]: index for index, row in enumerate(read(world.train))}
+    sample = [lengths[place[row["text"]]] for row in read(world.sample(64))]
+    assert len(set(map(str, read(world.sample(64))))) == 64
+    assert sum(sample) / 64 == pytest.approx(sum(lengths) / len(lengths), rel=0.03)
+
+
+def test_the_covering_texts_use_every_token(world: World) -> None:
+    from benchmarks.speed.world import tokenizer_of
+
+    tokenizer = tokenizer_of(world)
+
+    def used(path: Path) -> set[int]:
+        return {token for row in read(path) for token in tokenizer(row["text"])["input_ids"]}
+
+    assert used(world.cover) == used(world.folder / "all.csv")
+
+
+@pytest.mark.parametrize("name", ["mbert-6-layers-frozen", "lora-r32"])
+def test_both_engines_train_alike(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cached prefix, trimming, pooled last layer and adapters against Trainer on padded, accumulated batches."""
+    monkeypatch.setenv("GLOTUNE_CACHE", str(world.cache))
+    row = replace(training_row(name), learning_rate=1e-3)
+    row = replace(row, layers=3, frozen_layers=1) if row.layers else row
+    small = replace(row, batch_size=equivalence.BATCH, texts=equivalence.BATCH * 3)
+    own, theirs = equivalence.jobs(small, world, 3)
+    from benchmarks.speed import opponent
+
+    found = ours.train(own)
+    losses = found["losses"], opponent.train(theirs)["losses"]
+    assert losses[0] == pytest.approx(losses[1], abs=equivalence.TOLERANCE)
+    assert len(losses[0]) == 3
+    assert abs(losses[0][0] - losses[0][-1]) > 1e-3  # it does train
+    assert (found["fill_seconds"] > 0) == (name == "mbert-6-layers-frozen")
+
+
+def test_what_follows_an_epoch_is_no_training_time() -> None:
+    def step(number: int, seconds: float) -> Event:
+        wall = {"wall": {"seconds": seconds}}
+        return Event(kind="step", attempt=1, step=number, epoch=number / 2, time="", data=wall)
+
+    steps = [step(1, 1.0), step(2, 1.0), step(3, 1.0), step(4, 1.0)]
+    # Between the second and third step lie 5 s of evaluation; between the others 0.5 s of bookkeeping.
+    assert ours.seconds_of_steps(steps, [1.0, 2.5, 8.5, 10.0]) == pytest.approx(1.0 + 1.5 + 1.0 + 1.5)
+
+
+def test_a_sample_of_smaller_steps_is_not_charged_for_their_updates() -> None:
+    result = {"texts": 64, "steps": 2}
+    assert whole_epochs(seconds=66.0, updating=2.0, result=result, batch_size=512, texts=1024) == 1024 + 2
+
+
+def test_the_cache_is_filled_once_and_shared_out_over_all_epochs() -> None:
+    row = replace(training_row("mbert-6-layers-frozen"), texts=1024, epochs=10)
+    side = {"seconds": 100.0, "optimizer_seconds": 0.0, "texts": 1024, "steps": 1}
+    own = {"seconds": 20.0, "texts": 2048, "fill_seconds": 5.0}
+    found = seconds_of_round(row, side, side, own)
+    assert found["authors"] == pytest.approx(1000.0)
+    assert found["glotune"] == pytest.approx(5.0 + 10 * 10.0)
+
+
+def test_every_row_is_a_whole_number_of_steps() -> None:
+    for row in TRAINING:
+        assert row.texts % row.batch_size == 0
+        assert all(row.batch_size % size == 0 for size in row.per_device)
+        quick = suite.quick(row)
+        assert quick.texts % quick.batch_size == 0
+        assert all(quick.batch_size % size == 0 for size in quick.per_device)
+
+
+def test_the_table_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> None:
+    ratios = {"authors": {"low": 25.0, "middle": 31.0, "high": 33.0}, "best": {"low": 2.0, "middle": 2.5, "high": 2.9}}
+    path = tmp_path / "speed.json"
+    tables.add_result(path, "mbert-6-layers-frozen", {"ratios": ratios}, {"hidden": 768})
+    tables.add_result(path, "memory", {"ratios": {"best": {"low": 0.4, "middle": 0.45, "high": 0.5}}}, {"hidden": 768})
+    lines = tables.table(tables.read_results(path)).splitlines()
+    assert len(lines) == 2 + 2 * len(TRAINING) + 4
+    assert "31.00 × (25.00–33.00) | aim" in lines[2]
+    assert "2.50 × (2.00–2.90) | **missed**" in lines[3]
+    assert "0.45 × (0.40–0.50) | floor" in next(line for line in lines if "peak memory" in line)
+    assert "not measured" in next(line for line in lines if "`xlmr-6-layers`" in line)
+
+
+def test_parts_of_a_row_are_kept_when_another_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    tables.add_result(path, "lora-r32", {"equivalence": {"steps": 20, "largest_difference": 2e-6}}, {})
+    tables.add_result(path, "lora-r32", {"ratios": {}}, {})
+    assert "2.0e-06" in tables.equivalence_table(tables.read_results(path))
+
+
+def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(f"before\n{tables.BEGIN}\nstale\n{tables.END}\nafter\n")
+    tables.put_into(document, {"rows": {}})
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "stale" not in text
+    document.write_text("nothing")
+    with pytest.raises(ValueError, match="speed table"):
+        tables.put_into(document, {"rows": {}})
+
+
+def test_lower_is_better_for_memory() -> None:
+    assert tables.holding(0.55, 0.5, 0.4, lower=True) == "**missed**"
+    assert tables.holding(0.39, 0.5, 0.4, lower=True) == "aim"
+    assert tables.holding(0.39, 0.5, 0.4, lower=False) == "**missed**"
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(1.0, 2.0, 3.0)
+
+
+def test_quick_measures_every_row_at_a_small_size() -> None:
+    arguments = parsed("--quick")
+    assert (arguments.row or NAMES) == NAMES
+    assert suite.setting(arguments).rounds == 1
+    assert suite.setting(arguments).tokenizing_rows < suite.setting(parsed()).tokenizing_rows == 1_000_000
+    assert FULL.vocabulary == 250_002
+    with pytest.raises(SystemExit):
+        parsed("--row", "unknown")
+
+
+def test_without_a_gpu_the_script_runs_through_and_says_so() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    report = gpu.report()
+    assert report.startswith("There is no GPU here")
+    assert sum(line.startswith("| tiny |") for line in report.splitlines()) == 2
+
+
+def test_a_text_costs_what_its_tokens_do() -> None:
+    shape = gpu.SHAPES[0]
+    once, twice = gpu.flops_of(shape, [32] * 8), gpu.flops_of(shape, [32] * 16)
+    assert twice == pytest.approx(2 * once)
+    # 86 M weights in twelve layers: about six operations per weight and token, less the last layer's unused tokens.
+    assert once / (8 * 32) == pytest.approx(6 * 85e6, rel=0.1)
