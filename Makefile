@@ -3,6 +3,7 @@
 #   make quickstart    environment + the toy example, English to other languages
 #   make test          environment + the core suite
 #   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot)
+#   make docs          the documentation site in site/, strict: a broken link fails
 #   make gate          ruff, mypy --strict, import-linter, every shipped recipe
 #
 # JOBS=N runs the tests in N processes (2). PYTHON=... names another interpreter.
@@ -16,7 +17,7 @@ SKY := .venv-sky
 # One thread per test process: the processes share the cores.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: quickstart install install-extras test test-extras gate format clean
+.PHONY: quickstart install install-extras install-docs test test-extras docs gate format clean
 
 quickstart: install
 	$(BIN)/glotune quickstart
@@ -47,6 +48,15 @@ $(SKY)/installed: requirements-sky.lock
 
 test-extras: install-extras
 	GLOTUNE_SKY=$(CURDIR)/$(SKY)/bin/sky $(PYTEST) -m extras
+
+install-docs: $(VENV)/installed-docs
+
+$(VENV)/installed-docs: $(VENV)/installed requirements-docs.lock
+	$(BIN)/python -m pip install --quiet -r requirements-docs.lock
+	touch $@
+
+docs: install-docs
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 gate: install
 	$(BIN)/ruff check

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from documentation import command_page, recipe_pages
+
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\ssrc=["']?(?:https?:)?//[^"'\s>]+"""
+    r"""|<link\b(?![^>]*rel=["']?canonical)[^>]*\shref=["']?(?:https?:)?//[^"'\s>]+"""
+)
+"""A tag that makes the browser fetch something from another place; plain links (<a>) don't."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -14,3 +24,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for place, text in made.items():
         files.append(File.generated(config, place, content=text))
     return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Refuses a site that would load anything from outside when it is read.
+
+    Raises:
+        PluginError: with the page and the tag.
+    """
+    for page in sorted(Path(config.site_dir).rglob("*.html")):
+        found = outside(page.read_text(encoding="utf-8"))
+        if found is not None:
+            raise PluginError(f"{page}: loads from outside: {found}")
+
+
+def outside(html: str) -> str | None:
+    """The first tag of a page that loads from another place."""
+    found = LOADED.search(html)
+    return None if found is None else found.group()
