@@ -47,6 +47,18 @@ def holder(path: Path) -> str:
         return "it does not say which"
 
 
+def is_held(path: Path) -> str | None:
+    """Who holds the run at this moment, on whatever machine, in words; None where nobody does."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder(path)
+    except OSError:
+        return None
+    return None
+
+
 def holding_process(path: Path) -> int | None:
     """The process id that holds the run at this moment on this machine, or None where nobody does."""
     try:

@@ -30,13 +30,36 @@ def study(
         typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys that all variants share, e.g. data.train=en.csv"),
     ] = None,
     scale: Annotated[str, typer.Option("--scale", "-s", help="full, tiny, or another that the study names.")] = "full",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Runs at a time; they share the cores.", min=1)] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            show_default=False,
+            help="Runs at a time; here they share the cores. [default: 1; on Ray: what the cluster has room for]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The study's folder. [default: runs/NAME-SCALE]", show_default=False),
     ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="Instead of the study's: a number, or a list like 0,1,4.")
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", help="Carry the runs out on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
+    ] = None,
+    cpus: Annotated[
+        float | None,
+        typer.Option("--cpus", help="With --on: CPUs of each run. [default: 1]", min=1, show_default=False),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus", help="With --on: GPUs of each run. [default: 1 where there are any]", min=0, show_default=False
+        ),
     ] = None,
 ) -> None:
     """Train every variant of a study with every seed, and answer its claims with intervals.
@@ -47,7 +70,7 @@ def study(
         _tell(name, overrides or [])
         return
     from glotune.cli.console import say
-    from glotune.errors import RunError
+    from glotune.errors import RunError, UserError
     from glotune.recipe.study_loading import load_study, load_written, resolve_study
 
     if (Path(name) / "study.yaml").is_file():
@@ -56,10 +79,13 @@ def study(
     else:
         resolved = resolve_study(load_study(name), scale, overrides or [], seeds=_seeds(seeds))
 
+    from glotune.study.on_ray import Needs
     from glotune.study.run_study import run_study
 
+    if on is None and (cpus, gpus) != (None, None):
+        raise UserError("--cpus or --gpus without --on", expected="--on ray or --on ray://HOST:PORT beside them")
     with watch() as watcher:
-        found = run_study(resolved, out, jobs=jobs, watcher=watcher)
+        found = run_study(resolved, out, jobs=jobs, watcher=watcher, on=on, needs=Needs(cpus or 1, gpus))
     _show(found)
     if found.outcome.failed:
         say(f"{len(found.outcome.failed)} of {len(found.plan.runs)} runs have no result; the report says which.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -58,10 +59,14 @@ class StudyDirectory:
         write_atomically(self.study, yaml.dump(content))
 
     def append_result(self, result: dict[str, Any]) -> None:
-        """Appends one line to ``results.jsonl`` in one write, so that several processes may."""
+        """Appends one line to ``results.jsonl``, in one write and alone, so that several processes and nodes may.
+
+        A lock makes a network file system look where the file ends now.
+        """
         line = (json.dumps(result, ensure_ascii=False) + "\n").encode()
         descriptor = os.open(self.results, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, line)
         finally:
             os.close(descriptor)

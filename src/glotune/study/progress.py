@@ -78,15 +78,15 @@ class Tally:
             self._show()
 
     def restart(self, name: str) -> None:
-        """A run is taken back and waits again."""
-        self._shares.pop(name)
+        """A run is taken back and waits again; it may be lost before it has begun."""
+        self._shares.pop(name, None)
 
     def end(self, name: str, figures: str) -> None:
-        """A run ended."""
-        self._shares.pop(name)
+        """A run ended; it may have begun nowhere."""
+        self._shares.pop(name, None)
         self._ended.add(name)
         place = len(self._skipped) + len(self._ended)
-        seconds = self._clock() - self._since[name]
+        seconds = self._clock() - self._since.get(name, self._clock())
         left = self.state().seconds_left
         told = f"; {clock_time(left)} left" if left else ""
         self._watcher.say(f"[{place}/{self._total}] {name}: {figures} ({clock_time(seconds)}{told})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from glotune.recipe.study_loading import FULL, ResolvedStudy
 from glotune.run_lock import locked
 from glotune.study.directory import StudyDirectory
 from glotune.study.execute import Outcome, carry_out
+from glotune.study.local import LocalWorkers
+from glotune.study.on_ray import Needs, RayWorkers, connected
 from glotune.study.plan import StudyPlan, check_texts, plan_runs, write_recipes
 from glotune.study.progress import SilentWatcher, Watcher
 from glotune.study.summarise import Summary, write_summary
@@ -28,7 +30,13 @@ class FinishedStudy:
 
 
 def run_study(
-    resolved: ResolvedStudy, out: Path | None = None, *, jobs: int = 1, watcher: Watcher | None = None
+    resolved: ResolvedStudy,
+    out: Path | None = None,
+    *,
+    jobs: int | None = None,
+    watcher: Watcher | None = None,
+    on: str | None = None,
+    needs: Needs | None = None,
 ) -> FinishedStudy:
     """Trains every run of a study that is not finished, and writes its report.
 
@@ -38,26 +46,33 @@ def run_study(
     Args:
         resolved: the study at one scale.
         out: its folder; ``runs/NAME`` or ``runs/NAME-SCALE`` otherwise.
-        jobs: runs at a time, each a process; they share the cores.
+        jobs: runs at a time, each a process; here they share the cores (1), a cluster begins what it has room for.
         watcher: sees the progress.
+        on: a Ray cluster instead of this machine: ``ray`` or ``ray://HOST:PORT``.
+        needs: what one run occupies there.
 
     Raises:
-        UserError: the data, a recipe or the folder is wrong; told before the first run.
+        UserError: the data, a recipe, the folder or the cluster is wrong; told before the first run.
+        RunError: the cluster was lost.
         InterruptedRun: asked to stop; the runs under way made their checkpoints.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UserError(f"{jobs} jobs", expected="at least 1")
     watching = watcher or SilentWatcher()
     directory = StudyDirectory(out or default_folder(resolved))
     if not directory.study.exists():  # a mistake in the data leaves nothing behind
         for message in check_texts(resolved.variants.values()):
             watching.say(f"warning: {message}")
-    directory.create()
-    with _only_one(directory):
+    with ExitStack() as held:
+        if on is not None:
+            held.enter_context(connected(on))
+        directory.create()
+        held.enter_context(_only_one(directory))
         plan = plan_runs(resolved, directory)
         write_recipes(plan, directory)
         directory.write_study({"scale": resolved.scale, **resolved.study.model_dump(mode="json")})
-        outcome = carry_out(list(plan.runs), directory, jobs, watching)
+        workers = LocalWorkers(directory, jobs or 1) if on is None else RayWorkers(directory, needs or Needs(), jobs)
+        outcome = carry_out(list(plan.runs), directory, workers, watching)
         watching.say("Writing the report")
         summary = write_summary(plan, outcome.failed, directory)
     return FinishedStudy(directory, plan, outcome, summary)

@@ -14,7 +14,7 @@ import pytest
 from glotune.errors import InterruptedRun, UserError
 from glotune.recipe import yaml
 from glotune.recipe.study_loading import load_study, resolve_study
-from glotune.study import execute
+from glotune.study import execute, local
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.plan import plan_runs, write_recipes
@@ -23,7 +23,7 @@ from glotune.study.run_study import FinishedStudy, run_study
 from made_runs import make_run
 from small_runs import sentences, write_csv
 
-MADE_CHILD = (sys.executable, str(Path(__file__).parent / "made_child.py"))
+MADE_CHILD = (str(Path(__file__).parent / "made_child.py"),)
 
 
 class Told:
@@ -60,7 +60,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _made_children(monkeypatch: pytest.MonkeyPatch, ready: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr(execute, "CHILD", MADE_CHILD)
+    monkeypatch.setattr(local, "CHILD", MADE_CHILD)
     (tmp_path / "ready").symlink_to(ready)
 
 
@@ -95,7 +95,7 @@ def executed(folder: Path, told: Told | None = None, jobs: int = 2) -> execute.O
     plan = plan_runs(resolve_study(load_study(study_file(folder))), directory)
     write_recipes(plan, directory)
     directory.write_study({})
-    return execute.carry_out(list(plan.runs), directory, jobs, told or SilentWatcher())
+    return execute.carry_out(list(plan.runs), directory, local.LocalWorkers(directory, jobs), told or SilentWatcher())
 
 
 def first_claim(folder: Path, failed: dict[str, str]) -> Any:
@@ -226,8 +226,8 @@ def test_a_stopped_study_takes_its_runs_along_and_goes_on(by: signal.Signals, tm
     behave(tmp_path, {"bad-seed0": ["slow"]})
     study_file(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from glotune.study import execute\n"
-        f"execute.CHILD = {MADE_CHILD!r}\n"
+        "from pathlib import Path; from glotune.study import local\n"
+        f"local.CHILD = {MADE_CHILD!r}\n"
         "from glotune.recipe.study_loading import load_study, resolve_study\n"
         "from glotune.study.run_study import run_study\n"
         f"run_study(resolve_study(load_study({str(tmp_path / 'made.yaml')!r})), Path({str(tmp_path / 'study')!r}))\n"
