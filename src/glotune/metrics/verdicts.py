@@ -133,7 +133,7 @@ def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> l
         )
     measured = [(point.metric, point.epoch) for point in history.epochs if point.metric is not None]
     if measured:
-        best, epoch = max(measured)
+        best, epoch = max(measured, key=lambda each: each[0])  # the first of equals, as the checkpoint that is kept
         evidence.append(
             f"The best {history.metric} while training was {best:.4f}, at epoch {epoch:g} of {measured[-1][1]:g}."
         )

@@ -33,7 +33,7 @@ from glotune.study.evidence import answers
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
-from glotune.study.tables import claims_table, costs_table, matrix_tables, without_empty_columns
+from glotune.study.tables import claims_table, costs_table, folds_table, matrix_tables, without_empty_columns
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ def _tables(
     found["costs"] = costs_table(plan, results, plans[0].device if plans[0] else "cpu")
     if comparison:
         found["runs"] = without_empty_columns(runs_table(comparison, relative_to=directory.report))
+        if plan.resolved.study.folds is not None:
+            found["folds"] = folds_table(comparison, complete, directory.report)
     return found
 
 

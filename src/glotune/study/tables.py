@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from glotune.comparison import RunSummary
+from glotune.comparison import Comparison, RunSummary, read_summary, runs_table
 from glotune.comparison.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
 from glotune.comparison.tables import p_text
 from glotune.comparison.variants import Variant
 from glotune.metrics.claims import ClaimAnswer
+from glotune.metrics.settle import MOST_SEEDS
 from glotune.metrics.traits import trait
 from glotune.metrics.transfer import transfer_matrix
 from glotune.recipe.study import StudyClaim
 from glotune.report.languages import named
 from glotune.report.words import duration, millions, size
+from glotune.run_dir import RunDirectory
 from glotune.study.evidence import Costs, costs_of
 from glotune.study.plan import StudyPlan
 
@@ -53,9 +57,10 @@ def claims_table(claims: Sequence[StudyClaim], answers: Sequence[ClaimAnswer]) -
 
 def _claim_row(claim: StudyClaim, answer: ClaimAnswer) -> tuple[Cell, ...]:
     interval = answer.interval
-    more = (
-        "none" if answer.more_seeds == 0 else (NOTHING if answer.more_seeds is None else f"about {answer.more_seeds}")
-    )
+    if answer.more_seeds is None:
+        more = NOTHING if interval is None else f"over {MOST_SEEDS}"
+    else:
+        more = f"about {answer.more_seeds}" if answer.more_seeds else "none"
     return (
         Cell(f"{claim.name} ({FORMS[claim.form]}: {' / '.join(claim.variants)})"),
         Cell(answer.answer, is_best=answer.answer == "supported"),
@@ -167,6 +172,17 @@ def _matrix(by_source: dict[str, Variant], metric: str, split: str) -> Compariso
     better = "higher" if trait(metric).higher_is_better else "lower"
     title = f"Source × target: {display(metric)} on {split}, {better} is better"
     return ComparisonTable(title, columns, tuple(rows), notes)
+
+
+def folds_table(comparison: Comparison, places: Sequence[RunDirectory], relative_to: Path) -> ComparisonTable:
+    """The runs of a cross-validated study, one row a fold; their scores stand on different texts."""
+    runs = tuple(read_summary(place) for place in places)
+    alone = tuple(Variant(run.path.name, (run,)) for run in runs)
+    listed = replace(comparison, runs=runs, variants=alone, best=None, best_is_beyond_chance=False)
+    table = without_empty_columns(runs_table(listed, relative_to=relative_to))
+    rows = tuple((Cell(run.path.name), *row[1:]) for run, row in zip(runs, table.rows, strict=True))
+    note = "Each fold was tested on its own texts: rows of different folds don't compare."
+    return ComparisonTable("Folds", table.columns, rows, (*table.notes, note))
 
 
 def without_empty_columns(table: ComparisonTable) -> ComparisonTable:

@@ -46,6 +46,11 @@ def test_a_settled_run_is_sound_and_says_why():
     assert "0.7030, at epoch 4 of 5" in " ".join(verdict.evidence)
 
 
+def test_of_equal_evaluations_the_first_is_named_whose_checkpoint_is_kept():
+    verdict = judge(course([0.5, 0.7, 0.703, 0.702, 0.703]), {"en": language()}, NAMES)
+    assert "0.7030, at epoch 3 of 5" in " ".join(verdict.evidence)
+
+
 def test_a_collapse_states_the_one_class_scores_and_the_loss():
     verdict = judge(SETTLED, {"en": one_class()}, NAMES)
     text = " ".join(verdict.evidence)

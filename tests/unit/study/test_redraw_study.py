@@ -69,6 +69,9 @@ def test_a_study_with_folds_is_reported_from_its_runs_alone(study):
     assert "2-fold cross-validation" in summary.files.markdown.read_text()
     assert summary.tables[0].title == "Macro-F1 on test (bn)"
     assert summary.notes == ()
+    folds = next(table for table in summary.tables if table.title == "Folds")
+    assert [row[0].text for row in folds.rows][:2] == ["base-seed0-fold1", "base-seed0-fold2"]
+    assert "../runs/base-seed0-fold1/recipe.yaml" in [cell.href for cell in folds.rows[0]]
 
 
 def test_a_study_that_can_not_be_read_is_refused(study):

@@ -19,12 +19,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     }
 
 
-def tested(run: Run) -> list[int]:
+def steps_of(run: Run) -> list[int]:
     return [event.step for event in run.directory.events() if event.key == "test/es"]
 
 
 def test_it_happens_when_the_recipe_says(runs: dict[str, Run]) -> None:
-    assert {when: tested(run) for when, run in runs.items()} == {"never": [], "last": [8], "each": [4, 8]}
+    assert {when: steps_of(run) for when, run in runs.items()} == {"never": [], "last": [8], "each": [4, 8]}
 
 
 def test_it_changes_nothing(runs: dict[str, Run]) -> None:
@@ -50,5 +50,5 @@ def test_an_early_stop_is_a_last_evaluation_too(tmp_path: Path) -> None:
         {"train.epochs": 5},
     )
     run = train(recipe, out=tmp_path / "run", report=False)
-    assert tested(run) == [8]  # the second evaluation brought nothing new
+    assert steps_of(run) == [8]  # the second evaluation brought nothing new
     assert recipe_hash(recipe) == run.manifest.recipe_hash

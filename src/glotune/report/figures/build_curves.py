@@ -95,7 +95,8 @@ def _train_losses(run: RunData) -> list[Series]:
 
 
 def smoothed(values: NDArray[np.float64], texts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred running mean per text over a twentieth of the run; windows shrink at the ends.
+    """Centred running mean per text over a twentieth of the run; windows are cut off at the ends, so that the last
+    point is a mean over several steps too.
 
     Steps count by their texts: the last batch of an epoch may hold two.
     """
@@ -103,8 +104,7 @@ def smoothed(values: NDArray[np.float64], texts: NDArray[np.float64]) -> NDArray
     sums = np.concatenate([[0.0], np.cumsum(values * texts)])
     counts = np.concatenate([[0.0], np.cumsum(texts)])
     position = np.arange(len(values))
-    reach = np.minimum(half, np.minimum(position, len(values) - 1 - position))
-    upper, lower = position + reach + 1, position - reach
+    upper, lower = np.minimum(position + half + 1, len(values)), np.maximum(position - half, 0)
     return np.asarray((sums[upper] - sums[lower]) / (counts[upper] - counts[lower]), dtype=np.float64)
 
 
