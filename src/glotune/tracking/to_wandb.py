@@ -10,6 +10,9 @@ import wandb
 
 from glotune.tracking.messages import About, Closing, Notice, Point
 
+SECONDS_TO_ANSWER = 30.0
+"""An outage is told after so long, not after W&B's minute and a half; it is tried again by the sender."""
+
 
 class WandbSink:
     """Project from ``WANDB_PROJECT`` (``glotune`` otherwise); every curve runs over the optimizer step."""
@@ -31,7 +34,12 @@ class WandbSink:
             mode=mode,  # type: ignore[arg-type,unused-ignore]
             resume="allow",
             settings=wandb.Settings(
-                console="off", silent=True, x_disable_stats=True, disable_git=True, disable_code=True
+                console="off",
+                silent=True,
+                x_disable_stats=True,
+                disable_git=True,
+                disable_code=True,
+                init_timeout=SECONDS_TO_ANSWER,
             ),
         )
         self._run.define_metric("step", hidden=True)
