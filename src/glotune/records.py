@@ -40,6 +40,9 @@ class Plan(Record):
     ranks: int = 1
     reasons: dict[str, str] = Field(default_factory=dict)
     """Key of this plan -> why it was chosen."""
+    wall: dict[str, float] = Field(default_factory=dict)
+    """What the probe measured and expects (seconds, bytes, tokens per second): no two runs agree on it, and no number
+    of a run follows from it."""
 
 
 class Change(Record):

@@ -23,6 +23,8 @@ from glotune.training.processes import Processes
 
 CIRCUMSTANCES = (*OWN_TO_AN_ATTEMPT, "warning", "deviation", "plan")
 """Kinds of events that tell of the machine and its mishaps; the plan is compared by itself."""
+NO_NUMBERS = {"reasons", "wall"}
+"""Parts of a plan that no number follows from."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ def circumstance_lines(first: Manifest, second: Manifest, ranks: int) -> Iterato
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
                 yield f"{what}: {name} {now.get(name, 'absent')} instead of {before.get(name, 'absent')}"
-    before_plan = first.plan.model_dump(exclude={"reasons"}) if first.plan else {}
-    now_plan = (second.plan.model_dump(exclude={"reasons"}) if second.plan else {}) | {"ranks": ranks}
+    before_plan = first.plan.model_dump(exclude=NO_NUMBERS) if first.plan else {}
+    now_plan = (second.plan.model_dump(exclude=NO_NUMBERS) if second.plan else {}) | {"ranks": ranks}
     for name, value in now_plan.items():
         if before_plan.get(name) != value:
             yield f"plan: {name} {value} instead of {before_plan.get(name, 'absent')}"

@@ -15,11 +15,13 @@ from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run_dir import RunDirectory
+from glotune.tracking.sinks import check_trackers
 from glotune.tracking.starting import start_trackers
 from glotune.training.assembly import assemble
 from glotune.training.closing import judge_and_save, judge_diverged, record_best
 from glotune.training.control import stopped_by_signals
 from glotune.training.costs import token_costs
+from glotune.training.fitting import fit_to_machine
 from glotune.training.loop import DivergedTraining
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
@@ -58,6 +60,7 @@ def train(
         InterruptedRun: it was asked to stop, and can be resumed.
     """
     resolved = load_recipe(recipe, *overrides, keywords)
+    check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
     processes = Processes.start(choose_device(resolved.train.device)[0])
     directory = open_run(out, resolved, texts, processes, command)
@@ -86,6 +89,9 @@ def carry_out(
     )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
+    if manifest.plan is None:
+        assembled = fit_to_machine(assembled, cache_folder(), recorder)
+    recorder.say_plan(assembled.parts.plan)
     assembled = with_cached_prefix(assembled, cache_folder(), recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
@@ -100,7 +106,7 @@ def carry_out(
         if processes.is_main:
             judge_diverged(directory)
         raise
-    recorder.event("cost", token_costs(assembled.parts, state.step))
+    recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, texts, recorder)
     judge_and_save(assembled, state, tokenizer, recorder)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -29,3 +30,16 @@ def say(message: str) -> None:
 def show(text: str) -> None:
     """Text on stdout, printed as it is."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and what there is to say of them on stdout, values folded and never cut."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, min_width=18)
+    table.add_column(overflow="fold")
+    for name, value in rows or [("nothing", "")]:
+        table.add_row(name, value)
+    out.print(table)
+    out.print()

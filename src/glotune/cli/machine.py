@@ -11,6 +11,8 @@ Rows = list[tuple[str, str]]
 
 TYPICAL_HIDDEN = 768
 """Width of the base encoders, for which the choices are shown."""
+WHY_NOT_COMPILED = "off: it specialises by shape and process, so that a resumed run could differ by rounding"
+"""It has to be worth that; see docs/performance.md."""
 OPTIONAL = {
     "textual": ("monitor", "watching runs live: glotune monitor"),
     "tensorboard": ("tensorboard", "sending runs to TensorBoard"),
@@ -54,20 +56,31 @@ def choices() -> Rows:
     """Device, precision, attention, micro-batch budget and threads of a run with a base encoder, each with why."""
     import torch
 
-    from glotune.training.plan import choose_budget, choose_device, choose_precision
+    from glotune.training.memory import free_memory
+    from glotune.training.plan import choose_budget, choose_device, choose_precision, why_threads
+    from glotune.training.plan_text import size
 
     device, why_device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
-    tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12)
+    tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12, precision)
     attention, why_attention = _attention(device, precision)
-    threads = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores"
+    free = size(free_memory(torch.device(device)))
     return [
         ("device", f"{device}: {why_device}. Another one: train.device"),
         ("precision", f"{precision}: {why_precision}. Another one: train.precision"),
         ("attention", f"{attention}: {why_attention}"),
-        ("micro-batch", f"{tokens} tokens: {why_tokens}. It changes the speed, never the update"),
-        ("threads", f"{torch.get_num_threads()}: {threads}"),
-        ("shown for", f"an encoder {TYPICAL_HIDDEN} wide with 12 layers; a run's own plan is in its manifest.json"),
+        (
+            "micro-batch",
+            f"{tokens} tokens: {why_tokens}. A run measures what its encoder holds, and halves this until it fits into "
+            f"the free memory ({free} now). It changes the speed, never the update",
+        ),
+        ("threads", f"{torch.get_num_threads()}: {why_threads()}. Another number: OMP_NUM_THREADS"),
+        ("compilation", WHY_NOT_COMPILED),
+        (
+            "shown for",
+            f"an encoder {TYPICAL_HIDDEN} wide with 12 layers. For a recipe, with the time of an epoch: "
+            "glotune train RECIPE --plan",
+        ),
     ]
 
 

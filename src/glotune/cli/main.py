@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -62,8 +61,6 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         if wanted in COMMANDS and name != wanted:
             continue
         module, attribute = place.split(":")
-        if find_spec(module) is None:
-            continue
         command = getattr(import_module(module), attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, rich_help_panel=panel)

@@ -13,12 +13,13 @@ RUNS = Path("runs")
 def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = RUNS,
 ) -> None:
-    """List the runs in a folder, newest first, with their status and mean test macro F1."""
+    """List the runs in a folder, newest first, with where they stand and mean test macro F1."""
     from rich.table import Table
 
     from glotune.cli.console import out, say
     from glotune.errors import UserError
     from glotune.run_dir import RunDirectory
+    from glotune.run_state import state_of
 
     if folder == RUNS and not folder.exists():
         say("No runs here yet. Train one with: glotune quickstart")
@@ -39,7 +40,8 @@ def list_runs(
             unreadable.append(str(error))
             continue
         verdict = manifest.verdict.status if manifest.verdict else "-"
-        rows.append((manifest.created, [str(path), manifest.status.value, verdict, _mean(metrics), manifest.created]))
+        state = state_of(run, manifest).value
+        rows.append((manifest.created, [str(path), state, verdict, _mean(metrics), manifest.created]))
     for _, cells in sorted(rows, reverse=True):
         table.add_row(*cells)
     if rows:

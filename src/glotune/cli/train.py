@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from glotune.recipe import Recipe
 
 
 def train(
@@ -20,6 +23,9 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only measure and show what the run would do here; leaves no run behind.")
+    ] = False,
 ) -> None:
     """Train one recipe; the run directory holds the model, predictions, metrics and report."""
     from glotune.cli.progress import watch
@@ -28,8 +34,26 @@ def train(
 
     resolved = load_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
 
+    if plan:
+        show_plan(resolved)
+        return
+
     from glotune.run import train as train_recipe
 
     with watch() as observer:
         run = train_recipe(resolved, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
     show_run(run.path)
+
+
+def show_plan(recipe: Recipe) -> None:
+    """Prints each choice with its reason, what was measured, and what is done to the encoder."""
+    from glotune.cli.console import show_table
+    from glotune.cli.progress import watch
+    from glotune.preview import preview
+    from glotune.training.plan_text import plan_rows
+
+    with watch() as observer:
+        found = preview(recipe, observer=observer)
+    show_table(f"Plan of {recipe.name}", plan_rows(found.plan))
+    surgery = [(change.kind.replace("_", " "), change.description) for change in found.changes]
+    show_table("What is done to the encoder", surgery)

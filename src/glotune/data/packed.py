@@ -14,6 +14,8 @@ from glotune.data.tokenization import TokenStore
 
 IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 """Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
+TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights")
+"""Fields of a `PackedBatch` that go to the device."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,11 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on `device`, copied without waiting where the host memory is pinned."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights")
-        }
-        return replace(self, **moved)
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in TENSORS})
+
+    def pinned(self) -> PackedBatch:
+        """The same batch in page-locked host memory; only where there is a GPU."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in TENSORS})
 
 
 def collate(

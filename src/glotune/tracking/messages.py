@@ -97,7 +97,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "hardware": manifest.hardware,
     }
     if manifest.plan is not None:
-        facts["plan"] = manifest.plan.model_dump(exclude={"reasons"})
+        facts["plan"] = manifest.plan.model_dump(exclude={"reasons", "wall"})
     if manifest.changes:
         facts["parameters"] = manifest.changes[-1].parameters_after
         facts["trainable_parameters"] = manifest.changes[-1].trainable_after

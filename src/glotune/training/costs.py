@@ -8,15 +8,21 @@ from itertools import islice
 from typing import Any
 
 from glotune.data.batches import effective_batches, epoch_order
+from glotune.run_dir import RunDirectory
 from glotune.training.parts import Parts
+from glotune.training.step import StepTime
 
 
-def token_costs(parts: Parts, steps: int) -> dict[str, Any]:
+def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     """Tokens of the training texts over `steps` optimizer steps, as three ways of batching count them.
+
+    Args:
+        run: whose events tell how long its steps took.
 
     Returns:
         ``tokens_packed`` without padding; ``tokens_dynamic`` with every effective batch padded to its longest text;
-        ``tokens_fixed`` with every text padded to `max_length`; ``layers``: how many the encoder keeps.
+        ``tokens_fixed`` with every text padded to `max_length`; ``layers``: how many the encoder keeps; ``wall``:
+        the peak memory of this process, the seconds of all steps, and the share of them that waited for data.
     """
     recipe, store = parts.recipe, parts.stores["train"]
     batches = (
@@ -36,8 +42,17 @@ def token_costs(parts: Parts, steps: int) -> dict[str, Any]:
         "tokens_dynamic": dynamic,
         "tokens_fixed": texts * recipe.data.max_length,
         "layers": parts.network.num_layers,
-        "wall": {"peak_memory_bytes": peak_memory()},
+        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).figures()},
     }
+
+
+def step_time(run: RunDirectory) -> StepTime:
+    """Of all steps that count, whichever attempt made them."""
+    total = StepTime()
+    for event in run.events():
+        if event.kind == "step":
+            total.add(event.data["wall"]["seconds"], event.data["wall"]["wait_seconds"])
+    return total
 
 
 def peak_memory() -> int:

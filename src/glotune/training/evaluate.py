@@ -13,6 +13,7 @@ from glotune.data.batches import shard
 from glotune.training.losses import text_losses
 from glotune.training.observer import Observer
 from glotune.training.parts import Parts
+from glotune.training.prefetch import ahead
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     answers = np.zeros((len(store.labels), len(parts.labels) + 1))
     parts.network.eval()
     done = 0
-    for micro_batch in parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget):
+    for micro_batch in ahead(parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)):
         micro = micro_batch.to(parts.device)
         with parts.autocast():
             logits_BC = parts.network(micro.batch, micro.hidden_TH)

@@ -18,11 +18,12 @@ from glotune.training.checkpoints import CheckpointStore, snapshot
 from glotune.training.control import ANOTHER_RANK, Control, StopNow
 from glotune.training.evaluate import by_language, evaluate_split
 from glotune.training.parts import Parts
+from glotune.training.plan_text import duration
 from glotune.training.recorder import Recorder
 from glotune.training.scoring import language_scores
 from glotune.training.selection import monitored_languages, monitored_value, update_best
 from glotune.training.state import EpochFigures, TrainingState
-from glotune.training.step import StepOutcome, Stepper
+from glotune.training.step import StepOutcome, Stepper, StepTime
 from glotune.training.watch import Watch
 
 EXCERPT = 120
@@ -46,6 +47,9 @@ class Loop:
     watch: Watch
     _saved_step: int | None = field(default=None, init=False)
     """Of the checkpoint that this process saved last."""
+    _epoch_time: StepTime = field(default_factory=StepTime, init=False)
+    """Of the running epoch's steps, as far as this process made them."""
+    _time: StepTime = field(default_factory=StepTime, init=False)
 
     def __post_init__(self) -> None:
         recipe = self.parts.recipe
@@ -77,6 +81,9 @@ class Loop:
                 break
         self.checkpoints.wait()
         self.recorder.flush()
+        if self._time.seconds:
+            share = self._time.figures()["wait_share"]
+            self.recorder.log(f"trained in {duration(self._time.seconds)}, {share:.1%} of it waiting for data")
 
     def _finish_step(self) -> None:
         """Evaluates, checkpoints and stops on request, each where the step calls for it."""
@@ -114,6 +121,8 @@ class Loop:
         """Books one step."""
         state = self.state
         self._note_deviations()
+        for taken in (self._epoch_time, self._time):
+            taken.add(outcome.seconds, outcome.wait_seconds)
         if not outcome.is_finite:
             self._refuse(rows, outcome)
             return
@@ -175,9 +184,11 @@ class Loop:
                 "macro_f1": float(count_metric("macro_f1")(confusion)),
                 "n": figures.texts,
                 "tokens": figures.tokens,
+                "wall": self._epoch_time.figures(),
             }
             self.recorder.event("epoch", data, key="train")
         self.state.epoch_figures = EpochFigures()
+        self._epoch_time = StepTime()
 
     def _evaluates_here(self) -> bool:
         every = self.parts.recipe.evaluate.every

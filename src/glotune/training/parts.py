@@ -43,6 +43,10 @@ class MicroBatch:
         hidden = None if self.hidden_TH is None else self.hidden_TH.to(device, non_blocking=True)
         return MicroBatch(self.batch.to(device), hidden)
 
+    def pinned(self) -> MicroBatch:
+        """The same micro-batch in page-locked memory, from which a GPU copies while it computes."""
+        return MicroBatch(self.batch.pinned(), None if self.hidden_TH is None else self.hidden_TH.pin_memory())
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -84,9 +88,11 @@ class Parts:
         lengths = self.stores[split].lengths
         batching, max_length = self.recipe.train.batching, self.recipe.data.max_length
         for piece, pad_to in cut(rows, lengths, token_budget, batching, max_length):
-            yield self._load(split, piece, pad_to)
+            yield self.load(split, piece, pad_to)
 
-    def _load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
+    def load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
+        """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
         batch = collate(self.stores[split], rows, self.class_weights, pad_to, self.id_map)
         prefix = self.prefixes.get(split)
-        return MicroBatch(batch, None if prefix is None else prefix.rows(rows))
+        loaded = MicroBatch(batch, None if prefix is None else prefix.rows(rows))
+        return loaded.pinned() if self.device.type == "cuda" else loaded

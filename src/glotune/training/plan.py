@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,34 @@ Precision = Literal["fp32", "bf16"]
 Attention = Literal["packed_sdpa", "varlen", "padded"]
 
 CPU_TOKENS = 2048
-"""On a CPU larger micro-batches gain nothing: the products are large enough, and the caches small."""
-NARROW = 512
-"""Below this hidden size bf16 autocast is no faster on a CPU."""
+"""In fp32 larger micro-batches gain nothing on a CPU. Measured on two cores (python -m benchmarks.choices budget), 768
+wide: 2,374 tokens/s under 256 tokens, 3,021 under 1,024, 3,207 under 2,048, 3,118 under 4,096, 3,279 under 8,192."""
+CPU_TOKENS_BF16 = 4096
+"""In bf16 products are faster, and want to be larger: 768 wide 6,260 tokens/s under 1,024 tokens, 7,069 under 2,048,
+7,617 under 4,096, 7,466 under 8,192; 384 wide 15,282, 18,368, 20,911 and 21,731."""
+SMALLEST_TOKENS = 128
+"""Memory lowers a budget no further: smaller products waste more time than they save bytes."""
+MEMORY_SHARE = 0.8
+"""Of the free memory that a run may plan with; the rest is for what the probe does not see."""
+NARROW = 128
+"""Below this hidden size bf16 autocast is hardly faster on a CPU."""
 CUDA_TOKENS_AT_BASE = 65_536
 """For a 768-wide, 12-layer encoder on 80 GB; scaled by memory and by width times layers."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that training will hold beside the weights, as a line over the tokens of a micro-batch."""
+
+    held: int
+    """Gradients, moments and a checkpoint on its way to the disk: from the first step on, whatever the budget."""
+    fixed: int
+    per_token: float
+    """Activations; a token counts as it does in the budget, with the longest texts of the data."""
+
+    def under(self, tokens: int) -> int:
+        """Bytes in all under this budget."""
+        return int(self.held + self.fixed + self.per_token * tokens)
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
@@ -62,8 +86,8 @@ def choose_precision(wanted: str, device: str, hidden: int) -> tuple[Precision, 
     if not native:
         return "fp32", f"no bf16 instructions on this {device}"
     if device == "cpu" and hidden < NARROW:
-        return "fp32", f"at {hidden} wide, casting to bf16 costs a CPU more than it saves"
-    return "bf16", "the hardware computes in bf16"
+        return "fp32", f"at {hidden} wide casting to bf16 costs a CPU about what it saves"
+    return "bf16", "the hardware computes in bf16, with weights and updates in fp32"
 
 
 def has_bf16(device: str) -> bool:
@@ -82,13 +106,28 @@ def cpu_has_bf16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def choose_budget(device: str, hidden: int, layers: int) -> tuple[int, str]:
-    """(tokens in one micro-batch, reason)."""
+def choose_budget(device: str, hidden: int, layers: int, precision: Precision) -> tuple[int, str]:
+    """(tokens in one micro-batch, reason), as far as speed asks; `fit_budget` holds it against memory."""
     if device != "cuda":
-        return CPU_TOKENS, "large enough for full speed on this device"
+        tokens = CPU_TOKENS if precision == "fp32" else CPU_TOKENS_BF16
+        return tokens, f"full speed in {precision} on this device, larger ones gain nothing"
     share = torch.cuda.get_device_properties(0).total_memory / 80e9
     tokens = int(CUDA_TOKENS_AT_BASE * share * (768 * 12) / (hidden * layers))
     return max(1024, tokens // 1024 * 1024), "from the device's memory and the encoder's size"
+
+
+def fit_budget(wanted: int, need: Need, free: int) -> tuple[int, str | None]:
+    """(tokens in one micro-batch, reason where memory asks for fewer than `wanted`).
+
+    The wanted budget is halved until it fits: so the same machine gives the same budget, however its free memory
+    varies from run to run, unless memory is what decides.
+    """
+    tokens = wanted
+    while need.under(tokens) > MEMORY_SHARE * free and tokens // 2 >= SMALLEST_TOKENS:
+        tokens //= 2
+    if need.under(tokens) > MEMORY_SHARE * free:
+        return tokens, "memory is short: even this may not fit into what is free"
+    return tokens, None if tokens == wanted else f"as much as the free memory allows; {wanted} for full speed"
 
 
 def make_plan(
@@ -100,7 +139,7 @@ def make_plan(
     ranks: int,
 ) -> Plan:
     """The plan of a fresh run, stored in its manifest. Choices come with their reasons."""
-    budget, why_budget = choose_budget(device, hidden, layers)
+    budget, why_budget = choose_budget(device, hidden, layers, precision[0])
     return Plan(
         device=device,
         precision=precision[0],
@@ -113,6 +152,11 @@ def make_plan(
             "precision": precision[1],
             "attention": attention[1],
             "token_budget": why_budget,
-            "threads": "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores",
+            "threads": why_threads(),
         },
     )
+
+
+def why_threads() -> str:
+    """Where the number of threads comes from."""
+    return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Any
 from glotune.records import Change, Event, Plan
 from glotune.run_dir import RunDirectory, now, write_atomically
 from glotune.training.observer import Observer
+from glotune.training.plan_text import plan_lines
+
+FLUSH_EVENTS, FLUSH_SECONDS = 20, 2.0
+"""Pending events are written when there are so many, or when the last writing is so long ago."""
 
 
 @dataclass
@@ -23,7 +28,10 @@ class Recorder:
     is_main: bool
     step: int = 0
     epoch: float = 0.0
+    clock: Callable[[], float] = time.monotonic
     _pending: list[Event] = field(default_factory=list)
+    _flushed: float = field(default=0.0)
+    """When events were last written."""
 
     def at(self, step: int, epoch: float) -> None:
         """Sets where the following events happen."""
@@ -46,10 +54,11 @@ class Recorder:
         if self._pending:
             self.directory.append_events(self._pending)
             self._pending.clear()
+            self._flushed = self.clock()
 
-    def flush_if_due(self, every: int = 20) -> None:
-        """Flushes when enough is pending: live readers lag by a few steps at most."""
-        if len(self._pending) >= every:
+    def flush_if_due(self) -> None:
+        """Flushes what is many or old: live readers lag by a few steps and seconds at most."""
+        if len(self._pending) >= FLUSH_EVENTS or self.clock() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
     def log(self, message: str) -> None:
@@ -69,16 +78,17 @@ class Recorder:
         if self.is_main:
             write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
+    def say_plan(self, plan: Plan) -> None:
+        """Puts the plan into the log, as soon as it stands."""
+        for line in plan_lines(plan):
+            self.log(line)
+
     def planned(self, plan: Plan, changes: list[Change]) -> None:
-        """Puts the plan and the surgery into manifest, events and log."""
+        """Puts the plan and the surgery into manifest and events, and the surgery into the log."""
         if not self.is_main:
             return
         self.directory.update_manifest(plan=plan, changes=changes)
         self.event("plan", plan.model_dump())
-        self.log(
-            f"plan: {plan.device}, {plan.precision}, attention {plan.attention}, {plan.token_budget} tokens in a "
-            f"micro-batch, {plan.threads} threads, {plan.ranks} process{'es' if plan.ranks > 1 else ''}"
-        )
         for change in changes:
             self.event("change", change.model_dump(), key=change.kind)
             self.log(change.description)
@@ -101,3 +111,18 @@ class Recorder:
         if self.is_main:
             known = self.directory.read_manifest().deviations
             self.directory.update_manifest(deviations=[*known, message])
+
+
+class Unwritten(Recorder):
+    """Tells the observer and writes nothing: for what only looks at what a run would do."""
+
+    def event(self, kind: Any, data: dict[str, Any], key: str = "", flush: bool = True) -> None:
+        """Drops the event: it belongs to no run."""
+
+    def log(self, message: str) -> None:
+        """Tells the observer."""
+        if self.is_main:
+            self.observer.log(message)
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Writes nothing."""

@@ -44,6 +44,24 @@ class StepOutcome:
 
 
 @dataclass
+class StepTime:
+    """By the clock: how long steps took, and how much of that they waited for their micro-batches."""
+
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def add(self, seconds: float, waited: float) -> None:
+        """Adds one step."""
+        self.seconds += seconds
+        self.waited += waited
+
+    def figures(self) -> dict[str, float]:
+        """``seconds`` and ``wait_share``, of an event's wall part."""
+        share = self.waited / self.seconds if self.seconds > 0 else 0.0
+        return {"seconds": round(self.seconds, 6), "wait_share": round(share, 6)}
+
+
+@dataclass
 class Stepper:
     """Runs optimizer steps; its only state beside the optimizer is the budget, which memory may halve."""
 

@@ -1,0 +1,68 @@
+"""What a run would do here, without making it: `glotune train --plan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glotune.data.cache import cache_folder
+from glotune.data.reading import read_texts
+from glotune.data.tokenization import tokenize
+from glotune.model.loading import load_tokenizer
+from glotune.recipe import Recipe, load_recipe
+from glotune.recipe.loading import Overrides
+from glotune.records import Change, Plan
+from glotune.run_dir import RunDirectory
+from glotune.tracking.sinks import check_trackers
+from glotune.training.assembly import assemble
+from glotune.training.control import stopped_by_signals
+from glotune.training.fitting import fit_to_machine
+from glotune.training.observer import Observer, Silent
+from glotune.training.plan import choose_device
+from glotune.training.processes import Processes
+from glotune.training.recorder import Unwritten
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The plan of a run that is not made, and the surgery on its encoder."""
+
+    plan: Plan
+    changes: list[Change]
+
+
+@stopped_by_signals()
+def preview(
+    recipe: str | Path | Recipe, *overrides: Overrides, observer: Observer | None = None, **keywords: Any
+) -> Preview:
+    """Does what a run does before its first step, up to the plan, and leaves no run directory.
+
+    The texts are read, checked and tokenized (their tokens stay in the cache), the encoder is loaded, operated on and
+    probed; the frozen-prefix cache is not filled.
+
+    Args:
+        recipe, overrides, keywords: as `glotune.train`.
+
+    Raises:
+        UserError: as `glotune.train`.
+    """
+    resolved = load_recipe(recipe, *overrides, keywords)
+    check_trackers(resolved.track)
+    texts = read_texts(resolved.data, resolved.seed)
+    processes = Processes.start(choose_device(resolved.train.device)[0])
+    recorder = Unwritten(RunDirectory("."), observer or Silent(), attempt=1, is_main=processes.is_main)
+    for message in texts.warnings:
+        recorder.warn(message)
+    tokenizer = load_tokenizer(resolved.model)
+    stores = tokenize(
+        texts,
+        tokenizer,
+        resolved.data,
+        cache_folder(),
+        on_warning=recorder.warn,
+        progress=recorder.progress("tokenize"),
+    )
+    assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None)
+    fitted = fit_to_machine(assembled, cache_folder(), recorder)
+    return Preview(fitted.parts.plan, fitted.changes)
