@@ -75,11 +75,12 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
     rows = table.num_rows + len(skipped)
     if not table.num_rows:
         reasons = sorted({row.reason for row in skipped})
+        needed = ["text", *(["text_pair"] if data.columns.text_pair else []), *(["label"] if need_label else [])]
         raise UserError(
             f"none of the {rows} rows of {source.name} can be used ({', '.join(reasons)})",
             where=source.key,
-            expected="texts with labels",
-            remedy="Check data.columns.text and data.columns.label",
+            expected="something in " + " and ".join(needed),
+            remedy="Check " + " and ".join(f"data.columns.{field}" for field in needed),
         )
     table = table.unify_dictionaries()
     for field in ("language", "split"):

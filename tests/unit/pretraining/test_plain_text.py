@@ -112,7 +112,10 @@ def test_a_pair_file_without_its_second_column(tmp_path: Path) -> None:
 
 def test_a_pair_file_whose_second_column_is_empty(tmp_path: Path) -> None:
     rows = [{"language": "aa", "text": f"w{number}", "english": ""} for number in range(5)]
-    assert "empty text_pair" in refusal(pairs=str(write(tmp_path / "p.csv", rows)))
+    message = refusal(pairs=str(write(tmp_path / "p.csv", rows)))
+    assert "empty text_pair" in message
+    assert "data.columns.text_pair" in message
+    assert "label" not in message
 
 
 def test_rows_with_a_missing_side_are_counted(tmp_path: Path) -> None:
