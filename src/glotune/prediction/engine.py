@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from glotune.data.batches import cut
 from glotune.data.packed import collate
+from glotune.model.fast_linear import use_fast_linear
 from glotune.model.network import Network
 from glotune.prediction.encoding import Encoding, Text
 
@@ -41,6 +42,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
+        use_fast_linear(self.network)
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[NDArray[np.float64]]:
         """Logits_NC of each window of `texts`, in their order; memory does not grow with their number."""

@@ -1,0 +1,60 @@
+"""oneDNN's products: the same sums, only where no gradient is wanted."""
+
+import pytest
+import torch
+from torch import nn
+
+from glotune.model import fast_linear
+from glotune.model.fast_linear import FastLinear, use_fast_linear
+
+
+@pytest.fixture
+def faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr(fast_linear, "onednn_is_faster", lambda: True)
+
+
+@pytest.mark.usefixtures("faster")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(7, 24), (2, 5, 24), (1, 24)])
+def test_the_product_is_that_of_torch(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(24, 40, bias=bias)
+    values = torch.randn(shape)
+    wanted = plain(values).detach()
+    assert use_fast_linear(nn.Sequential(plain))
+    with torch.no_grad():
+        assert torch.allclose(plain(values), wanted, atol=1e-6)
+    with torch.inference_mode():
+        assert torch.allclose(plain(values), wanted, atol=1e-6)
+
+
+@pytest.mark.usefixtures("faster")
+def test_gradients_and_other_precisions_go_torchs_way() -> None:
+    layer = nn.Linear(8, 8)
+    use_fast_linear(nn.Sequential(layer))
+    layer(torch.randn(3, 8)).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(3, 8)).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert layer.double()(torch.randn(3, 8).double()).dtype == torch.float64
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_weight_that_changes_is_seen() -> None:
+    layer = nn.Linear(4, 4)
+    use_fast_linear(nn.Sequential(layer))
+    with torch.no_grad():
+        layer(torch.ones(1, 4))
+        layer.weight.zero_()
+        assert torch.equal(layer(torch.ones(1, 4)), layer.bias[None])
+
+
+def test_nothing_changes_where_it_is_not_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_linear, "onednn_is_faster", lambda: False)
+    layer = nn.Linear(4, 4)
+    assert not use_fast_linear(nn.Sequential(layer))
+    assert type(layer) is nn.Linear
+    assert not isinstance(layer, FastLinear)
