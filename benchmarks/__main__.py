@@ -32,11 +32,31 @@ def main() -> None:
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
     suite.add_arguments(speed)
+    profile = commands.add_parser("profile", help="where the time of a training row's steps goes")
+    profile.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    profile.add_argument("--row", default="full-12-layers")
+    profile.add_argument("--steps", type=int, default=3, help="steps before the profiled one")
+    profile.add_argument("--work", type=Path, required=True, help="folder for encoder, texts and caches")
     gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
+    overhead = commands.add_parser("overhead", help="what records, monitor and a tracker cost a step, A B A B")
+    overhead.add_argument("--epochs", type=int, default=16)
+    overhead.add_argument("--pairs", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
+    elif arguments.name == "profile":
+        from benchmarks.speed import profiling
+        from benchmarks.speed.rows import FULL, training_row
+        from benchmarks.speed.world import build
+
+        world = build(arguments.data, arguments.work, FULL)
+        shares, seconds, operations = profiling.profile(training_row(arguments.row), world, arguments.steps)
+        print(f"{operations}\n\n{1000 * seconds:.0f} ms a step\n\n{profiling.table(shares)}")
+    elif arguments.name == "overhead":
+        from benchmarks import overhead as watching
+
+        print(watching.table(watching.measure(arguments.epochs, arguments.pairs)))
     elif arguments.name == "gpu":
         from benchmarks.speed import gpu as device
 

@@ -14,6 +14,8 @@ from benchmarks.speed.world import World
 
 Measured = dict[str, object]
 Say = Callable[[str], None]
+Keep = Callable[[Measured], None]
+"""Writes down what is measured so far: after each round, so that an interrupted call loses one at most."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def whole_epochs(seconds: float, updating: float, result: Result, batch_size: in
     return per_text * texts + per_step * math.ceil(texts / batch_size)
 
 
-def training(row: TrainingRow, world: World, setting: Setting, say: Say) -> Measured:
+def training(row: TrainingRow, world: World, setting: Setting, say: Say, keep: Keep) -> None:
     """Both opponents and glotune in turn; ratios of the row's training time over its epochs."""
     sizes, rounds = sweep(row, world, setting, say), []
     per_device = min(sizes, key=sizes.__getitem__)
@@ -60,20 +62,24 @@ def training(row: TrainingRow, world: World, setting: Setting, say: Say) -> Meas
         found = seconds_of_round(row, authors, best, own)
         rounds.append(found)
         say(f"{row.name}, round {number + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
-    return {
-        "per_device": per_device,
-        "seconds_per_text_by_per_device": {str(size): value for size, value in sizes.items()},
-        "texts": row.texts,
-        "tokens_per_text": own["tokens"] / own["texts"],
-        "epochs": row.epochs,
-        "plan": own["plan"],
-        "wait_share": own["wait_seconds"] / own["seconds"],
-        "rounds": rounds,
-        "ratios": {
-            "authors": asdict(Spread.of([found["authors"] / found["glotune"] for found in rounds])),
-            "best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds])),
-        },
-    }
+        keep(
+            {
+                "per_device": per_device,
+                "seconds_per_text_by_per_device": {str(size): value for size, value in sizes.items()},
+                "texts": row.texts,
+                "tokens_per_text": own["tokens"] / own["texts"],
+                "epochs": row.epochs,
+                "plan": own["plan"],
+                "wait_share": own["wait_seconds"] / own["seconds"],
+                "rounds": rounds,
+                "ratios": {side: ratio(rounds, side) for side in ("authors", "best")},
+            }
+        )
+
+
+def ratio(rounds: Sequence[dict[str, float]], side: str = "best") -> dict[str, float]:
+    """How many times as long the other side took: over the rounds."""
+    return asdict(Spread.of([found[side] / found["glotune"] for found in rounds]))
 
 
 def seconds_of_round(row: TrainingRow, authors: Result, best: Result, own: Result) -> dict[str, float]:
@@ -105,7 +111,7 @@ def sweep(row: TrainingRow, world: World, setting: Setting, say: Say) -> dict[in
     return found
 
 
-def memory(world: World, setting: Setting, say: Say) -> Measured:
+def memory(world: World, setting: Setting, say: Say, keep: Keep) -> None:
     """Peak memory of whole processes: load, train, checkpoint, save."""
     row = training_row("full-12-layers")
     train = world.sample(setting.memory_texts)
@@ -127,7 +133,7 @@ def memory(world: World, setting: Setting, say: Say) -> Measured:
     return {"rounds": rounds, "ratios": {"best": asdict(ratio)}, "texts": setting.memory_texts}
 
 
-def predicting(world: World, setting: Setting, say: Say, precision: str = "fp32") -> Measured:
+def predicting(world: World, setting: Setting, say: Say, keep: Keep, precision: str = "fp32") -> None:
     """Distinct texts through both; the pipeline at its best batch size."""
     few, many = max(16, setting.prediction_texts // 4), setting.prediction_texts
 
@@ -145,18 +151,20 @@ def predicting(world: World, setting: Setting, say: Say, precision: str = "fp32"
         rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
         say(f"prediction {precision}, round {number + 1}: pipeline {first['seconds']:.2f} s (batch {size}), "
             f"glotune {own['seconds']:.2f} s, probabilities differ by {difference:.1e}")  # fmt: skip
-    return {
-        "precision": precision,
-        "batch_size": size,
-        "seconds_per_text_by_batch_size": {str(each): value for each, value in sizes.items()},
-        "texts": many,
-        "largest_difference": difference,
-        "rounds": rounds,
-        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
-    }
+        keep(
+            {
+                "precision": precision,
+                "batch_size": size,
+                "seconds_per_text_by_batch_size": {str(each): value for each, value in sizes.items()},
+                "texts": many,
+                "largest_difference": difference,
+                "rounds": rounds,
+                "ratios": {"best": ratio(rounds)},
+            }
+        )
 
 
-def tokenize(world: World, setting: Setting, say: Say) -> Measured:
+def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
     """A million rows through ours; as many as is bearable through both."""
     compared, small = setting.compared_rows, max(1000, setting.compared_rows // 5)
 
@@ -174,23 +182,19 @@ def tokenize(world: World, setting: Setting, say: Say) -> Measured:
         rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
         say(f"tokenizing {compared} rows, round {number + 1}: datasets.map {first['seconds']:.2f} s, "
             f"glotune {own['seconds']:.2f} s")  # fmt: skip
+        found = {"processes": fastest, "compared_rows": compared, "rounds": rounds, "ratios": {"best": ratio(rounds)}}
+        keep(found)
     peaks = {str(compared): own["peak_memory_bytes"]}
     whole = measure(tokenizing.job_of("tokenize-glotune", world, setting.tokenizing_rows), setting.threads)
     peaks[str(setting.tokenizing_rows)] = whole["peak_memory_bytes"]
-    say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, peaks "
-        + ", ".join(f"{rows} rows {peak / 1e6:.0f} MB" for rows, peak in peaks.items()))  # fmt: skip
-    return {
-        "processes": fastest,
-        "compared_rows": compared,
-        "rows": setting.tokenizing_rows,
-        "seconds_of_all": whole["seconds"],
-        "peak_bytes_by_rows": peaks,
-        "rounds": rounds,
-        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
-    }
+    shown = ", ".join(f"{rows} rows {peak / 1e6:.0f} MB" for rows, peak in peaks.items())
+    say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, peaks {shown}")
+    keep({**found, "rows": whole["rows"], "seconds_of_all": whole["seconds"], "peak_bytes_by_rows": peaks})
 
 
-def studying(row: TrainingRow, world: World, setting: Setting, say: Say, per_device: int | None) -> Measured:
+def studying(
+    row: TrainingRow, world: World, setting: Setting, say: Say, keep: Keep, per_device: int | None
+) -> None:  # fmt: skip
     """Six rates over one prefix against six best-practice runs of the same recipe.
 
     Args:
@@ -212,11 +216,13 @@ def studying(row: TrainingRow, world: World, setting: Setting, say: Say, per_dev
         }
         rounds.append(found)
         say(f"study, round {number + 1}: " + ", ".join(f"{name} {value:.4g} s" for name, value in found.items()))
-    return {
-        "per_device": per_device,
-        "rates": list(study.RATES),
-        "epochs": row.epochs,
-        "texts": row.texts,
-        "rounds": rounds,
-        "ratios": {"best": asdict(Spread.of([found["best"] / found["glotune"] for found in rounds]))},
-    }
+        keep(
+            {
+                "per_device": per_device,
+                "rates": list(study.RATES),
+                "epochs": row.epochs,
+                "texts": row.texts,
+                "rounds": rounds,
+                "ratios": {"best": ratio(rounds)},
+            }
+        )

@@ -6,7 +6,9 @@ import argparse
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from benchmarks.speed.rows import FULL, NAMES, SMALL, TRAINING, Shape, TrainingR
 from benchmarks.speed.world import World, build
 
 PARTS = ("timing", "equivalence")
+Keep = Callable[[dict[str, Any]], object]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +43,8 @@ def run(arguments: argparse.Namespace) -> str:
         world = build(arguments.data, arguments.work or Path(temporary), shape)
         for name in arguments.row or NAMES:
             for part in arguments.part or PARTS:
-                measured = carry_out(name, part, world, arguments)
-                if measured is not None:
-                    tables.add_result(arguments.out, name, measured, about(arguments, shape))
+                keep = partial(tables.add_result, arguments.out, name, about(arguments, shape))
+                carry_out(name, part, world, arguments, keep)
     print(f"took {time.perf_counter() - started:.0f} s", flush=True)
     results = tables.read_results(arguments.out)
     if arguments.document is not None:
@@ -50,33 +52,42 @@ def run(arguments: argparse.Namespace) -> str:
     return f"{tables.table(results)}\n\n{tables.equivalence_table(results)}"
 
 
-def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """One part of a row; None where the row has no such part.
+def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace, keep: Keep) -> None:
+    """One part of a row; nothing where the row has no such part.
+
+    Args:
+        keep: writes down what is measured so far.
 
     Raises:
         AssertionError: the engines do not train alike.
     """
-    from benchmarks.speed import equivalence, measure, tables
+    from benchmarks.speed import measure, tables
 
     rows = {row.name: quick(row) if arguments.quick else row for row in TRAINING}
-    if part == "equivalence":
-        if name not in rows:
-            return None
-        found = equivalence.check(rows[name], world, arguments.threads)
-        say(f"{name}: losses of {found['steps']} steps differ by {found['largest_difference']:.1e} at most")
-        if found["largest_difference"] > equivalence.TOLERANCE:
-            raise AssertionError(f"{name} does not train as Trainer does: {found}")
-        return {"equivalence": found}
     chosen = setting(arguments)
-    if name in rows:
-        return measure.training(rows[name], world, chosen, say)
-    if name == "prediction":
-        return measure.predicting(world, chosen, say, arguments.precision)
-    if name == "study":
+    if part == "equivalence":
+        if name in rows:
+            _check(rows[name], world, arguments.threads, keep)
+    elif name in rows:
+        measure.training(rows[name], world, chosen, say, keep)
+    elif name == "prediction":
+        measure.predicting(world, chosen, say, keep, arguments.precision)
+    elif name == "study":
         frozen = rows["mbert-6-layers-frozen"]
         known = tables.read_results(arguments.out)["rows"].get(frozen.name, {}).get("per_device")
-        return measure.studying(frozen, world, chosen, say, known)
-    return {"memory": measure.memory, "tokenizing": measure.tokenize}[name](world, chosen, say)
+        measure.studying(frozen, world, chosen, say, keep, known)
+    else:
+        {"memory": measure.memory, "tokenizing": measure.tokenize}[name](world, chosen, say, keep)
+
+
+def _check(row: TrainingRow, world: World, threads: int, keep: Keep) -> None:
+    from benchmarks.speed import equivalence
+
+    found = equivalence.check(row, world, threads)
+    say(f"{row.name}: losses of {found['steps']} steps differ by {found['largest_difference']:.1e} at most")
+    if found["largest_difference"] > equivalence.TOLERANCE:
+        raise AssertionError(f"{row.name} does not train as Trainer does: {found}")
+    keep({"equivalence": found})
 
 
 def setting(arguments: argparse.Namespace) -> Any:

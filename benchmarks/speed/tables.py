@@ -17,7 +17,7 @@ def read_results(path: Path) -> Results:
     return json.loads(path.read_text()) if path.exists() else {"rows": {}}
 
 
-def add_result(path: Path, name: str, measured: dict[str, Any], about: dict[str, Any]) -> Results:
+def add_result(path: Path, name: str, about: dict[str, Any], measured: dict[str, Any]) -> Results:
     """Puts a row into the file, with the machine that it was measured on; parts measured before stay."""
     results = read_results(path)
     results["rows"][name] = {**results["rows"].get(name, {}), **measured, **about}

@@ -112,8 +112,8 @@ def test_every_row_is_a_whole_number_of_steps() -> None:
 def test_the_table_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> None:
     ratios = {"authors": {"low": 25.0, "middle": 31.0, "high": 33.0}, "best": {"low": 2.0, "middle": 2.5, "high": 2.9}}
     path = tmp_path / "speed.json"
-    tables.add_result(path, "mbert-6-layers-frozen", {"ratios": ratios}, {"hidden": 768})
-    tables.add_result(path, "memory", {"ratios": {"best": {"low": 0.4, "middle": 0.45, "high": 0.5}}}, {"hidden": 768})
+    tables.add_result(path, "mbert-6-layers-frozen", {"hidden": 768}, {"ratios": ratios})
+    tables.add_result(path, "memory", {"hidden": 768}, {"ratios": {"best": {"low": 0.4, "middle": 0.45, "high": 0.5}}})
     lines = tables.table(tables.read_results(path)).splitlines()
     assert len(lines) == 2 + 2 * len(TRAINING) + 4
     assert "31.00 × (25.00–33.00) | aim" in lines[2]
@@ -124,8 +124,8 @@ def test_the_table_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> 
 
 def test_parts_of_a_row_are_kept_when_another_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    tables.add_result(path, "lora-r32", {"equivalence": {"steps": 20, "largest_difference": 2e-6}}, {})
-    tables.add_result(path, "lora-r32", {"ratios": {}}, {})
+    tables.add_result(path, "lora-r32", {}, {"equivalence": {"steps": 20, "largest_difference": 2e-6}})
+    tables.add_result(path, "lora-r32", {}, {"ratios": {}})
     assert "2.0e-06" in tables.equivalence_table(tables.read_results(path))
 
 
