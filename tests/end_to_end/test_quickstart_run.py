@@ -48,8 +48,9 @@ def test_target_languages_beat_their_majority_class_beyond_the_interval(place: P
 
 
 def test_a_random_encoder_of_the_same_shape_transfers_nothing(tmp_path: Path) -> None:
-    import glotune
     from benchmarks.transfer import random_twin
+
+    import glotune
     from glotune.nano import nano_path
 
     twin = random_twin(nano_path(), tmp_path / "twin", seed=0)
