@@ -17,6 +17,7 @@ def render(diagnosis: Diagnosis, title: str) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["language"] = language_name
+    environment.filters["number"] = "{:,}".format
     source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(diagnosis=diagnosis, title=title)
 

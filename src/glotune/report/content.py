@@ -51,10 +51,10 @@ class ReportContent:
 
 def gather(run: RunData) -> ReportContent:
     """Puts a report together; sections without data are empty."""
-    found = transfer(run)
+    found, leaked = transfer(run), leak_effects(run)
     return ReportContent(
         run=run,
-        headline=headline(run, found),
+        headline=headline(run, found) + _leaks_in_short(leaked),
         results={split: _results(run, split) for split in ("test", "validation") if run.evaluations.get(split)},
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
@@ -65,7 +65,7 @@ def gather(run: RunData) -> ReportContent:
         cost=specification.cost_rows(run),
         machine=specification.machine_rows(run),
         data=_data_table(run),
-        leaks=_leak_table(leak_effects(run)),
+        leaks=_leak_table(leaked),
         sources=_sources(run),
         audit=audit(run),
         command=shlex.join(run.manifest.command),
@@ -183,6 +183,18 @@ def _data_table(run: RunData) -> Table | None:
     return Table(columns, tuple(rows)) if rows else None
 
 
+def _leaks_in_short(effects: list[LeakEffect]) -> str:
+    """A warning behind the headline."""
+    if not effects:
+        return ""
+    count_of, total = sum(each.leaked for each in effects), sum(each.n for each in effects)
+    names = ", ".join(named(each.language) for each in effects[:3]) + (" and others" if len(effects) > 3 else "")
+    return (
+        f" Of the {total:,} test texts in {names}, {count_of:,} stand in an earlier split too: see the scores without "
+        "them."
+    )
+
+
 def _leak_table(effects: list[LeakEffect]) -> Table | None:
     rows = []
     for each in effects:
@@ -209,5 +221,8 @@ def _short(path: str) -> str:
 def _notices(run: RunData) -> list[str]:
     notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
-    notices += [*run.manifest.notes, *run.data.warnings, *run.problems]
+    told = {each.message for each in run.history.notices}
+    notices += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]
+    for source in run.manifest.data:
+        notices = [each.replace(source.path, _short(source.path)) for each in notices]
     return list(dict.fromkeys(plain(each) for each in notices))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ def judge_run(directory: RunDirectory) -> Verdict:
     """The verdict on a run, from its files alone: its events and its predictions on the test split."""
     manifest = directory.read_manifest()
     return judge(
-        history_of(directory.events()),
+        history_of(directory.events(), manifest.source_languages),
         recorded_outcomes(directory),
         manifest.labels,
         source_languages=manifest.source_languages,
@@ -55,8 +55,9 @@ def judge_run(directory: RunDirectory) -> Verdict:
 
 def judge_diverged(directory: RunDirectory) -> None:
     """Writes the verdict of a run that stopped at a number that is not finite."""
-    history = replace(history_of(directory.events()), was_stopped=True)
-    directory.update_manifest(verdict=judge(history, {}, directory.read_manifest().labels))
+    manifest = directory.read_manifest()
+    history = replace(history_of(directory.events(), manifest.source_languages), was_stopped=True)
+    directory.update_manifest(verdict=judge(history, {}, manifest.labels))
 
 
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
@@ -69,14 +70,17 @@ def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
     return found
 
 
-def history_of(events: list[Event]) -> TrainingHistory:
-    """The course of training, from a run's events."""
+def history_of(events: list[Event], source_languages: Collection[str]) -> TrainingHistory:
+    """The course of training, from a run's events: on the validation languages that choose the checkpoint."""
     train_losses = {event.step: event.data["loss"] for event in events if event.kind == "epoch"}
     best = [event for event in events if event.kind == "best"]
     metric = best[-1].data["metric"] if best else "macro_f1"
+    by_source = best[-1].data["on"] == "source" if best else None
     evaluations: dict[int, list[Event]] = {}
     for event in events:
-        if event.kind == "evaluation" and event.key.startswith("validation/"):
+        split, _, language = event.key.partition("/")
+        chooses = by_source is None or (language in source_languages) == by_source
+        if event.kind == "evaluation" and split == "validation" and chooses:
             evaluations.setdefault(event.step, []).append(event)
     points = [
         EpochPoint(

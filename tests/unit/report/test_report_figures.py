@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from glotune.report.figures import style
 from glotune.report.figures.build_curves import MAX_POINTS, smoothed, thinned
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
-from glotune.report.figures.draw_curves import spread
+from glotune.report.figures.data import Curves, Series
+from glotune.report.figures.draw_curves import emptiest, spread
 from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
 from glotune.report.run_data import load_run
 from made_runs import make_run
@@ -153,6 +154,13 @@ def test_thinning_keeps_the_mean_and_the_ends():
     assert thin_x[-1] == 5000
     assert np.mean(thin_y) == pytest.approx(y.mean(), abs=1e-2)
     assert thinned(x[:10], y[:10])[0] == tuple(x[:10])
+
+
+def test_a_note_stands_where_the_fewest_lines_are():
+    line = Series("en", "validation", (0.0, 1.0, 2.0, 3.0), (0.5, 0.5, 1.0, 1.0), "en")
+    curves = Curves("Loss", "nats", (line,), is_percent=False)
+    assert emptiest(curves, 1.0, (0.0, 3.0), (0.95, 1.05), compact=False) == 0.02
+    assert emptiest(curves, 1.0, (0.0, 3.0), (0.45, 0.55), compact=False) == 0.98
 
 
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(1, 64)), min_size=1, max_size=60))

@@ -13,6 +13,7 @@ from glotune.report.page import render_page
 from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
 from glotune.report.run_data import load_run
 from glotune.report.words import code, duration, escaped, number, size
+from made_events import event
 from made_runs import make_run
 from made_texts import HOSTILE
 
@@ -187,3 +188,25 @@ def test_numbers_as_words():
     assert [number("macro_f1", 0.61234), number("loss", 0.5), number("mcc", None)] == ["61.2", "0.500", "–"]
     assert [duration(3.21), duration(3725), duration(None)] == ["3.2 s", "1 h 2 min", "–"]
     assert [size(512), size(16 * 2**30)] == ["512 B", "16.0 GiB"]
+
+
+def test_leaked_texts_are_told_behind_the_headline(tmp_path):
+    run = make_run(tmp_path / "leaky", "sound", languages=FEW, n=60, epochs=2, leaked=5)
+    assert gather(load_run(run)).headline.endswith(
+        "Of the 60 test texts in Bangla (bn), 5 stand in an earlier split too: see the scores without them."
+    )
+    clean = make_run(tmp_path / "clean", "sound", languages=FEW, n=60, epochs=2, leaked=0)
+    assert "earlier split" not in gather(load_run(clean)).headline
+
+
+def test_a_notice_is_told_once_and_names_no_folder_of_the_author(tmp_path):
+    run = make_run(tmp_path / "run", "sound", languages=FEW, n=60, epochs=2)
+    place = "/home/someone/data/reviews/en.csv"
+    source = run.read_manifest().data[0].model_copy(update={"path": place})
+    run.update_manifest(data=[source])
+    message = f"1 row of {place} skipped: empty text (row 4)"
+    profile = json.loads(run.data_profile.read_text())
+    run.data_profile.write_text(json.dumps({**profile, "warnings": [message]}))
+    run.append_events([event("warning", 0, key=message[:80], message=message)])
+    notices = [each for each in gather(load_run(run)).notices if "skipped" in each]
+    assert notices == ["Warning at step 0: 1 row of reviews/en.csv skipped: empty text (row 4)"]

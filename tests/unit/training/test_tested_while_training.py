@@ -6,6 +6,7 @@ import pytest
 
 from glotune.recipe import load_recipe, recipe_hash
 from glotune.run import Run, train
+from glotune.training.closing import history_of
 from small_runs import small_recipe
 
 
@@ -42,6 +43,17 @@ def test_the_last_weights_score_as_the_final_test_where_they_were_kept(runs: dic
         assert event.data["accuracy"] == run.directory.read_metrics()["test"]["es"]["accuracy"]
     else:
         assert run.manifest.best_step == 4
+
+
+def test_the_verdict_looks_at_the_languages_that_choose_the_checkpoint(runs: dict[str, Run]) -> None:
+    events = runs["never"].directory.events()
+    other = [
+        event.model_copy(update={"key": "validation/es", "data": {**event.data, "macro_f1": 0.0}})
+        for event in events
+        if event.key == "validation/en"
+    ]
+    assert history_of(events + other, ["en"]).epochs == history_of(events, ["en"]).epochs
+    assert {point.metric for point in history_of(events + other, ["es"]).epochs} == {0.0}
 
 
 def test_an_early_stop_is_a_last_evaluation_too(tmp_path: Path) -> None:

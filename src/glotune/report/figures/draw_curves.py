@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from glotune.report.figures import style
 from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Series
 
@@ -51,10 +53,10 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
         )  # fmt: skip
         if named:
             labels.append((y[-1], _label(series, y[-1], data.is_percent), colour))
-    _references(ax, data, scale)
     _best(ax, data)
     ax.set_ylim(*(limits or y_limits([data])))
     _frame(ax, data)
+    _references(ax, data, scale, compact)
     _end_labels(ax, labels, _last_x(data), compact)
     others = sum(1 for series in data.series if series.language and series.language not in looks)
     thing = "language" if data.are_languages else "variant"
@@ -87,13 +89,39 @@ def _label(series: Series, last: float, is_percent: bool) -> str:
     return f"{name} {last:.1f}" if is_percent else f"{name} {last:.2f}"
 
 
-def _references(ax: Any, data: Curves, scale: float) -> None:
+def _references(ax: Any, data: Curves, scale: float, compact: bool) -> None:
     for reference in data.references:
-        ax.axhline(scale * reference.value, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+        value = scale * reference.value
+        ax.axhline(value, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+        share = emptiest(
+            data, scale, ax.get_xlim(), (value, value + (0.09 if compact else 0.07) * _height(ax)), compact
+        )
         ax.annotate(
-            reference.name, (0.98, scale * reference.value), xycoords=("axes fraction", "data"),
-            xytext=(0, 4), textcoords="offset points", ha="right", zorder=5, **NOTE,
+            reference.name, (share, value), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            textcoords="offset points", ha={0.02: "left", 0.98: "right"}.get(share, "center"), zorder=5, **NOTE,
         )  # fmt: skip
+
+
+def _height(ax: Any) -> float:
+    low, high = ax.get_ylim()
+    return float(high - low)
+
+
+def emptiest(
+    data: Curves, scale: float, limits: tuple[float, float], band: tuple[float, float], compact: bool
+) -> float:
+    """Where along the x axis a note in the band of y values covers the fewest lines: right, middle or left."""
+    width = 0.5 if compact else 0.28
+    spans = {0.98: (0.98 - width, 0.98), 0.5: (0.5 - width / 2, 0.5 + width / 2), 0.02: (0.02, 0.02 + width)}
+
+    def covered(share: float) -> int:
+        low, high = (limits[0] + end * (limits[1] - limits[0]) for end in spans[share])
+        at = np.linspace(low, high, 40)
+        lines = (series for series in data.series if not series.is_faint)
+        found = (np.interp(at, line.x, scale * np.asarray(line.y), left=np.nan, right=np.nan) for line in lines)
+        return sum(int(((y >= band[0]) & (y <= band[1])).sum()) for y in found)
+
+    return min(spans, key=covered)
 
 
 def _best(ax: Any, data: Curves) -> None:

@@ -18,7 +18,11 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", 
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-VERDICT_COLOURS = {"sound": GREEN, "improving": SKY, "overfit": ORANGE, "collapsed": VERMILLION, "diverged": VERMILLION}
+DARK_GREEN, DARK_ORANGE = "#00785A", "#8F6200"
+"""Dark enough on white for words (contrast above 4.5)."""
+VERDICT_COLOURS = {
+    "sound": DARK_GREEN, "improving": BLUE, "overfit": DARK_ORANGE, "collapsed": VERMILLION, "diverged": VERMILLION
+}  # fmt: skip
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
