@@ -26,6 +26,7 @@ from torch import Tensor
 from glotune.data.cache import damage_of, open_or_build
 from glotune.data.packed import IdMap, collate
 from glotune.data.tokenization import TokenStore
+from glotune.errors import UserError
 from glotune.model.counting import Counts
 from glotune.model.network import Network
 from glotune.records import Change
@@ -247,7 +248,10 @@ def cache_prefixes(
     on_warning: OnWarning | None = None,
     progress: Progress | None = None,
 ) -> Prefixes:
-    """Decides for every split, fills or opens what is worth it, and records what came of it."""
+    """Decides for every split, fills or opens what is worth it, and records what came of it.
+
+    What can't be written after all is computed afresh, with a warning.
+    """
     network = filling.network
     if network.prefix_depth is None:
         return Prefixes()
@@ -256,13 +260,18 @@ def cache_prefixes(
         split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
         for split, store in stores.items()
     }
-    opened = {
-        split: open_or_fill(
-            filling, stores[split], precision=precision, cache=cache, on_warning=on_warning, progress=progress
-        )
-        for split, decision in decisions.items()
-        if decision.use
-    }
+    opened: dict[str, PrefixStore] = {}
+    for split, decision in decisions.items():
+        if not decision.use:
+            continue
+        try:
+            opened[split] = open_or_fill(
+                filling, stores[split], precision=precision, cache=cache, on_warning=on_warning, progress=progress
+            )
+        except UserError as error:  # a quota or another writer took the room that was there when it was decided
+            decisions[split] = Decision(False, error.found, decision.size)
+            if on_warning is not None:
+                on_warning(f"the frozen prefix of {split} is computed afresh: {error.found}")
     how = "; ".join(f"{split}: {decision.reason}" for split, decision in decisions.items())
     change = counts.change(
         "prefix_cache",

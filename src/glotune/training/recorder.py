@@ -102,12 +102,12 @@ class Recorder:
     def warn(self, message: str) -> None:
         """A line and an event."""
         self.log(f"warning: {message}")
-        self.event("warning", {"message": message}, key=message[:80])
+        self.event("warning", {"message": message}, key=message)
 
     def deviation(self, message: str) -> None:
         """A departure from the stored plan: in the log, the events and the manifest."""
         self.log(f"deviation: {message}")
-        self.event("deviation", {"message": message}, key=message[:80])
+        self.event("deviation", {"message": message}, key=message)
         if self.is_main:
             known = self.directory.read_manifest().deviations
             self.directory.update_manifest(deviations=[*known, message])
