@@ -17,7 +17,7 @@ SKY := .venv-sky
 # One thread per test process: the processes share the cores.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: quickstart install install-extras install-docs test test-extras docs gate format clean
+.PHONY: example quickstart install install-extras install-docs test test-extras docs gate format clean
 
 quickstart: install
 	$(BIN)/glotune quickstart
@@ -63,6 +63,10 @@ gate: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit/recipe
+
+# The example report of the documentation, docs/examples/quickstart, written anew.
+example: install
+	$(BIN)/python -m documentation.example_report
 
 format: install
 	$(BIN)/ruff check --fix
