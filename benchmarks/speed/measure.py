@@ -26,7 +26,7 @@ class Setting:
     threads: int = 2
     prediction_texts: int = 768
     tokenizing_rows: int = 1_000_000
-    compared_rows: int = 100_000
+    compared_rows: int = 50_000
     """Rows that `datasets.map` is given too: a million would take it many minutes."""
     memory_texts: int = 128
 
@@ -184,9 +184,10 @@ def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
             f"glotune {own['seconds']:.2f} s")  # fmt: skip
         found = {"processes": fastest, "compared_rows": compared, "rounds": rounds, "ratios": {"best": ratio(rounds)}}
         keep(found)
-    peaks = {str(compared): own["peak_memory_bytes"]}
-    whole = measure(tokenizing.job_of("tokenize-glotune", world, setting.tokenizing_rows), setting.threads)
-    peaks[str(setting.tokenizing_rows)] = whole["peak_memory_bytes"]
+    peaks = {}
+    for rows in (setting.tokenizing_rows // 10, setting.tokenizing_rows):
+        whole = measure(tokenizing.job_of("tokenize-glotune", world, rows), setting.threads)
+        peaks[str(rows)] = whole["peak_memory_bytes"]
     shown = ", ".join(f"{rows} rows {peak / 1e6:.0f} MB" for rows, peak in peaks.items())
     say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, peaks {shown}")
     keep({**found, "rows": whole["rows"], "seconds_of_all": whole["seconds"], "peak_bytes_by_rows": peaks})
