@@ -31,13 +31,13 @@ def prediction_table(
     pairs = table["text_pair"] if texts.has_pairs and with_text else nulls
     return pa.table(
         {
-            "data_hash": pa.array([hashes[source] for source in table["source"].to_pylist()]),
+            "data_hash": pa.array(hashes).take(table["source"]),
             "row": table["row"],
-            "split": pa.array([texts.split] * len(rows)),
+            "split": pa.repeat(texts.split, len(rows)),
             "language": table["language"].cast(pa.string()),
             "label": table["label"],
             "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
-            "probabilities": pa.array(list(probabilities), pa.list_(pa.float64())),
+            "probabilities": _lists(probabilities),
             "loss": pa.array(outputs.losses_N[rows], pa.float64()),
             "text": table["text"] if with_text else nulls,
             "text_pair": pairs,
@@ -71,8 +71,14 @@ def evaluation_of(table: pa.Table, split: str, language: str, labels: list[str])
 
 def outcomes_of(table: pa.Table) -> Outcomes:
     """The arrays behind a prediction table."""
-    probabilities = np.stack(table["probabilities"].to_numpy(zero_copy_only=False))
+    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     return outcomes(table["label"].to_numpy(), probabilities, table["loss"].to_numpy())
+
+
+def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
+    """A row of the matrix as one list; no Python object per row, of which there may be millions."""
+    count, width = values_NC.shape
+    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
 
 
 def record_split(
