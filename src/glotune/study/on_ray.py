@@ -7,6 +7,7 @@ that the study is started in must be visible too. Caches are each node's own.
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import uuid
@@ -65,19 +66,28 @@ def connected(address: str) -> Iterator[None]:
 
 
 def _reachable(address: str) -> str:
-    """The address in Ray's words, after a look whether anything listens there: Ray itself asks for half a minute."""
+    """The address in Ray's words, after a look whether anything listens there: Ray itself asks for minutes."""
     if address == "ray":
-        return "auto"
+        named = os.environ.get("RAY_ADDRESS", "auto")
+        if named == "auto" or named.startswith("ray://"):
+            return named if named == "auto" else _reachable(named)
+        host, _, port = named.rpartition(":")
+        _knock(address, host, port)
+        return named
     host, _, port = address.removeprefix("ray://").rstrip("/").rpartition(":")
     if not host:
         host, port = port, str(CLIENT_PORT)
     if not address.startswith("ray://") or not host or not port.isdecimal():
         raise UserError(f"--on {address}", expected="ray, or ray://HOST:PORT")
+    _knock(address, host, port)
+    return f"ray://{host}:{port}"
+
+
+def _knock(address: str, host: str, port: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), 10).close()
-    except (OSError, OverflowError) as error:
-        raise _unreachable(address, str(getattr(error, "strerror", None) or error)) from error
-    return f"ray://{host}:{port}"
+    except (OSError, OverflowError, ValueError) as error:
+        raise _unreachable(address, f"{host}:{port}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _unreachable(address: str, why: str) -> UserError:
@@ -145,7 +155,8 @@ class RayWorkers:
 
         for reference in reversed(self._running):  # a waiting task must not begin where a running one leaves
             ray.cancel(reference, force=False)
-        ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE_SECONDS + 5)
+        if self._running:
+            ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE_SECONDS + 5)
 
     def _collect(self) -> None:
         """What the runs said meanwhile."""

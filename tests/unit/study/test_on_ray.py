@@ -50,7 +50,8 @@ def test_another_kind_of_address_is_refused(address: str) -> None:
         on_ray._reachable(address)
 
 
-def test_an_address_where_nothing_listens_is_named_at_once() -> None:
+def test_an_address_where_nothing_listens_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(UserError, match="no Ray cluster answers at"):
@@ -59,6 +60,9 @@ def test_an_address_where_nothing_listens_is_named_at_once() -> None:
         port = taken.getsockname()[1]
         assert on_ray._reachable(f"ray://127.0.0.1:{port}/") == f"ray://127.0.0.1:{port}"
     assert on_ray._reachable("ray") == "auto"
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    with pytest.raises(UserError, match="this machine belongs to no Ray cluster"):
+        on_ray._reachable("ray")
 
 
 def test_runs_go_where_there_is_room() -> None:
