@@ -17,7 +17,8 @@ def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0
     shown = " ".join(result.stdout.split())
     for part in ("cores for this process", "GiB free", "train.device", "train.precision", "attention", "micro-batch",
-                 "threads", "transformers", "HF_HUB_OFFLINE is set"):  # fmt: skip
+                 "threads", "transformers", "HF_HUB_OFFLINE is set", "halves this until it fits", "now).",
+                 "OMP_NUM_THREADS", "compilation off:", "glotune train RECIPE --plan"):  # fmt: skip
         assert part in shown
 
 

@@ -9,6 +9,7 @@ from glotune.cli.main import build_app
 from glotune.cli.results import show_run, transfer_gap
 from glotune.records import Evaluation, Interval, Manifest, RunStatus, Verdict
 from glotune.run_dir import RunDirectory, now
+from glotune.run_lock import locked
 
 
 def manifest(**changes: object) -> Manifest:
@@ -60,6 +61,16 @@ def test_the_table_has_a_row_per_language_sources_first(run: RunDirectory, capsy
 
 def test_no_gap_without_targets() -> None:
     assert transfer_gap({"en": {"macro_f1": 0.5}}, ["en"]) is None
+
+
+def test_list_tells_a_crashed_run_from_a_running_one(run: RunDirectory) -> None:
+    run.update_manifest(status=RunStatus.RUNNING)
+    listed = CliRunner().invoke(build_app("list"), ["list", str(run.path.parent)], catch_exceptions=False)
+    assert "crashed" in listed.stdout, "nobody holds its lock"
+    with locked(run.lock):
+        listed = CliRunner().invoke(build_app("list"), ["list", str(run.path.parent)], catch_exceptions=False)
+    assert "running" in listed.stdout
+    assert "crashed" not in listed.stdout
 
 
 def test_list_shows_runs_and_names_unreadable_ones(run: RunDirectory) -> None:
