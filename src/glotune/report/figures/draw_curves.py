@@ -96,8 +96,9 @@ def _references(ax: Any, data: Curves, scale: float, compact: bool) -> None:
         share = emptiest(
             data, scale, ax.get_xlim(), (value, value + (0.09 if compact else 0.07) * _height(ax)), compact
         )
+        name = reference.name.partition(":")[0] if compact else reference.name
         ax.annotate(
-            reference.name, (share, value), xycoords=("axes fraction", "data"), xytext=(0, 4),
+            name, (share, value), xycoords=("axes fraction", "data"), xytext=(0, 4),
             textcoords="offset points", ha={0.02: "left", 0.98: "right"}.get(share, "center"), zorder=5, **NOTE,
         )  # fmt: skip
 
@@ -111,7 +112,7 @@ def emptiest(
     data: Curves, scale: float, limits: tuple[float, float], band: tuple[float, float], compact: bool
 ) -> float:
     """Where along the x axis a note in the band of y values covers the fewest lines: right, middle or left."""
-    width = 0.5 if compact else 0.28
+    width = 0.15 if compact else 0.28
     spans = {0.98: (0.98 - width, 0.98), 0.5: (0.5 - width / 2, 0.5 + width / 2), 0.02: (0.02, 0.02 + width)}
 
     def covered(share: float) -> int:
