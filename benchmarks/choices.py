@@ -1,0 +1,150 @@
+"""What the constants of `glotune.training.plan` rest on: `python -m benchmarks.choices precision | budget | compile`.
+
+Each figure is the median over rounds A B A B of one forward and backward pass in training mode (dropout 0.1) over
+texts of mixed lengths (29 tokens on average, as tweets), random XLM-R weights, tokens per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from statistics import median
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
+
+from glotune.data.batches import cut
+from glotune.data.packed import PackedBatch, collate
+from glotune.data.tokenization import TokenStore
+from glotune.model.host_memory import keep_freed_memory
+from glotune.model.network import Network
+
+WORDS = 20_000
+"""Rows of the embedding: about what a corpus leaves of XLM-R's 250,002."""
+
+
+def made_store(texts: int, seed: int = 0) -> TokenStore:
+    """Texts of 5 to 128 random tokens, log-normal lengths."""
+    generator = np.random.default_rng(seed)
+    lengths = np.clip(generator.lognormal(3.2, 0.55, texts), 5, 128).astype(np.int64)
+    return TokenStore(
+        tokens=generator.integers(5, WORDS, lengths.sum()).astype(np.int32),
+        token_types=None,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        labels=(np.arange(texts) % 3).astype(np.int16),
+        languages=np.zeros(texts, dtype=np.int16),
+        language_names=["en"],
+        rows=np.arange(texts, dtype=np.int32),
+        raw_lengths=lengths.astype(np.int32),
+    )
+
+
+def made_network(hidden: int, layers: int) -> Network:
+    """A random XLM-R of this shape, frozen nowhere."""
+    config = XLMRobertaConfig(
+        vocab_size=WORDS,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64 if hidden % 64 == 0 else hidden // 32,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        num_labels=3,
+    )
+    torch.manual_seed(0)
+    return Network(AutoModelForSequenceClassification.from_config(config)).train()
+
+
+def passes(network: Callable[[PackedBatch], torch.Tensor], batches: list[PackedBatch], bf16: bool) -> float:
+    """Tokens per second of one forward and backward over the batches."""
+    begin = time.perf_counter()
+    for batch in batches:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits_BC = network(batch)
+        torch.nn.functional.cross_entropy(logits_BC.float(), batch.labels).backward()
+    return sum(batch.num_tokens for batch in batches) / (time.perf_counter() - begin)
+
+
+def rounds(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Every way once to warm up, then in turns."""
+    for way in ways.values():
+        way()
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            found[name].append(way())
+    return found
+
+
+def shown(rates: list[float]) -> str:
+    """``12,345 (11,900-12,600)``."""
+    return f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
+
+
+def batches_of(store: TokenStore, budget: int) -> list[PackedBatch]:
+    """The whole store, cut as the engine cuts."""
+    return [collate(store, rows) for rows, _ in cut(np.arange(len(store)), store.lengths, budget)]
+
+
+def precision(repeats: int) -> None:
+    """fp32 against bf16 autocast, by width and texts in a micro-batch."""
+    print("| width | texts | fp32, tokens/s | bf16 autocast | ratio |\n| --- | --- | --- | --- | --- |")
+    shapes = [(hidden, texts) for hidden in (64, 128, 192, 256, 384) for texts in (16, 64)]
+    for hidden, texts in (*shapes, (512, 64), (768, 64)):
+        network, batches = made_network(hidden, 4), batches_of(made_store(texts), 2048)
+        ways = {str(bf16): partial(passes, network, batches, bf16) for bf16 in (False, True)}
+        found = rounds(ways, repeats)
+        ratios = [b / a for a, b in zip(found["False"], found["True"], strict=True)]
+        spread = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        print(f"| {hidden} | {texts} | {shown(found['False'])} | {shown(found['True'])} | {spread} |", flush=True)
+
+
+def budget(repeats: int) -> None:
+    """Tokens per second by micro-batch budget, bf16, one effective batch of 256 texts cut by length."""
+    store = made_store(256)
+    budgets = (256, 512, 1024, 2048, 4096, 8192)
+    print("| width | " + " | ".join(map(str, budgets)) + " |\n| --- |" + " --- |" * len(budgets))
+    for hidden, bf16 in ((384, True), (768, True), (768, False)):
+        network = made_network(hidden, 2)
+        cuts = {size: batches_of(store, size) for size in budgets}
+        ways = {str(size): partial(passes, network, cuts[size], bf16) for size in budgets}
+        found = rounds(ways, repeats)
+        kind = "bf16" if bf16 else "fp32"
+        print(f"| {hidden}, {kind} | " + " | ".join(shown(found[str(size)]) for size in budgets) + " |", flush=True)
+
+
+def compiled(repeats: int) -> None:
+    """torch.compile of the whole network, its shapes compiled beforehand, against eager; 4 layers 768 wide."""
+    batches = batches_of(made_store(64), 2048)
+    for bf16 in (False, True):
+        network = made_network(768, 4)
+        begin = time.perf_counter()
+        fast = torch.compile(network, dynamic=False)
+        passes(fast, batches, bf16)
+        waited = time.perf_counter() - begin
+        ways = {"eager": partial(passes, network, batches, bf16), "compiled": partial(passes, fast, batches, bf16)}
+        found = rounds(ways, repeats)
+        ratios = [b / a for a, b in zip(found["eager"], found["compiled"], strict=True)]
+        print(
+            f"{'bf16' if bf16 else 'fp32'}: eager {shown(found['eager'])}, compiled {shown(found['compiled'])}, "
+            f"ratio {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}); first pass over {len(batches)} shapes "
+            f"{waited:.0f} s",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Parses, measures, prints Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.choices", description=__doc__)
+    parser.add_argument("what", choices=["precision", "budget", "compile"])
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    {"precision": precision, "budget": budget, "compile": compiled}[arguments.what](arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
