@@ -30,7 +30,7 @@ def recipe_for(data: Path, language: str, encoder: str, seed: int) -> Recipe:
                 },
                 "optimizer": {"learning_rate": 3e-4},
                 "schedule": {"name": "linear", "warmup_ratio": 0.1},
-                "train": {"epochs": 4, "batch_size": 32},
+                "train": {"epochs": 4, "batch_size": 32, "precision": "fp32"},
                 "seed": seed,
             }
         )
