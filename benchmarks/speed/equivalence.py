@@ -33,6 +33,7 @@ def check(row: TrainingRow, world: World, threads: int, steps: int = STEPS) -> d
     return {
         "steps": steps,
         "batch_size": BATCH,
+        "hidden": world.shape.hidden,
         "largest_difference": max(abs(a - b) for a, b in zip(*losses, strict=True)),
         "first_loss": losses[0][0],
         "last_loss": losses[0][-1],

@@ -68,11 +68,12 @@ def holding(middle: float, floor: float, aim: float | None, *, lower: bool) -> s
 
 def equivalence_table(results: Results) -> str:
     """Markdown: the largest difference of a loss between both engines."""
-    lines = ["| row | steps | largest difference of a loss |", "| --- | ---: | ---: |"]
+    lines = ["| row | width | steps | largest difference of a loss |", "| --- | ---: | ---: | ---: |"]
     for row in TRAINING:
         found = results["rows"].get(row.name, {}).get("equivalence")
         if found is not None:
-            lines.append(f"| {row.title} | {found['steps']} | {found['largest_difference']:.1e} |")
+            sizes = f"{found['hidden']} | {found['steps']}"
+            lines.append(f"| {row.title} | {sizes} | {found['largest_difference']:.1e} |")
     return "\n".join(lines)
 
 

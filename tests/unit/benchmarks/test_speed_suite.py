@@ -124,7 +124,7 @@ def test_the_table_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> 
 
 def test_parts_of_a_row_are_kept_when_another_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    tables.add_result(path, "lora-r32", {}, {"equivalence": {"steps": 20, "largest_difference": 2e-6}})
+    tables.add_result(path, "lora-r32", {}, {"equivalence": {"steps": 20, "hidden": 64, "largest_difference": 2e-6}})
     tables.add_result(path, "lora-r32", {}, {"ratios": {}})
     assert "2.0e-06" in tables.equivalence_table(tables.read_results(path))
 
@@ -140,6 +140,14 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
     document.write_text("nothing")
     with pytest.raises(ValueError, match="speed table"):
         tables.put_into(document, {"rows": {}})
+
+
+def test_the_documentation_shows_the_results_file(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    copy = tmp_path / "performance.md"
+    copy.write_text((docs / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
+    tables.put_into(copy, tables.read_results(docs / "performance.json"))
+    assert copy.read_text(encoding="utf-8") == (docs / "performance.md").read_text(encoding="utf-8")
 
 
 def test_lower_is_better_for_memory() -> None:
