@@ -101,7 +101,9 @@ def read_history(events: Iterable[Event]) -> History:
         elif event.kind == "checkpoint":
             checkpoints.append({"step": event.step, "epoch": event.epoch, **event.data})
         elif event.kind == "cost":
-            cost.update({name: value for name, value in event.data.items() if math.isfinite(_number(value))})
+            wall = event.data["wall"] if isinstance(event.data.get("wall"), dict) else {}
+            figures = {**event.data, **wall}
+            cost.update({name: value for name, value in figures.items() if math.isfinite(_number(value))})
         elif event.kind == "best":
             best = event
         elif event.kind in ("warning", "alert", "deviation"):

@@ -41,7 +41,7 @@ def plan_rows(plan: Plan) -> Rows:
     if "bytes_free" in plan.wall:
         rows.append(("memory", memory_use(plan)))
     if "seconds" in plan.wall:
-        rows += [("an epoch", epoch_time(plan)), ("the run", whole_time(plan))]
+        rows.append(("expected", f"{epoch_time(plan)}, {whole_time(plan)}"))
     return rows
 
 

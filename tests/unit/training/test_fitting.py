@@ -15,6 +15,8 @@ from glotune.errors import MissingExtra
 from glotune.preview import preview
 from glotune.recipe import recipe_yaml
 from glotune.records import RunStatus
+from glotune.report.run_data import load_run
+from glotune.report.specification import cost_rows
 from glotune.resume import resume
 from glotune.run import train
 from glotune.run_dir import RunDirectory
@@ -67,6 +69,14 @@ def test_the_probe_leaves_no_trace(assembled: Assembled, tmp_path: Path) -> None
     assert rates.evaluation > 0
     assert rates.update > 0
     assert (rates.prefix > 0) == any(cached_of(assembled, tmp_path).values())
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2", "rembert"])
+def test_every_family_is_measured(tmp_path: Path, family: str) -> None:
+    found = preview(small_recipe(tmp_path, family)).plan
+    assert found.token_budget == 2048
+    assert found.wall["bytes_per_token"] > 1000
+    assert found.wall["tokens_per_second"] > 0
 
 
 def test_memory_is_the_same_line_every_time(assembled: Assembled, tmp_path: Path) -> None:
@@ -124,6 +134,8 @@ def test_waiting_is_recorded(tmp_path: Path) -> None:
             assert 0 <= event.data["wall"]["wait_share"] < 1
             assert event.data["wall"]["seconds"] > 0
     assert {"epoch", "cost"} <= {event.kind for event in events}
+    rows = dict(cost_rows(load_run(run.path)))
+    assert rows["Waiting for data"].endswith("% of the time of the steps")
 
 
 def test_short_memory_lowers_the_budget_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +186,7 @@ def test_plan_prints_and_leaves_no_run(
     shown = " ".join(capsys.readouterr().out.split())
     assert ended.value.code in (0, None)
     for part in ("device cpu", "precision fp32: as the recipe says", "attention packed_sdpa", "micro-batch 2048 tokens",
-                 "threads", "frozen prefix train: 1 of 2 layers", "memory", "an epoch about", "the run about",
+                 "threads", "frozen prefix train: 1 of 2 layers", "memory", "expected about",
                  "trim vocabulary"):  # fmt: skip
         assert part in shown, part
     assert sorted(tmp_path.iterdir()) == before
