@@ -40,7 +40,7 @@ def main() -> None:
     gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     overhead = commands.add_parser("overhead", help="what records, monitor and a tracker cost a step, A B A B")
-    overhead.add_argument("--epochs", type=int, default=16)
+    overhead.add_argument("--epochs", type=int, default=30)
     overhead.add_argument("--pairs", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.name == "speed":
