@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from glotune.model import fast_linear
-from glotune.model.fast_linear import FastLinear, use_fast_linear
+from glotune.model.fast_linear import FastLinear, FastLinearGelu, use_fast_linear
 
 
 @pytest.fixture
@@ -40,6 +40,34 @@ def test_gradients_and_other_precisions_go_torchs_way() -> None:
         assert layer(torch.randn(3, 8)).dtype == torch.bfloat16
     with torch.no_grad():
         assert layer.double()(torch.randn(3, 8).double()).dtype == torch.float64
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_feed_forward_takes_its_gelu_along() -> None:
+    from transformers import XLMRobertaConfig
+    from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaIntermediate
+
+    torch.manual_seed(0)
+    part = XLMRobertaIntermediate(XLMRobertaConfig(hidden_size=24, intermediate_size=40))
+    values = torch.randn(2, 5, 24)
+    wanted = part(values).detach()
+    assert use_fast_linear(nn.ModuleList([part]))
+    assert type(part.dense) is FastLinearGelu
+    assert torch.allclose(part(values), wanted, atol=1e-6)  # with gradients: torch's way
+    with torch.no_grad():
+        assert torch.allclose(part(values), wanted, atol=1e-6)
+
+
+@pytest.mark.usefixtures("faster")
+def test_another_activation_stays() -> None:
+    from transformers import XLMRobertaConfig
+    from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaIntermediate
+
+    part = XLMRobertaIntermediate(XLMRobertaConfig(hidden_size=8, intermediate_size=8, hidden_act="gelu_new"))
+    kept = part.intermediate_act_fn
+    use_fast_linear(nn.ModuleList([part]))
+    assert part.intermediate_act_fn is kept
+    assert type(part.dense) is FastLinear
 
 
 @pytest.mark.usefixtures("faster")
