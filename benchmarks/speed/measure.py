@@ -126,11 +126,10 @@ def memory(world: World, setting: Setting, say: Say, keep: Keep) -> None:
             "glotune": measure(own, setting.threads)["peak_memory_bytes"],
         }
         rounds.append(found)
-        say(
-            f"memory, round {number + 1}: " + ", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in found.items())
-        )
-    ratio = Spread.of([found["glotune"] / found["best"] for found in rounds])
-    return {"rounds": rounds, "ratios": {"best": asdict(ratio)}, "texts": setting.memory_texts}
+        sizes = ", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in found.items())
+        say(f"memory, round {number + 1}: {sizes}")
+        shares = Spread.of([each["glotune"] / each["best"] for each in rounds])
+        keep({"rounds": rounds, "ratios": {"best": asdict(shares)}, "texts": setting.memory_texts})
 
 
 def predicting(world: World, setting: Setting, say: Say, keep: Keep, precision: str = "fp32") -> None:

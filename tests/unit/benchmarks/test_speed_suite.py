@@ -150,6 +150,41 @@ def test_the_documentation_shows_the_results_file(tmp_path: Path) -> None:
     assert copy.read_text(encoding="utf-8") == (docs / "performance.md").read_text(encoding="utf-8")
 
 
+def test_every_row_writes_down_what_it_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With stand-ins for the sides: each row gives rounds and ratios, after every round."""
+    from benchmarks.speed import measure
+
+    seconds = {"train-glotune": 2.0, "predict-glotune": 2.0, "tokenize-glotune": 2.0, "study-glotune": 2.0}
+
+    def side(job: dict[str, object], threads: int) -> dict[str, object]:
+        taken = seconds.get(str(job["kind"]), 4.0)
+        return {
+            "seconds": taken, "optimizer_seconds": 0.0, "texts": 64, "steps": 1, "tokens": 640, "fill_seconds": 0.0,
+            "wait_seconds": 0.0, "plan": None, "probabilities": [[0.5, 0.5]], "rows": 100, "runs": 6,
+            "epoch_seconds": [taken] * 6, "wall_seconds": 9.0,
+            "peak_memory_bytes": 1000 if "glotune" in str(job["kind"]) else 4000,
+        }  # fmt: skip
+
+    monkeypatch.setattr(measure, "measure", side)
+    setting = measure.Setting(2, 1, prediction_texts=64, tokenizing_rows=100, compared_rows=50, memory_texts=64)
+    row = suite.quick(training_row("mbert-6-layers-frozen"))
+    parts = {
+        "training": lambda keep: measure.training(row, world, setting, print, keep),
+        "memory": lambda keep: measure.memory(world, setting, print, keep),
+        "prediction": lambda keep: measure.predicting(world, setting, print, keep),
+        "tokenizing": lambda keep: measure.tokenize(world, setting, print, keep),
+        "study": lambda keep: measure.studying(row, world, setting, print, keep, None),
+    }
+    for name, part in parts.items():
+        kept: list[dict[str, object]] = []
+        part(kept.append)
+        assert len(kept) >= 2, name
+        assert len(kept[-1]["rounds"]) == 2, name  # type: ignore[arg-type]
+        if name != "study":
+            wanted = 0.25 if name == "memory" else pytest.approx(2.0)
+            assert kept[-1]["ratios"]["best"]["middle"] == wanted, name  # type: ignore[index]
+
+
 def test_lower_is_better_for_memory() -> None:
     assert tables.holding(0.55, 0.5, 0.4, lower=True) == "**missed**"
     assert tables.holding(0.39, 0.5, 0.4, lower=True) == "aim"
