@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     parser.add_argument("--row", action="append", choices=NAMES, help="a row (again for more); all without it")
     parser.add_argument("--part", action="append", choices=PARTS, help="timing or equivalence; both without it")
-    parser.add_argument("--quick", action="store_true", help="a small encoder, every part in under five minutes")
+    parser.add_argument("--quick", action="store_true", help="a small encoder, every part in some five minutes")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of A B A B")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the row `prediction`")
