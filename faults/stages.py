@@ -112,7 +112,8 @@ def watch(board: Board) -> None:
     wrap(glotune.training.closing, "save_model", "saving the model")
     wrap(glotune.training.closing, "save_adapter", "saving the model")
     wrap(Stepper, "_step", "training step")
-    wrap(CheckpointStore, "_write", "writing a checkpoint")
+    wrap(CheckpointStore, "_write_tensors", "writing a checkpoint")
+    wrap(CheckpointStore, "_complete", "writing a checkpoint")
     _wrap_cache(board)
 
 

@@ -13,8 +13,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy on the host of all that a checkpoint holds: training may go on while it is written."""
+    """All that a checkpoint holds, on the host."""
 
     step: int
+    is_live: bool
+    """The tensors are those that training changes, no copies: they must be written before it goes on."""
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor] | None
     """``NAME.exp_avg``, ``NAME.exp_avg_sq``, ``NAME.step``; None in a best-weights checkpoint."""
@@ -50,17 +53,18 @@ class Snapshot:
 def snapshot(
     trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None, state: TrainingState
 ) -> Snapshot:
-    """Copies weights and moments to the host."""
+    """Weights and moments: copies of what lies on a device; what is on the host already is not held twice."""
     moments = None if optimizer is None else _moments(trainable, optimizer)
-    weights = {name: value.detach().cpu().clone().contiguous() for name, value in trainable.items()}
-    return Snapshot(state.step, weights, moments, state.to_json())
+    weights = {name: value.detach().cpu().contiguous() for name, value in trainable.items()}
+    is_live = all(value.device.type == "cpu" for value in trainable.values())
+    return Snapshot(state.step, is_live, weights, moments, state.to_json())
 
 
 def _moments(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, parameter in trainable.items():
         for key, value in optimizer.state[parameter].items():
-            found[f"{name}.{key}"] = value.detach().cpu().clone().contiguous()
+            found[f"{name}.{key}"] = value.detach().cpu().contiguous()
     return found
 
 
@@ -107,6 +111,9 @@ class Resumption:
 class CheckpointStore:
     """The checkpoints of a run. A background thread writes, one checkpoint at a time, in order.
 
+    Live tensors are handed to the system's page cache at once, which takes about as long as copying them would and
+    needs no second copy; hashing, syncing and renaming, which take longer, are left to the thread all the same.
+
     The thread is a daemon: who leaves at once need not wait for a write, which a crash may interrupt anyway.
     """
 
@@ -117,22 +124,31 @@ class CheckpointStore:
         """A line for each damaged checkpoint that `latest` met."""
 
     def save(self, taken: Snapshot) -> float:
-        """Starts writing a snapshot; returns the seconds spent waiting for the one before.
+        """Starts writing a snapshot; returns the seconds that training stood still for it and for the one before.
+
+        What goes wrong with this one is raised by the next `check`, `wait` or `save`.
 
         Raises:
             RunError: the one before could not be written (a full disk, say).
         """
         started = time.perf_counter()
         self.wait()
-        waited = time.perf_counter() - started
         writing: Future[None] = Future()
-        threading.Thread(target=self._carry_out, args=(writing, taken), name="checkpoint", daemon=True).start()
+        try:
+            if taken.is_live:
+                self._write_tensors(taken)
+        except RunError as error:
+            writing.set_exception(error)
+        else:
+            threading.Thread(target=self._carry_out, args=(writing, taken), name="checkpoint", daemon=True).start()
         self._writing = writing
-        return waited
+        return time.perf_counter() - started
 
     def _carry_out(self, writing: Future[None], taken: Snapshot) -> None:
         try:
-            self._write(taken)
+            if not taken.is_live:
+                self._write_tensors(taken)
+            self._complete(taken)
         except BaseException as error:
             writing.set_exception(error)
         else:
@@ -182,33 +198,42 @@ class CheckpointStore:
             raise RunError(f"the best checkpoint {path} can't be used: {problem}")
         return path
 
-    def _write(self, taken: Snapshot) -> None:
-        aside = self.folder / f".{taken.name}.tmp"
-        try:
+    def _write_tensors(self, taken: Snapshot) -> None:
+        with self._telling(taken):
             self.folder.mkdir(exist_ok=True)
             for leftover in self.folder.glob(".*.tmp"):
                 shutil.rmtree(leftover)
-            self._write_aside(taken, aside)
+            aside = self._aside(taken)
+            aside.mkdir()
+            save_file(taken.weights, aside / WEIGHTS)
+            if taken.optimizer is not None:
+                save_file(taken.optimizer, aside / OPTIMIZER)
+
+    def _complete(self, taken: Snapshot) -> None:
+        with self._telling(taken):
+            aside = self._aside(taken)
+            (aside / STATE).write_text(json.dumps(taken.state))
+            files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
+            (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
+            for path in aside.iterdir():
+                _sync(path)
             self._put_in_place(aside, taken.name)
+        if taken.optimizer is not None and not taken.state["evaluation_due"]:
+            self._prune()
+
+    def _aside(self, taken: Snapshot) -> Path:
+        return self.folder / f".{taken.name}.tmp"
+
+    @contextmanager
+    def _telling(self, taken: Snapshot) -> Iterator[None]:
+        try:
+            yield
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(aside, ignore_errors=True)  # its space is what the run's last words need
+            shutil.rmtree(self._aside(taken), ignore_errors=True)  # its space is what the run's last words need
             raise RunError(
                 f"the checkpoint {taken.name} could not be written to {self.folder} ({error}). Checkpoints before it "
                 f"are whole: free some space there, then go on with: glotune resume {self.folder.parent}"
             ) from error
-        if taken.optimizer is not None and not taken.state["evaluation_due"]:
-            self._prune()
-
-    def _write_aside(self, taken: Snapshot, aside: Path) -> None:
-        aside.mkdir()
-        save_file(taken.weights, aside / WEIGHTS)
-        if taken.optimizer is not None:
-            save_file(taken.optimizer, aside / OPTIMIZER)
-        (aside / STATE).write_text(json.dumps(taken.state))
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
-        (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
-        for path in aside.iterdir():
-            _sync(path)
 
     def _put_in_place(self, aside: Path, name: str) -> None:
         """Renames; a checkpoint of that name, left by an attempt that was stopped in front of an evaluation, goes.
