@@ -19,7 +19,7 @@ LAYERS = 7
 
 THREE_CLASSES = (
     "en.csv", "en_dev.csv", "reviews.csv", "reviews_en.csv", "hi.csv", "bn.csv", "bn_train.csv", "bangla.csv", "sw.csv",
-    "swahili.csv", "train.csv", "dev.csv", "test.csv",
+    "rw.csv", "swahili.csv", "train.csv", "dev.csv", "test.csv",
 )  # fmt: skip
 MESSY = "text,label\nGood,positive\nGood,negative\n,positive\nBad film,negative\nBad film,negative\nFine,neutral\nSo so,neutrl\n"  # noqa: E501
 QUICKSTART = {"train": 48, "validation": 24, "test": 24}

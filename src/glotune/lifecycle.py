@@ -36,6 +36,9 @@ class Run:
 
     directory: RunDirectory
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.manifest.status})"
+
     @property
     def path(self) -> Path:
         return self.directory.path

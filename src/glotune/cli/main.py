@@ -72,6 +72,7 @@ def build_app(wanted: str | None = None) -> typer.Typer:
 def run(arguments: list[str] | None = None) -> None:
     """The entry point: runs one command and exits with its code."""
     given = sys.argv[1:] if arguments is None else arguments
+    given = ["version"] if given == ["--version"] else given  # what every other tool understands
     own = given[: given.index("--")] if "--" in given else given
     debug = "--debug" in own
     left = [argument for argument in own if argument != "--debug"] + given[len(own) :]

@@ -66,7 +66,7 @@ def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
             earlier = "training" if split == "validation" else "training or validation"
             warnings.append(
                 f"{mask.sum()} of {len(mask)} {split} rows have a text that stands in {earlier} too "
-                f"({_by_language(splits[split], mask)}): their scores are too good to believe"
+                f"({_by_language(splits[split], mask)}): the report gives the scores with and without them"
             )
     if "train" in splits:
         train = splits["train"]

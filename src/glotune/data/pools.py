@@ -115,7 +115,9 @@ def _source_languages(train: pa.Table, data: Data) -> list[str]:
                 f"no training row is in '{language}'; the training rows are in {', '.join(there)}",
                 where="data.source_languages",
                 expected="languages that data.train has rows of",
-                remedy=f"Did you mean '{guess}'?" if guess else "Add a file of that language to data.train",
+                remedy=f"Did you mean '{guess}'?"
+                if guess
+                else f"Set data.source_languages=[{', '.join(there)}], or add a file of that language to data.train",
             )
     return list(dict.fromkeys(data.source_languages))
 

@@ -190,8 +190,8 @@ def _leaks_in_short(effects: list[LeakEffect]) -> str:
     count_of, total = sum(each.leaked for each in effects), sum(each.n for each in effects)
     names = ", ".join(named(each.language) for each in effects[:3]) + (" and others" if len(effects) > 3 else "")
     return (
-        f" Of the {total:,} test texts in {names}, {count_of:,} stand in an earlier split too: see the scores without "
-        "them."
+        f" Of the {total:,} test texts in {names}, {count_of:,} {'stands' if count_of == 1 else 'stand'} in an "
+        "earlier split too: see the scores without them."
     )
 
 

@@ -99,7 +99,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     ]  # fmt: skip
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
-        rows.append(("Lowest rate", plain(schedule.minimum_learning_rate)))
+        rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))
     return rows
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -74,12 +74,14 @@ def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None
     Raises:
         RunError: the checkpoint is of another model.
     """
-    weights = load_file(folder / WEIGHTS)
-    if weights.keys() != trainable.keys():
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        found = set(file.keys())
+    if found != trainable.keys():
         raise RunError(f"{folder} holds the weights of another model: its tensors differ in name from this run's")
-    with torch.no_grad():
-        for name, parameter in trainable.items():
-            parameter.copy_(weights[name])
+    for name, parameter in trainable.items():
+        # Opened for each tensor: what was read of a mapped file counts as memory until it is closed.
+        with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
+            parameter.copy_(file.get_tensor(name))
 
 
 def restore_optimizer(folder: Path, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:

@@ -53,7 +53,10 @@ def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
         split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
         for split, store in parts.stores.items()
     }
-    how = "; ".join(f"{split}: {decision.reason}" for split, decision in decided.items())
+    reasons: dict[str, list[str]] = {}
+    for split, decision in decided.items():
+        reasons.setdefault(decision.reason, []).append(split)
+    how = "; ".join(f"{', '.join(splits)}: {reason}" for reason, splits in reasons.items())
     return how, {split: decision.use for split, decision in decided.items()}
 
 
