@@ -43,6 +43,10 @@ def test_help_is_fast() -> None:
     assert min(seconds) < 0.5
 
 
+def test_the_version_can_be_asked_for_as_of_any_tool() -> None:
+    assert glotune("--version").stdout == glotune("version").stdout != ""
+
+
 def test_importing_the_package_is_torch_free() -> None:
     done = subprocess.run(
         [

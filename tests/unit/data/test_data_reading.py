@@ -164,6 +164,11 @@ class TestLanguages:
         Path("reviews.csv").write_text(as_csv(ROWS))
         assert read(train="reviews.csv", source_languages=["bn"]).splits["train"].language_names == ["bn"]
 
+    def test_a_source_language_without_rows_names_the_key_to_set(self) -> None:
+        Path("rw.csv").write_text(as_csv(ROWS))
+        with pytest.raises(UserError, match=r"Set data\.source_languages=\[rw\]"):
+            read(train={"rw": "rw.csv"}, source_languages=["en"])
+
     def test_only_source_languages_train(self) -> None:
         rows = [{**row, "language": ("en", "bn")[i % 2]} for i, row in enumerate(ROWS)]
         Path("all.csv").write_text(as_csv(rows))
