@@ -132,7 +132,15 @@ def text_keys(batch: pa.RecordBatch, normalization: str) -> pa.Int64Array:
 
 
 def _normalised(texts: pa.Array, normalization: str) -> list[str]:
-    return [normalise(text, normalization).strip() for text in texts.to_pylist()]
+    return [text.strip() for text in normalised(texts, normalization)]
+
+
+def normalised(texts: pa.Array, normalization: str) -> list[str]:
+    """Each text in the form that the recipe names.
+
+    By Python, not by Arrow: ``pyarrow.compute.utf8_normalize`` of pyarrow 25 decomposes where NFC asks to compose.
+    """
+    return [normalise(text, normalization) for text in texts.to_pylist()]
 
 
 def normalise(text: str, normalization: str) -> str:

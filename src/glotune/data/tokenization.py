@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from glotune.data.cache import open_or_build
+from glotune.data.source_table import normalised
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.truncation import Strategy, cut
 from glotune.errors import UserError
@@ -194,15 +194,10 @@ class _Writer:
                 yield waiting[0], waiting[1].result()
 
     def _inputs(self, chunk: pa.RecordBatch) -> list[Any]:
-        texts = self._normalised(chunk.column("text"))
+        texts = normalised(chunk.column("text"), self.data.normalization)
         if "text_pair" not in chunk.schema.names:
             return texts
-        return list(zip(texts, self._normalised(chunk.column("text_pair")), strict=True))
-
-    def _normalised(self, texts: pa.Array) -> list[str]:
-        form = self.data.normalization
-        strings: list[str] = (texts if form == "none" else pc.utf8_normalize(texts, form)).to_pylist()
-        return strings
+        return list(zip(texts, normalised(chunk.column("text_pair"), self.data.normalization), strict=True))
 
     def _cut(self, encodings: list[Any]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
         """Token ids [t], token types [t] or None, raw lengths [n], lengths [n] of one chunk."""

@@ -2,16 +2,19 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from encoders import TEXTS, make_tokenizer
 from glotune.data import tokenization
 from glotune.data.cache import MANIFEST, cache_folder, open_or_build
 from glotune.data.reading import read_texts
+from glotune.data.source_table import normalised
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.data.truncation import kept_positions
@@ -48,6 +51,12 @@ def data(tmp_path: Path) -> Data:
 @pytest.fixture
 def texts(data: Data) -> TextData:
     return read_texts(data, 0)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_texts_are_composed_as_python_composes_them(form: str) -> None:
+    texts = ["caf\u0065\u0301", "caf\u00e9", "\u0995\u09c7\u09be", "\u1112\u1161\u11ab", "\ufb01n"]
+    assert normalised(pa.array(texts), form) == [unicodedata.normalize(form, text) for text in texts]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
