@@ -113,8 +113,8 @@ class Resumption:
 class CheckpointStore:
     """The checkpoints of a run. A background thread writes, one checkpoint at a time, in order.
 
-    Live tensors are handed to the system's page cache at once, which takes about as long as copying them would and
-    needs no second copy; hashing, syncing and renaming, which take longer, are left to the thread all the same.
+    Live tensors are handed to the system's page cache at once: a longer pause than to copy them, and no second copy in
+    memory. Hashing, syncing and renaming are left to the thread all the same.
 
     The thread is a daemon: who leaves at once need not wait for a write, which a crash may interrupt anyway.
     """
