@@ -102,6 +102,7 @@ def read_predictions(path: Path) -> PredictionTable:
 
     try:
         table = pq.read_table(path, columns=NUMBER_COLUMNS)
+        table.validate(full=True)  # strings that are no UTF-8, say
     except (OSError, pa.ArrowException, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

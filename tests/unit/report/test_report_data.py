@@ -80,6 +80,16 @@ def test_damaged_files_are_named_and_the_rest_is_read(tmp_path):
         read_predictions(made.predictions / "test.bn.parquet")
 
 
+def test_a_prediction_table_whose_strings_are_no_utf8_is_refused(tmp_path):
+    path = make_run(tmp_path / "bytes", "sound").predictions / "test.bn.parquet"
+    table = pq.read_table(path)
+    broken = pa.array([b"\xa8\xff"] * len(table), pa.binary())
+    column = table.schema.get_field_index("data_hash")
+    pq.write_table(table.set_column(column, "data_hash", broken.view(pa.string())), path)
+    with pytest.raises(UserError, match="can't be read as a prediction table"):
+        read_predictions(path)
+
+
 def test_no_run_and_a_newer_schema_are_refused(tmp_path):
     with pytest.raises(UserError, match="no run at"):
         load_run(tmp_path / "nowhere")
