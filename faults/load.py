@@ -17,6 +17,7 @@ import psutil
 
 import glotune.run
 from faults.encoder import make_encoder
+from faults.processes import spawn, wait
 from faults.recipes import WORDS, make_recipe
 from glotune.evaluation import evaluate
 from glotune.recipe import load_recipe
@@ -96,28 +97,21 @@ def predict(run: Path, source: str, out: Path) -> None:
 def in_child(action: Callable[[], object], log: Path) -> tuple[int, int, int]:
     """(exit code, peak resident bytes, mapped file bytes at the end) of an action in a forked process."""
     told, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
+
+    def measured() -> None:
         try:
-            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
             action()
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
             shared = psutil.Process().memory_info().shared
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             os.write(tell, json.dumps([peak, shared]).encode())
-            os._exit(code)
+
+    pid = spawn(measured, log)
     os.close(tell)
     with os.fdopen(told, "rb") as pipe:
         content = pipe.read()
-    _, status = os.waitpid(pid, 0)
     peak, shared = json.loads(content) if content else (0, 0)
-    return os.waitstatus_to_exitcode(status), peak, shared
+    return wait(pid), peak, shared
 
 
 def runs(folder: Path, count: int) -> int:

@@ -16,10 +16,10 @@ from glotune.data.findings import Finding, Rows
 from glotune.data.label_names import LabelMap
 from glotune.data.profile import shared_texts, split_profile, word_counts
 from glotune.data.selection import Selected, select
-from glotune.data.source_table import load_source, normalised
+from glotune.data.source_table import load_source
 from glotune.data.sources import find_sources
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
-from glotune.data.tokenization import fast_backend, untruncated
+from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from glotune.records import DataSource
@@ -157,12 +157,7 @@ def tokens_of(split: LabelledTexts, tokenizer: Any, data: Data) -> dict[str, dic
     lengths, unknown = [], []
     with untruncated(backend):
         for chunk in split.chunks(CHUNK):
-            form = data.normalization
-            texts = [
-                normalised(chunk.column(name), form) for name in ("text", "text_pair") if name in chunk.schema.names
-            ]
-            inputs = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
-            encodings = backend.encode_batch_fast(inputs)
+            encodings = backend.encode_batch_fast(inputs_of(chunk, data.normalization))
             lengths += [len(encoding) for encoding in encodings]
             unknown += [encoding.ids.count(tokenizer.unk_token_id) for encoding in encodings]
     return _per_language(split, np.array(lengths), np.array(unknown), special, data.max_length)

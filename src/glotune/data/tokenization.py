@@ -101,6 +101,14 @@ def tokenize(
     return stores
 
 
+def inputs_of(chunk: pa.RecordBatch, normalization: str) -> list[Any]:
+    """The texts of a chunk, or its pairs of texts, as a tokenizer takes them."""
+    texts = normalised(chunk.column("text"), normalization)
+    if "text_pair" not in chunk.schema.names:
+        return texts
+    return list(zip(texts, normalised(chunk.column("text_pair"), normalization), strict=True))
+
+
 def fast_backend(tokenizer: Any) -> Any:
     """The `tokenizers.Tokenizer` behind a fast tokenizer; raises UserError for a slow one."""
     backend = getattr(tokenizer, "_tokenizer", None)
@@ -186,18 +194,15 @@ class _Writer:
         with ThreadPoolExecutor(1) as executor:
             waiting: tuple[pa.RecordBatch, Future[list[Any]]] | None = None
             for chunk in self.split.chunks(CHUNK):
-                started = (chunk, executor.submit(self.backend.encode_batch_fast, self._inputs(chunk)))
+                started = (
+                    chunk,
+                    executor.submit(self.backend.encode_batch_fast, inputs_of(chunk, self.data.normalization)),
+                )
                 if waiting:
                     yield waiting[0], waiting[1].result()
                 waiting = started
             if waiting:
                 yield waiting[0], waiting[1].result()
-
-    def _inputs(self, chunk: pa.RecordBatch) -> list[Any]:
-        texts = normalised(chunk.column("text"), self.data.normalization)
-        if "text_pair" not in chunk.schema.names:
-            return texts
-        return list(zip(texts, normalised(chunk.column("text_pair"), self.data.normalization), strict=True))
 
     def _cut(self, encodings: list[Any]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
         """Token ids [t], token types [t] or None, raw lengths [n], lengths [n] of one chunk."""
