@@ -1,9 +1,9 @@
 """Keeps a copy of a run in a bucket, and makes the run again from the copy alone.
 
 The run itself lies on the machine's own disk, where appending, renaming and locking mean what they should. Whole
-files are copied, and in an order that leaves the bucket usable at every moment: weights before the list of their
-hashes, everything before the manifest. A checkpoint that was cut off is noticed by its hashes, and the one before is
-used.
+files are copied, and in an order that leaves the bucket usable at every moment: whatever a checkpoint rests on (its
+weights, and the events up to its step) before the list of its hashes, everything before the run's manifest. A
+checkpoint that was cut off is noticed by its hashes, and the one before is used.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
-LAST = ("log.txt", "events.jsonl", ".lock", "manifest.json")
-"""Copied after everything else, in this order."""
 NEVER_RESTORED = (".lock",)
 CHECKPOINTS = "checkpoints"
-CHECKPOINT_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+LAST = ("log.txt", "events.jsonl", ".lock", f"{CHECKPOINTS}/*/{MANIFEST}", MANIFEST)
+"""Copied after everything else, in this order."""
 
 Stamp = tuple[int, int]
 
@@ -32,7 +33,7 @@ class Mirror:
 
     def restore(self) -> bool:
         """Makes the run from the copy; False where the bucket holds none yet, and nothing is done."""
-        if not (self.bucket / "manifest.json").is_file():
+        if not (self.bucket / MANIFEST).is_file():
             return False
         for source in self._files(self.bucket):
             place = source.relative_to(self.bucket)
@@ -46,7 +47,7 @@ class Mirror:
         if not self.run.is_dir():
             return 0
         copied = 0
-        for path in sorted(self._files(self.run), key=self._order):
+        for path in self._in_order():
             place = path.relative_to(self.run)
             try:
                 stamp = _stamp(path)
@@ -69,10 +70,16 @@ class Mirror:
                 for place in gone:
                     del self._copied[place]
 
-    def _order(self, path: Path) -> tuple[int, bool, str]:
+    def _in_order(self) -> list[Path]:
+        """Checkpoints are listed first: what one rests on was written before it, so it is in the list made after."""
+        checkpoints = list(self._files(self.run / CHECKPOINTS))
+        rest = (path for path in self._files(self.run) if path.relative_to(self.run).parts[0] != CHECKPOINTS)
+        return sorted([*checkpoints, *rest], key=self._rank)
+
+    def _rank(self, path: Path) -> tuple[int, str]:
         place = path.relative_to(self.run)
-        rank = LAST.index(place.name) + 1 if len(place.parts) == 1 and place.name in LAST else 0
-        return rank, place.name == CHECKPOINT_MANIFEST, str(place)
+        matching = (rank for rank, last in enumerate(LAST, start=1) if fnmatch(str(place), last))
+        return next(matching, 0), str(place)
 
     def _files(self, root: Path) -> Iterator[Path]:
         """Every file but those that are being written."""

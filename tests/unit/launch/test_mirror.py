@@ -90,8 +90,30 @@ def test_a_machine_that_vanishes_at_any_copy_leaves_a_usable_bucket(
         monkeypatch.setattr(mirror_module, "_copy", copy)
         if (bucket / "manifest.json").exists():
             assert set(content(bucket)) >= {"events.jsonl", "predictions/test.bn.parquet"}
-        kept = bucket / "checkpoints" / "step-00000004"
-        assert not (kept / "manifest.json").exists() or (kept / "weights.safetensors").exists()
+        if (bucket / "checkpoints" / "step-00000004" / "manifest.json").exists():
+            assert (bucket / "checkpoints" / "step-00000004" / "weights.safetensors").exists()
+            assert (bucket / "events.jsonl").read_text() == "1\n", "a run goes on from here and keeps its records"
+
+
+def test_a_checkpoint_that_comes_during_the_copy_waits_for_its_records(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, bucket = mirror_module._copy, tmp_path / "bucket"
+
+    def training_goes_on(source: Path, target: Path) -> None:
+        copy(source, target)
+        if source.name == "events.jsonl":
+            (run / "events.jsonl").write_text("1\n2\n")
+            checkpoint(run, 8)
+
+    monkeypatch.setattr(mirror_module, "_copy", training_goes_on)
+    mirror = Mirror(run, bucket)
+    mirror.update()
+    assert not (bucket / "checkpoints" / "step-00000008").exists()
+    monkeypatch.setattr(mirror_module, "_copy", copy)
+    mirror.update()
+    assert (bucket / "checkpoints" / "step-00000008" / "manifest.json").exists()
+    assert (bucket / "events.jsonl").read_text() == "1\n2\n"
 
 
 def test_a_bucket_that_cannot_rename_is_written_in_place(
