@@ -107,6 +107,14 @@ class TestColumns:
     def test_wrong_pair_column(self) -> None:
         assert_says(refused(columns={"text_pair": "premise"}), "no column 'premise'", "data.columns.text_pair")
 
+    def test_all_wrong_columns_at_once(self) -> None:
+        message = refused(GOOD.replace("text,label", "txet,lable"), columns={"text_pair": "premise"})
+        assert_says(
+            message, "no column 'text' (did you mean 'txet'?)", "no column 'premise' and", "its columns are 'txet'"
+        )
+        assert_says(message, "no column 'label' (did you mean 'lable'?)")
+        assert_says(message, "data.columns.text=txet data.columns.text_pair=NAME data.columns.label=lable")
+
     def test_semicolons(self) -> None:
         assert_says(refused(GOOD.replace(",", ";")), "one column only", "commas in a .csv")
 

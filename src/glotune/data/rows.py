@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glotune.errors import UserError, did_you_mean
+from glotune.errors import UserError, did_you_mean, nearest
 from glotune.recipe.schema import Columns
 
 CHUNK = 8192
@@ -32,6 +32,7 @@ class ColumnMap:
 
     def __init__(self, columns: Columns, header: Sequence[str], path: str, *, need_label: bool = True) -> None:
         self.names: dict[str, str] = {}
+        missing: dict[str, str] = {}
         for field in FIELDS:
             name = getattr(columns, field)
             if name is None:
@@ -40,7 +41,9 @@ class ColumnMap:
             if name in header:
                 self.names[field] = name
             elif needed:
-                raise _missing_column(field, name, header, path)
+                missing[field] = name
+        if missing:
+            raise _missing_columns(missing, header, path)
         twice = [name for name in self.names.values() if list(header).count(name) > 1]
         if twice:
             raise UserError(f"{path} has two columns named '{twice[0]}'", expected="each column name once")
@@ -53,20 +56,41 @@ class ColumnMap:
         return {field: list(header).index(name) for field, name in self.names.items()}
 
 
-def _missing_column(field: str, name: str, header: Sequence[str], path: str) -> UserError:
+def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) -> UserError:
+    """All absent columns at once (field -> name), each with the nearest that the file has."""
     there = ", ".join(f"'{column}'" for column in header[:20]) + (", …" if len(header) > 20 else "")
+    keys = " and ".join(f"data.columns.{field}" for field in missing)
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
+        wanted = " and ".join(f"'{name}'" for name in missing.values())
         return UserError(
             f"{path} has one column only, named {there[:200]!r}",
-            expected=f"a column '{name}' (data.columns.{field})",
+            expected=f"a column {wanted} ({keys})" if len(missing) == 1 else f"columns {wanted} ({keys})",
             remedy="Separate the columns by commas in a .csv file, by tabs in a .tsv file",
         )
+    if len(missing) > 1:
+        free = [column for column in header if column not in missing.values()]
+        names = " and no column ".join(_absent(name, free) for name in missing.values())
+        return UserError(
+            f"{path} has no column {names}; its columns are {there}",
+            expected=f"the columns that {keys} name",
+            remedy="Set them together: " + " ".join(_setting(field, name, free) for field, name in missing.items()),
+        )
+    field, name = next(iter(missing.items()))
     guess = did_you_mean(name, header)
     return UserError(
         f"{path} has no column '{name}'; its columns are {there}",
         expected=f"the column that data.columns.{field} names" + (f". {guess}" if guess else ""),
         remedy=f"Set data.columns.{field} to the right one",
     )
+
+
+def _absent(name: str, there: Sequence[str]) -> str:
+    close = nearest(name, there)
+    return f"'{name}' (did you mean '{close}'?)" if close else f"'{name}'"
+
+
+def _setting(field: str, name: str, there: Sequence[str]) -> str:
+    return f"data.columns.{field}={nearest(name, there) or 'NAME'}"
 
 
 def make_batch(fields: dict[str, Any], first_row: int, path: str) -> pa.RecordBatch:
