@@ -125,7 +125,7 @@ def examine(
     told("near duplicates")
     found += findings.near_duplicates(rows, similarity)
     splits = {name: split_profile(split, texts.labels) for name, split in texts.splits.items()}
-    notes = []
+    notes = _unknown_language(splits)
     if tokenizer is None:
         notes.append("fertility, unknown tokens and truncation are not measured: no tokenizer (--tokenizer NAME)")
     else:
@@ -148,6 +148,17 @@ def _skipped(skipped: list[SkippedRow]) -> list[Finding]:
         message = findings.counted(counts.total(), f"{{n}} rows can't be used: {reason} (row {shown})")
         found.append(Finding("unusable rows", "warning", message, dict(counts)))
     return found
+
+
+def _unknown_language(splits: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """What 'und' stands for, where rows stand under it, and how to say the language."""
+    rows = sum(languages[UNDETERMINED]["rows"] for languages in splits.values() if UNDETERMINED in languages)
+    if not rows:
+        return []
+    return [
+        f"no file, column or key says the language of {rows:,} rows, which stand under '{UNDETERMINED}' "
+        "(undetermined): add data.source_languages=[bn], a column 'language', or name the file by it (bn.csv)"
+    ]
 
 
 def tokens_of(split: LabelledTexts, tokenizer: Any, data: Data) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.label_names import LabelMap
 from glotune.data.pools import Pools, choose_splits, evaluation_split
-from glotune.data.selection import Selected, select, unnamed_splits
+from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
@@ -87,7 +87,13 @@ class _Reader:
                 self._on_warning(message)
 
     def select_all(self, sources: list[Source]) -> list[Selected]:
-        return [select(source, self._load(source), self._index(source), self.data) for source in sources]
+        return [self._select(source) for source in sources]
+
+    def _select(self, source: Source) -> Selected:
+        chosen = select(source, self._load(source), self._index(source), self.data)
+        if message := assumed_language(source, self._load(source), self.data):
+            self.warn(message)
+        return chosen
 
     def _load(self, source: Source) -> SourceTable:
         if source.name not in self.loaded:

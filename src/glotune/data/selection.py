@@ -125,6 +125,20 @@ def _fallback(source: Source, data: Data) -> str | None:
     return names[0] if names is not None and len(names) == 1 else None
 
 
+def assumed_language(source: Source, loaded: SourceTable, data: Data) -> str | None:
+    """A notice about rows whose language only ``data.source_languages`` tells; None where key, file or rows say it."""
+    if source.language is not None or is_language(source.stem):
+        return None
+    silent = not loaded.has("language") or pc.any(pc.equal(strings(loaded.table["language"]), "")).as_py()
+    fallback = _fallback(source, data)
+    if not silent or fallback is None:
+        return None
+    return (
+        f"{source.name} says no language and is taken as '{fallback}' (data.source_languages); "
+        f"to say another, name it as {source.key}.CODE={source.name}"
+    )
+
+
 def _no_such_language(source: Source, others: set[str]) -> UserError:
     there = ", ".join(sorted(others)[:20])
     guess = nearest_language(source.language or "", others)

@@ -125,7 +125,11 @@ def test_files_without_split_or_language() -> None:
     diagnosis = diagnose(data)
     assert list(diagnosis.splits) == ["all"]
     assert list(diagnosis.splits["all"]) == ["und"]
-    assert diagnosis.notes
+    assert "the language of 8 rows, which stand under 'und'" in diagnosis.notes[0]
+    assert "data.source_languages=[bn]" in diagnosis.notes[0]
+    named = diagnose(data.model_copy(update={"source_languages": ["bn"]}))
+    assert list(named.splits["all"]) == ["bn"]
+    assert not any("und" in note for note in named.notes)
 
 
 def test_other_split_names_stay() -> None:

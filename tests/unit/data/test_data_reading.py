@@ -162,7 +162,18 @@ class TestLanguages:
 
     def test_one_source_language_names_a_file(self) -> None:
         Path("reviews.csv").write_text(as_csv(ROWS))
-        assert read(train="reviews.csv", source_languages=["bn"]).splits["train"].language_names == ["bn"]
+        texts = read(train="reviews.csv", source_languages=["bn"])
+        assert texts.splits["train"].language_names == ["bn"]
+        assert [line for line in texts.warnings if "says no language" in line] == [
+            "reviews.csv says no language and is taken as 'bn' (data.source_languages); "
+            "to say another, name it as data.train.CODE=reviews.csv"
+        ]
+
+    def test_language_that_is_said_needs_no_notice(self) -> None:
+        for train in ("en.csv", {"en": "reviews.csv"}):
+            for name in ("en.csv", "reviews.csv"):
+                Path(name).write_text(as_csv(ROWS))
+            assert not any("says no language" in line for line in read(train=train, source_languages=["en"]).warnings)
 
     def test_a_source_language_without_rows_names_the_key_to_set(self) -> None:
         Path("rw.csv").write_text(as_csv(ROWS))
