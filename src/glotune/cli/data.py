@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 if TYPE_CHECKING:
     from glotune.data.doctor import Diagnosis
     from glotune.recipe import Recipe
@@ -24,7 +26,9 @@ def check(
     target: Annotated[str, typer.Argument(help="A data file, a folder, a Hub data set, or a recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.columns.text=tweet"),
+        typer.Argument(
+            metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.columns.text=tweet", callback=refuse_options
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Measure fertility and truncation with this encoder's tokenizer.")

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 
 def launch(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe (see: glotune recipes) or a YAML file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys to change.", callback=refuse_options),
     ] = None,
     infra: Annotated[
         str, typer.Option("--infra", help="aws, gcp, k8s or ssh; aws/us-east-1, k8s/CONTEXT, ssh/POOL.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -18,7 +20,11 @@ def pretrain(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe (adapt, nano) or a YAML file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.text.ha=ha.csv train.epochs=3"),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Recipe keys to change, e.g. data.text.ha=ha.csv train.epochs=3",
+            callback=refuse_options,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 app = typer.Typer(
     help="List the built-in recipes, show one, or print the schema of all keys.", invoke_without_command=True
 )
@@ -42,7 +44,7 @@ def list_recipes() -> None:
 @app.command("show")
 def show_recipe(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a YAML file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", callback=refuse_options)] = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="With every default written out and overrides applied, validated.")
     ] = False,

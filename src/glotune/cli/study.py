@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -27,7 +29,11 @@ def study(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Recipe keys that all variants share, e.g. data.train=en.csv"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Recipe keys that all variants share, e.g. data.train=en.csv",
+            callback=refuse_options,
+        ),
     ] = None,
     scale: Annotated[str, typer.Option("--scale", "-s", help="full, tiny, or another that the study names.")] = "full",
     jobs: Annotated[

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glotune.cli.overrides import refuse_options
+
 if TYPE_CHECKING:
     from glotune.recipe import Recipe
 
@@ -18,7 +20,11 @@ def train(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Recipe keys to change, e.g. data.train=en.csv train.epochs=3"),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Recipe keys to change, e.g. data.train=en.csv train.epochs=3",
+            callback=refuse_options,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")

@@ -32,6 +32,24 @@ def test_light_commands_import_neither_torch_nor_transformers(arguments: list[st
     assert "HEAVY []" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("train quickstart out=runs/x", "'out=runs/x' names no recipe key. Did you mean --out runs/x?"),
+        ("train quickstart output=runs/x plan=true", "Did you mean --out runs/x --plan?"),
+        ("study humor-v2 jobs=2 scale=tiny", "Did you mean --jobs 2 --scale tiny?"),
+        ("data check en.csv page=x.html", "Did you mean --page x.html?"),
+        ("train quickstart jobs=2", "jobs: unknown key"),  # an option of study, not of train
+        ("train quickstart seed=x", "seed: found 'x', expected an integer"),
+    ],
+)
+def test_an_option_typed_as_a_key_is_hinted_at(arguments: str, told: str, tmp_path: Path) -> None:
+    done = glotune(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_is_fast() -> None:
     """In processor time, which a busy machine stretches less than the clock's."""
     seconds = []
