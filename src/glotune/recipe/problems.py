@@ -17,22 +17,40 @@ MISSING_EXAMPLES = {
 }
 """How a key without a default is given, as an override."""
 
+PLAIN_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a string",
+    "list": "a list",
+}
+"""What pydantic's kinds of error expect, said once: its sentences repeat themselves."""
+
 
 def refuse(error: ValidationError, schema: type[BaseModel], where: str, what: str = "recipe") -> UserError:
     """One UserError that lists every problem at once."""
-    problems = list(dict.fromkeys(_describe(detail, schema) for detail in _merged(error)))
+    problems = list(dict.fromkeys(_describe(details, schema) for details in _by_key(error)))
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the {what}"
     listed = "".join(f"\n  - {problem}" for problem in problems)
     schema_command = "glotune study schema" if what == "study" else "glotune recipes schema"
     return UserError(f"{count}:{listed}\nAll keys, types and defaults: {schema_command}", where=where)
 
 
-def _merged(error: ValidationError) -> list[ErrorDetails]:
-    """A union reports one error per member; the first one at each key speaks for it."""
-    by_key: dict[tuple[str, ...], ErrorDetails] = {}
+def _by_key(error: ValidationError) -> list[list[ErrorDetails]]:
+    """The errors at each key: a union reports one per member, and the first says what kind of problem it is.
+
+    A member that fits but for a key inside it speaks for the union: the others' complaint that it is no file or list
+    is left out.
+    """
+    by_key: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        by_key.setdefault(tuple(_key_parts(detail)), detail)
-    return list(by_key.values())
+        by_key.setdefault(tuple(_key_parts(detail)), []).append(detail)
+    outer = {parts[:length] for parts in by_key for length in range(1, len(parts))}
+    return [
+        details
+        for parts, details in by_key.items()
+        if parts not in outer or not all(detail["type"].endswith("_type") for detail in details)
+    ]
 
 
 def _key_parts(detail: ErrorDetails) -> list[str]:
@@ -48,20 +66,24 @@ def _is_union_member(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "dict", "bool"))
 
 
-def _describe(detail: ErrorDetails, schema: type[BaseModel]) -> str:
+def _describe(details: list[ErrorDetails], schema: type[BaseModel]) -> str:
+    detail = details[0]
     parts = _key_parts(detail)
     key = ".".join(parts) or "recipe"
     found = _short(detail["input"])
     if detail["type"] == "extra_forbidden":
         known = known_keys(schema, parts[:-1])
         close = nearest(parts[-1], known)
-        hint = f"did you mean '{close}'?" if close else f"known here: {', '.join(known)}"
+        elsewhere = [key for key in all_keys(schema) if key.rpartition(".")[2] == parts[-1]]
+        hint = f"known here: {', '.join(known)}"
+        if close or elsewhere:
+            hint = "did you mean " + " or ".join(f"'{each}'" for each in elsewhere or [close]) + "?"
         return f"{key}: unknown key ({hint})"
     if detail["type"] == "missing":
         return f"{key}: missing; give it as {MISSING_EXAMPLES.get(key, f'{key}=VALUE')}"
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
-    expected = _expected(detail)
+    expected = " or ".join(dict.fromkeys(_expected(each) for each in details))
     close = _near_value(detail)
     hint = f" (did you mean '{close}'?)" if close else ""
     return f"{key}: found {found}, expected {expected}{hint}"
@@ -84,7 +106,10 @@ def _expected(detail: ErrorDetails) -> str:
             return "a section with keys of its own"
         case "string_pattern_mismatch":
             return "letters, digits, '.', '_' and '-', starting with a letter or digit"
-    return detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    kind = detail["type"].partition("_")[0]  # int_parsing, int_type, int_from_float: each says the same
+    if kind in PLAIN_TYPES:
+        return PLAIN_TYPES[kind]
+    return detail["msg"].removeprefix("Input should be ")
 
 
 def _near_value(detail: ErrorDetails) -> str | None:
@@ -109,6 +134,15 @@ def known_keys(schema: type[BaseModel], parts: list[str]) -> list[str]:
             return []
         section = inner
     return list(section.model_fields)
+
+
+def all_keys(schema: type[BaseModel], above: str = "") -> list[str]:
+    """Every key with the sections above it: ``name``, ``train.epochs``, ``model.freeze.layers``, ..."""
+    found = []
+    for name, field in schema.model_fields.items():
+        inner = _section_in(field.annotation)
+        found += [f"{above}{name}", *(all_keys(inner, f"{above}{name}.") if inner else [])]
+    return found
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

@@ -31,9 +31,28 @@ def test_every_problem_is_listed_at_once_with_its_key(tmp_path: Path) -> None:
         "model.nmae: unknown key (did you mean 'name'?)",
         "model.layers: found 0, expected a number of at least 1",
         "did you mean 'head'?",
-        "optimizer.learning_rate: found 'fast', expected number",
+        "optimizer.learning_rate: found 'fast', expected a number",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.epochs=three", "train.epochs: found 'three', expected an integer\n"),
+        ("train.epochs=2.5", "train.epochs: found 2.5, expected an integer\n"),
+        ("model.freeze.embeddings=maybe", "model.freeze.embeddings: found 'maybe', expected true or false\n"),
+        ("optimizer.learning_rate=[1]", "optimizer.learning_rate: found [1], expected a number\n"),
+        ("data.train.en=3", "\n  - data.train.en: found 3, expected a string or a list\n"),
+        ("epochs=3", "epochs: unknown key (did you mean 'train.epochs'?)"),
+        ("train.learning_rate=3", "train.learning_rate: unknown key (did you mean 'optimizer.learning_rate'?)"),
+    ],
+)
+def test_a_problem_says_once_what_is_expected(tmp_path: Path, override: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe(write(tmp_path, MINIMAL), [override])
+    assert told in str(caught.value)
+    assert "1 problem in" in str(caught.value)
 
 
 def test_overrides_are_yaml_and_make_sections(tmp_path: Path) -> None:
