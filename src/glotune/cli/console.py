@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -30,6 +32,17 @@ def say(message: str) -> None:
 def show(text: str) -> None:
     """Text on stdout, printed as it is."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def show_json(content: Mapping[str, Any]) -> None:
+    """Indented JSON on stdout: coloured on a terminal, plain and parseable through a pipe."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if not out.is_terminal:
+        show(text)
+        return
+    from rich.json import JSON
+
+    out.print(JSON(text, ensure_ascii=False), soft_wrap=True)
 
 
 def show_table(title: str, rows: Sequence[tuple[str, str]]) -> None:

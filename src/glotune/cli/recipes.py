@@ -68,12 +68,14 @@ def show_recipe(
 def show_schema(
     pretrain: Annotated[bool, typer.Option("--pretrain", help="Of the recipes of glotune pretrain.")] = False,
 ) -> None:
-    """Print the JSON schema of a recipe: every key with its type, default and bounds, for people and editors."""
-    import json
+    """Print every key with its type, default, bounds and meaning, as JSON schema.
 
-    from glotune.cli.console import show
+    Written to a file, it lets an editor complete and check recipes: glotune recipes schema > recipe.schema.json, and
+    "# yaml-language-server: $schema=recipe.schema.json" as the first line of a recipe.
+    """
+    from glotune.cli.console import show_json
     from glotune.recipe import Recipe
     from glotune.recipe.pretrain import PretrainRecipe
 
     schema = PretrainRecipe if pretrain else Recipe
-    show(json.dumps(schema.model_json_schema(), indent=2, ensure_ascii=False))
+    show_json(schema.model_json_schema())

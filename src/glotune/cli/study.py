@@ -127,15 +127,13 @@ def _seeds(given: str | None) -> list[int] | None:
 
 
 def _tell(verb: str, names: list[str]) -> None:
-    import json
-
-    from glotune.cli.console import out, show
+    from glotune.cli.console import out, show, show_json
     from glotune.errors import UserError
     from glotune.recipe.study import StudyRecipe
     from glotune.recipe.study_loading import builtin_studies, find_study, load_study
 
     if verb == "schema":
-        show(json.dumps(StudyRecipe.model_json_schema(), indent=2, ensure_ascii=False))
+        show_json(StudyRecipe.model_json_schema())
     elif verb == "show":
         if len(names) != 1:
             raise UserError(f"{len(names)} names", expected="one: glotune study show NAME")

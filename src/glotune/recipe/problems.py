@@ -76,8 +76,9 @@ def _describe(details: list[ErrorDetails], schema: type[BaseModel]) -> str:
         close = nearest(parts[-1], known)
         elsewhere = [key for key in all_keys(schema) if key.rpartition(".")[2] == parts[-1]]
         hint = f"known here: {', '.join(known)}"
-        if close or elsewhere:
-            hint = "did you mean " + " or ".join(f"'{each}'" for each in elsewhere or [close]) + "?"
+        meant = elsewhere or ([close] if close else [])
+        if meant:
+            hint = "did you mean " + " or ".join(f"'{each}'" for each in meant) + "?"
         return f"{key}: unknown key ({hint})"
     if detail["type"] == "missing":
         return f"{key}: missing; give it as {MISSING_EXAMPLES.get(key, f'{key}=VALUE')}"

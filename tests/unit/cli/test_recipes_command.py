@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -40,6 +41,22 @@ def test_schema_is_json_schema() -> None:
     schema = json.loads(run("recipes", "schema"))
     assert schema["type"] == "object"
     assert {"model", "data"} <= set(schema["required"])
+
+
+def test_the_schema_is_coloured_on_a_terminal_and_plain_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from glotune.cli import console
+
+    plain = run("recipes", "schema")
+    terminal = Console(force_terminal=True, color_system="standard", width=60, highlight=False, markup=False)
+    monkeypatch.setattr(console, "out", terminal)
+    with terminal.capture() as shown:
+        console.show_json({"$defs": {"Train": {"description": "long enough to be cut " * 5, "default": 3}}})
+    assert "\x1b[" in shown.get()
+    stripped = re.sub(r"\x1b\[[0-9;]*m", "", shown.get())
+    assert json.loads(stripped)["$defs"]["Train"]["default"] == 3  # nothing is wrapped or cut
+    assert "\x1b[" not in plain
 
 
 def test_the_schema_says_what_keys_mean_to_editors() -> None:
