@@ -23,7 +23,8 @@ LOSS_RISE, LEAST_LOSS_RISE, LOSS_SPREAD = 0.1, 0.02, 0.3
 errors of a mean over n texts whose losses move with a spread of 0.3 nats between epochs."""
 TOLERATED_REFUSALS = 0.01
 """Share of steps that may be refused for a loss or gradient that is not finite (a rare bad batch)."""
-FEW_STEPS = 30
+FEW_STEPS = 20
+"""Fewer optimizer steps than this hardly move a pretrained encoder (warmup alone is often longer) and show no trend."""
 STEP_FALL, STEP_T = 0.1, -3.0
 """With one evaluation only: the loss of new texts falls over the last half of the steps by 10 % of its
 mean, on a regression line with a t of -3."""

@@ -2,7 +2,8 @@
 
 In this order: *diverged* (a number is not finite), *collapsed* (one class is answered, see
 `glotune.metrics.collapse`), *overfit* (past its best, see `glotune.metrics.trend`), *improving*
-(still getting better when it ended), *sound*. The first two make every comparison void.
+(still getting better when it ended, or hardly begun, see `glotune.metrics.beginning`), *sound*. The first
+two make every comparison void.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from glotune.metrics.arrays import Outcomes
+from glotune.metrics.beginning import hardly_begun, not_learned
 from glotune.metrics.collapse import Collapse, find_collapses, find_pooled_collapse, prior_entropy
 from glotune.metrics.count_bootstrap import resample_counts
 from glotune.metrics.scores import Scores, score_outcomes
@@ -45,8 +47,11 @@ def judge(
     scores = {language: score_outcomes(each) for language, each in outcomes_by_language.items()}
     collapses = find_collapses(scores)
     proof = _run_collapse(scores, collapses, source_languages)
+    begun = hardly_begun(history, len(labels))
     if proof:
         evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
+        if begun is not None:
+            return Verdict(status="collapsed", evidence=[*evidence, begun], remedy=[*_HARDLY_BEGUN, _NO_COMPARISON])
         return Verdict(status="collapsed", evidence=evidence, remedy=_collapse_remedy(proof))
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
     asides += _no_better_than_chance(scores, collapses)
@@ -54,6 +59,11 @@ def judge(
     overfit = past_its_best(history)
     if overfit is not None:
         return Verdict(status="overfit", evidence=[overfit, *asides], remedy=[*_OVERFIT, *advice])
+    if begun is not None:
+        return Verdict(status="improving", evidence=[begun, *asides], remedy=[*_HARDLY_BEGUN, *advice])
+    guessing = not_learned(history, len(labels))
+    if guessing is not None:
+        return Verdict(status="improving", evidence=[guessing, *asides], remedy=[*_NOT_LEARNED, *advice])
     improving = still_improving(history)
     if improving is not None:
         return Verdict(status="improving", evidence=[improving, *asides], remedy=[*_IMPROVING, *advice])
@@ -152,20 +162,29 @@ def _collapse_remedy(proof: Sequence[Collapse]) -> list[str]:
         "Set schedule.warmup_ratio: 0.1, so that the first steps are small.",
         "Lower optimizer.learning_rate, e.g. to a third.",
         "Or set train.on_collapse: retry, which does both once and records it.",
-        "Don't compare other runs with this one.",
+        _NO_COMPARISON,
     ]
 
 
+_NO_COMPARISON = "Don't compare other runs with this one."
 _DIVERGED = [
     "Lower optimizer.learning_rate, e.g. to a third, and set schedule.warmup_ratio: 0.1.",
     "Set optimizer.max_grad_norm: 1.0 if it is off; try train.precision: fp32.",
-    "Don't compare other runs with this one.",
+    _NO_COMPARISON,
 ]
 _OVERFIT = [
     "Train for fewer epochs, or set evaluate.patience: the best checkpoint is kept and evaluated either way.",
     "Raise optimizer.weight_decay or loss.label_smoothing, lower the rate, freeze layers, or add texts.",
 ]
 _IMPROVING = ["Raise train.epochs: what it reached is a lower bound of what this recipe can do."]
+_HARDLY_BEGUN = [
+    "Raise train.epochs, lower train.batch_size (more steps per epoch), or give more training texts: these scores say "
+    "nothing of what the recipe can do.",
+]
+_NOT_LEARNED = [
+    "Raise train.epochs or optimizer.learning_rate; if the loss stays there, lower the rate and set "
+    "schedule.warmup_ratio: 0.1, and check that labels and texts belong together.",
+]
 _LANGUAGE_REMEDY = [
     "Read nothing into the languages answered with one class: check their script and unknown tokens in the data "
     "profile, or add a few of their texts with data.few_shot."

@@ -116,7 +116,7 @@ def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, r
     parts, directory = assembled.parts, recorder.directory
     verdict = judge_run(directory)
     directory.update_manifest(verdict=verdict, best_step=state.best_step)
-    recorder.log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
+    recorder.write_log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
     data = parts.recipe.data
     if parts.recipe.model.lora is not None:
         save_adapter(parts.network, directory.adapter)

@@ -66,6 +66,12 @@ class Recorder:
         if not self.is_main:
             return
         self.observer.log(message)
+        self.write_log(message)
+
+    def write_log(self, message: str) -> None:
+        """One line to the run's log alone, of what whoever watches is told at the end."""
+        if not self.is_main:
+            return
         with self.directory.log.open("a", encoding="utf-8") as file:
             file.write(f"{now()} {message}\n")
 
@@ -123,6 +129,9 @@ class Unwritten(Recorder):
         """Tells the observer."""
         if self.is_main:
             self.observer.log(message)
+
+    def write_log(self, message: str) -> None:
+        """Writes nothing."""
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         """Writes nothing."""

@@ -33,7 +33,7 @@ def course(metrics, train=None, validation=None, texts=1000):
         EpochPoint(place + 1, train_loss, validation_loss, metric)
         for place, (train_loss, validation_loss, metric) in enumerate(zip(train, validation, metrics, strict=True))
     ]
-    return TrainingHistory(step_losses=train, epochs=points, validation_texts=texts)
+    return TrainingHistory(step_losses=np.repeat(train, 10).tolist(), epochs=points, validation_texts=texts)
 
 
 SETTLED = course([0.5, 0.66, 0.70, 0.703, 0.702], validation=[0.9, 0.7, 0.66, 0.65, 0.655])
@@ -169,6 +169,45 @@ def test_without_validation_losses_a_fallen_metric_shows_overfitting():
     assert judge(fallen, {"en": language()}, NAMES).status == "overfit"
     wavering = course([0.60, 0.70, 0.69, 0.69], train=[0.9, 0.6, 0.3, 0.1])
     assert judge(wavering, {"en": language()}, NAMES).status == "sound"
+
+
+def steps(*losses, metrics=(0.6, 0.6, 0.6)):
+    return TrainingHistory(step_losses=losses, epochs=course(metrics).epochs, validation_texts=300)
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([1.2], "only 1 optimizer step, with the loss 1.2000 before it, against ln 3 = 1.0986"),
+        ([1.1, 1.1, 1.12, 1.09], "only 4 optimizer steps, and its loss was 1.1050 in the second half of them, against"),
+        ([1.0] * 9 + [0.8] * 10, "was still falling: 1.0000 in the first half of them, 0.8000 in the second"),
+    ],
+)
+def test_a_run_of_few_steps_that_has_not_settled_is_improving(losses, told):
+    verdict = judge(steps(*losses), {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert told in verdict.evidence[0]
+    assert "train.batch_size" in verdict.remedy[0]
+
+
+def test_a_run_of_few_steps_that_has_settled_is_sound():
+    assert judge(steps(*[0.6] * 6), {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_loss_that_ended_at_that_of_guessing_is_not_sound():
+    stuck, learned = steps(*[1.09] * 400), steps(*np.linspace(1.1, 1.0, 100), *[1.0] * 300)
+    verdict = judge(stuck, {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert "1.0900 over the second half of 400 steps, against ln 3 = 1.0986 for guessing" in verdict.evidence[0]
+    assert judge(learned, {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_collapse_after_a_few_steps_asks_for_more_steps():
+    verdict = judge(steps(1.2, 1.1, 1.1), {"en": one_class()}, NAMES)
+    assert verdict.status == "collapsed"
+    assert "only 3 optimizer steps" in verdict.evidence[-1]
+    assert "train.epochs" in verdict.remedy[0]
+    assert "warmup" not in " ".join(verdict.remedy)
 
 
 def test_a_language_that_is_guessed_is_named():

@@ -1,0 +1,52 @@
+"""Has training got anywhere yet? A run of a few steps is no evidence about what its recipe can do.
+
+A model that states the same probability for every class has the loss ln C, whatever the class weights
+or the label smoothing. Fine-tuning starts there, and a classifier that has learned anything ends below.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from glotune.metrics.trend import FEW_STEPS, TrainingHistory
+
+LEARNED = 0.02
+"""A training loss within 2 % of ln C is that of guessing."""
+FALLING = 0.05
+"""With few steps: the mean loss of the second half is at least so much below that of the first."""
+
+
+def hardly_begun(history: TrainingHistory, num_labels: int) -> str | None:
+    """The sentence that shows a run of too few steps whose training loss still falls, or has not begun to."""
+    losses = np.asarray(history.step_losses, dtype=np.float64)
+    if not 0 < len(losses) < FEW_STEPS:
+        return None
+    made = f"Training made only {len(losses)} optimizer step{'s' if len(losses) > 1 else ''}"
+    if len(losses) == 1:
+        return f"{made}, with the loss {losses[0]:.4f} before it{_guessing(num_labels)}."
+    first, second = losses[: len(losses) // 2].mean(), losses[len(losses) // 2 :].mean()
+    if second > (1.0 - LEARNED) * math.log(num_labels):
+        return f"{made}, and its loss was {second:.4f} in the second half of them{_guessing(num_labels)}."
+    if second > (1.0 - FALLING) * first:
+        return None
+    return f"{made}, and its loss was still falling: {first:.4f} in the first half of them, {second:.4f} in the second."
+
+
+def not_learned(history: TrainingHistory, num_labels: int) -> str | None:
+    """The sentence that shows a training loss that stayed at that of guessing; None for a run of few steps."""
+    losses = np.asarray(history.step_losses, dtype=np.float64)
+    if len(losses) < FEW_STEPS:
+        return None
+    late = float(losses[len(losses) // 2 :].mean())
+    if late <= (1.0 - LEARNED) * math.log(num_labels):
+        return None
+    return (
+        f"The training loss was {late:.4f} over the second half of {len(losses)} steps{_guessing(num_labels)}: "
+        "little was learned."
+    )
+
+
+def _guessing(num_labels: int) -> str:
+    return f", against ln {num_labels} = {math.log(num_labels):.4f} for guessing"
