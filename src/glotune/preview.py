@@ -17,6 +17,7 @@ from glotune.run_dir import RunDirectory
 from glotune.tracking.sinks import check_trackers
 from glotune.training.assembly import assemble
 from glotune.training.control import stopped_by_signals
+from glotune.training.few_steps import few_steps
 from glotune.training.fitting import fit_to_machine
 from glotune.training.observer import Observer, Silent
 from glotune.training.plan import choose_device
@@ -63,6 +64,8 @@ def preview(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
+    if warning := few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs):
+        recorder.warn(warning)
     assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None)
     fitted = fit_to_machine(assembled, cache_folder(), recorder)
     return Preview(fitted.parts.plan, fitted.changes)

@@ -21,6 +21,7 @@ from glotune.training.assembly import assemble
 from glotune.training.closing import judge_and_save, judge_diverged, record_best
 from glotune.training.control import stopped_by_signals
 from glotune.training.costs import token_costs
+from glotune.training.few_steps import few_steps
 from glotune.training.fitting import fit_to_machine
 from glotune.training.loop import DivergedTraining
 from glotune.training.observer import Observer, Silent
@@ -87,6 +88,8 @@ def carry_out(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
+    if warning := few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs):
+        recorder.warn(warning)
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
     if manifest.plan is None:

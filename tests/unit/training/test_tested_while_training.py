@@ -7,7 +7,21 @@ import pytest
 from glotune.recipe import load_recipe, recipe_hash
 from glotune.run import Run, train
 from glotune.training.closing import history_of
+from glotune.training.observer import Silent
 from small_runs import small_recipe
+
+
+class Heard(Silent):
+    """Keeps the lines that a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+HEARD = Heard()
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +29,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("tested")
     recipe = small_recipe(folder)
     return {
-        when: train(recipe, {"evaluate.test": when}, out=folder / when, report=False)
+        when: train(
+            recipe,
+            {"evaluate.test": when},
+            out=folder / when,
+            report=False,
+            observer=HEARD if when == "never" else None,
+        )
         for when in ("never", "last", "each")
     }
 
@@ -26,6 +46,20 @@ def steps_of(run: Run) -> list[int]:
 
 def test_it_happens_when_the_recipe_says(runs: dict[str, Run]) -> None:
     assert {when: steps_of(run) for when, run in runs.items()} == {"never": [], "last": [8], "each": [4, 8]}
+
+
+def test_the_verdict_is_left_to_the_summary_and_stands_in_the_log(runs: dict[str, Run]) -> None:
+    assert not [line for line in HEARD.lines if "verdict" in line]
+    assert runs["never"].directory.log.read_text().count("verdict: ") == 1
+
+
+def test_few_steps_are_warned_of_before_the_first_and_end_as_no_sound_run(runs: dict[str, Run]) -> None:
+    warning = next(number for number, line in enumerate(HEARD.lines) if "4 optimizer steps per epoch, 8 in all" in line)
+    assert warning < next(number for number, line in enumerate(HEARD.lines) if line.startswith("plan: "))
+    verdict = runs["never"].manifest.verdict
+    assert verdict is not None
+    assert verdict.status != "sound"
+    assert any("only 8 optimizer steps" in sentence for sentence in verdict.evidence)
 
 
 def test_it_changes_nothing(runs: dict[str, Run]) -> None:
