@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glotune.metrics.arrays import Outcomes
+from glotune.metrics.bootstrap import score_intervals
 from glotune.metrics.scores import score_outcomes
+from glotune.records import Interval
 from glotune.report.run_data import RunData
 
 TOLERANCE = 1e-6
 AUDITED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
+LEAK_METRICS = ("accuracy", "macro_f1")
+INTERVAL_SEED = 0
+"""As of the intervals in ``metrics.json``."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ def audit(run: RunData) -> Audit:
 class LeakEffect:
     """One language with and without its leaked texts.
 
-    `without` is None where nothing is left, or where several files share row numbers.
+    `without` is None where nothing is left, or where several files share row numbers. `intervals` are those of
+    `without`: 95 %, over texts.
     """
 
     language: str
@@ -55,6 +62,7 @@ class LeakEffect:
     n: int
     with_leaks: dict[str, float | None]
     without: dict[str, float | None] | None
+    intervals: dict[str, Interval]
 
 
 def leak_effects(run: RunData) -> list[LeakEffect]:
@@ -67,15 +75,22 @@ def leak_effects(run: RunData) -> list[LeakEffect]:
         evaluation = run.main.get(language)
         if evaluation is None or not rows:
             continue
+        left = _without(run, split, language, set(rows))
         effects.append(
-            LeakEffect(language, len(rows), evaluation.n, evaluation.scores, _without(run, split, language, set(rows)))
+            LeakEffect(
+                language,
+                len(rows),
+                evaluation.n,
+                evaluation.scores,
+                None if left is None else score_outcomes(left).values(),
+                {} if left is None else score_intervals(left, LEAK_METRICS, seed=INTERVAL_SEED),
+            )
         )
     return effects
 
 
-def _without(run: RunData, split: str, language: str, rows: set[int]) -> dict[str, float | None] | None:
+def _without(run: RunData, split: str, language: str, rows: set[int]) -> Outcomes | None:
     table = run.predictions(split, language)
     if table is None or not table.outcomes.is_finite:
         return None
-    left = table.without(rows)
-    return score_outcomes(left).values() if left is not None else None
+    return table.without(rows)

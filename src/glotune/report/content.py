@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from glotune.metrics.transfer import Transfer
 from glotune.report import specification
-from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
-from glotune.report.figures.build_results import ranked, transfer
+from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
+from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
 from glotune.report.run_data import RunData
-from glotune.report.words import count, number, percent, plain, with_interval
+from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
 RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
@@ -65,7 +65,7 @@ def gather(run: RunData) -> ReportContent:
         cost=specification.cost_rows(run),
         machine=specification.machine_rows(run),
         data=_data_table(run),
-        leaks=_leak_table(leaked),
+        leaks=_leak_table(run, leaked),
         sources=_sources(run),
         audit=audit(run),
         command=shlex.join(run.manifest.command),
@@ -195,17 +195,18 @@ def _leaks_in_short(effects: list[LeakEffect]) -> str:
     )
 
 
-def _leak_table(effects: list[LeakEffect]) -> Table | None:
+def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
     rows = []
     for each in effects:
-        pairs = [
-            f"{number(metric, each.with_leaks.get(metric))} → "
-            f"{number(metric, each.without.get(metric)) if each.without else 'not known'}"
-            for metric in ("accuracy", "macro_f1")
-        ]
-        rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *pairs))
-    columns = ("Language", "Leaked texts", "Accuracy, %: with → without", "Macro-F1, %: with → without")
-    return Table(columns, tuple(rows)) if rows else None
+        cells = []
+        for metric in LEAK_METRICS:
+            cells.append(with_interval(run.main[each.language], metric))
+            left = each.without and each.without.get(metric)
+            cells.append(bracketed(metric, left, each.intervals.get(metric)) if each.without else "not known")
+        rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *cells))
+    names = [display(metric) for metric in LEAK_METRICS]
+    columns = [column for name in names for column in (f"{name}, %: all texts", f"{name}, %: without them")]
+    return Table(("Language", "Leaked texts", *columns), tuple(rows)) if rows else None
 
 
 def _sources(run: RunData) -> Table | None:

@@ -6,7 +6,7 @@ import math
 import re
 
 from glotune.metrics.traits import TRAITS
-from glotune.records import Evaluation
+from glotune.records import Evaluation, Interval
 
 NOTHING = "–"
 _MARKDOWN = re.compile(r"([\\`*_<>#|~$]|\](?=[(\[:]))")
@@ -36,8 +36,12 @@ def number(metric: str, value: float | None) -> str:
 
 def with_interval(evaluation: Evaluation, metric: str) -> str:
     """``61.2 [58.0, 64.3]``; without brackets where no interval is known."""
-    shown = number(metric, evaluation.scores.get(metric))
-    interval = evaluation.intervals.get(metric)
+    return bracketed(metric, evaluation.scores.get(metric), evaluation.intervals.get(metric))
+
+
+def bracketed(metric: str, value: float | None, interval: Interval | None) -> str:
+    """A score with its interval, as `with_interval`."""
+    shown = number(metric, value)
     if interval is None or shown == NOTHING:
         return shown
     return f"{shown} [{number(metric, interval.low)}, {number(metric, interval.high)}]"

@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from glotune.errors import UserError
+from glotune.metrics.bootstrap import score_intervals
 from glotune.report.audit import audit, leak_effects
+from glotune.report.content import gather
 from glotune.report.figures.build_results import transfer
 from glotune.report.history import read_history
 from glotune.report.languages import direction, language_name, named
@@ -133,6 +135,11 @@ def test_scores_without_leaked_texts_are_those_of_the_others(sound):
     assert effects["bn"].without["macro_f1"] == pytest.approx(expected)
     assert effects["bn"].with_leaks["macro_f1"] == run.main["bn"].scores["macro_f1"]
     assert (effects["bn"].leaked, effects["bn"].n) == (3, 240)
+    outcomes = table.without({1, 2, 3})
+    assert effects["bn"].intervals == score_intervals(outcomes, ("accuracy", "macro_f1"), seed=0)
+    interval = effects["bn"].intervals["macro_f1"]
+    row = next(row for row in gather(run).leaks.rows if row[0] == "Bangla (bn)")
+    assert row[-1] == f"{100 * expected:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 @pytest.mark.parametrize(
