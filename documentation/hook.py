@@ -1,4 +1,4 @@
-"""MkDocs calls this while it builds: the reference pages are made then, and never lie in the repository."""
+"""MkDocs calls this while it builds: the reference pages are made then; the repository holds stand-ins."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ LOADED = re.compile(
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the made pages to the written ones."""
+    """Puts the made pages in the place of the written ones, which tell a reader of the repository where they are."""
     made = {page.place: page.text for page in recipe_pages.pages()} | {command_page.PLACE: command_page.text()}
     for place, text in made.items():
+        stand_in = files.get_file_from_path(place)
+        if stand_in is None:
+            raise PluginError(f"docs/{place} is missing: links to it would lead nowhere outside the site")
+        files.remove(stand_in)
         files.append(File.generated(config, place, content=text))
     return files
 

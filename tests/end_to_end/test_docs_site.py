@@ -86,6 +86,22 @@ def test_the_mapping_from_trainer_names_what_exists() -> None:
             assert known, f"{key} is neither a recipe key nor a command"
 
 
+def test_every_link_of_a_page_leads_to_a_file_of_the_repository() -> None:
+    """As a reader of the repository follows it; the site's own build checks the same for the site."""
+    broken, followed = [], 0
+    for page in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            place = target.partition("#")[0]
+            if not place or "://" in place or place.startswith("mailto:"):
+                continue
+            followed += 1
+            if not (page.parent / place).exists():
+                broken.append(f"{page.relative_to(PROJECT)}: {target}")
+    assert not broken
+    assert followed > 50
+
+
 @pytest.mark.extras
 @pytest.mark.skipif(find_spec("mkdocs") is None, reason="MkDocs is not installed; make docs builds the site strictly")
 def test_the_site_builds_without_a_broken_link_and_loads_nothing_from_outside(tmp_path: Path) -> None:
