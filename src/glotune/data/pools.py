@@ -37,7 +37,7 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     Args:
         selected: rows per recipe key (train, and validation and test where they are named).
         data: the recipe's section.
-        seed: of the recipe.
+        seed: of the recipe; shares and few-shot rows are drawn from it, made splits from one of their own.
         warn: told of what is odd but no error.
 
     Raises:
@@ -60,7 +60,8 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     tables = {split: labels.apply(table, paths) for split, table in tables.items()}
     whole = train
     for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
-        train = _make(split, train, whole, tables, languages, data, np.random.default_rng([seed, stream]), warn)
+        rng = np.random.default_rng([data.made_splits.seed, stream])
+        train = _make(split, train, whole, tables, languages, data, rng, warn)
     if "validation" not in tables:
         raise UserError(
             "there are no validation rows to choose the best checkpoint by",

@@ -29,7 +29,7 @@ def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) ->
 
     Args:
         data: the recipe's section.
-        seed: of the recipe; splits and shares are drawn from it.
+        seed: of the recipe; shares and few-shot rows are drawn from it, made splits from ``data.made_splits.seed``.
         on_warning: called with each warning as it arises; all are in the result too.
 
     Raises:

@@ -144,6 +144,8 @@ class MadeSplits(Section):
     """Share cut off where the recipe names no validation texts."""
     test: Fraction = 0.0
     """Share cut off where the recipe names no test texts."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Draws these rows, apart from the recipe's seed: runs of several seeds are scored on the same texts."""
 
 
 Source = str | list[str]

@@ -254,9 +254,17 @@ class TestSplits:
         rows = sorted(row for split in data.splits.values() for row in split.rows)
         assert rows == list(range(1, 61))
 
-    def test_another_seed_draws_other_rows(self) -> None:
+    def test_another_seed_of_the_run_is_scored_on_the_same_rows(self) -> None:
         Path("en.csv").write_text(as_csv(ROWS))
-        first, again, other = (read(seed, train="en.csv") for seed in (1, 1, 2))
+        made = {"validation": 0.2, "test": 0.2}
+        first, other = (read(seed, train="en.csv", made_splits=made, fraction=0.5) for seed in (1, 2))
+        for split in ("validation", "test"):
+            assert content(first.splits[split]) == content(other.splits[split])
+        assert first.splits["train"].rows.tolist() != other.splits["train"].rows.tolist()  # the share is the run's own
+
+    def test_another_seed_of_the_made_splits_draws_other_rows(self) -> None:
+        Path("en.csv").write_text(as_csv(ROWS))
+        first, again, other = (read(train="en.csv", made_splits={"seed": seed}) for seed in (1, 1, 2))
         assert first.data_hash == again.data_hash
         assert first.splits["validation"].rows.tolist() != other.splits["validation"].rows.tolist()
 
