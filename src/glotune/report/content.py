@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
 from glotune.metrics.transfer import Transfer
 from glotune.report import specification
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
+from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
 from glotune.report.run_data import RunData
@@ -19,10 +21,18 @@ RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC,
 
 @dataclass(frozen=True)
 class Table:
-    """Column names and rows of strings; the first column is left-aligned, the others right."""
+    """Column names and rows of strings; columns of words are left-aligned, those of figures right."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_numeric(self) -> tuple[bool, ...]:
+        """Per column, whether all its cells begin with a figure or say that there is none; never the first."""
+        return (False, *(all(_FIGURE.match(row[place]) for row in self.rows) for place in range(1, len(self.columns))))
+
+
+_FIGURE = re.compile(r"(–|not known)$|[+-]?\d[\d,.]*($| )")
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class ReportContent:
     """The whole report but its pictures."""
 
     run: RunData
+    title: str
     headline: str
     results: dict[str, Table]
     """split -> scores by language."""
@@ -54,6 +65,7 @@ def gather(run: RunData) -> ReportContent:
     found, leaked = transfer(run), leak_effects(run)
     return ReportContent(
         run=run,
+        title=titled(run),
         headline=headline(run, found) + _leaks_in_short(leaked),
         results={split: _results(run, split) for split in ("test", "validation") if run.evaluations.get(split)},
         per_class=_per_class(run),
@@ -71,6 +83,11 @@ def gather(run: RunData) -> ReportContent:
         command=shlex.join(run.manifest.command),
         notices=tuple(_notices(run)),
     )
+
+
+def titled(run: RunData) -> str:
+    """``xlmr-6-layers on glotune-nano``: a recipe's name may speak of another encoder than the one that ran."""
+    return f"{run.name} on {encoder_name(run.recipe.model.name)}" if run.recipe else run.name
 
 
 def headline(run: RunData, found: Transfer | None) -> str:

@@ -8,7 +8,7 @@ from glotune.recipe import Recipe
 from glotune.report.figures.build_results import display
 from glotune.report.languages import named
 from glotune.report.run_data import RunData
-from glotune.report.words import count, duration, millions, percent, plain, size
+from glotune.report.words import count, counted, duration, millions, percent, plain, size
 
 Rows = list[tuple[str, str]]
 
@@ -40,7 +40,9 @@ def model_rows(run: RunData) -> Rows:
 
 def _frozen(recipe: Recipe) -> str:
     freeze = recipe.model.freeze
-    parts = (["embeddings"] if freeze.embeddings else []) + ([f"first {freeze.layers} layers"] if freeze.layers else [])
+    parts = (["embeddings"] if freeze.embeddings else []) + (
+        [f"first {counted(freeze.layers, 'layer')}"] if freeze.layers else []
+    )
     return f"{' and '.join(parts)}, dropout inside them {freeze.dropout}" if parts else "nothing"
 
 
@@ -49,7 +51,7 @@ def _lora(recipe: Recipe) -> str:
     if lora is None:
         return "none"
     extra = [name for name, on in (("rsLoRA", lora.rslora), ("DoRA", lora.dora)) if on]
-    where = f"the upper {lora.layers} layers" if lora.layers else "all layers"
+    where = f"the upper {counted(lora.layers, 'layer')}" if lora.layers else "all layers"
     targets = ", ".join(lora.target_modules)
     text = f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, on {targets} of {where}"
     return ", ".join([text, *extra])
@@ -61,7 +63,7 @@ def training_rows(run: RunData) -> Rows:
     plan = run.manifest.plan
     if plan:
         ranks = f", {plan.ranks} ranks" if plan.ranks > 1 else ""
-        rows.append(("Machine", f"{plan.device}, {plan.precision}, {plan.threads} threads{ranks}"))
+        rows.append(("Machine", f"{plan.device}, {plan.precision}, {counted(plan.threads, 'thread')}{ranks}"))
         rows.append(("Attention", plan.attention.replace("_", " ")))
         rows.append(("Micro-batch budget", f"{count(plan.token_budget)} tokens"))
     steps = run.history.steps
@@ -75,6 +77,7 @@ def training_rows(run: RunData) -> Rows:
 
 def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     data, optimizer, schedule, train = recipe.data, recipe.optimizer, recipe.schedule, recipe.train
+    patience = recipe.evaluate.patience
     rows: Rows = [
         ("Source languages", ", ".join(map(named, run.sources)) or "–"),
         ("Maximum length", f"{data.max_length} tokens, {data.truncation.replace('_', ' + ')} kept, "
@@ -94,7 +97,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Few-shot", data.few_shot), ("Sampling alpha", data.sampling_alpha),
         ("Training share", data.fraction if data.fraction != 1.0 else None),
         ("Training rows at most", data.train_rows),
-        ("Early stopping", f"after {recipe.evaluate.patience} evaluations" if recipe.evaluate.patience else None),
+        ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
@@ -123,7 +126,7 @@ def _rate(recipe: Recipe) -> str:
 def _schedule(recipe: Recipe) -> str:
     schedule = recipe.schedule
     steps = schedule.warmup_steps
-    warmup = f"{steps} steps" if steps is not None else percent(schedule.warmup_ratio, 0)
+    warmup = counted(steps, "step") if steps is not None else percent(schedule.warmup_ratio, 0)
     has_none = steps == 0 or (steps is None and schedule.warmup_ratio == 0)
     return f"{schedule.name} per {schedule.per}, {'no warmup' if has_none else 'warmup ' + warmup}"
 

@@ -57,6 +57,11 @@ def count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def counted(number_of: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{number_of:,} {noun}" + ("" if number_of == 1 else "s")
+
+
 def millions(value: float | None) -> str:
     """``278045955`` -> ``278.0 M``; small numbers as they are."""
     if value is None:

@@ -42,7 +42,7 @@ def write_report(run: RunDirectory | str | Path) -> ReportFiles:
     _remove_stale(folder / "figures", figures)
     markdown, page = folder / "report.md", folder / "report.html"
     write_atomically(markdown, render_markdown(content, figures))
-    write_atomically(page, render_page([content], data.name))
+    write_atomically(page, render_page([content], content.title))
     return ReportFiles(folder, markdown, page, tuple(figures))
 
 

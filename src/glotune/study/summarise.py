@@ -24,6 +24,7 @@ from glotune.errors import UserError
 from glotune.metrics.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
+from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.run_data import load_run
 from glotune.report.words import code, escaped
 from glotune.report.write import ReportFiles, write_report, write_study_report
@@ -73,7 +74,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     files = write_study_report(
         directory.report,
         [load_run(place) for place in (places or complete)],
-        plan.resolved.study.title or plan.resolved.study.name,
+        _title(plan),
         _markdown(plan, list(named.values()), answered, notes, directory),
         _page_tables(named, notes),
     )
@@ -190,7 +191,7 @@ def _markdown(
 ) -> str:
     study, scale = plan.resolved.study, plan.resolved.scale
     about = study.scales[scale].description if scale in study.scales else ""
-    parts = [f"# {escaped(study.title or study.name)}\n"]
+    parts = [f"# {escaped(_title(plan))}\n"]
     parts += [f"{escaped(text)}\n" for text in (study.description, _scale_words(scale, about)) if text]
     if answered:
         parts.append("## What was expected, and what was found\n")
@@ -205,6 +206,13 @@ def _markdown(
     parts.append("Interactive, with every run, language and mistake: [report.html](report.html).\n")
     parts.append(f"Go on with it, or write this report again: {code(f'glotune study {directory.path}')}\n")
     return "\n".join(parts)
+
+
+def _title(plan: StudyPlan) -> str:
+    """The study's title with the encoders that ran: a scale or the command line may name others than the title does."""
+    study, scale = plan.resolved.study, plan.resolved.scale
+    encoders = ", ".join(dict.fromkeys(encoder_name(run.recipe.model.name) for run in plan.runs))
+    return f"{study.title or study.name} (on {encoders}{'' if scale == FULL else f', scale {scale}'})"
 
 
 def _scale_words(scale: str, description: str) -> str:

@@ -11,7 +11,8 @@ def plan_lines(plan: Plan) -> list[str]:
     """What a run says of its plan when it starts."""
     lines = [
         f"plan: {plan.device}, {plan.precision}, attention {plan.attention}, {plan.token_budget} tokens in a "
-        f"micro-batch, {plan.threads} threads, {plan.ranks} process{'es' if plan.ranks > 1 else ''}"
+        f"micro-batch, {plan.threads} thread{'s' * (plan.threads != 1)}, "
+        f"{plan.ranks} process{'es' if plan.ranks > 1 else ''}"
     ]
     if "prefix_cache" in plan.reasons:
         lines.append(f"plan: frozen prefix: {plan.reasons['prefix_cache']}")

@@ -48,7 +48,7 @@ def test_a_study_is_reported_again_from_its_folder(study):
     assert not is_study(study / "runs")
     summary = redraw_study(study)
     text = summary.files.markdown.read_text()
-    assert text.startswith("# A made-up study\n")
+    assert text.startswith("# A made-up study (on glotune-nano)\n")
     assert "longer is better" in text
     assert "## Pictures" in text
     assert summary.answers[0].answer in ("inconclusive", "supported", "refuted")

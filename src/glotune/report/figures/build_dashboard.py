@@ -7,6 +7,7 @@ from glotune.report.figures.build_panels import confusion_figure
 from glotune.report.figures.build_results import accuracy_f1_comparison
 from glotune.report.figures.data import ConfusionMatrices, ConfusionPanel, Curves, Dashboard, DotRow, Dots, TransferGaps
 from glotune.report.run_data import RunData
+from glotune.report.words import counted
 
 MAX_FULL_ROWS = 6
 MAX_GAPS = 14
@@ -39,7 +40,7 @@ def facts(run: RunData) -> tuple[str, ...]:
     if run.recipe:
         encoder = encoder_name(run.recipe.model.name)
         layers = run.recipe.model.layers
-        parts.append(f"{encoder}, first {layers} layers" if layers else encoder)
+        parts.append(f"{encoder}, first {counted(layers, 'layer')}" if layers else encoder)
     if run.sources:
         parts.append(f"trained on {', '.join(run.sources)}")
     parts.append(f"seed {run.manifest.seed}")
@@ -83,5 +84,6 @@ def _summed(matrices: ConfusionMatrices) -> ConfusionPanel:
     )
     n = sum(map(sum, counts))
     right = sum(counts[index][index] for index in range(size))
-    name = "all languages" if len(matrices.panels) > 1 else matrices.panels[0].language
+    several = len(matrices.panels)
+    name = f"{several} languages pooled" if several > 1 else matrices.panels[0].language
     return ConfusionPanel(name, n, right / n if n else 0.0, counts)
