@@ -18,9 +18,10 @@ from made_runs import make_run
 pytestmark = pytest.mark.extras
 pytest.importorskip("textual", reason="needs the extra 'monitor'")
 
-from textual.widgets import DataTable, TabbedContent  # noqa: E402
+from textual.widgets import TabbedContent  # noqa: E402
 
 from glotune.monitor.app import MonitorApp  # noqa: E402
+from glotune.monitor.table import RunsTable  # noqa: E402
 
 
 def drive(place: Path, script: Callable[[Any, Any], Awaitable[None]], size: tuple[int, int] = (110, 40)) -> None:
@@ -51,8 +52,8 @@ def shown(app: Any) -> str:
 
 
 def table(app: Any) -> list[list[str]]:
-    runs = app.screen_stack[1].query_one(DataTable)
-    return [[str(cell) for cell in runs.get_row_at(row)] for row in range(runs.row_count)]
+    cells: list[list[str]] = app.screen_stack[1].query_one(RunsTable).cells
+    return cells
 
 
 def test_a_running_run_with_every_tab(tmp_path: Path) -> None:

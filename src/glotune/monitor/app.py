@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static, TabbedContent, TabPane
+from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import Worker
 
 from glotune.monitor import panes
 from glotune.monitor.help import HelpScreen
+from glotune.monitor.lines import Lines
 from glotune.monitor.many import Fleet
+from glotune.monitor.pace import Pace
+from glotune.monitor.table import RunsTable
 from glotune.monitor.view import RunView
 from glotune.tracking.system import SystemFigures
 
-SECONDS = 1.0
-"""Between two looks, or more where they are costly."""
 TABS = ("curves", "languages", "checkpoints", "log")
 NARROW = 80
+PADDING = 1
 
 
 class MonitorApp(App[None]):
@@ -55,8 +57,9 @@ class RunsScreen(Screen[None]):
     """Runs, facts of the chosen one, its tabs."""
 
     CSS = """
-    #runs { height: auto; max-height: 35%; }
-    #facts { height: auto; max-height: 40%; padding: 0 1; }
+    #place { height: auto; max-height: 35%; }
+    #headings, #facts { padding: 0 1; }
+    #facts { max-height: 40%; }
     TabbedContent { height: 1fr; }
     VerticalScroll { padding: 0 1; }
     """
@@ -75,24 +78,30 @@ class RunsScreen(Screen[None]):
         self._machine: SystemFigures | None = None
         self._chosen: Path | None = None
         self._looking: Worker[None] | None = None
-        self._narrow = False
+        self._pace = Pace()
+        self._drawn: dict[str, tuple[object, ...]] = {}
+        """What each part shows was made from; while that is the same, the part is left alone."""
 
     def compose(self) -> ComposeResult:
         """Runs, facts of the chosen one, its tabs."""
-        yield DataTable(id="runs", cursor_type="row", zebra_stripes=False)
-        yield Static(id="facts")
+        yield Lines(id="headings")
+        with VerticalScroll(id="place", can_focus=False):
+            yield RunsTable(id="runs")
+        yield Lines(id="facts", wrap=True)
         with TabbedContent(id="tabs"):
             for number, name in enumerate(TABS, 1):
                 with TabPane(f"{number} {name}", id=name), VerticalScroll():
-                    yield Static(id=f"{name}-content")
+                    if name in ("curves", "log"):
+                        yield Lines(id=f"{name}-content", wrap=name == "log")
+                    else:
+                        yield Static(id=f"{name}-content")
         yield Footer()
 
     def on_mount(self) -> None:
-        """Looks at once, then every second."""
-        self.query_one(DataTable).focus()
-        self._set_columns()
+        """Looks at once; every look sets the time of the next one."""
+        self.query_one(RunsTable).focus()
+        self._pace.start()
         self.look()
-        self.set_interval(SECONDS, self.look)
 
     def look(self) -> None:
         """Reads the runs in a thread, so that a slow disk never freezes the keys."""
@@ -106,44 +115,31 @@ class RunsScreen(Screen[None]):
 
     def on_looked(self, message: Looked) -> None:
         """Draws what a look has found."""
-        self._show(message.views, message.machine)
-
-    def _set_columns(self) -> None:
-        self._narrow = self.size.width < NARROW
-        table = self.query_one(DataTable)
-        table.clear(columns=True)
-        for heading in panes.headings(self._narrow):
-            table.add_column(heading, key=heading)
+        changed = len(message.views) != len(self._views) or any(
+            new is not old for new, old in zip(message.views, self._views, strict=True)
+        )
+        self._views, self._machine = message.views, message.machine
+        if self._chosen not in [view.path for view in self._views]:
+            self._chosen = self._views[0].path if self._views else None
+        self._draw()
+        self._pace.looked(changed)
+        self.set_timer(self._pace.wait, self.look)
 
     def on_resize(self) -> None:
         """Columns that a narrow terminal has no room for go."""
-        if self._narrow != (self.size.width < NARROW):
-            self._set_columns()
         self._draw()
-
-    def _show(self, views: list[RunView], machine: SystemFigures | None) -> None:
-        if views is self._views:
-            return
-        begun = time.thread_time()
-        self._views, self._machine = views, machine
-        if self._chosen not in [view.path for view in views]:
-            self._chosen = views[0].path if views else None
-        self._draw()
-        self._fleet.charge(time.thread_time() - begun)
 
     def _draw(self) -> None:
-        table = self.query_one(DataTable)
-        rows = [panes.row(view, self._narrow) for view in self._views]
-        if [key.value for key in table.rows] != [str(view.path) for view in self._views]:
-            table.clear()
-            for view, cells in zip(self._views, rows, strict=True):
-                table.add_row(*cells, key=str(view.path))
-        for at, cells in enumerate(rows):
-            for column, cell in enumerate(cells):
-                table.update_cell_at((at, column), cell, update_width=True)  # type: ignore[arg-type,unused-ignore]
-        chosen = self.chosen
-        if chosen is not None:
-            table.move_cursor(row=self._views.index(chosen))
+        table, chosen = self.query_one(RunsTable), self.chosen
+        width = self.size.width
+        narrow = width < NARROW
+        headings = table.fill(
+            panes.headings(narrow),
+            [panes.row(view, narrow) for view in self._views],
+            self._views.index(chosen) if chosen is not None else 0,
+            width - 2 * PADDING,
+        )
+        self.query_one("#headings", Lines).show([headings] if self._views else [])
         self._draw_chosen(chosen)
 
     @property
@@ -152,27 +148,42 @@ class RunsScreen(Screen[None]):
         return next((view for view in self._views if view.path == self._chosen), None)
 
     def _draw_chosen(self, view: RunView | None) -> None:
-        width = max(30, self.size.width - 4)
+        """The facts, and the tab that can be seen: the others are drawn when they are asked for."""
+        facts = self.query_one("#facts", Lines)
         if view is None:
-            self._put("facts", Text(f"No runs in {self._fleet.place} yet. Train one with: glotune quickstart"))
-            for name in TABS:
-                self._put(f"{name}-content", Text())
+            facts.show([Text(f"No runs in {self._fleet.place} yet. Train one with: glotune quickstart")])
+        else:
+            facts.show(panes.facts(view, self._machine, self._fleet.problems))
+        width, tab = max(30, self.size.width - 4), self.query_one(TabbedContent).active
+        if view is None:
+            self._put(tab, (None,), lambda: [] if tab in ("curves", "log") else Text())
+        elif tab == "curves":
+            self._put(tab, (view.path, view.loss, view.validation_loss, width), lambda: panes.curves(view, width))
+        elif tab == "languages":
+            self._put(tab, (view.path, view.languages, width), lambda: panes.languages(view, width))
+        elif tab == "checkpoints":
+            self._put(tab, (view.path, view.checkpoints), lambda: panes.checkpoints(view))
+        elif tab == "log":
+            self._put(tab, (view.path, view.notices, view.log), lambda: panes.log(view))
+
+    def _put(self, tab: str, rests_on: tuple[object, ...], make: Callable[[], RenderableType | list[Text]]) -> None:
+        if self._drawn.get(tab) == rests_on:
             return
-        self._put("facts", panes.facts(view, self._machine, self._fleet.problems))
-        self._put("curves-content", panes.curves(view, width))
-        self._put("languages-content", panes.languages(view, width))
-        self._put("checkpoints-content", panes.checkpoints(view))
-        self._put("log-content", panes.log(view))
+        self._drawn[tab] = rests_on
+        content, place = make(), self.query_one(f"#{tab}-content")
+        if isinstance(place, Lines) and isinstance(content, list):
+            place.show(content)
+        elif isinstance(place, Static) and not isinstance(content, list):
+            place.update(content)
 
-    def _put(self, name: str, content: RenderableType | Group) -> None:
-        self.query_one(f"#{name}", Static).update(content)
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Draws the tab that has come to the front."""
+        self._draw_chosen(self.chosen)
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_runs_table_chosen(self, event: RunsTable.Chosen) -> None:
         """The cursor chooses the run."""
-        value = event.row_key.value if event.row_key else None
-        if value is not None and Path(value) != self._chosen:
-            self._chosen = Path(value)
-            self._draw_chosen(self.chosen)
+        self._chosen = self._views[event.row].path
+        self._draw()
 
     def action_tab(self, name: str) -> None:
         """Shows a tab."""
@@ -180,11 +191,11 @@ class RunsScreen(Screen[None]):
 
     def action_next_run(self) -> None:
         """The run below."""
-        self.query_one(DataTable).action_cursor_down()
+        self.query_one(RunsTable).action_move(1)
 
     def action_previous_run(self) -> None:
         """The run above."""
-        self.query_one(DataTable).action_cursor_up()
+        self.query_one(RunsTable).action_move(-1)
 
     def action_help(self) -> None:
         """The keys."""

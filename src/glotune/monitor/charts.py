@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from glotune.monitor.curve import Curve
+
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character by row and column (Unicode block U+2800)."""
@@ -28,35 +30,34 @@ def thin(values: list[float], width: int) -> list[float]:
     return [values[(index + 1) * len(values) // width - 1] for index in range(width)]
 
 
-def plot(points: Sequence[tuple[float, float]], width: int, height: int, *, plain: bool = False) -> list[str]:
+def plot(curve: Curve, width: int, height: int, *, plain: bool = False) -> list[str]:
     """A curve as `height` lines of text under a line for x, with the y range on the left.
 
     Args:
-        points: (x, y) in order of x; what is not finite leaves a gap.
+        curve: what to draw.
         width: columns, labels included.
         height: lines of the drawing, without the x axis.
         plain: ASCII only.
     """
-    known = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    if not known:
+    if not curve.points:
         return ["no data yet"]
-    low, high = min(y for _, y in known), max(y for _, y in known)
-    labels = [_label(high), _label(low)]
+    left, right = curve.points[0][0], curve.points[-1][0]
+    labels = [_label(curve.high), _label(curve.low)]
     margin = max(map(len, labels)) + 2
     columns = max(8, width - margin)
-    canvas = _Canvas(columns, height, min(x for x, _ in known), max(x for x, _ in known), low, high)
-    canvas.draw(_thinned(known, 2 * columns))
+    canvas = _Canvas(columns, height, left, right, curve.low, curve.high)
+    canvas.draw(_thinned(curve.points, 2 * columns))
     lines = []
     for row, drawn in enumerate(canvas.lines(plain)):
         label = labels[0] if row == 0 else labels[1] if row == height - 1 else ""
         lines.append(f"{label:>{margin - 2}} {'|' if plain else '│'}{drawn}".rstrip())
-    first, last = f"{known[0][0]:g}", f"{known[-1][0]:g}"
+    first, last = f"{left:g}", f"{right:g}"
     gap = columns - len(first) - len(last)
     lines.append(" " * margin + first + (" " * gap + last if gap > 0 and first != last else ""))
     return lines
 
 
-def _thinned(points: list[tuple[float, float]], buckets: int) -> list[tuple[float, float]]:
+def _thinned(points: Sequence[tuple[float, float]], buckets: int) -> Sequence[tuple[float, float]]:
     """The mean of each bucket: a noisy curve stays readable when many steps share a column."""
     if len(points) <= buckets:
         return points
@@ -76,22 +77,31 @@ class _Canvas:
         self._low, self._span = low, (high - low) or 1.0
         self._cells = [[0] * columns for _ in range(rows)]
 
-    def draw(self, points: list[tuple[float, float]]) -> None:
+    def draw(self, points: Sequence[tuple[float, float]]) -> None:
         """A line through the points."""
         dots = [self._dot(x, y) for x, y in points]
         for (across, down), (next_across, next_down) in zip(dots, [*dots[1:], dots[-1]], strict=True):
-            pieces = max(abs(next_across - across), abs(next_down - down), 1)
-            for piece in range(pieces + 1):
-                share = piece / pieces
-                self._mark(round(across + share * (next_across - across)), round(down + share * (next_down - down)))
+            if next_across - across <= 1:  # nearly all of a long curve: half of the way in either column
+                middle = (down + next_down) // 2
+                self._mark(across, down, middle)
+                self._mark(next_across, middle, next_down)
+                continue
+            slope = (next_down - down) / (next_across - across)
+            for column in range(across, next_across + 1):
+                begin, end = (
+                    slope * (at - across) for at in (max(column - 0.5, across), min(column + 0.5, next_across))
+                )
+                self._mark(column, down + round(begin), down + round(end))
 
     def _dot(self, x: float, y: float) -> tuple[int, int]:
         across = round((x - self._left) / self._width * (2 * self.columns - 1))
         return across, round((1 - (y - self._low) / self._span) * (4 * self.rows - 1))
 
-    def _mark(self, across: int, down: int) -> None:
-        across, down = min(max(across, 0), 2 * self.columns - 1), min(max(down, 0), 4 * self.rows - 1)
-        self._cells[down // 4][across // 2] |= _DOTS[down % 4][across % 2]
+    def _mark(self, across: int, down: int, until: int) -> None:
+        """The dots of one column from one row to another, whichever is the upper one."""
+        cells, cell, side = self._cells, across // 2, across % 2
+        for row in range(down, until + 1) if down <= until else range(until, down + 1):
+            cells[row // 4][cell] |= _DOTS[row % 4][side]
 
     def lines(self, plain: bool) -> list[str]:
         if plain:

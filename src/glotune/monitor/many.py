@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from glotune.run_dir import RunDirectory
 from glotune.run_state import State, find_runs, read_holder
 from glotune.tracking.system import Probe, SystemFigures
 
-SHARE = 0.01
-"""Most of one core's time that looking may take: a costly look is followed by a long pause."""
+FIND_SECONDS = 10.0
+"""Between two searches of the folders for runs that are new or gone."""
 OVER = {State.COMPLETE, State.FAILED, State.INTERRUPTED}
 
 
@@ -23,45 +24,39 @@ class Fleet:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.problems: list[str] = []
+        self._found: list[RunDirectory] = []
+        self._found_at = -math.inf
         self._watchers: dict[Path, Watcher] = {}
         self._known: dict[Path, tuple[int, RunView]] = {}
         self._probe = Probe()
-        self._seen: tuple[list[RunView], SystemFigures] | None = None
-        self._due = 0.0
 
     def look(self) -> tuple[list[RunView], SystemFigures]:
-        """Every run, running ones first, then newest first; and the machine.
-
-        The last look again (the same object), where a new one would take more than SHARE of the time.
-        """
-        if self._seen is None or time.monotonic() >= self._due:
-            begun = time.thread_time()
-            self._seen = self._look()
-            self.charge(time.thread_time() - begun)
-        return self._seen
-
-    def charge(self, seconds: float) -> None:
-        """Puts the next look off by what was just spent on this one."""
-        self._due = max(self._due, time.monotonic()) + seconds / SHARE
-
-    def expire(self) -> None:
-        """The next look is a new one."""
-        self._due = 0.0
-
-    def _look(self) -> tuple[list[RunView], SystemFigures]:
+        """Every run, running ones first, then newest first; and the machine. Runs that did not change are the same
+        objects as at the last look."""
         views, self.problems = [], []
-        found = list(find_runs(self.place))
-        for run in found:
+        for run in self._find():
             try:
                 views.append(self._view(run))
             except (UserError, OSError) as error:
                 self.problems.append(str(error))
-        paths = {run.path for run in found}
-        self._watchers = {path: watcher for path, watcher in self._watchers.items() if path in paths}
-        self._known = {path: known for path, known in self._known.items() if path in paths}
         views.sort(key=lambda view: view.created, reverse=True)
         views.sort(key=lambda view: view.state is not State.RUNNING)
         return views, self._probe.look(self._pid(views))
+
+    def expire(self) -> None:
+        """The next look searches the folders again."""
+        self._found_at = -math.inf
+
+    def _find(self) -> list[RunDirectory]:
+        """The runs there are, as of a few seconds ago at most; one that is gone is gone at once."""
+        gone = any(not run.manifest_path.is_file() for run in self._found)
+        if gone or time.monotonic() - self._found_at >= FIND_SECONDS:
+            self._found = list(find_runs(self.place))
+            self._found_at = time.monotonic()
+            paths = {run.path for run in self._found}
+            self._watchers = {path: watcher for path, watcher in self._watchers.items() if path in paths}
+            self._known = {path: known for path, known in self._known.items() if path in paths}
+        return self._found
 
     def _view(self, run: RunDirectory) -> RunView:
         """A run that is over is read again only when its manifest changes."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from glotune.monitor import words
 from glotune.monitor.charts import plot, sparkline
+from glotune.monitor.curve import Curve, curve_of
 from glotune.monitor.view import Language, RunView
 from glotune.run_state import State
 from glotune.tracking.system import SystemFigures
@@ -42,8 +43,7 @@ def runs_table(views: Sequence[RunView], place: Path, width: int) -> Table:
             words.duration(view.pace.seconds_left),
         ]
         if not narrow:
-            loss = view.steps[-1].loss if view.steps else None
-            cells += [words.score(loss), words.age(view.created)]
+            cells += [words.score(view.loss.last), words.age(view.created)]
         table.add_row(*map(Text, cells))
     return table
 
@@ -72,11 +72,11 @@ def _parts(
     if system is not None:
         yield Text(machine(system))
     yield Text()
-    yield Text(f"training loss {words.score(view.steps[-1].loss) if view.steps else words.DASH}")
-    yield _chart([(point.step, point.loss) for point in view.steps], width, plain)
+    yield Text(f"training loss {words.score(view.loss.last)}")
+    yield _chart(view.loss, width, plain)
     if len(view.validation_loss) > 1:
         yield Text(f"validation loss {words.score(view.validation_loss[-1][1])}")
-        yield _chart(view.validation_loss, width, plain)
+        yield _chart(curve_of(view.validation_loss), width, plain)
     if view.languages:
         yield languages_table(view.languages, width, plain=plain)
     if view.checkpoints:
@@ -88,16 +88,16 @@ def _parts(
             yield Text(line, no_wrap=True, overflow="crop" if plain else "ellipsis")
 
 
-def _chart(points: Sequence[tuple[float, float]], width: int, plain: bool) -> Text:
-    return Text("\n".join(plot(points, min(width, 100), 6, plain=plain)), no_wrap=True)
+def _chart(curve: Curve, width: int, plain: bool) -> Text:
+    return Text("\n".join(plot(curve, min(width, 100), 6, plain=plain)), no_wrap=True)
 
 
 def facts(view: RunView) -> str:
     """Position, pace and plan, in one paragraph."""
     pace = view.pace
     told = [words.position(view)]
-    if view.steps:
-        told.append(f"learning rate {words.figure(view.steps[-1].learning_rate)}")
+    if view.newest is not None:
+        told.append(f"learning rate {words.figure(view.newest.learning_rate)}")
     if pace.tokens_per_second is not None:
         told += [words.rate(pace.tokens_per_second, "tokens"), words.rate(pace.texts_per_second, "texts")]
     if pace.padding_saved is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from glotune.monitor import once, words
 from glotune.monitor.charts import plot
+from glotune.monitor.curve import curve_of
 from glotune.monitor.view import RunView
 from glotune.run_state import State
 from glotune.tracking.system import SystemFigures
@@ -35,23 +36,22 @@ def row(view: RunView, narrow: bool) -> list[Text]:
     state = Text(view.state.value, style=STYLES[view.state])
     score, done = Text(words.score(once.headline(view))), Text(words.percent(view.share_done))
     if narrow:
-        return [Text(view.path.name[:24]), state, score, done]
-    loss = view.steps[-1].loss if view.steps else None
+        return [Text(view.path.name), state, score, done]
     return [
         Text(view.path.name),
         state,
         Text(view.verdict or words.DASH),
         score,
-        Text(words.score(loss)),
+        Text(words.score(view.loss.last)),
         done,
         Text(words.duration(view.pace.seconds_left)),
         Text(words.age(view.created)),
     ]
 
 
-def facts(view: RunView, machine: SystemFigures | None, problems: Sequence[str]) -> Group:
+def facts(view: RunView, machine: SystemFigures | None, problems: Sequence[str]) -> list[Text]:
     """Where the chosen run stands, alarms first."""
-    lines: list[RenderableType] = [Text(line, style="bold red") for line in once.alarms(view)]
+    lines = [Text(line, style="bold red") for line in once.alarms(view)]
     if view.reason:
         lines.append(Text(f"{view.state.value}: {view.reason}"))
     lines.append(Text(once.facts(view)))
@@ -60,21 +60,21 @@ def facts(view: RunView, machine: SystemFigures | None, problems: Sequence[str])
     if machine is not None:
         lines.append(Text(once.machine(machine)))
     lines += [Text(problem, style="bold red") for problem in (*problems, *view.problems)]
-    return Group(*lines)
+    return lines
 
 
-def curves(view: RunView, width: int) -> Group:
+def curves(view: RunView, width: int) -> list[Text]:
     """Training loss, validation loss and learning rate."""
-    series: list[tuple[str, Sequence[tuple[float, float]]]] = [
-        ("training loss", [(point.step, point.loss) for point in view.steps]),
-        ("validation loss (mean of languages)", view.validation_loss),
-        ("learning rate", [(point.step, point.learning_rate) for point in view.steps]),
+    series = [
+        ("training loss", view.loss),
+        ("validation loss (mean of languages)", curve_of(view.validation_loss)),
+        ("learning rate", view.learning_rate),
     ]
-    parts: list[RenderableType] = []
-    for name, points in series:
-        last = f", now {words.figure(points[-1][1])}" if points else ""
-        parts += [Text(name + last, style="bold"), Text("\n".join(plot(points, width, 7)), no_wrap=True), Text()]
-    return Group(*parts)
+    lines = []
+    for name, curve in series:
+        last = f", now {words.figure(curve.last)}" if view.newest is not None and curve.points else ""
+        lines += [Text(name + last, style="bold"), *map(Text, plot(curve, width, 7)), Text()]
+    return lines
 
 
 def languages(view: RunView, width: int) -> RenderableType:
@@ -89,7 +89,7 @@ def checkpoints(view: RunView) -> RenderableType:
     return once.checkpoints_table(view) if view.checkpoints else Text("No checkpoints.")
 
 
-def log(view: RunView) -> Text:
+def log(view: RunView) -> list[Text]:
     """The last lines, newest at the bottom; notices that are not in the log come first."""
     lines = [f"{notice.kind} at step {notice.step}: {notice.message}" for notice in view.notices]
-    return Text("\n".join([*lines, *view.log]) or "The log is empty.")
+    return [Text(line) for line in (*lines, *view.log)] or [Text("The log is empty.")]

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glotune.monitor.curve import Curve
 from glotune.records import Manifest
 from glotune.report.history import History, Notice, ScorePoint, StepPoint
 from glotune.run_dir import RunDirectory
 from glotune.run_state import State
 
 METRIC = "macro_f1"
-RECENT_STEPS = 50
-"""Throughput and time left come from so many last steps: the present pace, not the average since the start."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,11 @@ class RunView:
     total_steps: int | None
     epoch: float
     epochs: int | None
-    steps: tuple[StepPoint, ...]
+    newest: StepPoint | None
+    """The last step; None before the first."""
+    loss: Curve
+    """Training loss by step."""
+    learning_rate: Curve
     validation_loss: tuple[tuple[int, float], ...]
     """(step, mean over languages)."""
     languages: tuple[Language, ...]
@@ -87,8 +90,6 @@ class RunView:
     checkpoints: tuple[Checkpoint, ...]
     notices: tuple[Notice, ...]
     log: tuple[str, ...]
-    silent_seconds: float | None
-    """Since its last sign of life, for a running run."""
     problems: tuple[str, ...] = field(default=())
 
     @property
@@ -154,15 +155,25 @@ def metric_at(history: History, step: int, sources: Sequence[str]) -> float | No
     return sum(point.scores[METRIC] for point in chosen) / len(chosen) if chosen else None
 
 
-def pace_of(steps: Sequence[StepPoint], total: int | None, max_length: int | None, running: bool) -> Pace:
-    """From the last steps."""
-    recent = [point for point in steps[-RECENT_STEPS:] if math.isfinite(point.seconds)]
-    seconds = sum(point.seconds for point in recent)
-    texts, tokens = sum(point.texts for point in steps), sum(point.tokens for point in steps)
+def pace_of(
+    recent: Sequence[StepPoint], done: tuple[int, int], total: int | None, max_length: int | None, running: bool
+) -> Pace:
+    """How fast it goes.
+
+    Args:
+        recent: the last steps, which the present pace is measured by.
+        done: (texts, tokens) of all steps.
+        total: steps of the whole training.
+        max_length: tokens that padding would fill every text up to.
+        running: whether there is any time left to tell.
+    """
+    timed = [point for point in recent if math.isfinite(point.seconds)]
+    seconds = sum(point.seconds for point in timed)
+    texts, tokens = done
     saved = 1 - tokens / (texts * max_length) if max_length and texts else None
-    if not recent or seconds <= 0:
+    if not timed or seconds <= 0:
         return Pace(padding_saved=saved)
-    left = (total - steps[-1].step) * seconds / len(recent) if total and running else None
+    left = (total - recent[-1].step) * seconds / len(timed) if total and running else None
     return Pace(
-        sum(point.tokens for point in recent) / seconds, sum(point.texts for point in recent) / seconds, left, saved
+        sum(point.tokens for point in timed) / seconds, sum(point.texts for point in timed) / seconds, left, saved
     )

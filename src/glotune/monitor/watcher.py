@@ -6,7 +6,11 @@ import time
 from pathlib import Path
 
 from glotune.errors import UserError
+from glotune.monitor.course import Course
+from glotune.monitor.kept import Kept
 from glotune.monitor.view import (
+    Checkpoint,
+    Language,
     RunView,
     checkpoints_of,
     languages_of,
@@ -14,12 +18,14 @@ from glotune.monitor.view import (
     validation_loss_of,
 )
 from glotune.recipe import Recipe, yaml
-from glotune.records import Event, Manifest
-from glotune.report.history import History, Notice, read_history
+from glotune.records import Manifest
+from glotune.report.history import Notice
 from glotune.run_dir import RunDirectory, events_that_count
 from glotune.run_state import State, state_of
 from glotune.tracking.tail import Tail
 
+Stamp = tuple[int, int, int] | None
+"""(time of the last change in ns, bytes, inode) of a file; None where there is none."""
 LOG_LINES = 200
 LOG_BYTES = 64 * 1024
 STALLED_SECONDS = 300.0
@@ -29,63 +35,87 @@ STALLED_STEPS = 60
 
 
 class Watcher:
-    """Follows one run."""
+    """Follows one run. Of a file that has not changed it asks the time of its last change, no more."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self._tail = Tail(run.events_path)
-        self._events: list[Event] = []
-        self._history = History()
+        self._course = Course()
+        self._starts = 0
+        """How often the events were read from the first one on."""
+        self._manifest: Kept[Manifest] = Kept()
+        self._log: Kept[tuple[str, ...]] = Kept()
+        self._languages: Kept[tuple[Language, ...]] = Kept()
+        self._losses: Kept[tuple[tuple[int, float], ...]] = Kept()
+        self._checkpoints: Kept[tuple[Checkpoint, ...]] = Kept()
+        self._view: Kept[RunView] = Kept()
         self._recipe: Recipe | None = None
         self._problems: list[str] = []
         self._recipe_read = False
 
     def look(self) -> RunView:
-        """The run as it stands now.
+        """The run as it stands now: the same object as before where nothing has changed.
 
         Raises:
             UserError: its manifest can't be read.
         """
-        manifest = self.run.read_manifest()
+        stamps = tuple(map(_stamp, (self.run.manifest_path, self.run.log, self.run.checkpoints)))
+        manifest = self._manifest.at(stamps[0], self.run.read_manifest)
         state = state_of(self.run, manifest)
-        fresh = self._tail.read()
-        if fresh:
-            self._events = events_that_count([*self._events, *fresh])
-            self._history = read_history(self._events)
+        self._take_new()
+        stalled = self._stalled() if state is State.RUNNING else None
+        key = (stamps, state, self._starts, self._course.taken, stalled)
+        return self._view.at(key, lambda: self._see(manifest, state, stalled, stamps))
+
+    def _take_new(self) -> None:
+        """Reads what was appended. A later attempt takes back what earlier ones wrote: then all is sorted again."""
+        size, read = _size(self.run.events_path), self._tail.offset
+        if size == read:
+            return
+        fresh = self._tail.read() if size > read else []
+        if size > read and self._course.continues(fresh):
+            self._course.add(fresh)
+            return
+        self._starts += 1
+        self._course = Course()
+        if read:
+            self._tail = Tail(self.run.events_path)
+            fresh = self._tail.read()
+        self._course.add(events_that_count(fresh))
+
+    def _see(self, manifest: Manifest, state: State, stalled: Notice | None, stamps: tuple[Stamp, ...]) -> RunView:
+        course, history, running = self._course, self._course.history, state is State.RUNNING
         recipe = self._read_recipe()
-        history = self._history
-        step, epoch = _position(self._events)
         epochs = recipe.train.epochs if recipe else None
-        total = round(step / epoch * epochs) if epochs and epoch > 0 else None
-        running = state is State.RUNNING
-        notices = list(history.notices)
-        silent = self._silent_seconds() if running else None
-        stalled = _stalled(silent, history, step, epoch)
-        if stalled:
-            notices.append(stalled)
+        total = round(course.step / course.epoch * epochs) if epochs and course.epoch > 0 else None
+        max_length = recipe.data.max_length if recipe else None
+        scored = (self._starts, course.scored, history.best_step, stamps[0])
         return RunView(
             path=self.run.path,
             name=manifest.name,
             state=state,
             reason=manifest.reason,
-            verdict=_verdict(manifest, self._events, stalled is not None),
+            verdict=_verdict(manifest, course.alarm, stalled is not None),
             verdict_lines=_verdict_lines(manifest),
             created=manifest.created,
             attempt=manifest.attempt,
             plan=_plan(manifest),
-            step=step,
+            step=course.step,
             total_steps=total,
-            epoch=epoch,
+            epoch=course.epoch,
             epochs=epochs,
-            steps=history.steps,
-            validation_loss=tuple(validation_loss_of(history)),
-            languages=tuple(languages_of(history, manifest)),
+            newest=course.recent[-1] if course.recent else None,
+            loss=course.loss.curve(),
+            learning_rate=course.learning_rate.curve(),
+            validation_loss=self._losses.at(scored, lambda: tuple(validation_loss_of(history))),
+            languages=self._languages.at(scored, lambda: tuple(languages_of(history, manifest))),
             best_step=manifest.best_step if manifest.best_step is not None else history.best_step,
-            pace=pace_of(history.steps, total, recipe.data.max_length if recipe else None, running),
-            checkpoints=tuple(checkpoints_of(self.run, history, manifest.source_languages)),
-            notices=tuple(notices),
-            log=tuple(tail_of_log(self.run.log)),
-            silent_seconds=silent,
+            pace=pace_of(tuple(course.recent), (course.texts, course.tokens), total, max_length, running),
+            checkpoints=self._checkpoints.at(
+                (*scored, stamps[2]), lambda: tuple(checkpoints_of(self.run, history, manifest.source_languages))
+            ),
+            notices=(*history.notices, stalled) if stalled else history.notices,
+            log=self._log.at(stamps[1], lambda: tuple(tail_of_log(self.run.log))),
             problems=tuple(self._problems),
         )
 
@@ -100,49 +130,44 @@ class Watcher:
                 self._problems.append(f"recipe.yaml is not read ({str(error).splitlines()[0]})")
         return self._recipe
 
-    def _silent_seconds(self) -> float | None:
-        signs = []
-        for path in (self.run.events_path, self.run.log, self.run.manifest_path, self.run.checkpoints):
-            try:
-                signs.append(path.stat().st_mtime)
-            except OSError:
-                continue
-        return max(0.0, time.time() - max(signs)) if signs else None
+    def _stalled(self) -> Notice | None:
+        """Says that a running run has shown no sign of life for far longer than its steps take."""
+        course = self._course
+        signs = (self.run.events_path, self.run.log, self.run.manifest_path, self.run.checkpoints)
+        known = [stamp[0] / 1e9 for stamp in map(_stamp, signs) if stamp is not None]
+        silent = max(0.0, time.time() - max(known)) if known else 0.0
+        slowest = max((point.seconds for point in course.recent if point.seconds == point.seconds), default=0.0)
+        if silent < max(STALLED_SECONDS, STALLED_STEPS * slowest):
+            return None
+        told = f"stalled: no sign of life for {silent / 60:.0f} minutes; its process still holds it"
+        return Notice("alert", course.step, course.epoch, told)
 
 
-def _position(events: list[Event]) -> tuple[int, float]:
-    """(optimizer steps done, epoch), of the furthest event of training."""
-    trained = (event for event in events if event.kind in ("step", "epoch", "evaluation", "alert", "status"))
-    furthest = max(trained, key=lambda event: event.step, default=None)
-    return (furthest.step, furthest.epoch) if furthest else (0, 0.0)
+def _stamp(path: Path) -> Stamp:
+    """Changes whenever the file does; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _verdict(manifest: Manifest, events: list[Event], stalled: bool) -> str | None:
+def _size(path: Path) -> int:
+    """0 where there is no file."""
+    stamp = _stamp(path)
+    return stamp[1] if stamp else 0
+
+
+def _verdict(manifest: Manifest, alarm: str | None, stalled: bool) -> str | None:
     if manifest.verdict is not None:
         return manifest.verdict.status
-    alarms = [str(event.data.get("what", "alert")) for event in events if event.kind == "alert"]
-    if alarms:
-        return f"{alarms[-1]}?"
-    return "stalled?" if stalled else None
+    return f"{alarm}?" if alarm else "stalled?" if stalled else None
 
 
 def _verdict_lines(manifest: Manifest) -> tuple[str, ...]:
     if manifest.verdict is None:
         return ()
     return tuple(f"{line.rstrip('.')}." for line in (*manifest.verdict.evidence, *manifest.verdict.remedy))
-
-
-def _stalled(silent: float | None, history: History, step: int, epoch: float) -> Notice | None:
-    """A running run that has shown no sign of life for far longer than its steps take."""
-    if silent is None:
-        return None
-    recent = [point.seconds for point in history.steps[-50:] if point.seconds == point.seconds]
-    allowed = max(STALLED_SECONDS, STALLED_STEPS * max(recent, default=0.0))
-    if silent < allowed:
-        return None
-    return Notice(
-        "alert", step, epoch, f"stalled: no sign of life for {silent / 60:.0f} minutes; its process still holds it"
-    )
 
 
 def _plan(manifest: Manifest) -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 GIB = 2**30
+FAMILY_SECONDS = 60.0
+"""Between two searches for the children of a run's process: finding them means reading every process there is."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Probe:
         self._psutil = psutil
         psutil.cpu_percent(interval=None)  # the first call only sets the mark that later ones measure from
         self._nvml = _open_nvml()
+        self._family: list[Any] = []
+        self._family_of: int | None = None
+        self._family_at = 0.0
 
     def look(self, pid: int | None = None) -> SystemFigures:
         """The figures since the last look; `pid`: the run's process."""
@@ -72,18 +78,24 @@ class Probe:
         )
 
     def _resident(self, pid: int) -> float | None:
-        try:
-            process = self._psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-        except self._psutil.Error:
-            return None
+        """GiB of the process and its children; None where it is gone."""
+        if pid != self._family_of or time.monotonic() - self._family_at >= FAMILY_SECONDS:
+            self._family, self._family_of, self._family_at = self._find_family(pid), pid, time.monotonic()
         total = 0
-        for member in family:
+        for member in self._family:
             try:
                 total += member.memory_info().rss
             except self._psutil.Error:
-                continue
-        return total / GIB
+                if member.pid == pid:
+                    return None
+        return total / GIB if self._family else None
+
+    def _find_family(self, pid: int) -> list[Any]:
+        try:
+            process = self._psutil.Process(pid)
+            return [process, *process.children(recursive=True)]
+        except self._psutil.Error:
+            return []
 
 
 def _open_nvml() -> Any:

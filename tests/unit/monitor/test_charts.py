@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glotune.monitor.charts import plot, sparkline, thin
+from glotune.monitor.curve import curve_of
 
 FINITE = st.floats(-1e6, 1e6)
 ANY = st.one_of(FINITE, st.just(math.nan), st.just(math.inf))
 
 
 def test_a_rising_line_rises() -> None:
-    drawn = plot([(step, step) for step in range(100)], 40, 5, plain=True)
+    drawn = plot(curve_of((step, step) for step in range(100)), 40, 5, plain=True)
     marks = [[at for at, sign in enumerate(line) if sign == "*"] for line in drawn[:-1]]
     assert [min(row) for row in marks] == sorted((min(row) for row in marks), reverse=True)
     assert drawn[0].startswith("99 |")
@@ -25,7 +26,7 @@ def test_a_rising_line_rises() -> None:
 
 @given(st.lists(st.tuples(FINITE, ANY), max_size=300), st.integers(20, 120), st.integers(2, 12), st.booleans())
 def test_any_curve_fits_its_box(points: list[tuple[float, float]], width: int, height: int, plain: bool) -> None:
-    lines = plot(sorted(points), width, height, plain=plain)
+    lines = plot(curve_of(sorted(points)), width, height, plain=plain)
     if lines == ["no data yet"]:
         assert not any(math.isfinite(y) for _, y in points)
         return
@@ -52,4 +53,4 @@ def test_sparkline_signs() -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_points_are_a_curve_too(count: int) -> None:
-    assert len(plot([(step, 0.5) for step in range(count)], 40, 4)) == 5
+    assert len(plot(curve_of((step, 0.5) for step in range(count)), 40, 4)) == 5

@@ -34,7 +34,7 @@ def test_a_running_run_tells_where_it_is_and_when_it_will_be_done(tmp_path: Path
     assert view.state is State.RUNNING
     assert (view.step, view.total_steps, view.epoch, view.epochs) == (60, 120, 3.0, 6)
     assert view.pace.seconds_left == pytest.approx(60 * 0.4)
-    tokens = [point.tokens for point in view.steps]
+    tokens = [point.data["tokens"] for point in run.events() if point.kind == "step"]
     assert view.pace.tokens_per_second == pytest.approx(sum(tokens[-50:]) / (50 * 0.4))
     assert view.pace.padding_saved == pytest.approx(1 - sum(tokens) / (60 * 64 * 128))
     assert [row.code for row in view.languages[:4]] == ["en", "ar", "bn", "hi"]
@@ -50,7 +50,7 @@ def test_only_new_lines_are_read_and_a_resumed_attempt_replaces_what_it_repeats(
     run.append_events([event("status", 50, key="2", attempt=2), event("step", 51, attempt=2, loss=9.0)])
     view = watcher.look()
     assert view.step == 51
-    assert view.steps[-1].loss == 9.0
+    assert view.loss.last == 9.0
     with run.events_path.open("ab") as file:
         file.write(b'{"kind": "step", "attempt": 2, "st')
     assert watcher.look().step == 51
@@ -139,21 +139,6 @@ def test_many_runs_come_and_go_and_an_unreadable_one_is_named(tmp_path: Path) ->
     views, machine = fleet.look()
     assert {view.state for view in views} == {State.INTERRUPTED, State.COMPLETE}
     assert machine.memory_total_gib > 0
-
-
-def test_looking_takes_no_more_than_its_share_of_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_run(tmp_path / "run", "running", epochs=60)
-    fleet, clock, looks = Fleet(tmp_path), [0.0], 0
-    monkeypatch.setattr("glotune.monitor.many.time.monotonic", lambda: clock[0])
-    seen, begun = None, time.process_time()
-    for _ in range(200):
-        found = fleet.look()
-        looks += found is not seen
-        seen = found
-        clock[0] += 1.0
-    spent = time.process_time() - begun
-    assert looks >= 2
-    assert spent <= 0.02 * 200, "the clock stands for 200 s"
 
 
 def test_a_place_without_runs(tmp_path: Path) -> None:

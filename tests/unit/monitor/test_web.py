@@ -84,7 +84,7 @@ def test_the_report_is_drawn_anew_when_the_run_has_moved_on_and_nothing_is_writt
     assert first[0] == HTTPStatus.OK
     assert "made-running" in first[2]
     assert get(server, address, Cookie=cookie)[2] == first[2]
-    server.pages._fleet.expire()
+    server.pages.expire()
     run.append_events([event("evaluation", 80, key="validation/bn", n=10, loss=0.5, macro_f1=0.987654)])
     again = json.loads(get(server, "/state", Cookie=cookie)[2])["runs"][0]
     assert again["version"] != told["version"]
