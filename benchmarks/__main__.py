@@ -39,9 +39,9 @@ def main() -> None:
     profile.add_argument("--work", type=Path, required=True, help="folder for encoder, texts and caches")
     gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
-    overhead = commands.add_parser("overhead", help="what records, monitor and a tracker cost a step, A B A B")
-    overhead.add_argument("--epochs", type=int, default=30)
-    overhead.add_argument("--pairs", type=int, default=2)
+    overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
+    overhead.add_argument("--epochs", type=int, default=50)
+    overhead.add_argument("--pairs", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))

@@ -1,31 +1,29 @@
-"""What watching costs a training: records, the live monitor and a tracker, as shares of the time of its steps.
+"""What watching costs a training: records, the live monitor, the live page and a tracker.
 
-The worst case on purpose: the smallest encoder, whose steps are the shortest. Trainings alternate, alone (A) and with
-the live monitor in a terminal and TensorBoard's tracker beside them (B); the time inside the recorder is measured in
-each, and the processor time of monitor and tracker while steps were made in every B.
+The worst case on purpose: the smallest encoder, whose steps are the shortest. Trainings alternate, alone (A) and
+watched (B): the live monitor in a terminal, `--web` with a reader that asks as a browser does, and TensorBoard's
+tracker. Measured are the time inside the recorder, as a share of the step, and the processor time of each watcher, as
+a share of one core, from WARM_UP steps on until the last step.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import pty
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
+from benchmarks.watchers import WATCHERS, Beside, Sample
 
-SETTINGS = ("model.freeze.layers=0", "model.freeze.embeddings=false", "evaluate.every=9999", "checkpoints.every=9999")
-WARM_UP = 250
-"""Steps left out at the beginning (some ten seconds), in which monitor and tracker start."""
+SETTINGS = ("model.freeze.layers=0", "model.freeze.embeddings=false", "evaluate.every=5", "checkpoints.every=9999")
+WARM_UP = 350
+"""Steps left out at the beginning (some 14 seconds), in which the watchers start."""
+WORST_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,18 @@ class Measured:
     """Median seconds of a step."""
     recording: float
     """Seconds inside the recorder, per step."""
-    monitor: float
-    """Processor seconds of the monitor per second of steps."""
-    tracker: float
-    """The same of the tracker."""
-    start: float
-    """Processor seconds that both took to start, once."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Watcher -> processor seconds per second."""
+    worst: dict[str, float] = field(default_factory=dict)
+    """The same in the worst ten seconds."""
+    start: float = 0.0
+    """Processor seconds that the watchers took before, once."""
 
 
 def measure(epochs: int, pairs: int) -> list[Measured]:
     """A B A B ..."""
     with tempfile.TemporaryDirectory() as folder:
-        _train(Path(folder) / "warm", 13, watched=False)  # fills the cache of tokens
+        _train(Path(folder) / "warm", 2, watched=False)  # fills the cache of tokens
         return [
             _train(Path(folder) / f"{number}{'ab'[watched]}", epochs, watched=bool(watched))
             for number in range(pairs)
@@ -58,19 +56,22 @@ def measure(epochs: int, pairs: int) -> list[Measured]:
 
 def table(rows: list[Measured]) -> str:
     """Markdown: each training, then what it comes to."""
-    lines = ["| | ms per step | records | monitor | tracker |", "| --- | ---: | ---: | ---: | ---: |"]
+    names = " | ".join(WATCHERS)
+    lines = [f"| | ms per step | records | {names} |", "| --- | ---: | ---: |" + " ---: |" * len(WATCHERS)]
     for row in rows:
-        watchers = f"{row.monitor:.2%} | {row.tracker:.2%}" if row.watched else "- | -"
         kind = "watched" if row.watched else "alone"
-        lines.append(f"| {kind} | {1000 * row.step:.1f} | {row.recording / row.step:.2%} | {watchers} |")
+        shares = [f"{row.shares[name]:.2%}" if row.watched else "-" for name in WATCHERS]
+        lines.append(f"| {kind} | {1000 * row.step:.1f} | {row.recording / row.step:.2%} | {' | '.join(shares)} |")
     alone, watched = ([row.step for row in rows if row.watched is kind] for kind in (False, True))
     change = statistics.mean(watched) / statistics.mean(alone) - 1
     spread = max(max(each) / min(each) - 1 for each in (alone, watched))
-    started = statistics.mean(row.start for row in rows if row.watched)
+    seen = [row for row in rows if row.watched]
+    worst = ", ".join(f"{name} {max(row.worst[name] for row in seen):.2%}" for name in WATCHERS)
     lines += [
         "",
-        f"Watched against alone: {change:+.2%} per step; equal trainings differ by up to {spread:.2%}. Monitor and "
-        f"tracker took {started:.1f} processor seconds to start, once. {_where()}",
+        f"Watched against alone: {change:+.2%} per step; equal trainings differ by up to {spread:.2%}. The worst ten "
+        f"seconds: {worst}. The watchers took {statistics.mean(row.start for row in seen):.1f} processor seconds to "
+        f"start, once. {_where()}",
     ]
     return "\n".join(lines)
 
@@ -111,86 +112,49 @@ def train_timed(out: Path, epochs: int, tracked: bool) -> None:
 
 
 def _train(out: Path, epochs: int, *, watched: bool) -> Measured:
+    from glotune.run_dir import RunDirectory
+
     code = "import sys; from pathlib import Path; from benchmarks.overhead import train_timed; "
     code += f"train_timed(Path({str(out)!r}), {epochs}, {watched})"
     training = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    beside = _Beside(out, watched)
-    told = training.communicate()[0]
+    with Beside(out, training.pid, watched=watched) as beside:
+        told = training.communicate()[0]
     if training.returncode:
         raise RuntimeError(f"the training ended with code {training.returncode}")
-    beside.stop()
-    from glotune.run_dir import RunDirectory
-
-    steps = [event for event in RunDirectory.open(out).events() if event.kind == "step"][WARM_UP:]
-    seconds = [event.data["wall"]["seconds"] for event in steps]
-    monitor, tracker, start = beside.shares(sum(seconds))
-    return Measured(watched, statistics.median(seconds), json.loads(told.splitlines()[-1]), monitor, tracker, start)
+    events = [event for event in RunDirectory.open(out).events() if event.kind == "step"]
+    seconds = [event.data["wall"]["seconds"] for event in events[WARM_UP:] or events]
+    found = Measured(watched, statistics.median(seconds), json.loads(told.splitlines()[-1]))
+    return shared(found, beside.samples) if watched else found
 
 
-class _Beside:
-    """The live monitor, and a look at its and the tracker's processor time while steps are made."""
+def shared(row: Measured, samples: list[Sample]) -> Measured:
+    """With what the watchers took from the step behind the warm-up to the last one.
 
-    def __init__(self, out: Path, watched: bool) -> None:
-        self.out, self.watched = out, watched
-        self.monitor: subprocess.Popen[bytes] | None = None
-        self.samples: list[tuple[int, float, float]] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-        if self.monitor is not None:
-            self.monitor.kill()
-            self.monitor.wait()
-            os.close(self.terminal)
-
-    def shares(self, seconds: float) -> tuple[float, float, float]:
-        """Of the monitor and the tracker, from the step behind the warm-up to the last one; and both before it."""
-        found = [sample for sample in self.samples if sample[0] >= WARM_UP]
-        if not self.watched:
-            return 0.0, 0.0, 0.0
-        if not found:
-            raise RuntimeError(f"no more than {WARM_UP} steps were seen; measure more epochs")
-        last = max(steps for steps, _, _ in found)
-        end = next(sample for sample in found if sample[0] == last)
-        return (end[1] - found[0][1]) / seconds, (end[2] - found[0][2]) / seconds, found[0][1] + found[0][2]
-
-    def _look(self) -> None:
-        while self.watched and not self._over.wait(0.5):
-            events = self.out / "events.jsonl"
-            if not events.exists():
-                continue
-            if self.monitor is None:
-                self._open_monitor()
-            steps = events.read_bytes().count(b'"kind":"step"')
-            self.samples.append((steps, _seconds(self.monitor.pid if self.monitor else 0), _seconds(self._tracker())))
-
-    def _open_monitor(self) -> None:
-        self.terminal, there = pty.openpty()
-        command = [sys.executable, "-m", "glotune.cli.main", "monitor", str(self.out)]
-        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-        self.monitor = subprocess.Popen(command, stdin=there, stdout=there, stderr=there, env=environment)
-        os.close(there)
-        threading.Thread(target=self._drain, daemon=True).start()
-
-    def _drain(self) -> None:
-        with suppress(OSError):
-            while os.read(self.terminal, 65_536):
-                pass
-
-    def _tracker(self) -> int:
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            words = process.info["cmdline"] or []
-            if "glotune.tracking" in words and str(self.out) in words:
-                return int(process.info["pid"])
-        return 0
+    Raises:
+        RuntimeError: the training was over too soon to tell.
+    """
+    found = [sample for sample in samples if sample.steps >= WARM_UP]
+    if not found or found[-1].steps == found[0].steps:
+        raise RuntimeError(f"no more than {WARM_UP} steps were seen; measure more epochs")
+    end = next(at for at, sample in enumerate(found) if sample.steps == found[-1].steps)
+    found = found[: end + 1]
+    return replace(
+        row,
+        shares={name: _share(found[0], found[-1], name) for name in WATCHERS},
+        worst={name: _worst(found, name) for name in WATCHERS},
+        start=sum(found[0].seconds.values()),
+    )
 
 
-def _seconds(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times() if pid else None
-    except psutil.Error:
-        return 0.0
-    return times.user + times.system if times else 0.0
+def _share(begin: Sample, end: Sample, name: str) -> float:
+    return (end.seconds[name] - begin.seconds[name]) / (end.time - begin.time)
+
+
+def _worst(samples: list[Sample], name: str) -> float:
+    """The highest share of any ten seconds; of all where there are fewer."""
+    shares = [_share(samples[0], samples[-1], name)]
+    for at, begin in enumerate(samples):
+        later = next((sample for sample in samples[at:] if sample.time - begin.time >= WORST_SECONDS), None)
+        if later is not None:
+            shares.append(_share(begin, later, name))
+    return max(shares)
