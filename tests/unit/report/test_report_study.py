@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
 def test_variants_stand_side_by_side_with_intervals(runs):
     panel = build_study_figures(runs)["final_comparison"].panels[1]
     assert [row.label for row in panel.rows] == ["no-warmup", "longer", "dead (collapsed)"]
-    assert panel.columns == ("validation", "test")
+    assert panel.columns == ("validation (mean of 2 target languages)", "test (mean of 2 target languages)")
     over_seeds, over_texts = panel.rows[0].estimates[1], panel.rows[1].estimates[1]
     expected = np.mean([run.main[code].scores["macro_f1"] for run in runs[:2] for code in ("bn", "hi")])
     assert over_seeds.value == pytest.approx(expected)

@@ -66,14 +66,23 @@ def final_comparison(variants: dict[str, list[RunData]]) -> DotPanels | None:
     splits = [split for split, codes in languages.items() if codes]
     if not splits:
         return None
+    columns = tuple(f"{split} ({_over(languages[split], runs)})" for split in splits)
     panels = []
     for metric in METRICS:
         rows = tuple(
             DotRow(_label(name, members), tuple(estimate(members, split, languages[split], metric) for split in splits))
             for name, members in variants.items()
         )
-        panels.append(Dots(display(metric), "percent", tuple(splits), rows, are_languages=False))
+        panels.append(Dots(display(metric), "percent", columns, rows, are_languages=False))
     return DotPanels(tuple(panels))
+
+
+def _over(languages: list[str], runs: list[RunData]) -> str:
+    """What a mean is over: ``en``, ``mean of 5 target languages``."""
+    if len(languages) == 1:
+        return languages[0]
+    targets = not any(run.is_source(code) for run in runs for code in languages)
+    return f"mean of {len(languages)} {'target ' if targets else ''}languages"
 
 
 def _label(name: str, members: list[RunData]) -> str:

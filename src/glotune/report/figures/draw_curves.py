@@ -85,7 +85,7 @@ def _look(series: Series, looks: dict[str, tuple[str, str]]) -> tuple[str, str]:
 
 
 def _label(series: Series, last: float, is_percent: bool) -> str:
-    name = style.shorten(style.latin(series.name, series.language or "?"), 20)
+    name = style.middle(style.latin(series.name, series.language or "?"), 22)
     return f"{name} {last:.1f}" if is_percent else f"{name} {last:.2f}"
 
 

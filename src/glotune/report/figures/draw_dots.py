@@ -44,7 +44,7 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
         [
             _row_label(row.label, row.is_source, compact)
             if data.are_languages
-            else style.shorten(style.latin(row.label), 28)
+            else style.middle(style.latin(row.label), 32)
             for row in data.rows
         ],
     )

@@ -79,6 +79,14 @@ def latin(text: str, fallback: str = "?") -> str:
     return kept if sum(map(str.isalnum, kept)) >= sum(map(str.isalnum, text)) / 2 and kept else fallback
 
 
+def middle(text: str, most: int) -> str:
+    """At most so many characters, cut in the middle: variants of a study differ at their ends."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return text[:head] + "…" + text[len(text) - (most - 1 - head) :]
+
+
 def shorten(text: str, most: int = 18) -> str:
     """At most so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
