@@ -39,6 +39,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: the labels seen in fit, sorted; predictions are of the same type.
         run_: path of the run directory.
+        device_: what it was trained on: ``cpu``, ``cuda`` or ``mps``.
 
     A validation share (``data__made_splits={"validation": 0.1}`` by default) is cut from the training texts to choose
     the checkpoint. The same texts, labels and keys give the same model, bit for bit on a CPU.
@@ -92,6 +93,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             _write(texts, [names[index] for index in ids], source)
             run = train(self._recipe(source, names, isinstance(texts[0], tuple)), out=target, report=False)
         self.run_ = str(run.path)
+        plan = run.manifest.plan
+        self.device_ = plan.device if plan is not None else "cpu"
         self._predictor: Predictor | None = None
         return self
 
@@ -106,6 +109,19 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if self._predictor is None:
             self._predictor = load(self.run_)
         return self._predictor.predict_proba(_texts(X))
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """``Classifier(encoder='glotune-nano', seed=3)``; with the labels and the device once it is fitted."""
+        given = {"encoder": self.encoder, **{key: value for key, value in self._set().items() if key != "encoder"}}
+        if hasattr(self, "run_"):
+            given |= {"labels": self.classes_.tolist(), "device": self.device_}
+        text = f"Classifier({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+        return text if len(text) <= N_CHAR_MAX else f"{text[: N_CHAR_MAX - 2]}…)"
+
+    def _set(self) -> dict[str, Any]:
+        """The arguments that are not at their defaults."""
+        usual = {"recipe": None, "language": NO_LANGUAGE, "out": None}
+        return {key: value for key, value in self.get_params().items() if key not in usual or value != usual[key]}
 
     def _recipe(self, source: Path, names: list[str], pairs: bool) -> Recipe:
         fixed: dict[str, Any] = {

@@ -52,6 +52,10 @@ def test_labels_keep_their_type(encoder: str, tmp_path: Path) -> None:
     fitted = glotune.Classifier(encoder, out=tmp_path / "run", **KEYS).fit([row["text"] for row in made], labels)
     assert fitted.classes_.dtype == bool
     assert fitted.predict([made[0]["text"]]).dtype == bool
+    assert repr(fitted).endswith("labels=[False, True], device='cpu')")
+    assert repr(glotune.load(tmp_path / "run")) == (
+        "Predictor(labels=['False', 'True'], device='cpu', precision='fp32')"
+    )
     assert glotune.load(tmp_path / "run").labels == ["False", "True"]
     assert "_predictor" in fitted.__getstate__()
 
@@ -80,7 +84,7 @@ def test_parameters_are_those_of_scikit_learn(encoder: str) -> None:
     changed = clone(classifier).set_params(seed=4, language="en")
     assert (changed.get_params()["seed"], changed.language) == (4, "en")
     assert classifier.get_params()["seed"] == 3
-    assert "humor-v3" in repr(classifier)
+    assert repr(classifier) == f"Classifier(encoder={encoder!r}, recipe='humor-v3', seed=3)"
 
 
 @pytest.mark.parametrize(

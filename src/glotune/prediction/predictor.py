@@ -37,7 +37,7 @@ class Prediction:
     """Label name -> probability, in the order of the class ids."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """Predicts labels for texts, or pairs of texts, of any number."""
 
@@ -48,6 +48,13 @@ class Predictor:
     calibration: Calibration | None = None
     columns: Columns | None = None
     """The columns of the run's recipe; None for a folder of another origin."""
+
+    def __repr__(self) -> str:
+        """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
+        more = ", takes_pairs=True" if self.takes_pairs else ""
+        more += ", calibrated=True" if self.calibration is not None else ""
+        engine = self.engine
+        return f"Predictor(labels={self.labels!r}, device={engine.device!r}, precision={engine.precision!r}{more})"
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """One prediction per text (or per pair, as a tuple), in their order.
