@@ -35,7 +35,11 @@ def monitor(
             remedy="Train one: glotune quickstart",
         )
     if next(find_runs(place), None) is None and once:
-        raise UserError(f"{place} holds no run", expected="a run directory or a folder of runs")
+        raise UserError(
+            f"{place} holds no run",
+            expected="a run directory or a folder of runs",
+            remedy=f"Train one: glotune train RECIPE --out {place / 'NAME'}, or glotune quickstart for a toy",
+        )
     with contextlib.suppress(OSError):
         os.nice(5)  # the runs come first
     if once:

@@ -59,6 +59,7 @@ def test_one_run_in_ascii_fits_its_terminal(tmp_path: Path, columns: str) -> Non
     [
         (["nowhere", "--once"], "there is no nowhere"),
         ([".", "--once"], "holds no run"),
+        ([".", "--once"], "Train one: glotune train RECIPE --out NAME"),
         ([".", "--once", "--web"], "one of them"),
         (["."], r"pip install 'glotune[monitor]'"),
     ],
