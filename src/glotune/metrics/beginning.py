@@ -12,9 +12,11 @@ import numpy as np
 
 from glotune.metrics.trend import FEW_STEPS, TrainingHistory
 
-LEARNED = 0.02
+GUESSING = 0.02
 """A training loss within 2 % of ln C is that of guessing."""
-FALLING = 0.05
+LITTLE = 0.1
+"""One within 10 % shows little learning: too little after few steps, or where the scores are those of chance."""
+FALLING = 0.02
 """With few steps: the mean loss of the second half is at least so much below that of the first."""
 
 
@@ -27,20 +29,27 @@ def hardly_begun(history: TrainingHistory, num_labels: int) -> str | None:
     if len(losses) == 1:
         return f"{made}, with the loss {losses[0]:.4f} before it{_guessing(num_labels)}."
     first, second = losses[: len(losses) // 2].mean(), losses[len(losses) // 2 :].mean()
-    if second > (1.0 - LEARNED) * math.log(num_labels):
+    if second > (1.0 - LITTLE) * math.log(num_labels):
         return f"{made}, and its loss was {second:.4f} in the second half of them{_guessing(num_labels)}."
     if second > (1.0 - FALLING) * first:
         return None
     return f"{made}, and its loss was still falling: {first:.4f} in the first half of them, {second:.4f} in the second."
 
 
-def not_learned(history: TrainingHistory, num_labels: int) -> str | None:
-    """The sentence that shows a training loss that stayed at that of guessing; None for a run of few steps."""
+def not_learned(history: TrainingHistory, num_labels: int, *, at_chance: bool = False) -> str | None:
+    """The sentence that shows a training loss that stayed at that of guessing; None for a run of few steps.
+
+    Args:
+        history: the course of the run.
+        num_labels: C.
+        at_chance: no language that decides is shown to be answered better than by chance; a loss somewhat below
+            that of guessing then proves nothing either.
+    """
     losses = np.asarray(history.step_losses, dtype=np.float64)
     if len(losses) < FEW_STEPS:
         return None
     late = float(losses[len(losses) // 2 :].mean())
-    if late <= (1.0 - LEARNED) * math.log(num_labels):
+    if late <= (1.0 - (LITTLE if at_chance else GUESSING)) * math.log(num_labels):
         return None
     return (
         f"The training loss was {late:.4f} over the second half of {len(losses)} steps{_guessing(num_labels)}: "

@@ -54,14 +54,17 @@ def judge(
             return Verdict(status="collapsed", evidence=[*evidence, begun], remedy=[*_HARDLY_BEGUN, _NO_COMPARISON])
         return Verdict(status="collapsed", evidence=evidence, remedy=_collapse_remedy(proof))
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
-    asides += _no_better_than_chance(scores, collapses)
+    chance = _no_better_than_chance(scores, collapses)
+    if chance:
+        asides.append(f"Not shown to be better than chance (MCC interval holds 0): {', '.join(chance)}.")
     advice = _LANGUAGE_REMEDY if collapses else []
     overfit = past_its_best(history)
     if overfit is not None:
         return Verdict(status="overfit", evidence=[overfit, *asides], remedy=[*_OVERFIT, *advice])
     if begun is not None:
         return Verdict(status="improving", evidence=[begun, *asides], remedy=[*_HARDLY_BEGUN, *advice])
-    guessing = not_learned(history, len(labels))
+    deciding = _deciding(scores, source_languages)
+    guessing = not_learned(history, len(labels), at_chance=bool(deciding) and set(deciding) <= {*chance, *collapses})
     if guessing is not None:
         return Verdict(status="improving", evidence=[guessing, *asides], remedy=[*_NOT_LEARNED, *advice])
     improving = still_improving(history)
@@ -107,11 +110,16 @@ def _run_collapse(
     scores: Mapping[str, Scores], collapses: Mapping[str, Collapse], source_languages: Sequence[str]
 ) -> list[Collapse]:
     """The collapses that condemn the run: those of every deciding language, or all texts together."""
-    deciding = [language for language in source_languages if language in scores] or list(scores)
+    deciding = _deciding(scores, source_languages)
     if deciding and all(language in collapses for language in deciding):
         return [collapses[language] for language in deciding]
     pooled = find_pooled_collapse({language: scores[language] for language in deciding})
     return [] if pooled is None else [pooled]
+
+
+def _deciding(scores: Mapping[str, Scores], source_languages: Sequence[str]) -> list[str]:
+    """The languages by which a run is judged: those it was trained on; without texts in any, all."""
+    return [language for language in source_languages if language in scores] or list(scores)
 
 
 def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str, Collapse]) -> list[str]:
@@ -122,7 +130,7 @@ def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str,
         counts_CC = np.asarray(each.confusion_CC, dtype=np.int64)
         if resample_counts(counts_CC, ["mcc"], seed=(0,))["mcc"].interval().low <= 0:
             unproven.append(language)
-    return [f"Not shown to be better than chance (MCC interval holds 0): {', '.join(unproven)}."] if unproven else []
+    return unproven
 
 
 def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:

@@ -202,6 +202,21 @@ def test_a_loss_that_ended_at_that_of_guessing_is_not_sound():
     assert judge(learned, {"en": language()}, NAMES).status == "sound"
 
 
+def test_a_loss_a_little_below_guessing_needs_scores_beyond_chance():
+    little = steps(*np.linspace(1.1, 1.03, 100), *[1.03] * 300)
+    assert judge(little, {"en": language()}, NAMES).status == "sound"
+    verdict = judge(little, {"en": language(skill=0.0), "bn": language()}, NAMES, source_languages=["en"])
+    assert verdict.status == "improving"
+    assert "1.0300 over the second half" in verdict.evidence[0]
+    assert verdict.evidence[-1].endswith("(MCC interval holds 0): en.")
+
+
+def test_ten_steps_over_a_small_file_are_not_sound():
+    """Measured: 449 texts, train.batch_size 512, 10 epochs; scores as of chance."""
+    losses = [1.0944, 1.0877, 1.0853, 1.0758, 1.0680, 1.0659, 1.0562, 1.0476, 1.0525, 1.0492]
+    assert judge(steps(*losses), {"en": language(skill=0.1)}, NAMES).status == "improving"
+
+
 def test_a_collapse_after_a_few_steps_asks_for_more_steps():
     verdict = judge(steps(1.2, 1.1, 1.1), {"en": one_class()}, NAMES)
     assert verdict.status == "collapsed"
