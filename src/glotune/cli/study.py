@@ -79,7 +79,8 @@ def study(
     from glotune.errors import RunError, UserError
     from glotune.recipe.study_loading import load_study, load_written, resolve_study
 
-    if (Path(name) / "study.yaml").is_file():
+    is_folder = (Path(name) / "study.yaml").is_file()
+    if is_folder and not (out is not None and out.resolve() == Path(name).resolve()):  # else: the same command again
         _refuse_changes(name, scale, overrides, out, seeds)
         resolved, out = load_written(Path(name) / "study.yaml"), Path(name)
     else:
