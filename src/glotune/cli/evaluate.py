@@ -10,6 +10,10 @@ import typer
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Labelled files or folders, or LANGUAGE=FILE; the same as --data."),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,7 +30,7 @@ def evaluate(
     from glotune.run_dir import RunDirectory
 
     directory = RunDirectory.open(run)
-    sources = parse_sources(data or [])
+    sources = parse_sources([*(files or []), *(data or [])])
 
     from glotune.evaluation import evaluate as evaluate_run
 
@@ -59,7 +63,7 @@ def parse_sources(given: list[str]) -> list[str] | dict[str, str | list[str]] | 
         return given
     if not all(named):
         raise UserError(
-            f"--data {given[named.index(False)]} names no language, others do",
+            f"{given[named.index(False)]} names no language, others do",
             expected="LANGUAGE=FILE for all of them or for none",
         )
     languages: dict[str, list[str]] = {}

@@ -7,7 +7,9 @@ import math
 from glotune.metrics.trend import FEW_STEPS
 
 BATCH_SIZES = (256, 128, 64, 32, 16, 8)
-"""What is proposed instead; the largest that gives enough steps."""
+"""What is proposed instead: the largest that gives `ENOUGH` steps, or the smallest that helps at all."""
+ENOUGH = 100
+"""Steps after which a fine-tune has left its warmup behind."""
 
 
 def few_steps(texts: int, batch_size: int, epochs: int) -> str | None:
@@ -31,9 +33,10 @@ def few_steps(texts: int, batch_size: int, epochs: int) -> str | None:
 
 
 def _remedy(texts: int, batch_size: int, epochs: int) -> str:
-    for smaller in BATCH_SIZES:
-        steps = math.ceil(texts / smaller)
-        if smaller < batch_size and steps > 1 and steps * epochs >= FEW_STEPS:
-            return f"Lower train.batch_size ({smaller} gives {steps} steps per epoch) or raise train.epochs."
-    enough = math.ceil(FEW_STEPS / math.ceil(texts / batch_size))
-    return f"Raise train.epochs ({enough} gives {FEW_STEPS} steps), or give more training texts."
+    smaller = {size: math.ceil(texts / size) for size in BATCH_SIZES if size < batch_size}
+    helpful = {size: steps for size, steps in smaller.items() if steps > 1 and steps * epochs >= FEW_STEPS}
+    if helpful:
+        size = next((size for size, steps in helpful.items() if steps * epochs >= ENOUGH), min(helpful))
+        return f"Lower train.batch_size ({size} gives {helpful[size]} steps per epoch) or raise train.epochs."
+    enough = math.ceil(ENOUGH / math.ceil(texts / batch_size))
+    return f"Raise train.epochs ({enough} gives {ENOUGH} steps), or give more training texts."

@@ -50,6 +50,17 @@ def test_an_option_typed_as_a_key_is_hinted_at(arguments: str, told: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_evaluate_takes_files_as_predict_does(tmp_path: Path) -> None:
+    done = glotune("evaluate", "nowhere", "bn.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    from glotune.cli.evaluate import parse_sources
+
+    assert parse_sources(["bn=bn.csv", "sw=sw.csv"]) == {"bn": "bn.csv", "sw": "sw.csv"}
+    with pytest.raises(UserError, match=r"sw\.csv names no language"):
+        parse_sources(["bn=bn.csv", "sw.csv"])
+
+
 def test_help_is_fast() -> None:
     """In processor time, which a busy machine stretches less than the clock's."""
     seconds = []

@@ -19,8 +19,8 @@ from glotune.training.few_steps import few_steps
         ),
         (300, 512, 40, "1 optimizer step per epoch, 40 in all"),
         (300, 64, 2, "5 optimizer steps per epoch, 10 in all (train.batch_size=64 takes so many of the 300 training"),
-        (300, 512, 6, "Lower train.batch_size (64 gives 5 steps per epoch) or raise train.epochs."),
-        (10, 8, 2, "Raise train.epochs (10 gives 20 steps), or give more training texts."),
+        (300, 512, 6, "Lower train.batch_size (16 gives 19 steps per epoch) or raise train.epochs."),
+        (10, 8, 2, "Raise train.epochs (50 gives 100 steps), or give more training texts."),
     ],
 )
 def test_few_steps_are_told_with_what_to_change(texts: int, batch_size: int, epochs: int, told: str) -> None:
