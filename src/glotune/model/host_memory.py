@@ -1,12 +1,31 @@
-"""Host memory that stays with the process between micro-batches."""
+"""Host memory between micro-batches: what stays with the process, and what must not pile up."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` of glibc's malloc.h"""
+
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""oneDNN's, and that of torch's bridge to it"""
+KERNELS = 64
+
+
+def bound_kernel_caches() -> None:
+    """Keeps the kernels of at most `KERNELS` shapes, unless the environment says otherwise.
+
+    oneDNN compiles a kernel for every new shape, and packed micro-batches hardly ever have the same number of tokens
+    twice. By default 1,024 kernels are kept, in each of two caches, at half a megabyte each: a process grows for
+    hundreds of steps (pytorch/pytorch#27971). One micro-batch needs some 50. Measured on two cores, 6 layers 768
+    wide, 20 steps of 128 texts: 2.34 GiB instead of 3.15, in the same time.
+
+    Both are read once, when the first product is computed: call it before.
+    """
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KERNELS))
 
 
 def keep_freed_memory() -> bool:

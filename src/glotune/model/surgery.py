@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.model.freezing import freeze
-from glotune.model.host_memory import keep_freed_memory
+from glotune.model.host_memory import bound_kernel_caches, keep_freed_memory
 from glotune.model.lora import add_lora
 from glotune.model.network import Network
 from glotune.model.sources import locate
@@ -63,4 +63,5 @@ def operate(
     network = Network(hf, packed=packed, pooled_last_layer=speed.pooled_last_layer)
     changes.extend(network.changes())
     keep_freed_memory()
+    bound_kernel_caches()
     return Operated(network, vocabulary, [change for change in changes if change is not None])

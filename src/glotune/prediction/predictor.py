@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
+from glotune.model.host_memory import bound_kernel_caches
 from glotune.model.loading import check_fit, load_encoder, load_tokenizer
 from glotune.model.network import Network
 from glotune.prediction.calibration import Calibration, read_calibration
@@ -233,6 +234,7 @@ def _assemble(
     if data is None:
         data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
     check_fit(hf, tokenizer, data.max_length)
+    bound_kernel_caches()
     network = Network(hf)
     return Predictor(
         engine=Engine(network, Encoding(tokenizer, data), device, precision, token_budget),

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from glotune.errors import RunError
@@ -85,14 +85,17 @@ def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None
 
 
 def restore_optimizer(folder: Path, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """Puts a checkpoint's moments into a fresh optimizer."""
-    tensors = load_file(folder / OPTIMIZER)
+    """Puts a checkpoint's moments into a fresh optimizer.
+
+    The count of steps goes where the moments are: a fused AdamW adds to it there.
+    """
+    keys = ("exp_avg", "exp_avg_sq", "step")
     for name, parameter in trainable.items():
-        keys = ("exp_avg", "exp_avg_sq", "step")
-        if f"{name}.step" in tensors:
-            optimizer.state[parameter] = {
-                key: tensors[f"{name}.{key}"].to("cpu" if key == "step" else parameter.device) for key in keys
-            }
+        with safe_open(folder / OPTIMIZER, "pt") as file:  # for each tensor, as above
+            if f"{name}.step" in file.keys():  # noqa: SIM118 - no mapping
+                optimizer.state[parameter] = {
+                    key: file.get_tensor(f"{name}.{key}").to(parameter.device, copy=True) for key in keys
+                }
 
 
 def read_state(folder: Path) -> TrainingState:
