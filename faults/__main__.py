@@ -26,6 +26,7 @@ def main() -> int:
     stall.add_argument("--millions", type=float, default=30.0, help="trainable parameters")
     load = suites.add_parser("load", help="many rows, many runs")
     load.add_argument("--rows", type=int, default=1_000_000, help="in each of three languages")
+    load.add_argument("--only", action="append", default=[], help="a stage: train, evaluate, predict or report")
     load.add_argument("--runs", type=int, default=0, help="finished runs in a folder, instead of rows")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="glotune-faults-"))
@@ -46,7 +47,7 @@ def main() -> int:
 
         if arguments.runs:
             return loading.runs(folder, arguments.runs)
-        return loading.rows(folder, arguments.rows)
+        return loading.rows(folder, arguments.rows, arguments.only)
     from faults import report
 
     if arguments.suite == "signals":

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-import psutil
-
 import glotune.run
 from faults.encoder import make_encoder
-from faults.processes import spawn, wait
+from faults.memory import in_child
 from faults.recipes import WORDS, make_recipe
 from glotune.evaluation import evaluate
 from glotune.recipe import load_recipe
@@ -29,10 +25,13 @@ CELL = 10_000
 """Rows that are written at a time."""
 
 
-def rows(folder: Path, count: int) -> int:
+def rows(folder: Path, count: int, only: Sequence[str] = ()) -> int:
     """Trains on, evaluates, predicts and reports `count` rows in each of three languages; prints time and peak memory.
 
     Each stage is a process of its own: its peak is its own.
+
+    Args:
+        only: stages to run, over what earlier ones left in the folder; all of them where none is named.
     """
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GLOTUNE_CACHE"] = str(folder / "cache")
@@ -59,14 +58,17 @@ def rows(folder: Path, count: int) -> int:
         "predict": lambda: predict(out, files["es"], folder / "predictions.jsonl"),
         "report": lambda: write_report(RunDirectory.open(out)),
     }
-    print(f"| stage of 3 x {count:,} rows | seconds | peak memory | of it files mapped |\n| --- | ---: | ---: | ---: |")
+    print(
+        f"| stage of 3 x {count:,} rows | seconds | CPU seconds | own memory | with mapped files |\n"
+        "| --- | ---: | ---: | ---: | ---: |"
+    )
     failed = False
-    for name, action in stages.items():
-        started = time.monotonic()
-        code, peak, mapped = in_child(action, folder / f"{name}.log")
-        failed |= code != 0
+    for name in only or stages:
+        used = in_child(stages[name], folder / f"{name}.log")
+        failed |= used.code != 0
         print(
-            f"| {name} | {time.monotonic() - started:.0f} | {peak / 2**20:.0f} MiB | {mapped / 2**20:.0f} MiB |",
+            f"| {name} | {used.seconds:.0f} | {used.cpu_seconds:.0f} | {used.own / 2**20:.0f} MiB "
+            f"| {used.resident / 2**20:.0f} MiB |",
             flush=True,
         )
     return int(failed)
@@ -92,26 +94,6 @@ def predict(run: Path, source: str, out: Path) -> None:
     from glotune.cli.main import build_app
 
     build_app("predict")(args=["predict", str(run), source, "--out", str(out)], standalone_mode=False)
-
-
-def in_child(action: Callable[[], object], log: Path) -> tuple[int, int, int]:
-    """(exit code, peak resident bytes, mapped file bytes at the end) of an action in a forked process."""
-    told, tell = os.pipe()
-
-    def measured() -> None:
-        try:
-            action()
-        finally:
-            shared = psutil.Process().memory_info().shared
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            os.write(tell, json.dumps([peak, shared]).encode())
-
-    pid = spawn(measured, log)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        content = pipe.read()
-    peak, shared = json.loads(content) if content else (0, 0)
-    return wait(pid), peak, shared
 
 
 def runs(folder: Path, count: int) -> int:

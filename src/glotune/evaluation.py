@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from glotune.data.mapped_arrays import places, zeros
 from glotune.data.reading import read_evaluation_texts, read_texts
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.errors import UserError
@@ -107,15 +108,15 @@ def _record(
     predictor: Predictor, texts: TextData, split: str, folder: Path, with_text: bool, observer: Observer
 ) -> list[Evaluation]:
     found = texts.splits[split]
-    parts = []
+    outputs = Outputs(zeros((len(found), len(texts.labels)), np.float64), zeros(len(found), np.float64))
     done = 0
-    for logits in predictor.engine.stream(texts_of(found)):
-        parts.append(logits)
-        done += len(logits)
+    for logits_BC in predictor.engine.stream(texts_of(found)):
+        part = slice(done, done + len(logits_BC))
+        outputs.logits_NC[part] = logits_BC
+        outputs.losses_N[part] = cross_entropy(logits_BC, found.labels[part])
+        done = part.stop
         observer.progress("evaluate", done, len(found), {})
-    logits_NC = np.concatenate(parts)
-    outputs = Outputs(logits_NC, cross_entropy(logits_NC, found.labels))
-    languages = {name: np.flatnonzero(found.language_ids == code) for code, name in enumerate(found.language_names)}
+    languages = {name: places(found.language_ids == code) for code, name in enumerate(found.language_names)}
     return record_split(folder, texts, split, languages, outputs, with_text)
 
 

@@ -7,10 +7,12 @@ same seed trains on the same batches whatever the machine, and the cut can't cha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from glotune.data.mapped_arrays import CHUNK, chunks, numbers, zeros
 
 Rows = NDArray[np.int64]
 Batching = Literal["packed", "dynamic", "fixed"]
@@ -28,7 +30,9 @@ def epoch_order(languages: NDArray[np.int16], seed: int, epoch: int, sampling_al
     generator = np.random.default_rng([seed, epoch])
     count = len(languages)
     if sampling_alpha is None:
-        return generator.permutation(count)
+        order = numbers(count)
+        generator.shuffle(order)  # as ``generator.permutation(count)`` does
+        return order
     codes, sizes = np.unique(languages, return_counts=True)
     drawn = [
         _rounds(np.flatnonzero(languages == code), visits, generator)
@@ -63,7 +67,24 @@ def shard(rows: Rows, lengths: NDArray[np.int64], rank: int, ranks: int) -> Rows
     """
     if ranks == 1:
         return rows
-    return rows[np.argsort(lengths[rows], kind="stable")][rank::ranks]
+    return by_length(rows, lengths)[rank::ranks]
+
+
+def by_length(rows: Rows, lengths: NDArray[np.integer[Any]]) -> Rows:
+    """The rows by the length of their texts, those of one length in their order: a stable counting sort."""
+    if len(rows) <= CHUNK:
+        return rows[np.argsort(lengths[rows], kind="stable")]
+    sizes = np.zeros(int(lengths.max()) + 2, np.int64)
+    for part in chunks(len(rows)):
+        sizes[1:] += np.bincount(lengths[rows[part]], minlength=len(sizes) - 1)
+    next_place, arranged = np.cumsum(sizes), zeros(len(rows), np.int64)
+    for part in chunks(len(rows)):
+        order = np.argsort(lengths[rows[part]], kind="stable")
+        mine, counted = np.unique(lengths[rows[part]], return_counts=True)
+        within = np.arange(len(order)) - np.repeat(np.cumsum(counted) - counted, counted)
+        arranged[np.repeat(next_place[mine], counted) + within] = rows[part][order]
+        next_place[mine] += counted
+    return arranged
 
 
 def cut(
@@ -82,11 +103,11 @@ def cut(
         for start in range(0, len(rows), size):
             yield rows[start : start + size], max_length
         return
-    by_length = rows[np.argsort(lengths[rows], kind="stable")]
+    arranged = by_length(rows, lengths)
     start = 0
-    for stop in range(1, len(by_length) + 1):
-        is_last = stop == len(by_length)
-        if is_last or (stop + 1 - start) * int(lengths[by_length[stop]]) > token_budget:
-            piece = by_length[start:stop]
+    for stop in range(1, len(arranged) + 1):
+        is_last = stop == len(arranged)
+        if is_last or (stop + 1 - start) * int(lengths[arranged[stop]]) > token_budget:
+            piece = arranged[start:stop]
             yield piece, (int(lengths[piece[-1]]) if batching == "dynamic" else None)
             start = stop

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from glotune.data.first_rows import is_among
+from glotune.data.mapped_arrays import chunks, gather, sums, zeros
 from glotune.data.texts import LabelledTexts
 from glotune.errors import UserError
 
@@ -35,27 +37,21 @@ def leaked(splits: dict[str, LabelledTexts], split: str = "test") -> np.ndarray:
     normalisation, in any language.
     """
     earlier = {"test": ("train", "validation"), "validation": ("train",)}[split]
-    known = [splits[name].keys for name in earlier if name in splits]
-    keys = splits[split].keys
-    return np.isin(keys, np.concatenate(known)) if known else np.zeros(len(keys), bool)
+    return is_among(splits[split].keys, [splits[name].keys for name in earlier if name in splits])
 
 
-def repeated(keys: np.ndarray) -> np.ndarray:
-    """Which rows repeat an earlier one of the same split, [N] bool."""
-    first = np.unique(keys, return_index=True)[1]
-    mask = np.ones(len(keys), bool)
-    mask[first] = False
-    return mask
+def repeated(first: np.ndarray) -> np.ndarray:
+    """Which rows repeat an earlier one of the same split, [N] bool; `first` as `first_rows` finds it."""
+    found = (first[part] != np.arange(part.start, part.stop) for part in chunks(len(first)))
+    return gather(found, len(first), bool)
 
 
-def conflicting(keys: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which rows have a text that stands with another label elsewhere, [N] bool."""
-    _, group = np.unique(keys, return_inverse=True)
-    groups = group.max(initial=-1) + 1
-    lowest, highest = np.full(groups, 32767, np.int16), np.full(groups, -1, np.int16)
-    np.minimum.at(lowest, group, labels.astype(np.int16))
-    np.maximum.at(highest, group, labels.astype(np.int16))
-    return (lowest != highest)[group]
+def conflicting(first: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows have a text that stands with another label elsewhere, [N] bool; `first` as `first_rows` finds it."""
+    torn = zeros(len(first), bool)
+    for part in chunks(len(first)):
+        torn[first[part][labels[part] != labels[first[part]]]] = True
+    return gather((torn[first[part]] for part in chunks(len(first))), len(first), bool)
 
 
 def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
@@ -70,17 +66,17 @@ def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
             )
     if "train" in splits:
         train = splits["train"]
-        if (mask := conflicting(train.keys, train.labels)).any():
+        if (mask := conflicting(train.first_rows, train.labels)).any():
             warnings.append(
                 f"{mask.sum()} training rows share their text with a row of another label "
                 f"({_by_language(train, mask)}): no model can learn both"
             )
-        if (mask := repeated(train.keys)).any():
+        if (mask := repeated(train.first_rows)).any():
             warnings.append(f"{mask.sum()} training rows repeat an earlier text ({_by_language(train, mask)})")
     return warnings
 
 
 def _by_language(texts: LabelledTexts, mask: np.ndarray) -> str:
     names = texts.language_names
-    counts = np.bincount(texts.language_ids[mask], minlength=len(names))
+    counts = sums(texts.language_ids, mask, len(names))
     return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True) if count)

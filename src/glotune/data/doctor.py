@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from glotune.data import findings
+from glotune.data.coded_columns import distinct
 from glotune.data.findings import Finding, Rows
 from glotune.data.label_names import LabelMap
 from glotune.data.profile import shared_texts, split_profile, word_counts
@@ -65,7 +65,7 @@ def read_all(data: Data) -> TextData:
     loaded = {source: load_source(source, data) for source in find_sources(data.train, "data.train")}
     chosen = [select(source, table, index, known) for index, (source, table) in enumerate(loaded.items())]
     paths = {index: source.name for index, source in enumerate(loaded)}
-    values = sorted({value for rows in chosen for value in pc.unique(rows.table["label"]).to_pylist()})
+    values = sorted({value for rows in chosen for value in distinct(rows.table["label"])})
     if data.labels is None and len(values) == 1:
         raise UserError(f"the one label '{values[0]}' in all rows", where="data.train", expected="at least two classes")
     labels = LabelMap(data.labels, values)

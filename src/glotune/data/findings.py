@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 
 from glotune.data.checks import conflicting, repeated
+from glotune.data.first_rows import first_rows
 from glotune.data.languages import language_scripts
 from glotune.data.near_duplicates import near_duplicate_groups
 from glotune.data.scripts import flaws_of, is_odd
@@ -74,7 +74,7 @@ class Rows:
         """Gathers the splits."""
         each = list(splits.values())
         texts = [text for split in each for text in _texts(split)]
-        languages = np.concatenate([split.table["language"].cast(pa.string()).to_numpy() for split in each])
+        languages = np.concatenate([np.array(split.language_names, object)[split.language_ids] for split in each])
         split = np.concatenate([np.full(len(rows), index) for index, rows in enumerate(each)])
         return cls(splits, labels, split, languages, np.concatenate([rows.keys for rows in each]), texts)
 
@@ -129,7 +129,7 @@ def _texts(split: LabelledTexts) -> Iterator[str]:
 
 def exact_duplicates(rows: Rows) -> list[Finding]:
     """Equal texts inside a split, across splits, and across languages."""
-    again = np.concatenate([repeated(split.keys) for split in rows.splits.values()])
+    again = np.concatenate([repeated(split.first_rows) for split in rows.splits.values()])
     first_split: dict[int, int] = {}
     for key, split in zip(rows.keys.tolist(), rows.split.tolist(), strict=True):
         first_split.setdefault(key, split)
@@ -144,9 +144,8 @@ def exact_duplicates(rows: Rows) -> list[Finding]:
 
 
 def _in_two(rows: Rows) -> np.ndarray:
-    _, group = np.unique(rows.keys, return_inverse=True)
     codes = np.unique(rows.language.astype(str), return_inverse=True)[1]
-    return conflicting(rows.keys, codes) if len(group) else np.zeros(0, bool)
+    return conflicting(first_rows(rows.keys), codes)
 
 
 def near_duplicates(rows: Rows, similarity: float) -> list[Finding]:
@@ -171,7 +170,7 @@ def conflicting_labels(rows: Rows) -> list[Finding]:
     """Equal texts with different labels, in any split."""
     labels = np.concatenate([split.labels for split in rows.splits.values()])
     message = "{n} rows share their text with a row of another label"
-    return rows.finding("conflicting labels", "warning", message, conflicting(rows.keys, labels))
+    return rows.finding("conflicting labels", "warning", message, conflicting(first_rows(rows.keys), labels))
 
 
 def writing(rows: Rows) -> list[Finding]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glotune.data.coded_columns import is_in, strings_of
+from glotune.data.mapped_arrays import gather
 from glotune.errors import UserError, did_you_mean
 
 
@@ -48,42 +51,36 @@ class LabelMap:
         """`table` with class ids (int16) for its labels.
 
         Args:
-            table: with columns label (strings), row and source.
+            table: with columns label (coded strings), row and source.
             paths: source -> its name, for messages.
 
         Raises:
             UserError: a value that is no label, with file and row.
         """
-        sources = table["source"].to_numpy()
-        ids = np.empty(table.num_rows, np.int16)
-        for source in np.unique(sources):
-            mine = sources == source
-            part = table.select(["label", "row"]).filter(pa.array(mine))
-            ids[mine] = self.ids(part["label"], part["row"], paths[int(source)])
+        known = pa.array(list(self._ids), pa.string())
+        if not pc.all(is_in(table["label"], self._ids)).as_py():
+            self._refuse(table, known, paths)
+        meaning = np.asarray(list(self._ids.values()), np.int16)
+        places = (pc.index_in(values, known).to_numpy() for values in strings_of(table["label"]))
+        ids = gather((meaning[each] for each in places), table.num_rows, np.int16)
         return table.set_column(table.column_names.index("label"), "label", pa.array(ids))
 
-    def ids(self, values: pa.ChunkedArray, rows: pa.ChunkedArray, path: str) -> np.ndarray:
-        """Class ids, [N] int16.
-
-        Raises:
-            UserError: a value that is no label, with file and row.
-        """
-        known = pa.array(list(self._ids), pa.string())
-        places = pc.index_in(values.cast(pa.string()), known)
-        unknown = pc.indices_nonzero(pc.is_null(places))
-        if len(unknown):
-            self._refuse(values, rows, unknown, path)
-        table = np.asarray(list(self._ids.values()), np.int16)
-        return table[places.to_numpy()]
-
-    def _refuse(self, values: pa.ChunkedArray, rows: pa.ChunkedArray, unknown: pa.Array, path: str) -> None:
-        value, row = values[unknown[0].as_py()].as_py(), rows[unknown[0].as_py()].as_py()
-        more = f" (and {len(unknown) - 1} more such rows)" if len(unknown) > 1 else ""
+    def _refuse(self, table: pa.Table, known: pa.Array, paths: dict[int, str]) -> None:
+        """The error for the first source that has unknown values, at the first of its rows."""
+        unknown: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        for batch in table.select(["label", "row", "source"]).to_batches():
+            values = batch.column("label").cast(pa.string())
+            for place in pc.indices_nonzero(pc.is_null(pc.index_in(values, known))).to_pylist():
+                found = (values[place].as_py(), batch.column("row")[place].as_py())
+                unknown[batch.column("source")[place].as_py()].append(found)
+        source = min(unknown)
+        value, row = unknown[source][0]
+        more = f" (and {len(unknown[source]) - 1} more such rows)" if len(unknown[source]) > 1 else ""
         names = list(self._ids)
         shown = ", ".join(f"'{name[:80]}'" for name in names[:20]) + (", …" if len(names) > 20 else "")
         raise UserError(
             f"unknown label '{value[:80]}'{more}",
-            where=f"{path}, row {row}",
+            where=f"{paths[source]}, row {row}",
             expected=f"one of {shown}, as {self._origin} {'says' if self._origin == 'data.labels' else 'have it'}",
             remedy=did_you_mean(value, names)
             or f"Map it in data.labels, e.g. {{'{value[:80]}': {self.names[0][:80]}}}",

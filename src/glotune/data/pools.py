@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from glotune.data.coded_columns import codes, distinct, is_in
 from glotune.data.label_names import LabelMap
 from glotune.data.languages import nearest_language
+from glotune.data.mapped_arrays import chosen, chunks, gather
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
 from glotune.data.splits import cut_off, sample
@@ -52,9 +53,9 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
             tables |= {split: own} if own.num_rows else {}
     languages = _source_languages(train, data)
     everything = train
-    train = keep(train, _in(train, languages))
+    train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
-    labels = LabelMap(data.labels, pc.unique(train["label"]).to_pylist())
+    labels = LabelMap(data.labels, distinct(train["label"]))
     train = labels.apply(train, paths)
     few_shot = _few_shot(everything, languages, labels, paths, data, seed)
     tables = {split: labels.apply(table, paths) for split, table in tables.items()}
@@ -106,7 +107,7 @@ def _no_rows(rows: Selected, key: str, split: str, data: Data) -> UserError:
 
 
 def _source_languages(train: pa.Table, data: Data) -> list[str]:
-    there = sorted(pc.unique(train["language"].cast(pa.string())).to_pylist())
+    there = distinct(train["language"])
     if data.source_languages is None:
         return there
     for language in data.source_languages:
@@ -136,7 +137,7 @@ def _few_shot(
                 expected="a target language",
                 remedy="Leave it out here, or name the source languages in data.source_languages",
             )
-        rows = keep(train, _in(train, [language]))
+        rows = keep(train, is_in(train["language"], [language]))
         if rows.num_rows < wanted:
             raise UserError(
                 f"{wanted} rows are wanted, and data.train has {rows.num_rows} in '{language}'",
@@ -164,15 +165,16 @@ def _make(
     The share counts from the `whole`, before another split was cut off.
     """
     share: float = getattr(data.made_splits, split)
-    has = set(pc.unique(tables[split]["language"].cast(pa.string())).to_pylist()) if split in tables else set()
+    has = set(distinct(tables[split]["language"])) if split in tables else set()
     named = getattr(data, split) is not None
     lacking = [language for language in languages if language not in has]
     if share == 0 or not lacking or (named and (split == "test" or len(lacking) < len(languages))):
         return train
-    eligible = np.asarray(_in(train, lacking))
+    eligible = np.asarray(is_in(train["language"], lacking))
     cut = np.zeros(train.num_rows, bool)
-    share *= int(np.count_nonzero(_in(whole, lacking))) / max(int(np.count_nonzero(eligible)), 1)
-    cut[eligible] = cut_off(strata(train)[eligible], train["key"].to_numpy()[eligible], min(share, 1.0), rng)
+    share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
+    keys = gather((chunk.to_numpy() for chunk in train["key"].chunks), train.num_rows, np.int64)
+    cut[eligible] = cut_off(chosen(strata(train), eligible), chosen(keys, eligible), min(share, 1.0), rng)
     made = keep(train, cut)
     if not made.num_rows:
         return train
@@ -194,11 +196,9 @@ def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
 
 def strata(rows: pa.Table) -> np.ndarray:
     """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
-    languages = rows["language"].cast(pa.string())
-    names = sorted(pc.unique(languages).to_pylist())
-    codes = pc.index_in(languages, pa.array(names, pa.string())).to_numpy()
-    return rows["label"].to_numpy().astype(np.int64) * len(names) + codes
-
-
-def _in(rows: pa.Table, languages: list[str]) -> pa.ChunkedArray:
-    return pc.is_in(rows["language"].cast(pa.string()), pa.array(languages, pa.string()))
+    names = distinct(rows["language"])
+    found = gather((chunk.to_numpy() for chunk in rows["label"].chunks), rows.num_rows, np.int32)
+    languages = codes(rows["language"], names)
+    for part in chunks(len(found)):
+        found[part] = found[part] * len(names) + languages[part]
+    return found

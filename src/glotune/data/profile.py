@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.checks import conflicting, leaked, repeated
+from glotune.data.first_rows import is_among
+from glotune.data.mapped_arrays import chosen, chunks, counts, gather, sums, zeros
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.schema import Data
@@ -56,39 +58,44 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def split_profile(split: LabelledTexts, labels: list[str]) -> dict[str, dict[str, Any]]:
     """Per language what needs no tokenizer: rows, labels, characters, words, duplicates."""
-    again, torn = repeated(split.keys), conflicting(split.keys, split.labels)
+    again, torn = repeated(split.first_rows), conflicting(split.first_rows, split.labels)
     characters = _lengths(split, pc.utf8_length)
     words = word_counts(split)
     found: dict[str, Any] = {}
     for language, mask in _by_language(split):
-        counts = np.bincount(split.labels[mask], minlength=len(labels)).tolist()
         found[language] = {
-            "rows": int(mask.sum()),
-            "label_counts": dict(zip(labels, counts, strict=True)),
-            "characters": spread(characters[mask]),
-            "words": spread(words[mask]),
-            "duplicate_rows": int(again[mask].sum()),
-            "conflicting_rows": int(torn[mask].sum()),
+            "rows": int(np.count_nonzero(mask)),
+            "label_counts": dict(zip(labels, counts(chosen(split.labels, mask), len(labels)).tolist(), strict=True)),
+            "characters": spread(characters, mask),
+            "words": spread(words, mask),
+            "duplicate_rows": int(np.count_nonzero(again & mask)),
+            "conflicting_rows": int(np.count_nonzero(torn & mask)),
         }
     return found
 
 
 def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> dict[str, dict[str, Any]]:
     """Per language what the tokenizer makes of the texts; fertility is None where there is no word."""
-    raw, kept = store.raw_lengths.astype(np.int64), store.lengths
     special = tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
-    words, unknown = word_counts(split), unknown_counts(store, tokenizer.unk_token_id)
+    names = split.language_names
+
+    def per_language(values: np.ndarray) -> list[int]:
+        return sums(split.language_ids, values, len(names)).tolist()
+
+    raw, kept, words = (per_language(values) for values in (store.raw_lengths, store.lengths, word_counts(split)))
+    unknown = per_language(unknown_counts(store, tokenizer.unk_token_id))
+    cut = (store.raw_lengths[part] > store.lengths[part] for part in chunks(len(store)))
+    truncated = per_language(gather(cut, len(store), bool))
     found: dict[str, Any] = {}
-    for language, mask in _by_language(split):
-        total_words = int(words[mask].sum())
-        content = int(raw[mask].sum()) - special * int(mask.sum())
+    for code, (language, mask) in enumerate(_by_language(split)):
+        rows = int(np.count_nonzero(mask))
         found[language] = {
-            "tokens": spread(raw[mask]),
-            "truncated_rows": int((raw > kept)[mask].sum()),
-            "truncation_rate": float((raw > kept)[mask].mean()),
-            "tokens_cut_rate": float((raw - kept)[mask].sum() / raw[mask].sum()),
-            "fertility": content / total_words if total_words else None,
-            "unknown_token_rate": float(unknown[mask].sum() / kept[mask].sum()),
+            "tokens": spread(store.raw_lengths, mask),
+            "truncated_rows": truncated[code],
+            "truncation_rate": truncated[code] / rows,
+            "tokens_cut_rate": (raw[code] - kept[code]) / raw[code],
+            "fertility": (raw[code] - special * rows) / words[code] if words[code] else None,
+            "unknown_token_rate": unknown[code] / kept[code],
         }
     return found
 
@@ -101,15 +108,26 @@ def leaked_rows(texts: TextData, split: str) -> dict[str, list[int]]:
 
 def shared_texts(texts: TextData) -> dict[str, int]:
     """language -> distinct texts that stand in two or more of its splits; languages without any are left out."""
-    per_language: dict[str, list[np.ndarray]] = {}
+    holders: dict[str, list[LabelledTexts]] = {}
     for split in texts.splits.values():
-        for language, mask in _by_language(split):
-            per_language.setdefault(language, []).append(np.unique(split.keys[mask]))
-    found: dict[str, Any] = {}
-    for language, keys in sorted(per_language.items()):
-        counts = np.unique(np.concatenate(keys), return_counts=True)[1]
-        found |= {language: int((counts > 1).sum())} if (counts > 1).any() else {}
-    return found
+        for language in split.language_names:
+            holders.setdefault(language, []).append(split)
+    several = {language: found for language, found in sorted(holders.items()) if len(found) > 1}
+    counted = {
+        language: _in_several([chosen(split.keys, mask_of(split, language)) for split in found])
+        for language, found in several.items()
+    }
+    return {language: count for language, count in counted.items() if count}
+
+
+def _in_several(lists: list[np.ndarray]) -> int:
+    """How many different keys stand in two or more of the lists; the longest is only looked through."""
+    *short, longest = sorted(lists, key=len)
+    keys = np.unique(np.concatenate(short))
+    seen = np.zeros(len(keys), np.int8)
+    for each in (*short, longest):
+        seen += is_among(keys, [each])
+    return int(np.count_nonzero(seen > 1))
 
 
 def word_counts(split: LabelledTexts) -> np.ndarray:
@@ -117,37 +135,47 @@ def word_counts(split: LabelledTexts) -> np.ndarray:
     return _lengths(split, lambda texts: pc.count_substring_regex(texts, r"[^\s\p{Z}]+"))
 
 
-def unknown_counts(store: TokenStore, unknown_id: int | None, chunk: int = 100_000) -> np.ndarray:
-    """Unknown tokens per text, [N] int64; memory stays that of `chunk` texts."""
+def unknown_counts(store: TokenStore, unknown_id: int | None) -> np.ndarray:
+    """Unknown tokens per text, [N] int32."""
     if unknown_id is None or not len(store.tokens):
-        return np.zeros(len(store), np.int64)
-    parts = []
-    for start in range(0, len(store), chunk):
-        offsets = store.offsets[start : start + chunk + 1]
-        marks = (store.tokens[offsets[0] : offsets[-1]] == unknown_id).astype(np.int32)
-        parts.append(np.add.reduceat(marks, offsets[:-1] - offsets[0]))
-    return np.concatenate(parts).astype(np.int64)
+        return zeros(len(store), np.int32)
+    return gather((_marked(store, part, unknown_id) for part in chunks(len(store))), len(store), np.int32)
 
 
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Mean, median, 95th percentile and maximum."""
+def _marked(store: TokenStore, part: slice, token: int) -> np.ndarray:
+    offsets = store.offsets[part.start : part.stop + 1]
+    marks = (store.tokens[offsets[0] : offsets[-1]] == token).astype(np.int32)
+    return np.add.reduceat(marks, offsets[:-1] - offsets[0])
+
+
+def spread(values: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Mean, median, 95th percentile and maximum of the `values` [N] where `mask` [N] is true."""
+    mine = gather((values[part][mask[part]] for part in chunks(len(values))), int(np.count_nonzero(mask)), np.int64)
     return {
-        "mean": round(float(values.mean()), 3),
-        "median": float(np.median(values)),
-        "p95": float(np.percentile(values, 95)),
-        "max": float(values.max()),
+        "mean": round(float(mine.mean()), 3),
+        "median": float(np.median(mine, overwrite_input=True)),
+        "p95": float(np.percentile(mine, 95, overwrite_input=True)),
+        "max": float(mine.max()),
     }
 
 
 def _lengths(split: LabelledTexts, measure: Any) -> np.ndarray:
-    columns = ["text", "text_pair"] if split.has_pairs else ["text"]
-    return sum((_numpy(measure(split.table[name])) for name in columns), np.zeros(len(split), np.int64))
+    """The measures of a row's texts added up, [N] int32."""
+    found = zeros(len(split), np.int32)
+    for name in ("text", "text_pair") if split.has_pairs else ("text",):
+        done = 0
+        for chunk in split.table[name].chunks:
+            found[done : done + len(chunk)] += measure(chunk).to_numpy()
+            done += len(chunk)
+    return found
 
 
-def _numpy(column: pa.ChunkedArray) -> np.ndarray:
-    return column.to_numpy().astype(np.int64)
+def _by_language(split: LabelledTexts) -> Iterator[tuple[str, np.ndarray]]:
+    """Each language with the mask [N] of its rows, one at a time."""
+    for name in split.language_names:
+        yield name, mask_of(split, name)
 
 
-def _by_language(split: LabelledTexts) -> list[tuple[str, np.ndarray]]:
-    ids = split.language_ids
-    return [(name, ids == index) for index, name in enumerate(split.language_names)]
+def mask_of(split: LabelledTexts, language: str) -> np.ndarray:
+    """Which rows are of this language, [N] bool."""
+    return np.asarray(split.language_ids == split.language_names.index(language))

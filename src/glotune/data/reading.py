@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-import numpy as np
-
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.label_names import LabelMap
+from glotune.data.mapped_arrays import counts
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
@@ -137,7 +136,7 @@ class _Reader:
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
-    missing = [name for index, name in enumerate(names) if index not in set(np.unique(train.labels).tolist())]
+    missing = [name for name, count in zip(names, counts(train.labels, len(names)), strict=True) if not count]
     if missing:
         raise UserError(
             f"no training row has the label {' or '.join(repr(name) for name in missing)}",
@@ -151,9 +150,9 @@ def _about_skipped(loaded: SourceTable) -> list[str]:
     by_reason: dict[str, list[SkippedRow]] = defaultdict(list)
     for row in loaded.skipped:
         by_reason[row.reason].append(row)
-    counts = Counter(row.reason for row in loaded.skipped)
+    found = Counter(row.reason for row in loaded.skipped)
     messages = []
-    for reason, count in counts.items():
+    for reason, count in found.items():
         numbers = ", ".join(str(row.row) for row in by_reason[reason][:10]) + (", …" if count > 10 else "")
         plural = "s" * (count != 1)
         messages.append(f"{count} row{plural} of {loaded.name} skipped: {reason} (row{plural} {numbers})")

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glotune.data.coded_columns import CODED, constant, encoded, is_in, strings_of, value_counts
 from glotune.data.languages import is_language, nearest_language
-from glotune.data.source_table import SourceTable, strings
+from glotune.data.source_table import SourceTable
 from glotune.data.sources import Source
 from glotune.data.spilling import keep
-from glotune.data.texts import LANGUAGE_TYPE
 from glotune.errors import UserError
 from glotune.recipe.schema import Data, SplitNames
 
@@ -26,7 +26,7 @@ class Selected:
     source: Source
     name: str
     table: pa.Table
-    """text, text_pair (with pairs), label (dictionary), language (LANGUAGE_TYPE), row, source, key."""
+    """text, text_pair (with pairs), label (dictionary), language (CODED), row, source, key."""
     splits: pa.ChunkedArray | None
     """Split name of each row as the file says it, [N] dictionary of strings."""
     other_languages: set[str]
@@ -43,12 +43,11 @@ class Selected:
     def _is(self, names: list[str]) -> Any:
         if self.splits is None:
             return np.zeros(self.table.num_rows, bool)
-        return pc.is_in(strings(self.splits), pa.array(names, pa.string()))
+        return is_in(self.splits, names)
 
     def split_counts(self) -> Counter[str]:
         """Split name -> rows; empty where the source says no split."""
-        counted = [] if self.splits is None else pc.value_counts(strings(self.splits)).to_pylist()
-        return Counter({each["values"]: each["counts"] for each in counted})
+        return Counter() if self.splits is None else value_counts(self.splits)
 
     def says(self) -> str:
         """The splits that the source names, with their rows, for messages."""
@@ -72,30 +71,33 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
         UserError: the language can't be known, or no row is of the wanted one.
     """
     table, others = loaded.table, set[str]()
-    given = strings(table["language"]) if loaded.has("language") else None
     if source.language is None:
-        languages = _languages(given, source, loaded, data)
+        languages = _languages(source, loaded, data)
     else:
-        languages = pa.array([source.language] * table.num_rows, pa.string())
-        if given is not None:
-            kept = pc.or_(pc.equal(given, source.language), pc.equal(given, ""))
+        if loaded.has("language"):
             others = set(loaded.distinct("language")) - {source.language, ""}
-            table, languages = keep(table, kept), languages.filter(kept)
+            table = keep(table, is_in(table["language"], [source.language, ""]))
             if not table.num_rows:
                 raise _no_such_language(source, others)
+        languages = constant(source.language, map(len, table["row"].chunks))
     splits = table["split"] if loaded.has("split") else None
     columns = {name: table[name] for name in ("text", "text_pair", "label") if name in table.column_names}
-    columns["language"] = languages.cast(pa.string()).dictionary_encode().cast(LANGUAGE_TYPE)
+    columns["language"] = languages
     columns["row"], columns["key"] = table["row"], table["key"]
-    columns["source"] = pa.array(np.full(table.num_rows, index, np.int16))
-    if "label" in columns:
-        columns["label"] = strings(columns["label"])
+    columns["source"] = _repeated(index, table["row"])
     return Selected(source, loaded.name, pa.table(columns), splits, others)
 
 
-def _languages(given: pa.ChunkedArray | None, source: Source, loaded: SourceTable, data: Data) -> pa.ChunkedArray:
+def _repeated(index: int, like: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of one number, in chunks as another's that share their memory."""
+    lengths = [len(chunk) for chunk in like.chunks]
+    shared = pa.array(np.full(max(lengths, default=0), index, np.int16))
+    return pa.chunked_array([shared.slice(0, length) for length in lengths], pa.int16())
+
+
+def _languages(source: Source, loaded: SourceTable, data: Data) -> pa.ChunkedArray:
     fallback = _fallback(source, data)
-    if given is None:
+    if not loaded.has("language"):
         if fallback is None:
             raise UserError(
                 f"the language of {source.name} is not known",
@@ -103,10 +105,11 @@ def _languages(given: pa.ChunkedArray | None, source: Source, loaded: SourceTabl
                 expected=f"a column '{data.columns.language}', a file named by its language (bn.csv), or a key",
                 remedy=f"Write {source.key}: {{en: {source.name}}}, or set data.source_languages to its one language",
             )
-        return pa.chunked_array([pa.array([fallback] * loaded.table.num_rows, pa.string())])
-    absent = pc.equal(given, "")
-    if not pc.any(absent).as_py():
+        return constant(fallback, map(len, loaded.table["row"].chunks))
+    given = loaded.table["language"]
+    if "" not in loaded.distinct("language"):
         return given
+    absent = is_in(given, [""])
     if fallback is None:
         row = loaded.table["row"][pc.indices_nonzero(absent)[0].as_py()].as_py()
         raise UserError(
@@ -115,7 +118,9 @@ def _languages(given: pa.ChunkedArray | None, source: Source, loaded: SourceTabl
             expected="a language code in each row",
             remedy=f"Fill it in, or write {source.key}: {{en: {source.name}}}",
         )
-    return pc.if_else(absent, fallback, given)
+    said = strings_of(given)
+    filled = (pc.if_else(none, fallback, each) for none, each in zip(absent.chunks, said, strict=True))
+    return pa.chunked_array([encoded(each) for each in filled], CODED)
 
 
 def _fallback(source: Source, data: Data) -> str | None:
@@ -129,7 +134,7 @@ def assumed_language(source: Source, loaded: SourceTable, data: Data) -> str | N
     """A notice about rows whose language only ``data.source_languages`` tells; None where key, file or rows say it."""
     if source.language is not None or is_language(source.stem):
         return None
-    silent = not loaded.has("language") or pc.any(pc.equal(strings(loaded.table["language"]), "")).as_py()
+    silent = not loaded.has("language") or "" in loaded.distinct("language")
     fallback = _fallback(source, data)
     if not silent or fallback is None:
         return None

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glotune.data.coded_columns import distinct, encoded
 from glotune.data.csv_files import read_csv
 from glotune.data.hub import read_hub
 from glotune.data.jsonl_files import read_jsonl
@@ -47,12 +48,7 @@ class SourceTable:
 
     def distinct(self, field: str) -> list[str]:
         """The values of a coded field, sorted."""
-        return sorted(pc.unique(strings(self.table[field])).to_pylist())
-
-
-def strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A coded column as plain strings."""
-    return column.cast(pa.string())
+        return distinct(self.table[field])
 
 
 def load_source(source: Source, data: Data, *, need_label: bool = True) -> SourceTable:
@@ -82,9 +78,8 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
             expected="something in " + " and ".join(needed),
             remedy="Check " + " and ".join(f"data.columns.{field}" for field in needed),
         )
-    table = table.unify_dictionaries()
     for field in ("language", "split"):
-        if field in table.column_names and pc.all(pc.equal(strings(table[field]), "")).as_py():
+        if field in table.column_names and distinct(table[field]) == [""]:
             table = table.drop_columns([field])
     return SourceTable(source, DataSource(path=source.name, sha256=fingerprint, rows=rows), table, skipped)
 
@@ -115,7 +110,7 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
     if reason.any():
         rows = row.to_numpy()
         skipped += [SkippedRow(path, int(rows[i]), reasons[reason[i]]) for i in np.flatnonzero(reason)]
-    columns = {name: pc.dictionary_encode(values) if name in _CODED else values for name, values in fields.items()}
+    columns = {name: encoded(values) if name in _CODED else values for name, values in fields.items()}
     kept = pa.RecordBatch.from_pydict({**columns, "row": row})
     kept = kept.filter(pa.array(reason == 0)) if reason.any() else kept
     return kept.append_column("key", text_keys(kept, normalization))

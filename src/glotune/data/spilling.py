@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from glotune.errors import UserError
 
-LIMIT = 16 << 20
-"""Bytes of rows that are kept in memory."""
+LIMIT = 4 << 20
+"""Bytes of rows of one table that are kept in memory."""
 
 
 def collect(batches: Iterable[pa.RecordBatch]) -> pa.Table:
@@ -40,6 +41,8 @@ def collect(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 def keep(table: pa.Table, mask: Any) -> pa.Table:
     """The rows of `table` where `mask` [N] (NumPy or Arrow booleans) is true; in memory only where they are few."""
     mask = mask if isinstance(mask, pa.Array | pa.ChunkedArray) else pa.array(mask)
+    if pc.all(mask).as_py():
+        return table
     if table.nbytes <= LIMIT:
         return table.filter(mask)
 

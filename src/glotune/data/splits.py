@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from glotune.data.first_rows import first_rows
+from glotune.data.mapped_arrays import chunks, distinct, gather, zeros
+
 
 def allocate(counts: np.ndarray, total: int) -> np.ndarray:
     """Shares `total` out in proportion to `counts` by largest remainder (Hamilton's method).
@@ -43,8 +46,9 @@ def sample(strata: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarr
         rng: the only source of chance.
     """
     chosen = np.zeros(len(strata), bool)
-    names, counts = np.unique(strata, return_counts=True)
-    for name, share in zip(names, allocate(counts, total), strict=True):
+    names = distinct(strata)
+    sizes = np.array([np.count_nonzero(strata == name) for name in names], np.int64)
+    for name, share in zip(names, allocate(sizes, total), strict=True):
         chosen[rng.permutation(np.flatnonzero(strata == name))[:share]] = True
     return chosen
 
@@ -61,15 +65,16 @@ def cut_off(strata: np.ndarray, keys: np.ndarray, share: float, rng: np.random.G
         share: 0 to 1.
         rng: the only source of chance.
     """
-    _, first, group, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    by_appearance = np.argsort(first, kind="stable")  # independent of the hash's order
-    group_strata = strata[first]
-    cut = np.zeros(len(first), bool)
-    for name in np.unique(strata):
-        groups = by_appearance[group_strata[by_appearance] == name]
+    first = first_rows(keys)  # a group goes by its first row, which is independent of the hash's order
+    sizes, leads, cut = zeros(len(first), first.dtype), zeros(len(first), bool), np.zeros(len(first), bool)
+    for part in chunks(len(first)):
+        np.add.at(sizes, first[part], 1)
+        leads[part] = first[part] == np.arange(part.start, part.stop)
+    for name in distinct(strata):
+        groups = np.flatnonzero((strata == name) & leads)
         if len(groups) >= 2 and share > 0:
             cut[_fill(rng.permutation(groups), sizes, share)] = True
-    return cut[group]
+    return gather((cut[first[part]] for part in chunks(len(first))), len(first), bool)
 
 
 def _fill(groups: np.ndarray, sizes: np.ndarray, share: float) -> np.ndarray:

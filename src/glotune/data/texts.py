@@ -1,20 +1,26 @@
-"""Labelled texts in memory: column-wise, one table per split, with the row of the file that each text came from."""
+"""Labelled texts: column-wise, one table per split, with the row of the file that each text came from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import DTypeLike
 
+from glotune.data.coded_columns import CODED, codes, distinct, strings_of
+from glotune.data.first_rows import first_rows
+from glotune.data.mapped_arrays import chunks, gather
 from glotune.records import DataSource
 
 SPLITS = ("train", "validation", "test")
 
-LANGUAGE_TYPE = pa.dictionary(pa.int16(), pa.string())
+LANGUAGE_TYPE = CODED
+"""Type of the column ``language``."""
 
 
 @dataclass(frozen=True)
@@ -48,43 +54,50 @@ class LabelledTexts:
         """Whether each row is a pair of texts."""
         return "text_pair" in self.table.column_names
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """Class ids, [N] int16."""
-        return self._numpy("label")
+        return self._numpy("label", np.int16)
 
-    @property
+    @cached_property
     def rows(self) -> np.ndarray:
         """Rows in the source files, [N] int32."""
-        return self._numpy("row")
+        return self._numpy("row", np.int32)
 
-    @property
+    @cached_property
     def source_ids(self) -> np.ndarray:
         """Indices into `TextData.sources`, [N] int16."""
-        return self._numpy("source")
+        return self._numpy("source", np.int16)
 
-    @property
+    @cached_property
     def keys(self) -> np.ndarray:
         """Hashes of the normalised texts, [N] int64."""
-        return self._numpy("key")
+        return self._numpy("key", np.int64)
 
-    @property
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """The first row of this split with the same text, for each row, [N] integers."""
+        return first_rows(self.keys)
+
+    @cached_property
     def language_names(self) -> list[str]:
         """The languages of this split, sorted."""
-        return sorted(pc.unique(self.table["language"].cast(pa.string())).to_pylist())
+        return distinct(self.table["language"])
 
-    @property
+    @cached_property
     def language_ids(self) -> np.ndarray:
         """Indices into `language_names`, [N] int16."""
-        names = pa.array(self.language_names, pa.string())
-        return pc.index_in(self.table["language"].cast(pa.string()), names).to_numpy().astype(np.int16)
+        return codes(self.table["language"], self.language_names)
 
     def chunks(self, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows in order, at most `rows` at a time."""
         yield from self.table.to_batches(max_chunksize=rows)
 
-    def _numpy(self, column: str) -> np.ndarray:
-        return self.table[column].to_numpy()
+    def _numpy(self, name: str, dtype: DTypeLike) -> np.ndarray:
+        column = self.table[name]
+        if column.num_chunks == 1:
+            return column.chunk(0).to_numpy()
+        return gather((chunk.to_numpy() for chunk in column.chunks), len(column), dtype)
 
 
 @dataclass(frozen=True)
@@ -108,9 +121,10 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
     digest = hashlib.sha256("\x1f".join(labels).encode())
     for name, split in splits.items():
         digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
-        digest.update(split.labels.astype("<i2").tobytes())
-        digest.update(split.rows.astype("<i4").tobytes())
-        digest.update(strings_hash(split.table["language"].cast(pa.string())))
+        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4")):
+            for part in chunks(len(split)):
+                digest.update(numbers[part].astype(kind).tobytes())
+        digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()
 
@@ -118,13 +132,13 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
 def text_hash(split: LabelledTexts) -> bytes:
     """SHA-256 digest over the texts (and pairs) of a split, in order."""
     pairs = [split.table["text_pair"]] if split.has_pairs else []
-    return hashlib.sha256(b"".join(strings_hash(column) for column in (split.table["text"], *pairs))).digest()
+    return hashlib.sha256(b"".join(strings_hash(column.chunks) for column in (split.table["text"], *pairs))).digest()
 
 
-def strings_hash(column: pa.ChunkedArray) -> bytes:
-    """SHA-256 digest of a string column, independent of how it is chunked; memory stays that of one chunk."""
+def strings_hash(parts: Iterable[pa.StringArray]) -> bytes:
+    """SHA-256 digest of a column of strings, independent of how it is chunked; memory stays that of one chunk."""
     lengths, content = hashlib.sha256(), hashlib.sha256()
-    for chunk in column.chunks:
+    for chunk in parts:
         lengths.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).astype("<i4").tobytes())
         content.update(_bytes_of(chunk))
     return lengths.digest() + content.digest()

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from glotune.data.cache import open_or_build
+from glotune.data.mapped_arrays import distinct, offsets_of, zeros
 from glotune.data.source_table import normalised
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.truncation import Strategy, cut
@@ -56,7 +57,11 @@ class TokenStore:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens per text, [N] int64."""
-        return np.diff(self.offsets)
+        return np.subtract(self.offsets[1:], self.offsets[:-1], out=zeros(len(self), np.int64))
+
+    def distinct_tokens(self) -> np.ndarray:
+        """The token ids that the texts hold, sorted, int32."""
+        return distinct(self.tokens)
 
 
 def tokenize(
@@ -170,7 +175,7 @@ class _Writer:
 
     def write(self, folder: Path) -> None:
         """tokens.bin, token_types.bin (where used), lengths.npy, raw_lengths.npy."""
-        lengths, raw_lengths = [], []
+        lengths, raw_lengths = zeros(len(self.split), np.int32), zeros(len(self.split), np.int32)
         done = 0
         with (folder / "tokens.bin").open("wb") as tokens, (folder / "token_types.bin").open("wb") as types:
             for chunk, encodings in self._encoded():
@@ -180,14 +185,13 @@ class _Writer:
                 ids.tofile(tokens)
                 if type_ids is not None:
                     type_ids.tofile(types)
-                lengths.append(kept)
-                raw_lengths.append(raw)
+                lengths[done : done + len(kept)], raw_lengths[done : done + len(kept)] = kept, raw
                 done += len(kept)
                 self.report(done)
         if not self.uses_types:
             (folder / "token_types.bin").unlink()
-        np.save(folder / "lengths.npy", np.concatenate(lengths))
-        np.save(folder / "raw_lengths.npy", np.concatenate(raw_lengths))
+        np.save(folder / "lengths.npy", lengths)
+        np.save(folder / "raw_lengths.npy", raw_lengths)
 
     def _encoded(self) -> Iterator[tuple[pa.RecordBatch, list[Any]]]:
         """Chunks with their encodings; the next chunk is tokenized (outside the interpreter's lock) meanwhile."""
@@ -227,16 +231,15 @@ class _Writer:
 
 
 def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
-    lengths = np.load(folder / "lengths.npy")
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    lengths = np.load(folder / "lengths.npy", mmap_mode="r")
     types = folder / "token_types.bin"
     return TokenStore(
         tokens=np.memmap(folder / "tokens.bin", np.int32, "r"),
         token_types=np.memmap(types, np.uint8, "r") if types.exists() else None,
-        offsets=offsets,
+        offsets=offsets_of(lengths),
         labels=split.labels,
         languages=split.language_ids,
         language_names=split.language_names,
         rows=split.rows,
-        raw_lengths=np.load(folder / "raw_lengths.npy"),
+        raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
     )

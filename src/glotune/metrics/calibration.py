@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glotune.metrics.arrays import Outcomes
-from glotune.metrics.confusion import FloatArray, IntArray, ratio
+from glotune.metrics.confusion import CHUNK, FloatArray, IntArray, ratio
 
 NUM_BINS = 15
 
@@ -35,11 +35,20 @@ def confidence_bins(confidence_B: FloatArray, num_bins: int = NUM_BINS) -> IntAr
 
 def weighted_ece(outcomes: Outcomes, weights_RB: FloatArray, num_bins: int = NUM_BINS) -> FloatArray:
     """[R] expected calibration error of each weighting of the texts: sum |correct - confidence| / B per bin."""
-    confidence_B = outcomes.probabilities_BC.max(axis=1)
-    gap_B = (outcomes.prediction_B == outcomes.label_B) - confidence_B
+    gap_RM = np.zeros((len(weights_RB), num_bins))
+    for start in range(0, outcomes.num_texts, CHUNK):
+        part = slice(start, start + CHUNK)
+        gap_RM += weights_RB[:, part] @ _gap_in_bin(outcomes, part, num_bins)
+    return ratio(np.abs(gap_RM).sum(axis=1), weights_RB.sum(axis=1))
+
+
+def _gap_in_bin(outcomes: Outcomes, part: slice, num_bins: int) -> FloatArray:
+    """[B, M] of a part of the texts: correct less confidence in the bin of each, 0 in the others."""
+    confidence_B = outcomes.probabilities_BC[part].max(axis=1)
+    gap_B = (outcomes.prediction_B[part] == outcomes.label_B[part]) - confidence_B
     gap_in_bin_BM = np.zeros((len(gap_B), num_bins))
     gap_in_bin_BM[np.arange(len(gap_B)), confidence_bins(confidence_B, num_bins)] = gap_B
-    return ratio(np.abs(weights_RB @ gap_in_bin_BM).sum(axis=1), weights_RB.sum(axis=1))
+    return gap_in_bin_BM
 
 
 def expected_calibration_error(outcomes: Outcomes, num_bins: int = NUM_BINS) -> float:

@@ -72,7 +72,8 @@ def resample_texts(
     draws: dict[str, list[FloatArray]] = {name: [] for name in statistics}
     rows = max(1, CHUNK // num_texts)
     for start in range(0, resamples, rows):
-        weights_RB = _draw_weights(min(rows, resamples - start), num_clusters, rng)[:, cluster]
+        weights_RB = _draw_weights(min(rows, resamples - start), num_clusters, rng)
+        weights_RB = weights_RB if cluster_B is None else weights_RB[:, cluster]
         for name, statistic in statistics.items():
             draws[name].append(statistic(weights_RB))
     results = {}
@@ -85,7 +86,8 @@ def resample_texts(
 
 def _draw_weights(rows: int, num_clusters: int, rng: np.random.Generator) -> FloatArray:
     """[rows, G] how often each cluster is drawn in G draws with replacement."""
-    drawn = rng.integers(num_clusters, size=(rows, num_clusters)) + num_clusters * np.arange(rows)[:, None]
+    drawn = rng.integers(num_clusters, size=(rows, num_clusters))
+    drawn += num_clusters * np.arange(rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=rows * num_clusters).reshape(rows, num_clusters).astype(np.float64)
 
 

@@ -145,7 +145,7 @@ class Filling:
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
         for array in (store.tokens, store.token_types, store.offsets):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
-        self._hash_weights(digest, np.unique(store.tokens).astype(np.int32))
+        self._hash_weights(digest, store.distinct_tokens())
         return f"prefix-{digest.hexdigest()[:40]}"
 
     def _hash_weights(self, digest: Any, ids: NDArray[np.int32]) -> None:

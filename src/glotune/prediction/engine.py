@@ -90,9 +90,3 @@ def _key(text: Text) -> bytes:
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.digest()
-
-
-def softmax(logits_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities_NC."""
-    powers = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

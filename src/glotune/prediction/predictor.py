@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.errors import UserError
+from glotune.metrics.arrays import softmax
 from glotune.model.families import Anatomy
 from glotune.model.host_memory import bound_kernel_caches
 from glotune.model.loading import check_fit, load_encoder, load_tokenizer
 from glotune.model.network import Network
 from glotune.prediction.calibration import Calibration, read_calibration
 from glotune.prediction.encoding import Encoding, Text
-from glotune.prediction.engine import WINDOW, Engine, softmax
+from glotune.prediction.engine import WINDOW, Engine
 from glotune.recipe import load_recipe
 from glotune.recipe.schema import Columns, Data, Model
 from glotune.run_dir import RunDirectory

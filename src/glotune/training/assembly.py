@@ -90,7 +90,7 @@ def plan_for(recipe: Recipe, network: Network, processes: Processes) -> Plan:
 
 def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:
     """Sorted ids that any split holds."""
-    return np.unique(np.concatenate([np.unique(store.tokens) for store in stores.values()])).astype(np.int64)
+    return np.unique(np.concatenate([store.distinct_tokens() for store in stores.values()])).astype(np.int64)
 
 
 def optimizer_of(parts: Parts) -> tuple[torch.optim.AdamW, RowDecay | None]:
@@ -108,7 +108,7 @@ def optimizer_of(parts: Parts) -> tuple[torch.optim.AdamW, RowDecay | None]:
 
 
 def _seen_rows(parts: Parts, weight: torch.nn.Parameter) -> torch.Tensor:
-    ids = np.unique(parts.stores["train"].tokens).astype(np.int32)
+    ids = parts.stores["train"].distinct_tokens()
     rows = ids if parts.id_map is None else parts.id_map(ids)
     seen = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
     seen[torch.from_numpy(rows.astype(np.int64)).to(weight.device)] = True

@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from glotune.data.texts import TextData
 from glotune.metrics.arrays import Outcomes
 from glotune.metrics.trend import EpochPoint, TrainingHistory
@@ -17,7 +15,7 @@ from glotune.records import Evaluation, Event, Verdict
 from glotune.run_dir import RunDirectory
 from glotune.training.assembly import Assembled
 from glotune.training.evaluate import by_language, evaluate_split
-from glotune.training.finish import outcomes_of, record_split
+from glotune.training.finish import read_outcomes, record_split
 from glotune.training.loop import evaluation_figures
 from glotune.training.parts import Parts
 from glotune.training.recorder import Recorder
@@ -66,7 +64,7 @@ def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
     for path in directory.prediction_files():  # sorted: test before validation
         language = path.stem.partition(".")[2]
         if language not in found:
-            found[language] = outcomes_of(pq.read_table(path))
+            found[language] = read_outcomes(path)
     return found
 
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from glotune.data.batches import shard
+from glotune.data.mapped_arrays import chunks, numbers, places, zeros
+from glotune.metrics.arrays import Outcomes, outcomes, softmax
 from glotune.training.losses import text_losses
 from glotune.training.observer import Observer
 from glotune.training.parts import Parts
@@ -24,10 +26,25 @@ class Outputs:
     losses_N: NDArray[np.float64]
     """Plain cross-entropy per text, unweighted and unsmoothed."""
 
+    def outcomes(self, rows: NDArray[np.int64], labels_N: NDArray[np.int16]) -> Outcomes:
+        """What the network says of the texts at `rows`, beside the truth, as every metric reads it.
+
+        Raises:
+            UserError: see `glotune.metrics.arrays.outcomes`.
+        """
+        label_B, loss_B = zeros(len(rows), np.int64), zeros(len(rows), np.float64)
+        probabilities_BC = zeros((len(rows), self.logits_NC.shape[1]), np.float64)
+        for part in chunks(len(rows)):
+            mine = rows[part]
+            label_B[part], loss_B[part] = labels_N[mine], self.losses_N[mine]
+            probabilities_BC[part] = softmax(self.logits_NC[mine])
+        return outcomes(label_B, probabilities_BC, loss_B)
+
     @property
-    def probabilities_NC(self) -> NDArray[np.float64]:
-        shifted = np.exp(self.logits_NC - self.logits_NC.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    def refused(self) -> int:
+        """Texts whose logits are not all finite."""
+        parts = (self.logits_NC[part] for part in chunks(len(self.logits_NC)))
+        return sum(int((~np.isfinite(logits_BC).all(axis=1)).sum()) for logits_BC in parts)
 
 
 @torch.no_grad()
@@ -39,8 +56,8 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     """
     store = parts.stores[split]
     processes = parts.processes
-    rows = shard(np.arange(len(store.labels)), store.lengths, processes.rank, processes.ranks)
-    answers = np.zeros((len(store.labels), len(parts.labels) + 1))
+    rows = shard(numbers(len(store)), store.lengths, processes.rank, processes.ranks)
+    answers = zeros((len(store.labels), len(parts.labels) + 1), np.float64)
     parts.network.eval()
     done = 0
     for micro_batch in ahead(parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)):
@@ -59,5 +76,5 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
 def by_language(parts: Parts, split: str) -> Mapping[str, NDArray[np.int64]]:
     """Language -> the rows of a split's store, languages in the order of the data."""
     store = parts.stores[split]
-    found = {name: np.flatnonzero(store.languages == code) for code, name in enumerate(store.language_names)}
+    found = {name: places(store.languages == code) for code, name in enumerate(store.language_names)}
     return {name: rows for name, rows in found.items() if len(rows)}

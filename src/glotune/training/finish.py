@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from glotune.data.mapped_arrays import zeros
 from glotune.data.texts import LabelledTexts, TextData
-from glotune.metrics.arrays import Outcomes, outcomes
+from glotune.metrics.arrays import Outcomes, outcomes, softmax
 from glotune.metrics.bootstrap import score_intervals
 from glotune.metrics.scores import score_outcomes
 from glotune.records import Evaluation
@@ -19,44 +20,105 @@ from glotune.training.evaluate import Outputs
 
 INTERVAL_SEED = 0
 """Intervals are a function of the predictions alone: the same for every run and reader."""
+ROW_GROUP = 1 << 16
+"""Predictions that are written together: no more of them are held than these."""
 
 
-def prediction_table(
+def record_split(
+    folder: Path,
+    texts: TextData,
+    split: str,
+    languages: Mapping[str, NDArray[np.int64]],
+    outputs: Outputs,
+    with_text: bool,
+) -> list[Evaluation]:
+    """Writes every prediction of a split; returns its scores per language.
+
+    Args:
+        languages: name -> the places of its texts in the split, ascending.
+    """
+    hashes = [source.sha256 for source in texts.sources]
+    evaluations = []
+    for language, rows in languages.items():
+        tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
+        write_predictions(folder, tables, split, language)
+        found = outputs.outcomes(rows, texts.splits[split].labels)
+        evaluations.append(evaluation_of(found, split, language, texts.labels))
+    return evaluations
+
+
+def prediction_tables(
     texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Outputs, with_text: bool
-) -> pa.Table:
-    """The records of some rows of a split; columns as in `records.PREDICTION_COLUMNS`."""
-    table = texts.table.take(pa.array(rows))
-    probabilities = outputs.probabilities_NC[rows]
+) -> Iterator[pa.Table]:
+    """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
+    columns = ["row", "source", "language", "label"]
+    columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
+    done = 0
+    for table in _grouped(_taken(texts.table.select(columns), rows)):
+        yield _records(table, texts.split, hashes, outputs, rows[done : done + len(table)])
+        done += len(table)
+
+
+def _taken(table: pa.Table, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """The rows at these ascending places, batch by batch."""
+    start = 0
+    for batch in table.to_batches(max_chunksize=ROW_GROUP):
+        first, last = np.searchsorted(rows, (start, start + batch.num_rows))
+        if first < last:
+            yield batch.take(pa.array(rows[first:last] - start))
+        start += batch.num_rows
+
+
+def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= ROW_GROUP:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, rows: NDArray[np.int64]) -> pa.Table:
+    probabilities = softmax(outputs.logits_NC[rows])
     nulls = pa.nulls(len(rows), pa.string())
-    pairs = table["text_pair"] if texts.has_pairs and with_text else nulls
     return pa.table(
         {
             "data_hash": pa.array(hashes).take(table["source"]),
             "row": table["row"],
-            "split": pa.repeat(texts.split, len(rows)),
+            "split": pa.repeat(split, len(rows)),
             "language": table["language"].cast(pa.string()),
             "label": table["label"],
             "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
             "probabilities": _lists(probabilities),
             "loss": pa.array(outputs.losses_N[rows], pa.float64()),
-            "text": table["text"] if with_text else nulls,
-            "text_pair": pairs,
+            **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
         }
     )
 
 
-def write_predictions(folder: Path, table: pa.Table, split: str, language: str) -> None:
+def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
+    """A row of the matrix as one list; no Python object per row."""
+    count, width = values_NC.shape
+    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
+
+
+def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, language: str) -> None:
     """Writes one split and language, whole or not at all."""
     folder.mkdir(exist_ok=True)
     target = folder / f"{split}.{language}.parquet"
     aside = folder / f".{target.name}.tmp"
-    pq.write_table(table, aside)
+    first = next(tables)
+    with pq.ParquetWriter(aside, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
     aside.replace(target)
 
 
-def evaluation_of(table: pa.Table, split: str, language: str, labels: list[str]) -> Evaluation:
-    """The scores of one prediction table, with 95 % intervals over its texts."""
-    found = outcomes_of(table)
+def evaluation_of(found: Outcomes, split: str, language: str, labels: list[str]) -> Evaluation:
+    """The scores of some texts, with 95 % intervals over them."""
     scores = score_outcomes(found)
     return Evaluation(
         split=split,
@@ -69,31 +131,18 @@ def evaluation_of(table: pa.Table, split: str, language: str, labels: list[str])
     )
 
 
-def outcomes_of(table: pa.Table) -> Outcomes:
-    """The arrays behind a prediction table."""
-    probabilities = table["probabilities"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    return outcomes(table["label"].to_numpy(), probabilities, table["loss"].to_numpy())
-
-
-def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
-    """A row of the matrix as one list; no Python object per row, of which there may be millions."""
-    count, width = values_NC.shape
-    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
-
-
-def record_split(
-    folder: Path,
-    texts: TextData,
-    split: str,
-    languages: Mapping[str, NDArray[np.int64]],
-    outputs: Outputs,
-    with_text: bool,
-) -> list[Evaluation]:
-    """Writes every prediction of a split; returns its scores per language."""
-    hashes = [source.sha256 for source in texts.sources]
-    evaluations = []
-    for language, rows in languages.items():
-        table = prediction_table(texts.splits[split], rows, hashes, outputs, with_text)
-        write_predictions(folder, table, split, language)
-        evaluations.append(evaluation_of(table, split, language, texts.labels))
-    return evaluations
+def read_outcomes(path: Path) -> Outcomes:
+    """What every metric reads of a file of predictions."""
+    with pq.ParquetFile(path) as file:
+        count, done = file.metadata.num_rows, 0
+        labels, losses = zeros(count, np.int64), zeros(count, np.float64)
+        probabilities: NDArray[np.float64] | None = None
+        for batch in file.iter_batches(ROW_GROUP, columns=["label", "probabilities", "loss"]):
+            part = slice(done, done + batch.num_rows)
+            values = batch.column("probabilities").flatten().to_numpy().reshape(batch.num_rows, -1)
+            if probabilities is None:
+                probabilities = zeros((count, values.shape[1]), np.float64)
+            labels[part], losses[part] = batch.column("label").to_numpy(), batch.column("loss").to_numpy()
+            probabilities[part] = values
+            done = part.stop
+    return outcomes(labels, np.zeros((0, 0)) if probabilities is None else probabilities, losses)

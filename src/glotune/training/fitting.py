@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from glotune.data.batches import epoch_order
+from glotune.data.mapped_arrays import chunks
 from glotune.training.assembly import Assembled
 from glotune.training.memory import free_memory, local_ranks
 from glotune.training.parts import Parts
@@ -71,7 +72,8 @@ def expectations(parts: Parts, rates: Rates, cached: Mapping[str, bool]) -> dict
     store, visits = parts.stores["train"], visits_of(parts)
     order = epoch_order(store.languages, recipe.seed, 0, recipe.data.sampling_alpha)
     steps = math.ceil(len(order) / recipe.train.batch_size)
-    training = int(store.lengths[order].sum()) * rates.training / ranks + steps * rates.update
+    tokens = sum(int(store.lengths[order[part]].sum()) for part in chunks(len(order)))
+    training = tokens * rates.training / ranks + steps * rates.update
     passes = {split: _pass_seconds(parts, split, rates, cached) for split in parts.stores if split != "train"}
     evaluating = sum((visits[split] - 1) * seconds for split, seconds in passes.items())
     filling = sum(int(np.sum(parts.stores[split].lengths)) for split, used in cached.items() if used) * rates.prefix

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from glotune.data.mapped_arrays import counts
 from glotune.errors import UserError, did_you_mean
 
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -27,8 +28,7 @@ def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str
     if spec == "none":
         return None
     if spec == "balanced":
-        counts = np.bincount(labels, minlength=len(names))
-        return (len(labels) / (len(names) * counts)).astype(np.float32)
+        return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
     for name in spec:
         if name not in names:
             raise UserError(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from encoders import make_tokenizer
+from glotune.data import mapped_arrays
 from glotune.data.checks import conflicting, leaked, repeated
 from glotune.data.profile import profile, unknown_counts, word_counts
 from glotune.data.reading import read_texts
@@ -58,7 +59,7 @@ def test_profile() -> None:
     assert found["skipped"]["rows"] == [{"path": "en.jsonl", "row": 6, "reason": "empty text"}]
 
 
-def test_unknown_tokens_in_any_chunking() -> None:
+def test_unknown_tokens_in_any_chunking(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("☃ one" * (i % 4 + 1), "ab"[i % 2]) for i in range(50)]
     data = Data(train={"en": write("en.jsonl", rows)}, validation="en.jsonl")
     texts, tokenizer = read_texts(data, 0), make_tokenizer("bert")
@@ -66,8 +67,9 @@ def test_unknown_tokens_in_any_chunking() -> None:
     whole = unknown_counts(store, tokenizer.unk_token_id)
     by_hand = [int((store.tokens[a:b] == tokenizer.unk_token_id).sum()) for a, b in pairwise(store.offsets)]
     assert whole.tolist() == by_hand
-    assert unknown_counts(store, tokenizer.unk_token_id, chunk=7).tolist() == by_hand
     assert unknown_counts(store, None).sum() == 0
+    monkeypatch.setattr(mapped_arrays, "CHUNK", 7)
+    assert unknown_counts(store, tokenizer.unk_token_id).tolist() == by_hand
 
 
 def test_words_are_cut_at_any_blank() -> None:

@@ -1,0 +1,43 @@
+"""Memory does not grow with the rows: what a run reads, checks, counts and records of them lies on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faults.load import write_rows
+from faults.memory import in_child
+
+from glotune.data.mapped_arrays import places
+from glotune.data.profile import leaked_rows, shared_texts, split_profile
+from glotune.data.reading import read_texts
+from glotune.recipe.schema import Data
+from glotune.training.evaluate import Outputs
+from glotune.training.finish import record_split
+
+FEW, MANY = 70_000, 270_000
+BYTES_PER_ROW = 40
+"""Before texts were mapped it was 155 for reading alone; what is left are single bits and bytes of a row."""
+
+
+def judge(source: Path, folder: Path) -> None:
+    """All that a run does with its texts, but for the encoder."""
+    texts = read_texts(Data(train={"en": str(source)}, test={"en": str(source)}), 0)
+    test = texts.splits["test"]
+    split_profile(test, texts.labels)
+    assert len(leaked_rows(texts, "test")["en"]) == len(test)
+    assert shared_texts(texts)["en"] == len(test)
+    outputs = Outputs(np.broadcast_to(np.array([1.0, 0.5, 0.0]), (len(test), 3)), np.broadcast_to(0.5, len(test)))
+    record_split(folder, texts, "test", {"en": places(test.language_ids == 0)}, outputs, with_text=True)
+
+
+def test_memory_does_not_grow_with_rows(tmp_path: Path) -> None:
+    pytest.importorskip("psutil")
+    own = {}
+    for count in (FEW, MANY):
+        source = write_rows(tmp_path / f"{count}.csv", count, "en")
+        used = in_child(lambda: judge(source, tmp_path / str(count)), tmp_path / "log")  # noqa: B023
+        assert used.code == 0, (tmp_path / "log").read_text()
+        own[count] = used.own
+    assert (own[MANY] - own[FEW]) / (MANY - FEW) < BYTES_PER_ROW, own
