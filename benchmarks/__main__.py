@@ -41,7 +41,7 @@ def main() -> None:
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
     overhead.add_argument("--epochs", type=int, default=50)
-    overhead.add_argument("--pairs", type=int, default=3)
+    overhead.add_argument("--pairs", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import Worker
 
@@ -79,6 +80,7 @@ class RunsScreen(Screen[None]):
         self._chosen: Path | None = None
         self._looking: Worker[None] | None = None
         self._pace = Pace()
+        self._next: Timer | None = None
         self._drawn: dict[str, tuple[object, ...]] = {}
         """What each part shows was made from; while that is the same, the part is left alone."""
 
@@ -123,7 +125,9 @@ class RunsScreen(Screen[None]):
             self._chosen = self._views[0].path if self._views else None
         self._draw()
         self._pace.looked(changed)
-        self.set_timer(self._pace.wait, self.look)
+        if self._next is not None:
+            self._next.stop()
+        self._next = self.set_timer(self._pace.wait, self.look)
 
     def on_resize(self) -> None:
         """Columns that a narrow terminal has no room for go."""
@@ -151,7 +155,8 @@ class RunsScreen(Screen[None]):
         """The facts, and the tab that can be seen: the others are drawn when they are asked for."""
         facts = self.query_one("#facts", Lines)
         if view is None:
-            facts.show([Text(f"No runs in {self._fleet.place} yet. Train one with: glotune quickstart")])
+            hint = f"No runs in {self._fleet.place} yet. Train one with: glotune quickstart"
+            facts.show([Text(hint), *map(Text, self._fleet.problems)])
         else:
             facts.show(panes.facts(view, self._machine, self._fleet.problems))
         width, tab = max(30, self.size.width - 4), self.query_one(TabbedContent).active
@@ -182,8 +187,9 @@ class RunsScreen(Screen[None]):
 
     def on_runs_table_chosen(self, event: RunsTable.Chosen) -> None:
         """The cursor chooses the run."""
-        self._chosen = self._views[event.row].path
-        self._draw()
+        if event.row < len(self._views):
+            self._chosen = self._views[event.row].path
+            self._draw()
 
     def action_tab(self, name: str) -> None:
         """Shows a tab."""

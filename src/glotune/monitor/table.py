@@ -10,13 +10,14 @@ from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 
 from glotune.monitor.lines import PLAIN, Line, Lines
 
 GAP = "  "
 SHORTEST_NAME = 12
+MARK = Style(reverse=True)
 
 
 class RunsTable(Lines):
@@ -63,6 +64,10 @@ class RunsTable(Lines):
         self._show(lines)
         return Text(GAP.join(map(_fitted, headings, widths)), style="bold")
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """A line a run: nothing is wrapped."""
+        return len(self._lines)
+
     def action_move(self, rows: int) -> None:
         """Moves the cursor, as far as there are rows."""
         self._choose(min(max(self.cursor + rows, 0), len(self.cells) - 1))
@@ -86,7 +91,8 @@ class RunsTable(Lines):
 
 
 def _marked(pieces: Sequence[tuple[str, Style]]) -> Line:
-    return tuple((text, style + Style(reverse=True)) for text, style in pieces)
+    """One bar: the reverse of every style would be a patchwork."""
+    return tuple((text, MARK) for text, _ in pieces)
 
 
 def _fitted(text: str, width: int) -> str:
