@@ -13,6 +13,7 @@ from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
 from glotune.report.run_data import RunData
+from glotune.report.target_mean import mean_cells
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
@@ -119,6 +120,10 @@ def _results(run: RunData, split: str) -> Table:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
         rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
+    targets = [evaluations[language] for language in order if not run.is_source(language)]
+    if len(targets) > 1:
+        name = f"Mean of the {len(targets)} target languages"
+        rows.append((name, count(sum(each.n for each in targets)), *mean_cells(targets, RESULT_METRICS)))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
 
 

@@ -210,3 +210,17 @@ def test_a_notice_is_told_once_and_names_no_folder_of_the_author(tmp_path):
     run.append_events([event("warning", 0, key=message[:80], message=message)])
     notices = [each for each in gather(load_run(run)).notices if "skipped" in each]
     assert notices == ["Warning at step 0: 1 row of reviews/en.csv skipped: empty text (row 4)"]
+
+
+def test_the_mean_over_the_targets_stands_below_the_languages(runs):
+    run = runs["sound"]
+    targets = [each for code, each in run.main.items() if not run.is_source(code)]
+    mean = sum(each.scores["macro_f1"] for each in targets) / len(targets)
+    line = next(each for each in markdown(run).splitlines() if each.startswith("| Mean of the 3 target languages |"))
+    n, _, macro_f1 = line.split("|")[2:5]
+    assert n.strip() == f"{sum(each.n for each in targets):,}"
+    shown, low, high = (float(part) for part in macro_f1.replace("[", "").replace("]", "").replace(",", "").split())
+    assert shown == float(f"{100 * mean:.1f}")
+    narrowest = min(each.intervals["macro_f1"].high - each.intervals["macro_f1"].low for each in targets)
+    assert low < shown < high
+    assert high - low < 100 * narrowest  # a mean of three is known better than each
