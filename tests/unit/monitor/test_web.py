@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -13,8 +14,10 @@ from urllib.parse import quote
 import pytest
 
 from glotune.errors import UserError
+from glotune.monitor.pages import LONGEST, Pages
 from glotune.monitor.web import COOKIE, MonitorServer
 from glotune.run_dir import RunDirectory
+from glotune.run_lock import locked
 from made_events import event
 from made_runs import make_run
 
@@ -90,6 +93,27 @@ def test_the_report_is_drawn_anew_when_the_run_has_moved_on_and_nothing_is_writt
     assert again["version"] != told["version"]
     assert "0.987654" in get(server, address, Cookie=cookie)[2]
     assert sorted(run.path.rglob("*")) == before
+
+
+def test_the_page_of_a_run_that_goes_on_is_drawn_within_its_share_of_a_core(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = Pages(run.path.parent)
+    with locked(run.lock):
+        first = pages.state()["runs"][0]
+        assert "0.987654" not in pages.report(first["key"])
+        run.append_events([event("evaluation", 80, key="validation/bn", n=10, loss=0.5, macro_f1=0.987654)])
+        pages.expire()
+        soon = pages.state()["runs"][0]
+        assert (soon["version"], "step 80" in soon["facts"]) == (first["version"], True), "figures first, page later"
+        begun = time.monotonic()
+        monkeypatch.setattr("glotune.monitor.pages.time.monotonic", lambda: begun + LONGEST + 1)
+        assert pages.state()["runs"][0]["version"] != first["version"]
+        assert "0.987654" in pages.report(first["key"])
+        monkeypatch.undo()
+        run.append_events([event("evaluation", 100, key="validation/bn", n=10, loss=0.5, macro_f1=0.123321)])
+    pages.expire()
+    assert "0.123321" in pages.report(first["key"]), "a run that has ended is shown as it ended, at once"
 
 
 def test_no_file_outside_the_place_can_be_asked_for(server: MonitorServer, tmp_path: Path) -> None:
