@@ -11,14 +11,16 @@ from typing import Any
 from glotune.errors import UserError
 from glotune.monitor import once, words
 from glotune.monitor.many import Fleet
-from glotune.monitor.pace import SHARE, Pace
+from glotune.monitor.pace import Pace
 from glotune.monitor.view import RunView
 from glotune.report.content import gather
 from glotune.report.page import render_page
 from glotune.report.run_data import load_run
 from glotune.run_state import State
 
-LONGEST = 30.0
+PAGE_SHARE = 0.003
+"""Of one core's time: what drawing a page of a run that goes on may take, beside the looks."""
+LONGEST = 60.0
 """Seconds after which a page may be drawn anew, whatever it costs."""
 
 
@@ -95,7 +97,7 @@ def _draw(path: Path, version: str) -> Drawn:
     data = load_run(path)
     page = render_page([gather(data)], data.name)
     cost = time.thread_time() - begun
-    return Drawn(version, page, time.monotonic() + min(cost / SHARE, LONGEST))
+    return Drawn(version, page, time.monotonic() + min(cost / PAGE_SHARE, LONGEST))
 
 
 def key_of(view: RunView) -> str:
