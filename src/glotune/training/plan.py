@@ -36,7 +36,7 @@ class Need:
     """Bytes that training will hold beside the weights, as a line over the tokens of a micro-batch."""
 
     held: int
-    """Gradients, moments and a checkpoint on its way to the disk: from the first step on, whatever the budget."""
+    """Gradients and moments: from the first step on, whatever the budget."""
     fixed: int
     per_token: float
     """Activations; a token counts as it does in the budget, with the longest texts of the data."""

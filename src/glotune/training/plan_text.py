@@ -67,8 +67,8 @@ def memory_use(plan: Plan) -> str:
     wall = plan.wall
     asked = wall["bytes_held"] + wall["bytes_per_token"] * plan.token_budget
     return (
-        f"{size(asked)} of {size(wall['bytes_free'])} free: {size(wall['bytes_held'])} for gradients, moments and "
-        f"checkpoints, {size(wall['bytes_per_token'])} for each token of a micro-batch"
+        f"{size(asked)} of {size(wall['bytes_free'])} free: {size(wall['bytes_held'])} for gradients and "
+        f"moments, {size(wall['bytes_per_token'])} for each token of a micro-batch"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from glotune.errors import InterruptedRun, RunError
+from glotune.model.host_memory import give_back_freed_memory
 from glotune.training.assembly import optimizer_of
 from glotune.training.checkpoints import CheckpointStore, Resumption, restore_optimizer, restore_weights
 from glotune.training.control import ANOTHER_RANK, Control, listening
@@ -62,6 +63,7 @@ def build_loop(
 ) -> Loop:
     """The loop, with weights, moments and state as the checkpoint left them."""
     recipe = parts.recipe
+    give_back_freed_memory()  # the probe's
     optimizer, row_decay = optimizer_of(parts)
     steps_per_epoch = math.ceil(len(parts.stores["train"].labels) / recipe.train.batch_size)
     schedule = Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps_per_epoch, recipe.train.epochs)

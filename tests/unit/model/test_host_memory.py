@@ -33,9 +33,33 @@ def test_no_page_is_faulted_in_again() -> None:
     assert int(out.stdout) < 10_000
 
 
+GIVEN_BACK = """
+import torch
+from glotune.model.host_memory import give_back_freed_memory, keep_freed_memory
+def resident():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) >> 10
+assert keep_freed_memory()
+held = [torch.ones(1 << 20) for _ in range(100)]
+last = torch.ones(1 << 20)
+before = resident()
+del held
+kept = before - resident()
+assert give_back_freed_memory()
+print(kept, before - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's switch")
+def test_what_was_freed_is_given_back_when_asked() -> None:
+    out = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
+    kept, given_back = map(int, out.stdout.split())
+    assert kept < 50 < 350 < given_back, f"of 400 MiB, {kept} fell at once and {given_back} after"
+
+
 def test_other_platforms_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory.sys, "platform", "darwin")
     assert not host_memory.keep_freed_memory()
+    assert not host_memory.give_back_freed_memory()
 
 
 SHAPES = """
