@@ -223,8 +223,8 @@ def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
         cells = []
         for metric in LEAK_METRICS:
             cells.append(with_interval(run.main[each.language], metric))
-            left = each.without and each.without.get(metric)
-            cells.append(bracketed(metric, left, each.intervals.get(metric)) if each.without else "not known")
+            left = each.without
+            cells.append("not known" if left is None else bracketed(metric, left[metric], each.intervals.get(metric)))
         rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *cells))
     names = [display(metric) for metric in LEAK_METRICS]
     columns = [column for name in names for column in (f"{name}, %: all texts", f"{name}, %: without them")]
