@@ -88,7 +88,8 @@ def carry_out(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
-    if warning := few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs):
+    warning = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
+    if warning and resumption is None:  # said once: a resumed run's events are those of one that never stopped
         recorder.warn(warning)
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)

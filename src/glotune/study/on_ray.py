@@ -56,13 +56,27 @@ def connected(address: str) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(address=place, log_to_driver=False, logging_level="error", configure_logging=False)
+        _join(place)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise _unreachable(address, str(error).strip().splitlines()[0] if str(error).strip() else "") from error
+        raise _unreachable(address, " ".join(str(error).split()[:30])) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(place: str) -> None:
+    """A busy head may not have started a server for this client in the time that Ray grants: it is asked once more."""
+    import ray
+
+    for is_last in (False, True):
+        try:
+            ray.init(address=place, log_to_driver=False, logging_level="error", configure_logging=False)
+        except ConnectionAbortedError:
+            if is_last:
+                raise
+        else:
+            return
 
 
 def _reachable(address: str) -> str:
