@@ -60,7 +60,7 @@ class Made:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.cache = cache
-        self.recipe = small_recipe(folder, model__freeze={"embeddings": True, "layers": 1})
+        self.recipe = small_recipe(folder, model__freeze={"embeddings": True, "layers": 1}, train__batch_size=4)
         self.folder, self.count = folder, 0
 
     def run(self, encoder: Path | None = None) -> Run:

@@ -18,9 +18,9 @@ from glotune.training import finish
 from glotune.training.evaluate import Outputs
 from glotune.training.finish import record_split
 
-FEW, MANY = 70_000, 270_000
-BYTES_PER_ROW = 100
-"""Reading alone took 155 before texts were mapped, judging 290. Left are sorts and masks of one language."""
+FEW, MANY = 200_000, 500_000
+BYTES_PER_ROW = 80
+"""Reading alone took 155 before texts were mapped, judging 290. Left are sorts and masks of one language, some 30."""
 
 
 def judge(source: Path, folder: Path) -> None:

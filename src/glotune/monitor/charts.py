@@ -41,12 +41,13 @@ def plot(curve: Curve, width: int, height: int, *, plain: bool = False) -> list[
     """
     if not curve.points:
         return ["no data yet"]
-    left, right = curve.points[0][0], curve.points[-1][0]
+    points = sorted(curve.points)  # a damaged run's steps may stand in any order
+    left, right = points[0][0], points[-1][0]
     labels = [_label(curve.high), _label(curve.low)]
     margin = max(map(len, labels)) + 2
     columns = max(8, width - margin)
     canvas = _Canvas(columns, height, left, right, curve.low, curve.high)
-    canvas.draw(_thinned(curve.points, 2 * columns))
+    canvas.draw(_thinned(points, 2 * columns))
     lines = []
     for row, drawn in enumerate(canvas.lines(plain)):
         label = labels[0] if row == 0 else labels[1] if row == height - 1 else ""
