@@ -183,13 +183,14 @@ def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
             f"glotune {own['seconds']:.2f} s")  # fmt: skip
         found = {"processes": fastest, "compared_rows": compared, "rounds": rounds, "ratios": {"best": ratio(rounds)}}
         keep(found)
-    peaks = {}
+    peaks, own_peaks = {}, {}
     for rows in (setting.tokenizing_rows // 10, setting.tokenizing_rows):
         whole = measure(tokenizing.job_of("tokenize-glotune", world, rows), setting.threads)
-        peaks[str(rows)] = whole["peak_memory_bytes"]
-    shown = ", ".join(f"{rows} rows {peak / 1e6:.0f} MB" for rows, peak in peaks.items())
-    say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, peaks {shown}")
-    keep({**found, "rows": whole["rows"], "seconds_of_all": whole["seconds"], "peak_bytes_by_rows": peaks})
+        peaks[str(rows)], own_peaks[str(rows)] = whole["peak_memory_bytes"], whole["own_memory_bytes"]
+    shown = ", ".join(f"{rows} rows {own_peaks[rows] / 1e6:.0f} MB of {peak / 1e6:.0f}" for rows, peak in peaks.items())
+    say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, own memory of all at the peak: {shown}")
+    sizes = {"peak_bytes_by_rows": peaks, "own_bytes_by_rows": own_peaks}
+    keep({**found, "rows": whole["rows"], "seconds_of_all": whole["seconds"], **sizes})
 
 
 def studying(

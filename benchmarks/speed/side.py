@@ -7,9 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+LOOK_SECONDS = 0.02
 
 KINDS = {
     "train-glotune": ("benchmarks.speed.ours", "train"),
@@ -53,9 +60,33 @@ def main(arguments: list[str]) -> None:
     """Reads the job, carries it out, writes the result with the process's peak memory."""
     job: Job = json.loads(Path(arguments[0]).read_text())
     module, function = KINDS[job["kind"]]
-    result: Result = getattr(import_module(module), function)(job)
-    result["peak_memory_bytes"] = peak_memory()
+    with own_memory() as own:
+        result: Result = getattr(import_module(module), function)(job)
+    result["peak_memory_bytes"], result["own_memory_bytes"] = peak_memory(), own()
     Path(arguments[1]).write_text(json.dumps(result))
+
+
+@contextmanager
+def own_memory() -> Iterator[Callable[[], int]]:
+    """Looks often at the memory that is this process's own; the most of it, in bytes, is what the callable returns.
+
+    Pages of mapped files are left out: the system takes them back when it wants the room.
+    """
+    process, done, most = psutil.Process(), threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(LOOK_SECONDS):
+            held = process.memory_info()
+            most = max(most, held.rss - held.shared)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield lambda: most
+    finally:
+        done.set()
+        watcher.join()
 
 
 def peak_memory() -> int:

@@ -162,6 +162,7 @@ def test_every_row_writes_down_what_it_measured(world: World, monkeypatch: pytes
             "seconds": taken, "optimizer_seconds": 0.0, "texts": 64, "steps": 1, "tokens": 640, "fill_seconds": 0.0,
             "wait_seconds": 0.0, "plan": None, "probabilities": [[0.5, 0.5]], "rows": 100, "runs": 6,
             "epoch_seconds": [taken] * 6, "wall_seconds": 9.0,
+            "own_memory_bytes": 500,
             "peak_memory_bytes": 1000 if "glotune" in str(job["kind"]) else 4000,
         }  # fmt: skip
 
