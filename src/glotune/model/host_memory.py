@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """``M_TRIM_THRESHOLD`` and ``M_MMAP_THRESHOLD`` of glibc's malloc.h"""
@@ -38,11 +39,8 @@ def keep_freed_memory() -> bool:
     Returns:
         False where the C library is another one: nothing changes.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _from_libc("mallopt")
+    if mallopt is None:
         return False
     kept = mallopt(_MMAP_THRESHOLD, 1 << 30) == 1
     return mallopt(_TRIM_THRESHOLD, 2**31 - 1) == 1 and kept
@@ -55,12 +53,18 @@ def give_back_freed_memory() -> bool:
     Costs some 0.1 s for a gigabyte, and as much again when training asks for it anew.
 
     Returns:
-        False where the C library is another one: nothing changes.
+        False where nothing could be given back, or the C library is another one.
     """
+    trim = _from_libc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _from_libc(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it is another one than glibc and has none of that name."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return False
-    return bool(trim(0))
+        return None
+    return found
