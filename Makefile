@@ -2,6 +2,7 @@
 #
 #   make quickstart    environment + the toy example, English to other languages
 #   make test          environment + the core suite
+#   make search        property tests over cases never drawn before: what fails is a bug for `make test` to hold
 #   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot)
 #   make docs          the documentation site in site/, strict: a broken link fails
 #   make gate          ruff, mypy --strict, import-linter, every shipped recipe
@@ -17,7 +18,7 @@ SKY := .venv-sky
 # One thread per test process: the processes share the cores.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: example quickstart install install-extras install-docs test test-extras docs gate format clean
+.PHONY: example quickstart install install-extras install-docs test search test-extras docs gate format clean
 
 quickstart: install
 	$(BIN)/glotune quickstart
@@ -40,6 +41,9 @@ $(VENV)/installed-extras: $(VENV)/installed requirements-extras.lock
 
 test: install
 	$(PYTEST) -m "not extras"
+
+search: install
+	GLOTUNE_TEST_CASES=search $(PYTEST) -m "not extras" tests/property $$(grep -rl "^from hypothesis" tests/unit)
 
 $(SKY)/installed: requirements-sky.lock
 	test -x $(SKY)/bin/python || $(PYTHON) -m venv $(SKY)

@@ -1,6 +1,9 @@
 """Makes the helpers beside this file (made_runs, encoders, ...) importable from every test folder.
 
 Tests keep their caches to themselves: a user's cache neither helps nor suffers.
+
+Hypothesis draws the same cases every time, so that the same code passes or fails alike for everyone; ``make search``
+draws others (``GLOTUNE_TEST_CASES=search``).
 """
 
 from __future__ import annotations
@@ -11,6 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("search", derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("GLOTUNE_TEST_CASES", "gate"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA = 1
 """Version of the records below; a reader refuses a newer one."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number of things: few enough to be exact in double precision, in which scores and shares are computed from it."""
 
 
 class Record(BaseModel):
@@ -34,10 +38,10 @@ class Plan(Record):
     precision: Literal["fp32", "bf16"]
     attention: Literal["packed_sdpa", "varlen", "padded"]
     """``packed_sdpa`` pads only around the attention product; ``padded`` is the fallback."""
-    token_budget: int
+    token_budget: Count
     """Most tokens in one micro-batch."""
-    threads: int
-    ranks: int = 1
+    threads: Count
+    ranks: Count = 1
     reasons: dict[str, str] = Field(default_factory=dict)
     """Key of this plan -> why it was chosen."""
     wall: dict[str, float] = Field(default_factory=dict)
@@ -61,10 +65,10 @@ class Change(Record):
     ]
     description: str
     """One line for the log, with what it saves."""
-    parameters_before: int
-    parameters_after: int
-    trainable_before: int
-    trainable_after: int
+    parameters_before: Count
+    parameters_after: Count
+    trainable_before: Count
+    trainable_after: Count
     details: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -87,9 +91,9 @@ class Event(Record):
         "status",
         "cost",
     ]
-    attempt: int
+    attempt: Count
     """1 for the first process of the run, one more for each resume."""
-    step: int
+    step: Count
     """Optimizer steps done."""
     epoch: float
     time: str
@@ -120,7 +124,7 @@ class DataSource(Record):
 
     path: str
     sha256: str
-    rows: int
+    rows: Count
 
 
 class Manifest(Record):
@@ -132,7 +136,7 @@ class Manifest(Record):
     status: RunStatus
     reason: str | None = None
     """Why the run failed or was interrupted."""
-    attempt: int = 1
+    attempt: Count = 1
     created: str
     updated: str
     seed: int
@@ -148,7 +152,7 @@ class Manifest(Record):
     data: list[DataSource] = Field(default_factory=list)
     data_hash: str = ""
     """Hash over all texts, labels, languages and splits that the run uses, after its checks."""
-    best_step: int | None = None
+    best_step: Count | None = None
     verdict: Verdict | None = None
     deviations: list[str] = Field(default_factory=list)
     """Where a later attempt departed from the stored plan."""
@@ -171,14 +175,24 @@ class Evaluation(Record):
 
     split: str
     language: str
-    n: int
+    n: Count
     scores: dict[str, float | None]
     """Metric name -> value; None where it is undefined, e.g. AUC with one class present."""
     intervals: dict[str, Interval] = Field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Label name -> precision, recall, f1, support."""
-    confusion: list[list[int]] = Field(default_factory=list)
+    confusion: list[list[Count]] = Field(default_factory=list)
     """``confusion[true][predicted]``."""
+
+    @field_validator("confusion")
+    @classmethod
+    def _is_square(cls, rows: list[list[int]]) -> list[list[int]]:
+        lengths = {len(row) for row in rows}
+        if lengths - {len(rows)}:
+            raise ValueError(
+                f"a confusion matrix has as many columns as rows: {len(rows)} rows, columns {sorted(lengths)}"
+            )
+        return rows
 
 
 PREDICTION_COLUMNS = (

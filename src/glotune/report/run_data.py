@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from glotune.errors import UserError
 from glotune.recipe import Recipe, yaml
 from glotune.records import Evaluation, Interval, Manifest
@@ -143,6 +145,9 @@ def parse_metrics(metrics: dict[str, Any], source_languages: list[str]) -> dict[
     """
     try:
         return _parsed(metrics, source_languages)
+    except ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise UserError(f"metrics.json can't be read as scores ({reason})", expected="what glotune wrote") from error
     except (ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"metrics.json can't be read as scores ({reason})", expected="what glotune wrote") from error

@@ -54,7 +54,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def count(value: float | None) -> str:
     """``1234567`` -> ``1,234,567``."""
-    return NOTHING if value is None else f"{value:,.0f}"
+    return NOTHING if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
 
 
 def counted(number_of: int, noun: str) -> str:

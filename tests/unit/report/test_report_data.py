@@ -23,6 +23,27 @@ def sound(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "sound", "sound")
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"confusion": [[1, 2], [3]]}, "as many columns as rows"),
+        ({"confusion": [[1, 10**30], [3, 4]]}, "confusion.0.1: "),
+        ({"confusion": [[1, -1], [3, 4]]}, "confusion.0.1: "),
+        ({"n": 10**30}, "n: Input should be less than"),
+    ],
+)
+def test_counts_that_no_evaluation_can_have_are_named(tmp_path, entry, told):
+    run = make_run(tmp_path / "run", "sound", epochs=1, n=30)
+    metrics = json.loads(run.metrics_path.read_text())
+    metrics["test"]["bn"].update(entry)
+    run.metrics_path.write_text(json.dumps(metrics))
+    broken = load_run(run)
+    assert broken.evaluations == {}
+    (problem,) = broken.problems
+    assert problem.startswith("metrics.json can't be read as scores (")
+    assert told in problem
+
+
 def test_everything_of_a_finished_run_is_read(sound):
     run = load_run(sound)
     assert run.problems == ()
