@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.speed import opponent, ours
 from benchmarks.speed.rows import TrainingRow
-from benchmarks.speed.side import Job, measure
+from benchmarks.speed.side import Job, Measure
 from benchmarks.speed.world import World
 
 STEPS = 20
@@ -18,7 +18,7 @@ PART = 8
 TOLERANCE = 1e-5
 
 
-def check(row: TrainingRow, world: World, threads: int, steps: int = STEPS) -> dict[str, Any]:
+def check(row: TrainingRow, world: World, measure: Measure, steps: int = STEPS) -> dict[str, Any]:
     """The largest difference between the losses of both sides, over so many steps.
 
     Both begin with the same weights and see the same texts in the same order; glotune runs packed, trimmed, with a
@@ -27,7 +27,7 @@ def check(row: TrainingRow, world: World, threads: int, steps: int = STEPS) -> d
     """
     small = replace(row, batch_size=BATCH, texts=BATCH * steps)
     own, theirs = jobs(small, world, steps)
-    losses = measure(own, threads)["losses"], measure(theirs, threads)["losses"]
+    losses = measure(own)["losses"], measure(theirs)["losses"]
     if not len(losses[0]) == len(losses[1]) == steps:
         raise AssertionError(f"{len(losses[0])} and {len(losses[1])} steps instead of {steps}")
     return {

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.speed import opponent, ours, prediction, study, tokenizing
 from benchmarks.speed.rows import TrainingRow, training_row
-from benchmarks.speed.side import Job, Result, SideFailed, measure
+from benchmarks.speed.side import Job, Measure, Result, SideFailed
 from benchmarks.speed.world import World
 
 Measured = dict[str, object]
@@ -22,13 +22,18 @@ Keep = Callable[[Measured], None]
 class Setting:
     """How long and with what a row is measured."""
 
+    measure: Measure
+    measure_memory: Measure
+    """In a process that has imported nothing before."""
     rounds: int = 3
-    threads: int = 2
     prediction_texts: int = 768
+    prediction_batch_sizes: tuple[int, ...] = prediction.BATCH_SIZES
+    """That the pipeline tries."""
     tokenizing_rows: int = 1_000_000
     compared_rows: int = 50_000
     """Rows that `datasets.map` is given too: a million would take it many minutes."""
     memory_texts: int = 128
+    rates: tuple[float, ...] = study.RATES
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,12 @@ def whole_epochs(seconds: float, updating: float, result: Result, batch_size: in
 
 def training(row: TrainingRow, world: World, setting: Setting, say: Say, keep: Keep) -> None:
     """Both opponents and glotune in turn; ratios of the row's training time over its epochs."""
-    sizes, rounds = sweep(row, world, setting, say), []
-    per_device = min(sizes, key=sizes.__getitem__)
+    rounds = []
+    per_device, sizes = fastest_per_device(row, world, setting, say)
     for number in range(setting.rounds):
-        authors = measure(opponent.authors_job(row, world), setting.threads)
-        best = measure(opponent.best_job(row, world, per_device), setting.threads)
-        own = measure(ours.job_of(row, world), setting.threads)
+        authors = setting.measure(opponent.authors_job(row, world))
+        best = setting.measure(opponent.best_job(row, world, per_device))
+        own = setting.measure(ours.job_of(row, world))
         found = seconds_of_round(row, authors, best, own)
         rounds.append(found)
         say(f"{row.name}, round {number + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
@@ -96,13 +101,23 @@ def seconds_of_round(row: TrainingRow, authors: Result, best: Result, own: Resul
     }
 
 
+def fastest_per_device(
+    row: TrainingRow, world: World, setting: Setting, say: Say
+) -> tuple[int, dict[int, float]]:  # fmt: skip
+    """The best-practice Trainer's fastest batch, and its seconds per text with each; nothing to try: no seconds."""
+    if len(row.per_device) == 1:
+        return row.per_device[0], {}
+    sizes = sweep(row, world, setting, say)
+    return min(sizes, key=sizes.__getitem__), sizes
+
+
 def sweep(row: TrainingRow, world: World, setting: Setting, say: Say) -> dict[int, float]:
     """Per-device batch -> seconds per text of the best-practice Trainer, over one effective batch."""
     found: dict[int, float] = {}
     texts = min(row.texts, max(row.batch_size, 128))
     for size in row.per_device:
         try:
-            result = measure(opponent.best_job(row, world, size, texts), setting.threads)
+            result = setting.measure(opponent.best_job(row, world, size, texts))
         except SideFailed as error:  # out of memory, say: the smaller ones count
             say(f"{row.name}: per-device batch {size} failed ({str(error).splitlines()[-1]})")
             continue
@@ -122,8 +137,8 @@ def memory(world: World, setting: Setting, say: Say, keep: Keep) -> None:
     rounds = []
     for number in range(min(2, setting.rounds)):
         found = {
-            "best": measure(theirs, setting.threads)["peak_memory_bytes"],
-            "glotune": measure(own, setting.threads)["peak_memory_bytes"],
+            "best": setting.measure_memory(theirs)["peak_memory_bytes"],
+            "glotune": setting.measure_memory(own)["peak_memory_bytes"],
         }
         rounds.append(found)
         sizes = ", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in found.items())
@@ -138,14 +153,14 @@ def predicting(world: World, setting: Setting, say: Say, keep: Keep, precision: 
 
     def theirs(texts: int, size: int) -> Result:
         job = prediction.job_of("predict-pipeline", world, texts, precision, batch_size=size)
-        return measure(job, setting.threads)
+        return setting.measure(job)
 
-    sizes = {size: theirs(few, size)["seconds"] / few for size in prediction.BATCH_SIZES}
+    sizes = {size: theirs(few, size)["seconds"] / few for size in setting.prediction_batch_sizes}
     size = min(sizes, key=sizes.__getitem__)
     rounds, difference = [], 0.0
     for number in range(setting.rounds):
         first = theirs(many, size)
-        own = measure(prediction.job_of("predict-glotune", world, many, precision), setting.threads)
+        own = setting.measure(prediction.job_of("predict-glotune", world, many, precision))
         difference = max(difference, prediction.largest_difference(first, own))
         rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
         say(f"prediction {precision}, round {number + 1}: pipeline {first['seconds']:.2f} s (batch {size}), "
@@ -168,14 +183,14 @@ def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
     compared, small = setting.compared_rows, max(1000, setting.compared_rows // 5)
 
     def theirs(rows: int, processes: int | None) -> Result:
-        return measure(tokenizing.job_of("tokenize-datasets", world, rows, processes=processes), setting.threads)
+        return setting.measure(tokenizing.job_of("tokenize-datasets", world, rows, processes=processes))
 
     speeds = {str(each): theirs(small, each)["seconds"] for each in tokenizing.PROCESSES}
     fastest = min(tokenizing.PROCESSES, key=lambda each: speeds[str(each)])
     rounds = []
     for number in range(setting.rounds):
         first = theirs(compared, fastest)
-        own = measure(tokenizing.job_of("tokenize-glotune", world, compared), setting.threads)
+        own = setting.measure(tokenizing.job_of("tokenize-glotune", world, compared))
         if own["tokens"] != first["tokens"]:
             raise AssertionError(f"both sides tokenize alike: {own['tokens']} and {first['tokens']} tokens")
         rounds.append({"best": first["seconds"], "glotune": own["seconds"]})
@@ -185,7 +200,7 @@ def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
         keep(found)
     peaks, own_peaks = {}, {}
     for rows in (setting.tokenizing_rows // 10, setting.tokenizing_rows):
-        whole = measure(tokenizing.job_of("tokenize-glotune", world, rows), setting.threads)
+        whole = setting.measure_memory(tokenizing.job_of("tokenize-glotune", world, rows))
         peaks[str(rows)], own_peaks[str(rows)] = whole["peak_memory_bytes"], whole["own_memory_bytes"]
     shown = ", ".join(f"{rows} rows {own_peaks[rows] / 1e6:.0f} MB of {peak / 1e6:.0f}" for rows, peak in peaks.items())
     say(f"tokenizing {setting.tokenizing_rows} rows: {whole['seconds']:.1f} s, own memory of all at the peak: {shown}")
@@ -196,18 +211,17 @@ def tokenize(world: World, setting: Setting, say: Say, keep: Keep) -> None:
 def studying(
     row: TrainingRow, world: World, setting: Setting, say: Say, keep: Keep, per_device: int | None
 ) -> None:  # fmt: skip
-    """Six rates over one prefix against six best-practice runs of the same recipe.
+    """Several rates over one prefix against as many best-practice runs of the same recipe.
 
     Args:
         per_device: Trainer's fastest, where it is known already.
     """
     if per_device is None:
-        sizes = sweep(row, world, setting, say)
-        per_device = min(sizes, key=sizes.__getitem__)
+        per_device, _ = fastest_per_device(row, world, setting, say)
     rounds = []
     for number in range(min(2, setting.rounds)):
-        best = measure(opponent.best_job(row, world, per_device), setting.threads)
-        own = measure(study.job_of(row, world), setting.threads)
+        best = setting.measure(opponent.best_job(row, world, per_device))
+        own = setting.measure(study.job_of(row, world, setting.rates))
         one = whole_epochs(best["seconds"], best["optimizer_seconds"], best, row.batch_size, row.texts)
         found = {
             "best": own["runs"] * row.epochs * one,
@@ -220,7 +234,7 @@ def studying(
         keep(
             {
                 "per_device": per_device,
-                "rates": list(study.RATES),
+                "rates": list(setting.rates),
                 "epochs": row.epochs,
                 "texts": row.texts,
                 "rounds": rounds,

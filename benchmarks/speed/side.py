@@ -32,6 +32,8 @@ KINDS = {
 
 Job = dict[str, Any]
 Result = dict[str, Any]
+Measure = Callable[[Job], Result]
+"""Carries a job out in a process of its own; raises `SideFailed` where that fails."""
 
 
 class SideFailed(RuntimeError):
@@ -48,12 +50,17 @@ def measure(job: Job, threads: int) -> Result:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job))
         command = [sys.executable, "-m", "benchmarks.speed.side", str(folder / "job.json"), str(folder / "result.json")]
-        own = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment(threads), capture_output=True, text=True, check=False)
         result = folder / "result.json"
         if done.returncode != 0 or not result.exists():
             raise SideFailed(f"{job['kind']}: " + "\n".join((done.stdout + done.stderr).splitlines()[-30:]))
         return json.loads(result.read_text())  # type: ignore[no-any-return]
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What every side's process is started with."""
+    own = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    return os.environ | own
 
 
 def main(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from benchmarks.speed.world import World
 RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4)
 
 
-def job_of(row: TrainingRow, world: World) -> Job:
-    """The row's recipe with six rates, over the sample and so many epochs."""
+def job_of(row: TrainingRow, world: World, rates: Sequence[float] = RATES) -> Job:
+    """The row's recipe with these rates, over the sample and so many epochs."""
     recipe = recipe_of(row, world, world.sample(row.texts), train__epochs=row.measured_epochs)
     recipe["data"] = {**recipe["data"], "test": str(world.validation)}
-    return {"kind": "study-glotune", "recipe": recipe, "cache": str(world.cache), "epochs": row.measured_epochs}
+    told = {"kind": "study-glotune", "recipe": recipe, "cache": str(world.cache)}
+    return {**told, "epochs": row.measured_epochs, "rates": list(rates)}
 
 
 def ours(job: Job) -> Result:
@@ -39,7 +41,7 @@ def ours(job: Job) -> Result:
     content: dict[str, Any] = {
         "name": "rates",
         "recipe": job["recipe"],
-        "grid": {"optimizer.learning_rate": list(RATES)},
+        "grid": {"optimizer.learning_rate": job["rates"]},
         "seeds": [0],
     }
     with tempfile.TemporaryDirectory() as name:

@@ -6,16 +6,34 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed.rows import FULL, NAMES, SMALL, TRAINING, Shape, TrainingRow
+from benchmarks.speed.side import Measure
 from benchmarks.speed.world import World, build
 
+if TYPE_CHECKING:
+    from benchmarks.speed.measure import Setting
+
 PARTS = ("timing", "equivalence")
+QUICK: dict[str, Any] = {
+    "rounds": 1,
+    "prediction_texts": 64,
+    "prediction_batch_sizes": (16,),
+    "tokenizing_rows": 20_000,
+    "compared_rows": 5_000,
+    "memory_texts": 64,
+    "rates": (2e-5, 5e-5),
+}
+"""What --quick measures less of: fields of `Setting`."""
+SMALL_ENCODER = (
+    f"A small encoder ({SMALL.hidden} wide), once: this shows that the suite runs, not what a real one gains."
+)
 Keep = Callable[[dict[str, Any]], object]
 
 
@@ -24,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     parser.add_argument("--row", action="append", choices=NAMES, help="a row (again for more); all without it")
     parser.add_argument("--part", action="append", choices=PARTS, help="timing or equivalence; both without it")
-    parser.add_argument("--quick", action="store_true", help="a small encoder, every part in some five minutes")
+    parser.add_argument("--quick", action="store_true", help="a small encoder: every part, in under five minutes")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of A B A B")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the row `prediction`")
@@ -41,18 +59,22 @@ def run(arguments: argparse.Namespace) -> str:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         world = build(arguments.data, arguments.work or Path(temporary), shape)
-        for name in arguments.row or NAMES:
-            for part in arguments.part or PARTS:
-                keep = partial(tables.add_result, arguments.out, name, about(arguments, shape))
-                carry_out(name, part, world, arguments, keep)
+        with settings(arguments) as chosen:
+            for name in arguments.row or NAMES:
+                for part in arguments.part or PARTS:
+                    keep = partial(tables.add_result, arguments.out, name, about(arguments, shape))
+                    carry_out(name, part, world, chosen, arguments, keep)
     print(f"took {time.perf_counter() - started:.0f} s", flush=True)
     results = tables.read_results(arguments.out)
     if arguments.document is not None:
         tables.put_into(arguments.document, results)
-    return f"{tables.table(results)}\n\n{tables.equivalence_table(results)}"
+    shown = f"{tables.table(results)}\n\n{tables.equivalence_table(results)}"
+    return f"{SMALL_ENCODER}\n\n{shown}" if arguments.quick else shown
 
 
-def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace, keep: Keep) -> None:
+def carry_out(
+    name: str, part: str, world: World, chosen: Setting, arguments: argparse.Namespace, keep: Keep
+) -> None:  # fmt: skip
     """One part of a row; nothing where the row has no such part.
 
     Args:
@@ -64,10 +86,9 @@ def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace,
     from benchmarks.speed import measure, tables
 
     rows = {row.name: quick(row) if arguments.quick else row for row in TRAINING}
-    chosen = setting(arguments)
     if part == "equivalence":
         if name in rows:
-            _check(rows[name], world, arguments.threads, keep)
+            _check(rows[name], world, chosen.measure, keep)
     elif name in rows:
         measure.training(rows[name], world, chosen, say, keep)
     elif name == "prediction":
@@ -80,23 +101,29 @@ def carry_out(name: str, part: str, world: World, arguments: argparse.Namespace,
         {"memory": measure.memory, "tokenizing": measure.tokenize}[name](world, chosen, say, keep)
 
 
-def _check(row: TrainingRow, world: World, threads: int, keep: Keep) -> None:
+def _check(row: TrainingRow, world: World, measure: Measure, keep: Keep) -> None:
     from benchmarks.speed import equivalence
 
-    found = equivalence.check(row, world, threads)
+    found = equivalence.check(row, world, measure)
     say(f"{row.name}: losses of {found['steps']} steps differ by {found['largest_difference']:.1e} at most")
     if found["largest_difference"] > equivalence.TOLERANCE:
         raise AssertionError(f"{row.name} does not train as Trainer does: {found}")
     keep({"equivalence": found})
 
 
-def setting(arguments: argparse.Namespace) -> Any:
-    """Sizes and rounds."""
+@contextmanager
+def settings(arguments: argparse.Namespace) -> Iterator[Setting]:
+    """Sizes and rounds, and what carries a side out: with --quick a fork of one warm process."""
+    from benchmarks.speed import side
     from benchmarks.speed.measure import Setting
+    from benchmarks.speed.warm import warm
 
+    fresh = partial(side.measure, threads=arguments.threads)
     if arguments.quick:
-        return Setting(1, arguments.threads, 64, tokenizing_rows=20_000, compared_rows=5_000, memory_texts=64)
-    return Setting(arguments.rounds, arguments.threads)
+        with warm(arguments.threads) as forked:
+            yield replace(Setting(forked, fresh), **QUICK)
+    else:
+        yield Setting(fresh, fresh, arguments.rounds)
 
 
 def quick(row: TrainingRow) -> TrainingRow:

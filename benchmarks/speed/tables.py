@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.rows import OTHERS, TRAINING
+from benchmarks.speed.rows import FULL, OTHERS, TRAINING
 
 BEGIN, END = "<!-- speed table: begin -->", "<!-- speed table: end -->"
 Results = dict[str, Any]
@@ -29,29 +29,30 @@ def table(results: Results) -> str:
     """Markdown: every row with its floor, aim and measured ratio (median, then the range over the rounds)."""
     lines = ["| figure | against | floor | aim | measured | holds |", "| --- | --- | ---: | ---: | --- | --- |"]
     for row in TRAINING:
-        found = results["rows"].get(row.name, {}).get("ratios", {})
+        found = results["rows"].get(row.name)
         pairs = (("authors", "authors' setting"), ("best", "best practice"))
         for (key, against), floor, aim in zip(pairs, row.floors, row.aims, strict=True):
-            lines.append(_line(row.title, against, floor, aim, found.get(key), lower=False))
+            lines.append(_line(row.title, against, floor, aim, found, key, lower=False))
     for other in OTHERS:
-        found = results["rows"].get(other.name, {}).get("ratios", {})
-        lines.append(
-            _line(other.title, other.against, other.floor, other.aim, found.get("best"), lower=other.lower_is_better)
-        )
+        found = results["rows"].get(other.name)
+        lower = other.lower_is_better
+        lines.append(_line(other.title, other.against, other.floor, other.aim, found, "best", lower=lower))
     return "\n".join(lines)
 
 
 def _line(
-    title: str, against: str, floor: float, aim: float | None, found: dict[str, float] | None, *, lower: bool
+    title: str, against: str, floor: float, aim: float | None, found: Results | None, key: str, *, lower: bool
 ) -> str:
+    """A line of the table; floors and aims are for the full encoder, and no smaller one is held against them."""
     aimed = "" if aim is None else f"{aim:g} ×"
-    if found is None:
+    ratio = None if found is None else found.get("ratios", {}).get(key)
+    if found is None or ratio is None:
         return f"| {title} | {against} | {floor:g} × | {aimed} | not measured | |"
-    middle = found["middle"]
-    holds = holding(middle, floor, aim, lower=lower)
+    middle, is_full = ratio["middle"], found["hidden"] == FULL.hidden
+    holds = holding(middle, floor, aim, lower=lower) if is_full else f"{found['hidden']} wide: no measure"
     return (
         f"| {title} | {against} | {floor:g} × | {aimed} | "
-        f"{middle:.2f} × ({found['low']:.2f}–{found['high']:.2f}) | {holds} |"
+        f"{middle:.2f} × ({ratio['low']:.2f}–{ratio['high']:.2f}) | {holds} |"
     )
 
 

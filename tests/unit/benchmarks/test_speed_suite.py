@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.speed import equivalence, gpu, ours, suite, tables
+from benchmarks.speed import equivalence, gpu, ours, prediction, side, suite, tables
 from benchmarks.speed.measure import Spread, seconds_of_round, whole_epochs
 from benchmarks.speed.rows import FULL, NAMES, TINY, TRAINING, training_row
+from benchmarks.speed.side import SideFailed
+from benchmarks.speed.warm import warm
 from benchmarks.speed.world import LABELS, LANGUAGES, World, build, read
 
 from glotune.records import Event
@@ -120,6 +122,9 @@ def test_the_table_says_what_holds_and_what_was_not_measured(tmp_path: Path) -> 
     assert "2.50 × (2.00–2.90) | **missed**" in lines[3]
     assert "0.45 × (0.40–0.50) | floor" in next(line for line in lines if "peak memory" in line)
     assert "not measured" in next(line for line in lines if "`xlmr-6-layers`" in line)
+    tables.add_result(path, "memory", {"hidden": 128}, {})
+    small = next(line for line in tables.table(tables.read_results(path)).splitlines() if "peak memory" in line)
+    assert small.endswith("| 128 wide: no measure |")
 
 
 def test_parts_of_a_row_are_kept_when_another_is_measured(tmp_path: Path) -> None:
@@ -150,13 +155,13 @@ def test_the_documentation_shows_the_results_file(tmp_path: Path) -> None:
     assert copy.read_text(encoding="utf-8") == (docs / "performance.md").read_text(encoding="utf-8")
 
 
-def test_every_row_writes_down_what_it_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_writes_down_what_it_measured(world: World) -> None:
     """With stand-ins for the sides: each row gives rounds and ratios, after every round."""
     from benchmarks.speed import measure
 
     seconds = {"train-glotune": 2.0, "predict-glotune": 2.0, "tokenize-glotune": 2.0, "study-glotune": 2.0}
 
-    def side(job: dict[str, object], threads: int) -> dict[str, object]:
+    def stand_in(job: dict[str, object]) -> dict[str, object]:
         taken = seconds.get(str(job["kind"]), 4.0)
         return {
             "seconds": taken, "optimizer_seconds": 0.0, "texts": 64, "steps": 1, "tokens": 640, "fill_seconds": 0.0,
@@ -166,8 +171,9 @@ def test_every_row_writes_down_what_it_measured(world: World, monkeypatch: pytes
             "peak_memory_bytes": 1000 if "glotune" in str(job["kind"]) else 4000,
         }  # fmt: skip
 
-    monkeypatch.setattr(measure, "measure", side)
-    setting = measure.Setting(2, 1, prediction_texts=64, tokenizing_rows=100, compared_rows=50, memory_texts=64)
+    setting = measure.Setting(
+        stand_in, stand_in, 2, prediction_texts=64, tokenizing_rows=100, compared_rows=50, memory_texts=64
+    )
     row = suite.quick(training_row("mbert-6-layers-frozen"))
     parts = {
         "training": lambda keep: measure.training(row, world, setting, print, keep),
@@ -186,6 +192,17 @@ def test_every_row_writes_down_what_it_measured(world: World, monkeypatch: pytes
             assert kept[-1]["ratios"]["best"]["middle"] == wanted, name  # type: ignore[index]
 
 
+def test_a_warm_side_measures_as_a_fresh_one_does(world: World) -> None:
+    """In forks of one process: each begins anew, and a failure is told with its last lines."""
+    job = prediction.job_of("predict-glotune", world, 8, "fp32")
+    with warm(1) as measured:
+        first, second = measured(job), measured(job)
+        with pytest.raises(SideFailed, match=r"(?s)predict-glotune: exit code 1.*KeyError"):
+            measured({"kind": "predict-glotune"})
+        assert measured(job)["probabilities"] == first["probabilities"] == second["probabilities"]
+    assert prediction.largest_difference(first, side.measure(job, 1)) < 1e-6
+
+
 def test_lower_is_better_for_memory() -> None:
     assert tables.holding(0.55, 0.5, 0.4, lower=True) == "**missed**"
     assert tables.holding(0.39, 0.5, 0.4, lower=True) == "aim"
@@ -196,8 +213,11 @@ def test_lower_is_better_for_memory() -> None:
 def test_quick_measures_every_row_at_a_small_size() -> None:
     arguments = parsed("--quick")
     assert (arguments.row or NAMES) == NAMES
-    assert suite.setting(arguments).rounds == 1
-    assert suite.setting(arguments).tokenizing_rows < suite.setting(parsed()).tokenizing_rows == 1_000_000
+    with suite.settings(parsed()) as whole, suite.settings(arguments) as small:
+        assert small.rounds == 1 < whole.rounds
+        assert small.tokenizing_rows < whole.tokenizing_rows == 1_000_000
+        assert small.measure is not whole.measure
+        assert small.measure_memory is not small.measure
     assert FULL.vocabulary == 250_002
     with pytest.raises(SystemExit):
         parsed("--row", "unknown")
