@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from glotune.report.figures import style
 from glotune.report.figures.build_curves import MAX_POINTS, smoothed, thinned
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
 from glotune.report.figures.data import Curves, Series
-from glotune.report.figures.draw_curves import emptiest, spread
+from glotune.report.figures.draw_curves import draw_curves, emptiest, spread
 from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
 from glotune.report.run_data import load_run
 from made_runs import make_run
@@ -185,3 +186,19 @@ def test_wilson_holds_the_share(n, data):
     low, high = wilson(share, n)
     assert 0 <= low <= share + 1e-12
     assert share - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize(("are_languages", "named"), [(False, 9), (True, 6)])
+def test_nine_variants_are_named_and_look_unlike_each_other_nine_languages_are_not(are_languages, named):
+    """A study's variants are what its reader compares; a run's languages would hide its sources."""
+    lines = tuple(
+        Series(f"v{place}", "validation", (1.0, 2.0), (0.1, 0.1 + place / 20), f"v{place}") for place in range(9)
+    )
+    figure = Figure()
+    axes = figure.subplots()
+    draw_curves(axes, Curves("F1", "F1", lines, are_languages=are_languages))
+    shown = {text.get_text().split()[0] for text in axes.texts} & {line.name for line in lines}
+    assert len(shown) == named
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines if line.get_linewidth() == 2.0}
+    assert len(looks) == named
+    assert ("3 more languages" in axes.get_xlabel()) == are_languages

@@ -9,7 +9,8 @@ import numpy as np
 from glotune.report.figures import style
 from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Series
 
-MAX_LABELS = 6
+MAX_LANGUAGES = 6
+"""Named at the lines' ends: more would hide the sources among them. Variants are compared, and named as looks last."""
 NOTE: dict[str, Any] = {
     "fontsize": 8,
     "color": style.MUTED,
@@ -35,10 +36,10 @@ def size_of_curves(data: CurvePanels) -> tuple[float, float]:
 def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[float, float] | None = None) -> None:
     """Lines with their names at their ends: no legend to look up."""
     scale = 100.0 if data.is_percent else 1.0
-    looks = style.colours(_highlighted(data))
+    looks = style.looks_of(_highlighted(data))
     labels: list[tuple[float, str, str]] = []
     for series in data.series:
-        colour, marker = _look(series, looks)
+        look = _look(series, looks)
         x, y = list(series.x), [scale * value for value in series.y]
         if series.is_faint:
             ax.plot(x, y, color=style.FAINT, linewidth=0.8, zorder=1)
@@ -46,13 +47,13 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
         few = len(x) <= 30 and series.role != "train"
         named = series.role == "train" or series.language in looks
         ax.plot(
-            x, y, color=colour, linewidth=2.0 if named else 0.9, alpha=1.0 if named else 0.6,
-            linestyle=(0, (4, 1.5)) if series.role == "train" else "-",
-            marker=marker if few and named else None, markersize=4 if compact else 5,
+            x, y, color=look.colour, linewidth=2.0 if named else 0.9, alpha=1.0 if named else 0.6,
+            linestyle=look.line,
+            marker=look.marker if few and named else None, markersize=4 if compact else 5,
             markeredgecolor="white", markeredgewidth=0.6, zorder=3 if named else 2, clip_on=False,
         )  # fmt: skip
         if named:
-            labels.append((y[-1], _label(series, y[-1], data.is_percent), colour))
+            labels.append((y[-1], _label(series, y[-1], data.is_percent), look.colour))
     _best(ax, data)
     ax.set_ylim(*(limits or y_limits([data])))
     _frame(ax, data)
@@ -67,21 +68,23 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
 
 
 def _highlighted(data: Curves) -> list[str]:
-    """Languages with a colour of their own: all, or the sources and the extremes at the end."""
+    """Languages or variants with a look of their own: all, or the sources and the extremes at the end."""
     lines = [series for series in data.series if series.language]
-    if len(lines) <= MAX_LABELS:
+    most = MAX_LANGUAGES if data.are_languages else len(style.LOOKS)
+    if len(lines) <= most:
         return [str(series.language) for series in lines]
     sources = [str(series.language) for series in lines if series.is_source][:2]
     targets = sorted((series for series in lines if not series.is_source), key=lambda series: series.y[-1])
-    room = MAX_LABELS - len(sources)
+    room = most - len(sources)
     chosen = [*targets[-(room // 2) :][::-1], *targets[: room - room // 2]]
     return [*sources, *(str(series.language) for series in chosen)]
 
 
-def _look(series: Series, looks: dict[str, tuple[str, str]]) -> tuple[str, str]:
-    if series.role == "train":
-        return style.INK, "o"
-    return looks.get(str(series.language), (style.MUTED, "o"))
+TRAIN = style.Look(style.INK, "o", (0, (4, 1.5)))
+
+
+def _look(series: Series, looks: dict[str, style.Look]) -> style.Look:
+    return TRAIN if series.role == "train" else looks.get(str(series.language), style.UNNAMED)
 
 
 def _label(series: Series, last: float, is_percent: bool) -> str:

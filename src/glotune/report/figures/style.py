@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 WIDTH_IN = 8.3
 DPI = 200
@@ -17,6 +17,18 @@ GRID = "#e7eaee"
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES: tuple[Any, ...] = ("-", (0, (2, 1)))
+"""Names beyond the palette take its colours again, broken."""
+
+
+class Look(NamedTuple):
+    """How a line is drawn."""
+
+    colour: str
+    marker: str
+    line: Any
+    """matplotlib's line style."""
+
 
 DARK_GREEN, DARK_ORANGE = "#00785A", "#8F6200"
 """Dark enough on white for words (contrast above 4.5)."""
@@ -58,10 +70,14 @@ RC: dict[str, Any] = {
 }
 
 
-def colours(names: list[str]) -> dict[str, tuple[str, str]]:
-    """Name -> (colour, marker); names beyond the palette are drawn in grey."""
-    chosen = {name: (PALETTE[place], MARKERS[place]) for place, name in enumerate(names[: len(PALETTE)])}
-    return {name: chosen.get(name, (MUTED, "o")) for name in names}
+UNNAMED = Look(MUTED, "o", "-")
+LOOKS = tuple(Look(colour, marker, line) for line in LINES for colour, marker in zip(PALETTE, MARKERS, strict=True))
+"""As many as readers may tell apart."""
+
+
+def looks_of(names: list[str]) -> dict[str, Look]:
+    """Name -> its look; names beyond `LOOKS` have none."""
+    return dict(zip(names, LOOKS, strict=False))
 
 
 def latin(text: str, fallback: str = "?") -> str:
