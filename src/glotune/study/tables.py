@@ -21,6 +21,8 @@ from glotune.run_dir import RunDirectory
 from glotune.study.evidence import Costs, costs_of
 from glotune.study.plan import StudyPlan
 
+FARTHEST = 1000
+"""Factor beyond which no more than that is said."""
 FORMS = {
     "superior": "better by more than the margin",
     "non_inferior": "worse by at most the margin",
@@ -81,10 +83,17 @@ def _claim_row(claim: StudyClaim, answer: ClaimAnswer) -> tuple[Cell, ...]:
 def _amount(answer: ClaimAnswer, value: float) -> str:
     """A difference in points or the metric's unit, or a factor."""
     if answer.scale == "ratio":
-        return f"× {value:.3g}"
+        return factor(value)
     if answer.claim.trait.is_percent:
         return f"{100 * value:+.1f} points"
     return f"{value:+.3f}"
+
+
+def factor(value: float) -> str:
+    """``× 1.25``. Two seeds can leave a bound beyond all reason, whose digits would say nothing."""
+    if value > FARTHEST:
+        return f"over × {FARTHEST:,}"
+    return f"under × {1 / FARTHEST}" if value < 1 / FARTHEST else f"× {value:.3g}"
 
 
 def _seconds(value: float) -> str:

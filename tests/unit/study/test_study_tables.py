@@ -11,7 +11,7 @@ from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import resolve_study
 from glotune.study.evidence import costs_of
 from glotune.study.plan import PlannedRun, StudyPlan
-from glotune.study.tables import costs_table, matrix_tables, without_empty_columns
+from glotune.study.tables import costs_table, factor, matrix_tables, without_empty_columns
 from made_runs import make_run
 
 
@@ -98,3 +98,11 @@ def test_columns_without_a_figure_are_left_out_and_named() -> None:
     assert [column.name for column in table.columns] == ["Run", "Final test Loss"]
     assert [len(row) for row in table.rows] == [2, 2]
     assert "No run of this study has: Last test in training Loss. The final test is the only one" in table.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.2345, "× 1.23"), (950.0, "× 950"), (8e6, "over × 1,000"), (0.002, "× 0.002"), (3e-9, "under × 0.001")],
+)
+def test_a_bound_beyond_reason_is_given_as_such(value: float, shown: str) -> None:
+    assert factor(value) == shown
