@@ -62,7 +62,7 @@ def training(row: TrainingRow, world: World, setting: Setting, say: Say, keep: K
     per_device, sizes = fastest_per_device(row, world, setting, say)
     for number in range(setting.rounds):
         authors = setting.measure(opponent.authors_job(row, world))
-        best = setting.measure(opponent.best_job(row, world, per_device))
+        best = setting.measure(opponent.best_job(row, world, per_device, epochs=row.measured_epochs))
         own = setting.measure(ours.job_of(row, world))
         found = seconds_of_round(row, authors, best, own)
         rounds.append(found)
@@ -89,16 +89,22 @@ def ratio(rounds: Sequence[dict[str, float]], side: str = "best") -> dict[str, f
 
 def seconds_of_round(row: TrainingRow, authors: Result, best: Result, own: Result) -> dict[str, float]:
     """Seconds of the recipe's epochs over the sample, per side; of glotune with its cache filled once."""
-    texts, epochs = row.texts, row.epochs
-    size = row.batch_size
-    epoch = own["seconds"] / own["texts"] * texts
+    updating = authors["optimizer_seconds"]
     return {
-        "authors": epochs * whole_epochs(authors["seconds"], authors["optimizer_seconds"], authors, size, texts),
-        "best": epochs * whole_epochs(best["seconds"], best["optimizer_seconds"], best, size, texts),
-        "glotune": own["fill_seconds"] + epochs * epoch,
-        "glotune_epoch": epoch,
+        "authors": row.epochs * whole_epochs(authors["seconds"], updating, authors, row.batch_size, row.texts),
+        "best": all_epochs(best["epoch_seconds"], row.epochs),
+        "glotune": own["fill_seconds"] + all_epochs(own["epoch_seconds"], row.epochs),
+        "glotune_epoch": own["epoch_seconds"][-1],
         "fill": own["fill_seconds"],
     }
+
+
+def all_epochs(measured: Sequence[float], epochs: int) -> float:
+    """Seconds of so many epochs: those measured, and the last of them again for each that was not.
+
+    In the first epoch a process's memory grows, on either side.
+    """
+    return sum(measured) + (epochs - len(measured)) * measured[-1]
 
 
 def fastest_per_device(
@@ -220,11 +226,10 @@ def studying(
         per_device, _ = fastest_per_device(row, world, setting, say)
     rounds = []
     for number in range(min(2, setting.rounds)):
-        best = setting.measure(opponent.best_job(row, world, per_device))
+        best = setting.measure(opponent.best_job(row, world, per_device, epochs=row.measured_epochs))
         own = setting.measure(study.job_of(row, world, setting.rates))
-        one = whole_epochs(best["seconds"], best["optimizer_seconds"], best, row.batch_size, row.texts)
         found = {
-            "best": own["runs"] * row.epochs * one,
+            "best": own["runs"] * all_epochs(best["epoch_seconds"], row.epochs),
             "glotune": own["fill_seconds"] + row.epochs * sum(own["epoch_seconds"]),
             "fill": own["fill_seconds"],
             "wall": own["wall_seconds"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def authors_job(row: TrainingRow, world: World) -> Job:
     }
 
 
-def best_job(row: TrainingRow, world: World, per_device: int, texts: int | None = None) -> Job:
+def best_job(
+    row: TrainingRow, world: World, per_device: int, texts: int | None = None, epochs: int = 1
+) -> Job:  # fmt: skip
     """Dynamic padding, length grouping, bf16, fused AdamW, accumulation up to the effective batch."""
     return {
         **_job(row, world, world.sample(texts or row.texts)),
@@ -39,6 +42,7 @@ def best_job(row: TrainingRow, world: World, per_device: int, texts: int | None 
         "per_device": per_device,
         "batch_size": row.batch_size,
         "no_frozen_dropout": True,
+        "epochs": epochs,
     }
 
 
@@ -52,14 +56,16 @@ def _job(row: TrainingRow, world: World, train: Path) -> Job:
         "steps": None,
         "order": None,
         "dropout": None,
+        "epochs": 1,
     }
 
 
 def train(job: Job) -> Result:
-    """One epoch (or so many steps) over the job's texts.
+    """Some epochs (or so many steps) over the job's texts.
 
     Returns:
-        seconds: from the start of training to the end of the last step; optimizer_seconds: of that, in the updates;
+        seconds: from the start of training to the end of the last step; epoch_seconds: of that, in each epoch;
+        optimizer_seconds: in the updates;
         losses: of the steps, summed over their micro-batches; texts, tokens, steps.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -70,9 +76,10 @@ def train(job: Job) -> Result:
     losses = trainer.micro_losses
     return {
         "seconds": clock.last - clock.started,
+        "epoch_seconds": clock.epoch_seconds,
         "optimizer_seconds": clock.updating,
         "losses": [sum(losses[start : start + accumulated]) for start in range(0, len(losses), accumulated)],
-        "texts": min(trainer.state.global_step * job["batch_size"], len(data)),
+        "texts": min(trainer.state.global_step * job["batch_size"], job["epochs"] * len(data)),
         "tokens": int(sum(data["length"])),
         "steps": trainer.state.global_step,
     }
@@ -100,7 +107,7 @@ def make_trainer(job: Job, folder: Path, *, checkpoints: bool = False) -> tuple[
         output_dir=str(folder),
         per_device_train_batch_size=job["per_device"],
         gradient_accumulation_steps=job["batch_size"] // job["per_device"],
-        num_train_epochs=1,
+        num_train_epochs=job["epochs"],
         max_steps=job["steps"] or -1,
         learning_rate=job["learning_rate"],
         lr_scheduler_type="constant",
@@ -223,6 +230,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.started = self.last = self.updating = self._before = 0.0
+        self._ends: list[float] = []
+
+    @property
+    def epoch_seconds(self) -> list[float]:
+        """Of each epoch, from the end of the last step before it to the end of its own."""
+        return [end - start for start, end in pairwise([self.started, *self._ends])]
 
 
 def clock_of(trainer: Any) -> Clock:
@@ -243,6 +256,9 @@ def clock_of(trainer: Any) -> Clock:
 
         def on_step_end(self, *given: Any, **named: Any) -> None:
             clock.last = time.perf_counter()
+
+        def on_epoch_end(self, *given: Any, **named: Any) -> None:
+            clock._ends.append(clock.last)
 
     trainer.add_callback(Timing())
     return clock

@@ -87,6 +87,7 @@ def train(job: Job) -> Result:
 
     Returns:
         seconds: of the steps, from the first one's start to the last one's end, evaluations between epochs apart;
+        epoch_seconds: of that, in each epoch;
         fill_seconds: of the prefix cache, 0 without one; losses: of the steps; texts, tokens, steps.
     """
     from glotune import run as spine
@@ -105,9 +106,11 @@ def train(job: Job) -> Result:
         steps = [event for event in directory.events() if event.kind == "step"]
         changes = [change.kind for change in directory.read_manifest().changes]
         plan = directory.read_manifest().plan
+    epochs = seconds_of_epochs(steps, watch.ends)
     has_prefix = "prefix_cache" in changes and bool(job["recipe"]["model"].get("freeze", {}).get("layers"))
     return {
-        "seconds": seconds_of_steps(steps, watch.ends),
+        "seconds": sum(epochs),
+        "epoch_seconds": epochs,
         "fill_seconds": filled[0] if filled and has_prefix else 0.0,
         "losses": [step.data["loss"] for step in steps],
         "texts": sum(step.data["texts"] for step in steps),
@@ -118,14 +121,15 @@ def train(job: Job) -> Result:
     }
 
 
-def seconds_of_steps(steps: list[Event], ends: list[float]) -> float:
-    """Wall time of the steps with what lies between them; what follows an epoch's end (its evaluation) apart."""
-    total = 0.0
+def seconds_of_epochs(steps: list[Event], ends: list[float]) -> list[float]:
+    """Wall time of each epoch's steps with what lies between them; what follows its end (its evaluation) apart."""
+    found: list[float] = []
     for index, step in enumerate(steps):
-        own = float(step.data["wall"]["seconds"])
-        starts_epoch = index == 0 or float(steps[index - 1].epoch).is_integer()
-        total += own if starts_epoch else ends[index] - ends[index - 1]
-    return total
+        if index == 0 or float(steps[index - 1].epoch).is_integer():
+            found.append(float(step.data["wall"]["seconds"]))
+        else:
+            found[-1] += ends[index] - ends[index - 1]
+    return found
 
 
 def whole_run(job: Job) -> Result:

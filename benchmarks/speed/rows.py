@@ -54,7 +54,7 @@ class TrainingRow:
     """Against the authors' setting and against best practice."""
     aims: tuple[float | None, float | None] = (None, None)
     measured_epochs: int = 1
-    """Epochs over the sample that our side runs; with a cached prefix the first fill is measured apart."""
+    """Epochs over the sample that either side runs; with a cached prefix the first fill is measured apart."""
 
     @property
     def model(self) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """Gives what has been freed and kept back to the system, where one kind of work ends and another begins.
+    """Gives what has been freed and kept back to the system: the probe's, before training asks for other sizes.
 
-    Evaluation asks for other sizes than training and would find no room among what training has left in pieces.
-    Costs some 0.1 s for a gigabyte, and as much again when training asks for it anew.
+    Not for work that comes back often, as evaluation: what training then asks for anew is faulted in page by page,
+    7 us each on a virtual machine. Measured on two cores, 768 wide, two trained layers: 0.8 s an epoch.
 
     Returns:
         False where nothing could be given back, or the C library is another one.

@@ -31,6 +31,8 @@ from glotune.training.state import TrainingState
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 FORMAT = 1
+READ_TOGETHER = 1 << 20
+"""Values of a tensor that are read at once where it is to be copied."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,26 @@ def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None
         RunError: the checkpoint is of another model.
     """
     with safe_open(folder / WEIGHTS, "pt") as file:
-        found = set(file.keys())
-    if found != trainable.keys():
-        raise RunError(f"{folder} holds the weights of another model: its tensors differ in name from this run's")
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if found != {name: tuple(parameter.shape) for name, parameter in trainable.items()}:
+        raise RunError(
+            f"{folder} holds the weights of another model: its tensors differ in name or shape from this run's"
+        )
     for name, parameter in trainable.items():
-        # Opened for each tensor: what was read of a mapped file counts as memory until it is closed.
-        with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
-            parameter.copy_(file.get_tensor(name))
+        for part in _parts(parameter):
+            # Opened for each part: what was read of a mapped file counts as memory until it is closed.
+            with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
+                parameter[part].copy_(file.get_slice(name)[part])
+
+
+def _parts(tensor: Tensor) -> Iterator[Any]:
+    """Rows of a large tensor, some at a time; a small one whole."""
+    if tensor.numel() <= READ_TOGETHER:
+        yield ...
+        return
+    rows = max(1, READ_TOGETHER * len(tensor) // tensor.numel())
+    for start in range(0, len(tensor), rows):
+        yield slice(start, start + rows)
 
 
 def restore_optimizer(folder: Path, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from glotune.data.batches import shard
 from glotune.data.mapped_arrays import chunks, numbers, places, zeros
 from glotune.metrics.arrays import Outcomes, outcomes, softmax
-from glotune.model.host_memory import give_back_freed_memory
 from glotune.training.losses import text_losses
 from glotune.training.observer import Observer
 from glotune.training.parts import Parts
@@ -55,7 +54,6 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     The cut is by length under the run's planned budget, never the one that memory may have halved while training:
     so a resumed run cuts as the uninterrupted one.
     """
-    give_back_freed_memory()
     store = parts.stores[split]
     processes = parts.processes
     rows = shard(numbers(len(store)), store.lengths, processes.rank, processes.ranks)

@@ -85,7 +85,7 @@ def test_what_follows_an_epoch_is_no_training_time() -> None:
 
     steps = [step(1, 1.0), step(2, 1.0), step(3, 1.0), step(4, 1.0)]
     # Between the second and third step lie 5 s of evaluation; between the others 0.5 s of bookkeeping.
-    assert ours.seconds_of_steps(steps, [1.0, 2.5, 8.5, 10.0]) == pytest.approx(1.0 + 1.5 + 1.0 + 1.5)
+    assert ours.seconds_of_epochs(steps, [1.0, 2.5, 8.5, 10.0]) == pytest.approx([1.0 + 1.5, 1.0 + 1.5])
 
 
 def test_a_sample_of_smaller_steps_is_not_charged_for_their_updates() -> None:
@@ -95,11 +95,12 @@ def test_a_sample_of_smaller_steps_is_not_charged_for_their_updates() -> None:
 
 def test_the_cache_is_filled_once_and_shared_out_over_all_epochs() -> None:
     row = replace(training_row("mbert-6-layers-frozen"), texts=1024, epochs=10)
-    side = {"seconds": 100.0, "optimizer_seconds": 0.0, "texts": 1024, "steps": 1}
-    own = {"seconds": 20.0, "texts": 2048, "fill_seconds": 5.0}
-    found = seconds_of_round(row, side, side, own)
+    authors = {"seconds": 100.0, "optimizer_seconds": 0.0, "texts": 1024, "steps": 1}
+    best, own = {"epoch_seconds": [60.0, 50.0]}, {"epoch_seconds": [12.0, 10.0], "fill_seconds": 5.0}
+    found = seconds_of_round(row, authors, best, own)
     assert found["authors"] == pytest.approx(1000.0)
-    assert found["glotune"] == pytest.approx(5.0 + 10 * 10.0)
+    assert found["best"] == pytest.approx(60 + 9 * 50.0)  # memory grows in the first epoch alone
+    assert found["glotune"] == pytest.approx(5.0 + 12 + 9 * 10.0)
 
 
 def test_every_row_is_a_whole_number_of_steps() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from glotune.errors import RunError
+from glotune.training import checkpoints
 from glotune.training.checkpoints import (
     WEIGHTS,
     CheckpointStore,
@@ -54,6 +55,27 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert found.damaged == []
     assert found.state == TrainingState(step=1, best_value=1 / 3)
     assert all(torch.equal(trainable[name], again[name]) for name in trainable)
+
+
+@pytest.mark.parametrize("together", [1, 5, 1 << 20])
+def test_weights_come_back_whole_whatever_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(checkpoints, "READ_TOGETHER", together)
+    trained = {
+        "matrix": nn.Parameter(torch.randn(7, 3)),
+        "bias": nn.Parameter(torch.randn(4)),
+        "scale": nn.Parameter(torch.tensor(2.5)),
+        "empty": nn.Parameter(torch.zeros(0, 3)),
+    }
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save(snapshot(trained, None, TrainingState(step=3)))
+    store.wait()
+    again = {name: nn.Parameter(torch.full_like(value, -1)) for name, value in trained.items()}
+    restore_weights(store.best(3), again)
+    assert all(torch.equal(trained[name], again[name]) for name in trained)
+    with pytest.raises(RunError, match="differ in name or shape"):
+        restore_weights(store.best(3), {**again, "bias": nn.Parameter(torch.zeros(1))})
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "missing", "manifest"])
