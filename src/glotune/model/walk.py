@@ -17,6 +17,7 @@ from torch.nn import functional
 from glotune.data.packed import PackedBatch
 from glotune.model.attention import attend
 from glotune.model.families import Anatomy
+from glotune.model.first_token_attention import attend_from_first, is_plain
 from glotune.model.packing import Packing, take
 
 Rotary = tuple[Tensor, Tensor]
@@ -90,24 +91,37 @@ class PostNormWalk:
             return layer(hidden, attention_mask=None, packing=flow.packing)
         attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
         query, key, value = self.project((attention.query, attention.key, attention.value), tokens_TH)
-        return self._rest(layer, query, key, value, tokens_TH, flow).unsqueeze(0)
+        return self._behind(layer, self._attended(attention, query, key, value, flow), tokens_TH).unsqueeze(0)
 
     def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
         layer: Any = self.anatomy.layers[-1]
         attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
         first_BH = take(tokens_TH, flow.packing.starts_B)
-        project = self.project or _one_by_one
-        key, value = project((attention.key, attention.value), tokens_TH)
-        return self._rest(layer, attention.query(first_BH), key, value, first_BH, flow)
+        query = attention.query(first_BH)
+        if tokens_TH.device.type == "cpu" and is_plain(attention.key) and is_plain(attention.value):
+            shape, dropout = self._heads(attention)
+            context = attend_from_first(
+                query.view(shape), tokens_TH, attention.key, attention.value, flow.packing, attention.scaling, dropout
+            )
+        else:
+            key, value = (self.project or _one_by_one)((attention.key, attention.value), tokens_TH)
+            context = self._attended(attention, query, key, value, flow)
+        return self._behind(layer, context, first_BH)
 
-    def _rest(self, layer: Any, query: Tensor, key: Tensor, value: Tensor, asked: Tensor, flow: Flow) -> Tensor:
-        """A layer behind its projections, for the tokens that ask: their hidden states in, [T or B, H] out."""
-        attention = layer.attention.self
+    def _attended(self, attention: Any, query: Tensor, key: Tensor, value: Tensor, flow: Flow) -> Tensor:
+        """[T or B, A, D] of the tokens that ask."""
+        shape, dropout = self._heads(attention)
+        return attend(query.view(shape), key.view(shape), value.view(shape), flow.packing, attention.scaling, dropout)
+
+    @staticmethod
+    def _heads(attention: Any) -> tuple[tuple[int, int, int], float]:
+        """The shape of what the heads work on, and the dropout of their weights."""
         shape = (-1, attention.num_attention_heads, attention.attention_head_size)
-        dropout = attention.dropout.p if attention.training else 0.0
-        context = attend(
-            query.view(shape), key.view(shape), value.view(shape), flow.packing, attention.scaling, dropout
-        )
+        return shape, attention.dropout.p if attention.training else 0.0
+
+    @staticmethod
+    def _behind(layer: Any, context: Tensor, asked: Tensor) -> Tensor:
+        """A layer behind its attention, for the tokens that ask: their hidden states in, [T or B, H] out."""
         return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
