@@ -111,9 +111,7 @@ def _product(
     mask = group.mask if window is None else group.local_mask(window, queries, query.device)
 
     def laid_out(rows: Tensor) -> Tensor:
-        rows = rows[group.start : group.stop]
-        rows = rows if group.slots_T is None else place(rows, group.slots_T, count * longest)
-        return rows.view(count, longest, heads, -1).transpose(1, 2)
+        return group.padded(rows).unflatten(-1, (heads, -1)).transpose(1, 2)
 
     if pooled:
         asked = query[group.first : group.first + count].view(count, 1, heads, -1).transpose(1, 2)

@@ -70,10 +70,8 @@ def _group(
     asked_BAH: Tensor, offset_BA: Tensor, tokens_TH: Tensor, group: Group, dropout: float
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """One group: what each head sees of the tokens, [texts, A, H], and the sum of its weights, [texts, A]."""
-    count, texts = len(group), slice(group.first, group.first + len(group))
-    rows = tokens_TH[group.start : group.stop]
-    rows = rows if group.slots_T is None else place(rows, group.slots_T, count * group.longest)
-    tokens_BLH = rows.view(count, group.longest, -1)
+    texts = slice(group.first, group.first + len(group))
+    tokens_BLH = group.padded(tokens_TH)
     scores_BAL = torch.matmul(asked_BAH[texts], tokens_BLH.transpose(1, 2)) + offset_BA[texts].unsqueeze(-1)
     if group.mask is not None:
         scores_BAL = scores_BAL + group.mask.squeeze(1).to(scores_BAL.dtype)

@@ -40,6 +40,12 @@ class Group:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def padded(self, rows_TH: Tensor) -> Tensor:
+        """[T, H] of the whole batch, texts by length -> [texts, longest, H] of this group, zeros on padding."""
+        rows = rows_TH[self.start : self.stop]
+        rows = rows if self.slots_T is None else place(rows, self.slots_T, len(self) * self.longest)
+        return rows.view(len(self), self.longest, -1)
+
     def local_mask(self, window: int, queries: int, device: torch.device) -> Tensor | None:
         """Adds local attention: |query - key| <= window (inclusive, as ModernBERT's).
 

@@ -145,12 +145,16 @@ def parse_metrics(metrics: dict[str, Any], source_languages: list[str]) -> dict[
     """
     try:
         return _parsed(metrics, source_languages)
-    except ValidationError as error:
-        reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UserError(f"metrics.json can't be read as scores ({reason})", expected="what glotune wrote") from error
     except (ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _reason(error)
         raise UserError(f"metrics.json can't be read as scores ({reason})", expected="what glotune wrote") from error
+
+
+def _reason(error: Exception) -> str:
+    """One line; of a record's every field that is wrong."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _parsed(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, dict[str, Evaluation]]:

@@ -11,6 +11,7 @@ from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Serie
 
 MAX_LANGUAGES = 6
 """Named at the lines' ends: more would hide the sources among them. Variants are compared, and named as looks last."""
+TRAIN = style.Look(style.INK, "o", (0, (4, 1.5)))
 NOTE: dict[str, Any] = {
     "fontsize": 8,
     "color": style.MUTED,
@@ -78,9 +79,6 @@ def _highlighted(data: Curves) -> list[str]:
     room = most - len(sources)
     chosen = [*targets[-(room // 2) :][::-1], *targets[: room - room // 2]]
     return [*sources, *(str(series.language) for series in chosen)]
-
-
-TRAIN = style.Look(style.INK, "o", (0, (4, 1.5)))
 
 
 def _look(series: Series, looks: dict[str, style.Look]) -> style.Look:
