@@ -4,8 +4,9 @@
 text pairs, and an uneven last batch; and equal to twenty lines of plain PyTorch.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from glotune.data.batches import effective_batches, epoch_order
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.model.loading import load_tokenizer
+from glotune.model.packed_weights import onednn_packs_bf16
 from glotune.model.padding import padded_inputs
 from glotune.recipe import Recipe
 from glotune.records import Plan
@@ -31,11 +33,13 @@ from small_runs import small_recipe
 STEPS = 20
 
 
-def assembled(folder: Path, recipe: Recipe, token_budget: int) -> Assembled:
+def assembled(
+    folder: Path, recipe: Recipe, token_budget: int, precision: Literal["fp32", "bf16"] = "fp32"
+) -> Assembled:
     texts = read_texts(recipe.data, recipe.seed)
     tokenizer = load_tokenizer(recipe.model)
     stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
-    plan = Plan(device="cpu", precision="fp32", attention="packed_sdpa", token_budget=token_budget, threads=1)
+    plan = Plan(device="cpu", precision=precision, attention="packed_sdpa", token_budget=token_budget, threads=1)
     recorder = Recorder(RunDirectory(folder / "run"), Silent(), 1, is_main=False)
     return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder, plan)
 
@@ -111,3 +115,28 @@ def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
             optimizer.step()
             found.append(loss.item())
     assert ours == pytest.approx(found, abs=1e-5)
+
+
+@pytest.mark.skipif(not onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
+@pytest.mark.parametrize(
+    "savings", [{}, {"model__lora": {"rank": 2}}, {"model__freeze": {"embeddings": True, "layers": 1}}], ids=str
+)
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
+def test_weights_packed_for_a_step_change_no_bit_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, savings: dict[str, Any]
+) -> None:
+    recipe = small_recipe(tmp_path, family, rows=48, train__epochs=1, train__batch_size=16, **savings)
+
+    def trained(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+        parts = assembled(folder, recipe, 96, "bf16").parts
+        optimizer, decay = optimizer_of(parts)
+        stepper = Stepper(parts, optimizer, schedule_of(recipe, 48), decay, 96)
+        assert len(stepper._load(np.arange(16))) > 1  # several micro-batches share what is packed
+        batches = enumerate(effective_batches(np.arange(48), 16))
+        return [outcome.loss for _, _, outcome in stepper.run(batches)], parts.trainable
+
+    losses, weights = trained(tmp_path / "packed")
+    monkeypatch.setattr("glotune.training.step.packed_weights", lambda _: nullcontext())
+    plain_losses, plain_weights = trained(tmp_path / "plain")
+    assert losses == plain_losses
+    assert all(torch.equal(weights[name], plain_weights[name]) for name in weights)

@@ -29,6 +29,7 @@ from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
 from glotune.model.counting import Counts
 from glotune.model.network import Network
+from glotune.model.packed_weights import packed_weights
 from glotune.records import Change
 
 Precision = Literal["fp32", "bf16"]
@@ -108,7 +109,7 @@ class Filling:
         """
         width = self.network.hidden_size * _BYTES[precision]
         total = int(store.offsets[-1])
-        with path.open("wb") as file:
+        with path.open("wb") as file, packed_weights():
             os.posix_fallocate(file.fileno(), 0, max(1, total * width))
             done = 0
             for rows in fixed_cut(store.lengths):

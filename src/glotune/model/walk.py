@@ -189,7 +189,7 @@ class ModernBertWalk:
         """Queries of the first tokens [B, A, D], keys and values of all [T, A, D], from the fused matrix."""
         fused, width = attention.Wqkv, normed_TH.shape[1]
         first_BH = take(normed_TH, starts_B)
-        if type(fused) is nn.Linear:
+        if is_plain(fused):
             bias_query, bias_rest = (None, None) if fused.bias is None else fused.bias.split([width, 2 * width])
             query = functional.linear(first_BH, fused.weight[:width], bias_query)
             key, value = functional.linear(normed_TH, fused.weight[width:], bias_rest).chunk(2, dim=-1)

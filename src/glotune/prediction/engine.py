@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from glotune.data.batches import cut
 from glotune.data.packed import collate
 from glotune.model.fast_linear import use_fast_linear
 from glotune.model.network import Network
+from glotune.model.packed_weights import packed_weights, use_packed_weights
 from glotune.prediction.encoding import Encoding, Text
 
 WINDOW = 2048
@@ -42,7 +44,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
-        use_fast_linear(self.network)
+        if self.precision == "bf16":
+            use_packed_weights(self.network)
+        else:
+            use_fast_linear(self.network)
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[NDArray[np.float64]]:
         """Logits_NC of each window of `texts`, in their order; memory does not grow with their number."""
@@ -67,15 +72,17 @@ class Engine:
     @torch.no_grad()
     def _compute(self, texts: list[Text]) -> NDArray[np.float64]:
         store = self.encoding.store(texts)
+        pieces = [rows for rows, _ in cut(np.arange(len(texts)), store.lengths, self.token_budget)]
         answers: NDArray[np.float64] | None = None
-        for rows, _ in cut(np.arange(len(texts)), store.lengths, self.token_budget):
-            batch = collate(store, rows).to(self.device)
-            with self._autocast():
-                logits_BC = self.network(batch)
-            found = logits_BC.double().cpu().numpy()
-            if answers is None:
-                answers = np.empty((len(texts), found.shape[1]))
-            answers[rows] = found
+        with packed_weights() if len(pieces) > 1 else nullcontext():
+            for rows in pieces:
+                batch = collate(store, rows).to(self.device)
+                with self._autocast():
+                    logits_BC = self.network(batch)
+                found = logits_BC.double().cpu().numpy()
+                if answers is None:
+                    answers = np.empty((len(texts), found.shape[1]))
+                answers[rows] = found
         assert answers is not None
         return answers
 

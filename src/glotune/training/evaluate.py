@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from glotune.data.batches import shard
 from glotune.data.mapped_arrays import chunks, numbers, places, zeros
 from glotune.metrics.arrays import Outcomes, outcomes, softmax
+from glotune.model.packed_weights import packed_weights
 from glotune.training.losses import text_losses
 from glotune.training.observer import Observer
 from glotune.training.parts import Parts
@@ -60,15 +61,16 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     answers = zeros((len(store.labels), len(parts.labels) + 1), np.float64)
     parts.network.eval()
     done = 0
-    for micro_batch in ahead(parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)):
-        micro = micro_batch.to(parts.device)
-        with parts.autocast():
-            logits_BC = parts.network(micro.batch, micro.hidden_TH)
-        losses_B = text_losses(logits_BC, micro.batch.labels)
-        both = torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
-        answers[micro.batch.rows] = both.double().cpu().numpy()
-        done += len(micro.batch)
-        observer.progress("evaluate", done, len(rows), {})
+    with packed_weights():
+        for micro_batch in ahead(parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)):
+            micro = micro_batch.to(parts.device)
+            with parts.autocast():
+                logits_BC = parts.network(micro.batch, micro.hidden_TH)
+            losses_B = text_losses(logits_BC, micro.batch.labels)
+            both = torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+            answers[micro.batch.rows] = both.double().cpu().numpy()
+            done += len(micro.batch)
+            observer.progress("evaluate", done, len(rows), {})
     summed = processes.sum_array(answers)
     return Outputs(logits_NC=summed[:, :-1], losses_N=summed[:, -1])
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glotune.data.batches import by_length
 from glotune.data.mapped_arrays import numbers
 from glotune.data.packed import TENSORS
+from glotune.model.packed_weights import packed_bytes
 from glotune.training.losses import as_tensor, summed_loss
 from glotune.training.memory import peak_of
 from glotune.training.parts import MicroBatch, Parts
@@ -98,8 +99,16 @@ class Probe:
         (few, low), (many, high) = peaks
         per_token = max(0.0, (high - low) / (many - few))
         sizes = [value.numel() * value.element_size() for value in parts.trainable.values()]
-        held = COPIES[self._kind] * sum(sizes) + max(sizes)
+        held = COPIES[self._kind] * sum(sizes) + max(sizes) + self._packed()
         return Need(held=held, fixed=max(0, int(low - per_token * few)), per_token=per_token)
+
+    def _packed(self) -> int:
+        """Bytes of packed weights, which passes outside a step do without."""
+        network = self.parts.network
+        if self._kind == GPU or self.parts.plan.precision != "bf16":
+            return 0
+        first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
+        return sum(map(packed_bytes, [*network.anatomy.layers[first:], *network.anatomy.head.values()]))
 
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import Rows, shard
+from glotune.model.packed_weights import packed_weights
 from glotune.training.losses import as_tensor, summed_loss, total_weight
 from glotune.training.optimizer import RowDecay
 from glotune.training.parts import MicroBatch, Parts
@@ -120,7 +122,8 @@ class Stepper:
         labels = parts.stores["train"].labels[rows]
         denominator = total_weight(labels, parts.class_weights)
         parts.network.train()
-        sums = self._accumulate(step, micro_batches, denominator)
+        with packed_weights(parts.network) if len(micro_batches) > 1 else nullcontext():
+            sums = self._accumulate(step, micro_batches, denominator)
         parts.processes.sum_gradients(parts.trainable.values())
         parts.processes.sum_(sums)
         # The step's only wait for the device: loss, confusion counts and gradient norm come over in one copy.

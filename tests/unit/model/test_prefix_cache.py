@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from glotune.data.packed import collate
 from glotune.data.tokenization import TokenStore
 from glotune.model import prefix_cache
 from glotune.model.network import Network
+from glotune.model.packed_weights import onednn_packs_bf16
 from glotune.model.prefix_cache import FILE, Filling, cache_prefixes, decide, fixed_cut, open_or_fill
 from glotune.model.surgery import operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
@@ -93,6 +95,20 @@ def test_bf16_store_is_half_the_size_and_close(tmp_path: Path) -> None:
     assert rounded.rows(rows).dtype == torch.float32
     assert torch.equal(rounded.rows(rows), exact.rows(rows).bfloat16().float())
     assert 2 * rounded.hidden.nbytes == exact.hidden.nbytes
+
+
+@pytest.mark.skipif(not onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
+def test_weights_packed_for_the_fill_change_no_bit_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    filling, store = make_filling(tmp_path / "encoder", family), make_store()
+    filling = replace(filling, autocast=lambda: torch.autocast("cpu", torch.bfloat16), compute="bf16")
+    monkeypatch.setattr(prefix_cache, "FILL_TOKENS", 64)  # several batches, of single texts too
+    packed = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "packed").hidden
+    monkeypatch.setattr(prefix_cache, "packed_weights", nullcontext)
+    plain = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "plain").hidden
+    assert np.array_equal(packed, plain)
 
 
 def test_key_names_what_the_content_depends_on(tmp_path: Path) -> None:
