@@ -16,8 +16,8 @@ from torch.nn import functional
 from glotune.data.batches import effective_batches, epoch_order
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
+from glotune.model import packed_weights
 from glotune.model.loading import load_tokenizer
-from glotune.model.packed_weights import onednn_packs_bf16
 from glotune.model.padding import padded_inputs
 from glotune.recipe import Recipe
 from glotune.records import Plan
@@ -117,7 +117,7 @@ def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
     assert ours == pytest.approx(found, abs=1e-5)
 
 
-@pytest.mark.skipif(not onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
+@pytest.mark.skipif(not packed_weights.onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
 @pytest.mark.parametrize(
     "savings", [{}, {"model__lora": {"rank": 2}}, {"model__freeze": {"embeddings": True, "layers": 1}}], ids=str
 )
@@ -125,7 +125,12 @@ def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
 def test_weights_packed_for_a_step_change_no_bit_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, savings: dict[str, Any]
 ) -> None:
+    monkeypatch.setattr(packed_weights, "NARROW", 1)
     recipe = small_recipe(tmp_path, family, rows=48, train__epochs=1, train__batch_size=16, **savings)
+
+    packings: list[torch.Tensor] = []
+    own = packed_weights._packed
+    monkeypatch.setattr(packed_weights, "_packed", lambda weight: (packings.append(weight), own(weight))[1])
 
     def trained(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
         parts = assembled(folder, recipe, 96, "bf16").parts
@@ -136,6 +141,7 @@ def test_weights_packed_for_a_step_change_no_bit_of_it(
         return [outcome.loss for _, _, outcome in stepper.run(batches)], parts.trainable
 
     losses, weights = trained(tmp_path / "packed")
+    assert packings  # or this would compare a thing with itself
     monkeypatch.setattr("glotune.training.step.packed_weights", lambda _: nullcontext())
     plain_losses, plain_weights = trained(tmp_path / "plain")
     assert losses == plain_losses

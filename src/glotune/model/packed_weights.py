@@ -20,6 +20,9 @@ from torch.autograd.function import once_differentiable
 
 _TYPICAL_ROWS = 2048
 """oneDNN picks a layout for a number of rows; the product takes any other number too."""
+NARROW = 384
+"""Maps narrower than this on either side gain nothing (time without to with it, four layers forward and back, 1,024
+and 4,096 tokens a micro-batch: 128 wide 0.97 and 1.02, 192 wide 0.99 and 1.00, 384 wide 1.01 and 1.04)."""
 BYTES = 2 * 2
 """Held for each weight while it is trained: bf16, as it is and transposed."""
 
@@ -119,7 +122,7 @@ def _in_bf16(values: Tensor) -> bool:
 
 
 def use_packed_weights(hf: nn.Module) -> bool:
-    """Puts `PackedLinear` in the place of every plain ``nn.Linear``, adapters' frozen ones included.
+    """Puts `PackedLinear` in the place of every plain ``nn.Linear`` of some width, adapters' frozen ones included.
 
     Returns:
         False where oneDNN is not there, or does not compute in bf16: nothing changes.
@@ -127,7 +130,7 @@ def use_packed_weights(hf: nn.Module) -> bool:
     if not onednn_packs_bf16():
         return False
     for module in hf.modules():
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and min(module.in_features, module.out_features) >= NARROW:
             module.__class__ = PackedLinear
     return True
 

@@ -22,6 +22,11 @@ from glotune.model.packed_weights import (
 needs_bf16 = pytest.mark.skipif(not onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
 
 
+@pytest.fixture(autouse=True)
+def narrow_maps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NARROW", 1)
+
+
 def packed_copy(plain: nn.Linear) -> nn.Linear:
     copy = nn.Linear(plain.in_features, plain.out_features, bias=plain.bias is not None)
     copy.load_state_dict(plain.state_dict())
@@ -107,6 +112,14 @@ def test_it_goes_torchs_way_in_other_precisions_and_outside(monkeypatch: pytest.
             assert layer(values).dtype == torch.float16
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(values).dtype == torch.bfloat16
+
+
+@needs_bf16
+def test_narrow_maps_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NARROW", 6)
+    layers = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5), nn.Linear(5, 6), nn.Linear(6, 6))
+    assert use_packed_weights(layers)
+    assert [type(layer) is PackedLinear for layer in layers] == [True, False, False, True]
 
 
 def test_nothing_changes_where_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

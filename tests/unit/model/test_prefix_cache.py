@@ -15,9 +15,8 @@ import torch
 
 from glotune.data.packed import collate
 from glotune.data.tokenization import TokenStore
-from glotune.model import prefix_cache
+from glotune.model import packed_weights, prefix_cache
 from glotune.model.network import Network
-from glotune.model.packed_weights import onednn_packs_bf16
 from glotune.model.prefix_cache import FILE, Filling, cache_prefixes, decide, fixed_cut, open_or_fill
 from glotune.model.surgery import operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
@@ -97,12 +96,14 @@ def test_bf16_store_is_half_the_size_and_close(tmp_path: Path) -> None:
     assert 2 * rounded.hidden.nbytes == exact.hidden.nbytes
 
 
-@pytest.mark.skipif(not onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
+@pytest.mark.skipif(not packed_weights.onednn_packs_bf16(), reason="this processor or this torch has no bf16 products")
 @pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
 def test_weights_packed_for_the_fill_change_no_bit_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
+    monkeypatch.setattr(packed_weights, "NARROW", 1)
     filling, store = make_filling(tmp_path / "encoder", family), make_store()
+    assert packed_weights.packed_bytes(filling.network) > 0
     filling = replace(filling, autocast=lambda: torch.autocast("cpu", torch.bfloat16), compute="bf16")
     monkeypatch.setattr(prefix_cache, "FILL_TOKENS", 64)  # several batches, of single texts too
     packed = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "packed").hidden
