@@ -132,8 +132,10 @@ def test_weights_packed_for_a_step_change_no_bit_of_it(
     own = packed_weights._packed
     monkeypatch.setattr(packed_weights, "_packed", lambda weight: (packings.append(weight), own(weight))[1])
 
-    def trained(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
-        parts = assembled(folder, recipe, 96, "bf16").parts
+    def trained(
+        folder: Path, precision: Literal["fp32", "bf16"] = "bf16"
+    ) -> tuple[list[float], dict[str, torch.Tensor]]:
+        parts = assembled(folder, recipe, 96, precision).parts
         optimizer, decay = optimizer_of(parts)
         stepper = Stepper(parts, optimizer, schedule_of(recipe, 48), decay, 96)
         assert len(stepper._load(np.arange(16))) > 1  # several micro-batches share what is packed
@@ -142,6 +144,9 @@ def test_weights_packed_for_a_step_change_no_bit_of_it(
 
     losses, weights = trained(tmp_path / "packed")
     assert packings  # or this would compare a thing with itself
+    packings.clear()
+    trained(tmp_path / "fp32", "fp32")
+    assert not packings  # a run in fp32 has no use for them
     monkeypatch.setattr("glotune.training.step.packed_weights", lambda _: nullcontext())
     plain_losses, plain_weights = trained(tmp_path / "plain")
     assert losses == plain_losses

@@ -68,7 +68,7 @@ def _by_head(values_BAI: Tensor, maps_AIO: Tensor) -> Tensor:
 
 def _group(
     asked_BAH: Tensor, offset_BA: Tensor, tokens_TH: Tensor, group: Group, dropout: float
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """One group: what each head sees of the tokens, [texts, A, H], and the sum of its weights, [texts, A]."""
     texts = slice(group.first, group.first + len(group))
     tokens_BLH = group.padded(tokens_TH)

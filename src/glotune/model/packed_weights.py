@@ -121,13 +121,17 @@ def _in_bf16(values: Tensor) -> bool:
     return torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-def use_packed_weights(hf: nn.Module) -> bool:
+def use_packed_weights(hf: nn.Module, device: str, precision: str) -> bool:
     """Puts `PackedLinear` in the place of every plain ``nn.Linear`` of some width, adapters' frozen ones included.
 
+    Args:
+        device: kind of device that the model runs on.
+        precision: what it computes in there.
+
     Returns:
-        False where oneDNN is not there, or does not compute in bf16: nothing changes.
+        False where that is not bf16 on a CPU, or oneDNN has none: nothing changes, and nothing will be packed.
     """
-    if not onednn_packs_bf16():
+    if device != "cpu" or precision != "bf16" or not onednn_packs_bf16():
         return False
     for module in hf.modules():
         if type(module) is nn.Linear and min(module.in_features, module.out_features) >= NARROW:

@@ -13,7 +13,6 @@ from glotune.model.freezing import freeze
 from glotune.model.host_memory import bound_kernel_caches, keep_freed_memory
 from glotune.model.lora import add_lora
 from glotune.model.network import Network
-from glotune.model.packed_weights import use_packed_weights
 from glotune.model.sources import locate
 from glotune.model.truncation import truncate
 from glotune.model.vocabulary import VocabularyMap, trim_vocabulary
@@ -63,7 +62,6 @@ def operate(
         changes.append(change)
     network = Network(hf, packed=packed, pooled_last_layer=speed.pooled_last_layer)
     changes.extend(network.changes())
-    use_packed_weights(network)
     keep_freed_memory()
     bound_kernel_caches()
     return Operated(network, vocabulary, [change for change in changes if change is not None])

@@ -44,9 +44,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
-        if self.precision == "bf16":
-            use_packed_weights(self.network)
-        else:
+        if not use_packed_weights(self.network, self.device, self.precision):
             use_fast_linear(self.network)
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[NDArray[np.float64]]:

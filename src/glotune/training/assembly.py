@@ -14,6 +14,7 @@ from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
+from glotune.model.packed_weights import use_packed_weights
 from glotune.model.surgery import operate
 from glotune.model.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
@@ -65,6 +66,7 @@ def assemble(
     plan = stored_plan or plan_for(recipe, network, processes)
     torch.set_num_threads(plan.threads)
     network.to(processes.device)
+    use_packed_weights(network, processes.device.type, plan.precision)
     parts = Parts(
         recipe=recipe,
         plan=plan,

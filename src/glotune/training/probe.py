@@ -105,8 +105,6 @@ class Probe:
     def _packed(self) -> int:
         """Bytes of packed weights, which passes outside a step do without."""
         network = self.parts.network
-        if self._kind == GPU or self.parts.plan.precision != "bf16":
-            return 0
         first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
         return sum(map(packed_bytes, [*network.anatomy.layers[first:], *network.anatomy.head.values()]))
 

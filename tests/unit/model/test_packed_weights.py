@@ -30,7 +30,7 @@ def narrow_maps_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def packed_copy(plain: nn.Linear) -> nn.Linear:
     copy = nn.Linear(plain.in_features, plain.out_features, bias=plain.bias is not None)
     copy.load_state_dict(plain.state_dict())
-    assert use_packed_weights(nn.Sequential(copy))
+    assert use_packed_weights(nn.Sequential(copy), "cpu", "bf16")
     assert type(copy) is PackedLinear
     return copy
 
@@ -118,14 +118,22 @@ def test_it_goes_torchs_way_in_other_precisions_and_outside(monkeypatch: pytest.
 def test_narrow_maps_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NARROW", 6)
     layers = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5), nn.Linear(5, 6), nn.Linear(6, 6))
-    assert use_packed_weights(layers)
+    assert use_packed_weights(layers, "cpu", "bf16")
     assert [type(layer) is PackedLinear for layer in layers] == [True, False, False, True]
 
 
 def test_nothing_changes_where_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "onednn_packs_bf16", lambda: False)
     layers = nn.Sequential(nn.Linear(4, 4))
-    assert not use_packed_weights(layers)
+    assert not use_packed_weights(layers, "cpu", "bf16")
+    assert type(layers[0]) is nn.Linear
+    assert packed_bytes(layers) == 0
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "bf16"), ("cpu", "fp32")])
+def test_a_model_that_runs_otherwise_is_never_packed(device: str, precision: str) -> None:
+    layers = nn.Sequential(nn.Linear(4, 4))
+    assert not use_packed_weights(layers, device, precision)
     assert type(layers[0]) is nn.Linear
     assert packed_bytes(layers) == 0
 
@@ -133,5 +141,5 @@ def test_nothing_changes_where_there_is_no_bf16(monkeypatch: pytest.MonkeyPatch)
 @needs_bf16
 def test_the_plan_counts_what_the_copies_take() -> None:
     layers = nn.Sequential(nn.Linear(4, 6), nn.Embedding(9, 4), nn.Sequential(nn.Linear(6, 2)))
-    use_packed_weights(layers)
+    use_packed_weights(layers, "cpu", "bf16")
     assert packed_bytes(layers) == BYTES * (4 * 6 + 6 * 2)

@@ -103,7 +103,7 @@ def test_weights_packed_for_the_fill_change_no_bit_of_it(
 ) -> None:
     monkeypatch.setattr(packed_weights, "NARROW", 1)
     filling, store = make_filling(tmp_path / "encoder", family), make_store()
-    assert packed_weights.packed_bytes(filling.network) > 0
+    assert packed_weights.use_packed_weights(filling.network, "cpu", "bf16")
     filling = replace(filling, autocast=lambda: torch.autocast("cpu", torch.bfloat16), compute="bf16")
     monkeypatch.setattr(prefix_cache, "FILL_TOKENS", 64)  # several batches, of single texts too
     packed = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "packed").hidden
