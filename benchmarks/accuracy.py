@@ -57,7 +57,7 @@ def recipe_for(data: Path, encoder: Path, rows: int, seed: int) -> Recipe:
 
 def glotune_accuracy(recipe: Recipe, folder: Path) -> float:
     """Dev accuracy of the best epoch, from the run's metrics."""
-    from glotune.run import train
+    from glotune.verbs.train import train
 
     run = train(recipe, out=folder)
     return float(run.metrics["validation"]["en"]["accuracy"])

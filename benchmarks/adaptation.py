@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.transfer import METRIC, Row, RunOutcomes, outcomes_on_test
-from glotune.lifecycle import Run
-from glotune.metrics.seed_scores import run_score, score_contrast
-from glotune.pretrain import pretrain
 from glotune.recipe import Recipe, load_recipe
-from glotune.run import train
+from glotune.stats.seed_scores import run_score, score_contrast
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.pretrain import pretrain
+from glotune.verbs.train import train
 
 
 def recipe_for(data: Path, language: str, encoder: str, seed: int) -> Recipe:

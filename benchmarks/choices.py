@@ -1,4 +1,4 @@
-"""What the constants of `glotune.training.plan` rest on: `python -m benchmarks.choices precision | budget | compile`.
+"""What the constants of `glotune.engine.plan` rest on: `python -m benchmarks.choices precision | budget | compile`.
 
 Each figure is the median over rounds A B A B of one forward and backward pass in training mode (dropout 0.1) over
 texts of mixed lengths (29 tokens on average, as tweets), random XLM-R weights, tokens per second.
@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
 from glotune.data.batches import cut
 from glotune.data.packed import PackedBatch, collate
 from glotune.data.tokenization import TokenStore
-from glotune.model.host_memory import keep_freed_memory
+from glotune.model.cpu.host_memory import keep_freed_memory
 from glotune.model.network import Network
 
 WORDS = 20_000

@@ -77,7 +77,7 @@ def table(rows: list[Measured]) -> str:
 
 
 def _where() -> str:
-    from glotune.provenance import hardware
+    from glotune.run.provenance import hardware
 
     found = hardware()
     return f"{found['processor'] or 'Unknown processor'}, {found['cores']} cores."
@@ -86,7 +86,7 @@ def _where() -> str:
 def train_timed(out: Path, epochs: int, tracked: bool) -> None:
     """In the training's process: trains, and prints the seconds inside the recorder per step."""
     from glotune import train
-    from glotune.training.recorder import Recorder
+    from glotune.engine.recorder import Recorder
 
     spent = 0.0
 
@@ -112,7 +112,7 @@ def train_timed(out: Path, epochs: int, tracked: bool) -> None:
 
 
 def _train(out: Path, epochs: int, *, watched: bool) -> Measured:
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     code = "import sys; from pathlib import Path; from benchmarks.overhead import train_timed; "
     code += f"train_timed(Path({str(out)!r}), {epochs}, {watched})"

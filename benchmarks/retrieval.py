@@ -8,14 +8,14 @@ from pathlib import Path
 
 from glotune.data.languages import find_language, language_name
 from glotune.data.plain_text import read_plain_texts
+from glotune.engine.observer import Silent
+from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
+from glotune.engine.pretraining.corpus import as_text_data, build_corpus
+from glotune.engine.pretraining.evaluate import LanguageFigures, evaluate
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Recorder
 from glotune.recipe.pretrain_loading import load_pretrain_recipe
-from glotune.run_dir import RunDirectory
-from glotune.training.observer import Silent
-from glotune.training.pretraining.assembly import assemble, prepare_tokenizer
-from glotune.training.pretraining.corpus import as_text_data, build_corpus
-from glotune.training.pretraining.evaluate import LanguageFigures, evaluate
-from glotune.training.processes import Processes
-from glotune.training.recorder import Recorder
+from glotune.run.directory import RunDirectory
 
 
 def measure(pairs: Path, encoder: Path) -> dict[str, LanguageFigures]:

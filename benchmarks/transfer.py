@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glotune.lifecycle import Run
-from glotune.metrics.arrays import Outcomes
-from glotune.metrics.seed_scores import run_score, score_contrast
+from glotune.engine.closing import recorded_outcomes
 from glotune.recipe import Recipe, load_recipe
-from glotune.run import train
-from glotune.training.closing import recorded_outcomes
+from glotune.stats.arrays import Outcomes
+from glotune.stats.seed_scores import run_score, score_contrast
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.train import train
 
 LANGUAGES = ("en", "ar", "de", "es", "fr", "it")
 METRIC = "macro_f1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from documentation.svg import FAINT, GREEN, INK, MUTED, ORANGE, VERMILLION, Drawing
-from glotune.metrics.claims import Claim, ClaimAnswer, Variant, answer_claims
+from glotune.evidence.claims import Claim, ClaimAnswer, Variant, answer_claims
 
 REFERENCE = (200.0, 204.0, 197.0)
 CANDIDATES = {

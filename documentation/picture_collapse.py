@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from documentation.svg import BLUE, FAINT, GREEN, INK, MUTED, VERMILLION, Drawing
-from glotune.metrics.collapse import one_class_scores
+from glotune.evidence.collapse import one_class_scores
 
 CLASSES, MARKED = 3, 0.44437
 LEFT, TOP, WIDTH, HEIGHT = 60.0, 24.0, 420.0, 240.0

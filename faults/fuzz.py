@@ -21,10 +21,10 @@ from typing import Any
 from faults import hostile
 from glotune.data.reading import read_texts
 from glotune.errors import GlotuneError
-from glotune.prediction.inputs import Inputs
 from glotune.recipe import Recipe, load_recipe, recipe_yaml
 from glotune.recipe.schema import Data
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.verbs.predict_inputs import Inputs
 
 SECONDS = 20
 """An input that takes longer counts as a hang."""
@@ -188,7 +188,7 @@ def prediction_inputs() -> Attempt:
 
 def predictions(run: RunDirectory) -> Attempt:
     """Hostile texts given to a trained model: any string gets a label."""
-    from glotune.prediction.predictor import load
+    from glotune.verbs.predict import load
 
     predictor = load(run.path)
 
@@ -206,7 +206,7 @@ def checkpoints(run: RunDirectory) -> Attempt:
     """Checkpoints with changed bytes and files: the newest whole one is found, or none."""
     from safetensors.torch import load_file
 
-    from glotune.training.checkpoints import CheckpointStore
+    from glotune.engine.checkpoints import CheckpointStore
 
     def attempt(generator: Random, folder: Path) -> object:
         place = folder / "checkpoints"
@@ -225,7 +225,7 @@ def checkpoints(run: RunDirectory) -> Attempt:
 
 def run_directories(run: RunDirectory) -> Attempt:
     """Run directories with changed files, read by all that reads runs: report, comparison, monitor."""
-    from glotune.comparison import compare_runs
+    from glotune.evidence import compare_runs
     from glotune.monitor.snapshot import look_at
     from glotune.report.content import gather
     from glotune.report.markdown import render_markdown

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import glotune.run
+import glotune.verbs.train
 from faults import fuzz
 from faults.encoder import make_encoder
 from faults.recipes import make_recipe
@@ -27,7 +27,7 @@ def fuzz_all(count: int, folder: Path, seed: int, only: str | None = None) -> li
     """Tries `count` inputs in all, or of the kind `only`."""
     os.environ["GLOTUNE_CACHE"] = str(folder / "cache")
     recipe = make_recipe(folder, "trimmed", make_encoder(folder / "encoder"))
-    run = glotune.run.train(recipe, out=folder / "run", command=[], report=False).directory
+    run = glotune.verbs.train.train(recipe, out=folder / "run", command=[], report=False).directory
     attempts: dict[str, fuzz.Attempt] = {
         "recipes": fuzz.recipes(recipe),
         "data files": fuzz.data_files(),

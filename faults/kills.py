@@ -13,9 +13,9 @@ from pathlib import Path
 from faults.processes import go_on, is_complete, kill_after, spawn, then_tell_modules, wait, warm_up
 from faults.recipes import make_recipe
 from faults.stages import CACHES, Board
-from glotune.comparison.equality import differences
+from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
 
 MOST_KILLS = 5
 """Kills of one run before it is left to finish."""

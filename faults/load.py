@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-import glotune.run
+import glotune.verbs.train
 from faults.encoder import make_encoder
 from faults.memory import in_child
 from faults.recipes import WORDS, make_recipe
-from glotune.evaluation import evaluate
 from glotune.recipe import load_recipe
 from glotune.report import write_report
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.verbs.evaluate import evaluate
 
 LANGUAGES = ("en", "es", "de")
 CELL = 10_000
@@ -53,7 +53,7 @@ def rows(folder: Path, count: int, only: Sequence[str] = ()) -> int:
     )
     out = folder / "run"
     stages: dict[str, Callable[[], object]] = {
-        "train": lambda: glotune.run.train(recipe, out=out, command=[], report=False),
+        "train": lambda: glotune.verbs.train.train(recipe, out=out, command=[], report=False),
         "evaluate": lambda: evaluate(out, data=files),
         "predict": lambda: predict(out, files["es"], folder / "predictions.jsonl"),
         "report": lambda: write_report(RunDirectory.open(out)),
@@ -101,7 +101,7 @@ def runs(folder: Path, count: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["GLOTUNE_CACHE"] = str(folder / "cache")
     recipe = make_recipe(folder, "trimmed", make_encoder(folder / "encoder"))
-    first = glotune.run.train(recipe, out=folder / "first", command=[], report=False)
+    first = glotune.verbs.train.train(recipe, out=folder / "first", command=[], report=False)
     many = folder / "runs"
     for number in range(count):
         copy = RunDirectory(many / f"run-{number:04d}")

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import glotune.resume
-import glotune.run  # warm: every child inherits the imported libraries
+import glotune.verbs.resume
+import glotune.verbs.train  # warm: every child inherits the imported libraries
 from glotune.cli.failures import report_failure
 from glotune.recipe import Recipe
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 
 POLL_SECONDS = 0.0005
 
@@ -65,8 +65,8 @@ def go_on(recipe: Recipe, out: Path) -> Callable[[], object]:
 
     def action() -> object:
         if RunDirectory(out).manifest_path.exists():
-            return glotune.resume.resume(out, report=False)
-        return glotune.run.train(recipe, out=out, command=[], report=False)
+            return glotune.verbs.resume.resume(out, report=False)
+        return glotune.verbs.train.train(recipe, out=out, command=[], report=False)
 
     return action
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from faults.kills import Kills
 from faults.processes import go_on, spawn, wait
 from faults.stages import STAGES
-from glotune.comparison.equality import differences
 from glotune.errors import EXIT_INTERRUPTED
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.evidence.equality import differences
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 import glotune.data.cache
-import glotune.resume
-import glotune.run
-import glotune.training.closing
-import glotune.training.loop
-from glotune.training.checkpoints import CheckpointStore
-from glotune.training.step import Stepper
+import glotune.engine.closing
+import glotune.engine.loop
+import glotune.verbs.resume
+import glotune.verbs.train
+from glotune.engine.checkpoints import CheckpointStore
+from glotune.engine.step import Stepper
 
 STAGES = (
     "filling the token cache",
@@ -104,13 +104,13 @@ def watch(board: Board) -> None:
 
         setattr(owner, name, marked)
 
-    for module in (glotune.run, glotune.resume):
+    for module in (glotune.verbs.train, glotune.verbs.resume):
         wrap(module, "read_texts", "reading the texts")
-    wrap(glotune.run, "assemble", "loading the encoder")
-    wrap(glotune.run, "record_best", "final evaluation")
-    wrap(glotune.training.loop, "evaluate_split", "evaluating")
-    wrap(glotune.training.closing, "save_model", "saving the model")
-    wrap(glotune.training.closing, "save_adapter", "saving the model")
+    wrap(glotune.verbs.train, "assemble", "loading the encoder")
+    wrap(glotune.verbs.train, "record_best", "final evaluation")
+    wrap(glotune.engine.loop, "evaluate_split", "evaluating")
+    wrap(glotune.engine.closing, "save_model", "saving the model")
+    wrap(glotune.engine.closing, "save_adapter", "saving the model")
     wrap(Stepper, "_step", "training step")
     wrap(CheckpointStore, "_write_tensors", "writing a checkpoint")
     wrap(CheckpointStore, "_complete", "writing a checkpoint")

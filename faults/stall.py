@@ -9,8 +9,8 @@ import psutil
 import torch
 from torch import nn
 
-from glotune.training.checkpoints import CheckpointStore, size_of, snapshot
-from glotune.training.state import TrainingState
+from glotune.engine.checkpoints import CheckpointStore, size_of, snapshot
+from glotune.engine.state import TrainingState
 
 
 def report(millions: float, folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glotune.records import Event
+from glotune.run.records import Event
 
 TIME = "2026-01-02T03:04:05+00:00"
 

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glotune.metrics.bootstrap import score_intervals
-from glotune.metrics.scores import compute_scores
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
-from glotune.records import (
+from glotune.run.directory import RunDirectory
+from glotune.run.records import (
     Change,
     DataSource,
     Evaluation,
@@ -29,7 +28,8 @@ from glotune.records import (
     RunStatus,
     Verdict,
 )
-from glotune.run_dir import RunDirectory
+from glotune.stats.bootstrap import score_intervals
+from glotune.stats.scores import compute_scores
 from made_texts import HOSTILE, sentence
 
 Kind = Literal["sound", "collapsed", "diverged", "improving", "overfit", "running"]
@@ -289,7 +289,7 @@ def _evaluate(run: RunDirectory, made: Made, split: str, code: str) -> Evaluatio
     loss_B = -np.log(np.maximum(probabilities_BC[np.arange(len(label_B)), label_B], 1e-12))
     _write(run, made, split, code, label_B, probabilities_BC, loss_B)
     scores = compute_scores(label_B, probabilities_BC, loss_B)
-    from glotune.metrics.arrays import outcomes
+    from glotune.stats.arrays import outcomes
 
     intervals = score_intervals(outcomes(label_B, probabilities_BC, loss_B), seed=0, resamples=400)
     return Evaluation(

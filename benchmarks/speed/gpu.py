@@ -16,8 +16,8 @@ from torch import Tensor
 from glotune.data.batches import cut
 from glotune.data.packed import PackedBatch, collate
 from glotune.data.tokenization import TokenStore
+from glotune.engine.plan import choose_budget
 from glotune.model.network import Network
-from glotune.training.plan import choose_budget
 
 BATCH = 512
 """Texts in a step."""

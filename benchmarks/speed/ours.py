@@ -16,8 +16,8 @@ from benchmarks.speed.rows import TrainingRow, training_row
 from benchmarks.speed.side import Job, Result
 from benchmarks.speed.world import LABELS, MAX_LENGTH, World
 from glotune.recipe import Recipe, load_recipe
-from glotune.records import Event
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Event
 
 
 def job_of(row: TrainingRow, world: World, **more: Any) -> Job:
@@ -90,8 +90,8 @@ def train(job: Job) -> Result:
         epoch_seconds: of that, in each epoch;
         fill_seconds: of the prefix cache, 0 without one; losses: of the steps; texts, tokens, steps.
     """
-    from glotune import run as spine
     from glotune.errors import InterruptedRun
+    from glotune.verbs import train as spine
 
     os.environ["GLOTUNE_CACHE"] = job["cache"]
     if not job.get("keep_prefix"):
@@ -134,7 +134,7 @@ def seconds_of_epochs(steps: list[Event], ends: list[float]) -> list[float]:
 
 def whole_run(job: Job) -> Result:
     """A complete run: loading, steps, checkpoints, evaluation, saving. What counts is the process's peak memory."""
-    from glotune import run as spine
+    from glotune.verbs import train as spine
 
     os.environ["GLOTUNE_CACHE"] = job["cache"]
     with tempfile.TemporaryDirectory() as name:

@@ -51,9 +51,9 @@ def profile(row: TrainingRow, world: World, steps: int) -> tuple[dict[str, float
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as recording
 
-    from glotune import run as spine
+    from glotune.engine.step import Stepper
     from glotune.errors import InterruptedRun
-    from glotune.training.step import Stepper
+    from glotune.verbs import train as spine
 
     os.environ["GLOTUNE_CACHE"] = str(world.cache)
     recorder = recording(activities=[ProfilerActivity.CPU])

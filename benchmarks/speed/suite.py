@@ -137,7 +137,7 @@ def about(arguments: argparse.Namespace, shape: Shape) -> dict[str, Any]:
     import torch
     import transformers
 
-    from glotune.training.plan import cpu_has_bf16
+    from glotune.engine.plan import cpu_has_bf16
 
     return {
         "machine": {

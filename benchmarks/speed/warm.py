@@ -20,7 +20,7 @@ from benchmarks.speed.side import Job, Measure, Result, SideFailed
 
 IMPORTED = (
     "datasets",
-    "glotune.run",
+    "glotune.verbs.train",
     "peft",
     "transformers.pipelines",
     "transformers.trainer",

@@ -13,18 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glotune.classifier import Classifier
-    from glotune.prediction.predictor import load
     from glotune.recipe.schema import Recipe
-    from glotune.run import train
+    from glotune.verbs.classifier import Classifier
+    from glotune.verbs.predict import load
+    from glotune.verbs.train import train
 
 __all__ = ["Classifier", "Recipe", "__version__", "load", "train"]
 
 _HOMES = {
-    "Classifier": "glotune.classifier",
+    "Classifier": "glotune.verbs.classifier",
     "Recipe": "glotune.recipe.schema",
-    "load": "glotune.prediction.predictor",
-    "train": "glotune.run",
+    "load": "glotune.verbs.predict",
+    "train": "glotune.verbs.train",
 }
 
 

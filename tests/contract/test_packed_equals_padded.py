@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from encoders import FALLBACK_FAMILIES, PACKED_FAMILIES
-from glotune.model.lora import add_lora
 from glotune.model.network import Network
+from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora
 from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids
 
@@ -141,8 +141,8 @@ def test_dropout_acts_in_training_only(tmp_path: Path, family: str) -> None:
 
 def test_attention_dropout_is_unbiased() -> None:
     """The mean over many draws approaches the product without dropout: the plain path scales what it keeps."""
-    from glotune.model.attention import attend
-    from glotune.model.packing import Packing
+    from glotune.model.packed.attention import attend
+    from glotune.model.packed.packing import Packing
 
     torch.manual_seed(0)
     lengths = (3, 7, 7)

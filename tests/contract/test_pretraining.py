@@ -16,22 +16,22 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 
 from encoders import PACKED_FAMILIES, make_encoder
 from glotune.data.packed import PackedBatch
+from glotune.engine.checkpoints import CheckpointStore
+from glotune.engine.control import Control
+from glotune.engine.observer import Silent
+from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
+from glotune.engine.pretraining.corpus import as_text_data, build_corpus
+from glotune.engine.pretraining.parts import PretrainParts
+from glotune.engine.pretraining.step import PretrainStepper
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Recorder
+from glotune.engine.session import build_loop
 from glotune.errors import UserError
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm
-from glotune.pretrain import pretrain, resume_pretraining
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.schema import Model
-from glotune.run_dir import RunDirectory
-from glotune.training.checkpoints import CheckpointStore
-from glotune.training.control import Control
-from glotune.training.observer import Silent
-from glotune.training.pretraining.assembly import assemble, prepare_tokenizer
-from glotune.training.pretraining.corpus import as_text_data, build_corpus
-from glotune.training.pretraining.parts import PretrainParts
-from glotune.training.pretraining.step import PretrainStepper
-from glotune.training.processes import Processes
-from glotune.training.recorder import Recorder
-from glotune.training.session import build_loop
+from glotune.run.directory import RunDirectory
+from glotune.verbs.pretrain import pretrain, resume_pretraining
 from made_pairs import pair_file, pairs, scratch_recipe, write
 
 

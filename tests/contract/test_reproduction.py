@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from glotune.comparison.equality import differences
+from glotune.engine.control import Control
+from glotune.engine.observer import Silent
 from glotune.errors import InterruptedRun, UserError
-from glotune.lifecycle import Run
+from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
-from glotune.records import RunStatus
-from glotune.resume import resume
-from glotune.run import train
-from glotune.run_dir import RunDirectory
-from glotune.training.control import Control
-from glotune.training.observer import Silent
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.resume import resume
+from glotune.verbs.train import train
 from small_runs import small_recipe
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ class Stopping(Silent):
 
 def interrupted(recipe: Recipe, out: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     control = Control()
-    monkeypatch.setattr("glotune.training.session.Control", lambda: control)
+    monkeypatch.setattr("glotune.engine.session.Control", lambda: control)
     with pytest.raises(InterruptedRun):
         train(recipe, out=out, report=False, observer=Stopping(control, after), command=[])
     monkeypatch.undo()

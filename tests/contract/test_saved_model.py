@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from glotune.run import train
+from glotune.verbs.train import train
 from small_runs import small_recipe
 
 LORA = {"rank": 4, "alpha": 8, "target_modules": ["query", "value", "dense"]}

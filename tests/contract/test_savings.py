@@ -8,12 +8,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from encoders import TEXTS
-from glotune.comparison.equality import differences
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
-from glotune.lifecycle import Run
+from glotune.evidence.equality import differences
 from glotune.model.loading import load_tokenizer
-from glotune.run import train
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.train import train
 from small_runs import small_recipe, write_csv
 
 WORDS = {

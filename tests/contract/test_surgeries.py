@@ -17,7 +17,7 @@ from encoders import FAMILIES, PACKED_FAMILIES, make_tokenizer
 from glotune.data.packed import PackedBatch
 from glotune.model.loading import load_tokenizer
 from glotune.model.saving import save_model
-from glotune.model.surgery import Operated, operate
+from glotune.model.surgery.operate import Operated, operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import LABELS, load, packed, random_ids
 

@@ -16,18 +16,18 @@ from torch.nn import functional
 from glotune.data.batches import effective_batches, epoch_order
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
-from glotune.model import packed_weights
+from glotune.engine.assembly import Assembled, assemble, optimizer_of
+from glotune.engine.observer import Silent
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Recorder
+from glotune.engine.schedule import Schedule
+from glotune.engine.step import Stepper
+from glotune.model.cpu import packed_weights
 from glotune.model.loading import load_tokenizer
-from glotune.model.padding import padded_inputs
+from glotune.model.packed.padding import padded_inputs
 from glotune.recipe import Recipe
-from glotune.records import Plan
-from glotune.run_dir import RunDirectory
-from glotune.training.assembly import Assembled, assemble, optimizer_of
-from glotune.training.observer import Silent
-from glotune.training.processes import Processes
-from glotune.training.recorder import Recorder
-from glotune.training.schedule import Schedule
-from glotune.training.step import Stepper
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Plan
 from small_runs import small_recipe
 
 STEPS = 20
@@ -147,7 +147,7 @@ def test_weights_packed_for_a_step_change_no_bit_of_it(
     packings.clear()
     trained(tmp_path / "fp32", "fp32")
     assert not packings  # a run in fp32 has no use for them
-    monkeypatch.setattr("glotune.training.step.packed_weights", lambda _: nullcontext())
+    monkeypatch.setattr("glotune.engine.step.packed_weights", lambda _: nullcontext())
     plain_losses, plain_weights = trained(tmp_path / "plain")
     assert losses == plain_losses
     assert all(torch.equal(weights[name], plain_weights[name]) for name in weights)

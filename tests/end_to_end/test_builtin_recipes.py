@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from encoders import TEXTS, make_encoder
-from glotune.lifecycle import Run
 from glotune.recipe import builtin_recipes, load_recipe
-from glotune.records import RunStatus
-from glotune.run import train
+from glotune.run.records import RunStatus
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.train import train
 from small_runs import LABELS, WORDS, sentences, write_csv
 
 FAMILIES = {"FacebookAI/xlm-roberta": "xlm-roberta", "google-bert/bert": "bert", "glotune-nano": "xlm-roberta"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from encoders import TEXTS, make_encoder
-from glotune.comparison.equality import OWN_TO_AN_ATTEMPT, differences
-from glotune.run import Run, train
+from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
+from glotune.verbs.train import Run, train
 from small_runs import WORDS, sentences, small_recipe
 
 Damage = Callable[[Path, Path], None]

@@ -158,7 +158,7 @@ def sandbox(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     known = {**loading.builtin_recipes()}
     known["quickstart"] = small_quickstart(tmp_path, known["quickstart"])
     monkeypatch.setattr(loading, "builtin_recipes", lambda folder=None: known if folder is None else real(folder))
-    monkeypatch.setattr("glotune.run.draw_report", lambda *_: None)
+    monkeypatch.setattr("glotune.verbs.train.draw_report", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from glotune.comparison.equality import differences
+from glotune.engine.control import Control
+from glotune.engine.observer import Silent
 from glotune.errors import InterruptedRun, RunError, UserError
+from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
-from glotune.records import RunStatus
-from glotune.resume import resume
-from glotune.run import train
-from glotune.run_dir import RunDirectory
-from glotune.run_state import State, state_of
-from glotune.training.control import Control
-from glotune.training.observer import Silent
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
+from glotune.run.state import State, state_of
+from glotune.verbs.resume import resume
+from glotune.verbs.train import train
 from small_runs import small_recipe
 
 
@@ -49,7 +49,7 @@ def whole(tmp_path: Path, recipe: Recipe) -> RunDirectory:
 def interrupt(recipe: Recipe, out: Path, after: int) -> RunDirectory:
     control = Control()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glotune.training.session.Control", lambda: control)
+        patch.setattr("glotune.engine.session.Control", lambda: control)
         with pytest.raises(InterruptedRun, match="glotune resume"):
             train(recipe, out=out, observer=Stopping(control, after), command=[], report=False)
     return RunDirectory.open(out)
@@ -155,7 +155,7 @@ def test_no_reader_orders_by_a_clock(
     tmp_path: Path, recipe: Recipe, whole: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = interrupt(recipe, tmp_path / "run", 5)
-    for module in ("glotune.training.recorder", "glotune.run_dir", "glotune.run_lock"):
+    for module in ("glotune.engine.recorder", "glotune.run.directory", "glotune.run.lock"):
         monkeypatch.setattr(f"{module}.now", lambda: "2001-01-01T00:00:00+00:00")
     resume(run.path, report=False)
     times = {event.time[:4] for event in run.raw_events()}
@@ -166,7 +166,7 @@ def test_no_reader_orders_by_a_clock(
 HOLD = """
 import sys
 from pathlib import Path
-from glotune.run_lock import locked
+from glotune.run.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -13,10 +13,10 @@ from glotune.data import first_rows
 from glotune.data.mapped_arrays import places
 from glotune.data.profile import leaked_rows, shared_texts, split_profile
 from glotune.data.reading import read_texts
+from glotune.engine import finish
+from glotune.engine.evaluate import Outputs
+from glotune.engine.finish import record_split
 from glotune.recipe.schema import Data
-from glotune.training import finish
-from glotune.training.evaluate import Outputs
-from glotune.training.finish import record_split
 
 FEW, MANY = 200_000, 500_000
 BYTES_PER_ROW = 80

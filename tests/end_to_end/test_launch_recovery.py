@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from glotune.recipe import recipe_yaml
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 from small_runs import small_recipe
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from glotune.records import RunStatus
-from glotune.run_lock import locked
+from glotune.run.lock import locked
+from glotune.run.records import RunStatus
 from made_events import event
 from made_runs import make_run
 

@@ -14,9 +14,9 @@ import pytest
 
 import glotune
 from glotune.cli.main import run as glotune_command
-from glotune.evaluation import evaluate
-from glotune.lifecycle import Run
-from glotune.run import train
+from glotune.verbs.evaluate import evaluate
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.train import train
 from small_runs import sentences, small_recipe, write_csv
 
 

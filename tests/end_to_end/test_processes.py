@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from glotune.recipe import recipe_yaml
-from glotune.records import RunStatus
-from glotune.resume import resume
-from glotune.run import train
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
+from glotune.verbs.resume import resume
+from glotune.verbs.train import train
 from small_runs import small_recipe
 
 

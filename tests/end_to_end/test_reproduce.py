@@ -8,9 +8,9 @@ import pytest
 
 from glotune.cli.main import run as glotune
 from glotune.errors import UserError
-from glotune.records import RunStatus
-from glotune.reproduce import reproduce
-from glotune.run import train
+from glotune.run.records import RunStatus
+from glotune.verbs.reproduce import reproduce
+from glotune.verbs.train import train
 from small_runs import small_recipe
 
 
@@ -45,7 +45,7 @@ def test_differences_are_told_with_their_numbers(tmp_path: Path, capsys: pytest.
 
 def test_the_stored_plan_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(small_recipe(tmp_path), out=tmp_path / "first", command=[], report=False)
-    monkeypatch.setattr("glotune.training.plan.CPU_TOKENS", 64)  # another machine would plan otherwise
+    monkeypatch.setattr("glotune.engine.plan.CPU_TOKENS", 64)  # another machine would plan otherwise
     found = reproduce(first.path, out=tmp_path / "second")
     assert found.run is not None
     assert found.run.manifest.plan == first.manifest.plan

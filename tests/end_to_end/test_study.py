@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from glotune.comparison.equality import differences
+from glotune.evidence.equality import differences
 from glotune.recipe import yaml
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 from small_runs import small_recipe
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from glotune.comparison.equality import differences
+from glotune.evidence.equality import differences
 from glotune.recipe import yaml
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 from small_runs import small_recipe
 
 pytestmark = pytest.mark.extras
@@ -98,7 +98,7 @@ def run_on(node: Any, out: Path) -> str:
 
 
 def test_a_study_outlives_one_of_its_nodes(cluster: Any, folder: Path) -> None:
-    from glotune.run import train
+    from glotune.verbs.train import train
 
     second = cluster.add_node(**NODE)
     cluster.wait_for_nodes()

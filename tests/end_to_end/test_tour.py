@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 
 PAGE = Path(__file__).parents[2] / "docs" / "tour.md"
 DONE = "--- done"

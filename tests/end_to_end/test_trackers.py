@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
-from glotune.run_lock import locked
-from glotune.tracking.starting import start_trackers
+from glotune.run.directory import RunDirectory
+from glotune.run.lock import locked
+from glotune.run.records import RunStatus
+from glotune.verbs.trackers import start_trackers
 from made_events import event
 from made_runs import make_run
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from glotune.model.lean_lora import LeanLinear, project_together
-from glotune.model.lora import add_lora
+from glotune.model.cpu.lean_lora import LeanLinear, project_together
 from glotune.model.network import Network
+from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora
 from packed_batches import gradients, load, packed, random_ids
 

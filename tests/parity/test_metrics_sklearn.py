@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from glotune.metrics.arrays import outcomes
-from glotune.metrics.curves import precision_recall_curves, roc_curves
-from glotune.metrics.scores import compute_scores
+from glotune.stats.arrays import outcomes
+from glotune.stats.curves import precision_recall_curves, roc_curves
+from glotune.stats.scores import compute_scores
 
 
 def made_up(num_labels: int, num_texts: int, seed: int, absent: int | None = None, rounded: bool = False):

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glotune.errors import GlotuneError
-from glotune.housekeeping.cleaning import Choice, find
 from glotune.monitor.once import run_page, runs_table
 from glotune.monitor.watcher import Watcher
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
 from glotune.tracking.messages import about, closing, messages
+from glotune.verbs.clean import Choice, find
 from made_runs import make_run
 
 STRANGE: list[Any] = [None, True, -1, 10**30, 1e308, float("nan"), "", "x", "2026", [], [1], {}, {"a": {}}, "\u202e<b>"]

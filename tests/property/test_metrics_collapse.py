@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glotune.metrics.collapse import collapsed_from_published, one_class_scores
-from glotune.metrics.scores import compute_scores
+from glotune.evidence.collapse import collapsed_from_published, one_class_scores
+from glotune.stats.scores import compute_scores
 
 
 @settings(deadline=None)

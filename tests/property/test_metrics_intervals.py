@@ -3,14 +3,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from glotune.metrics.confusion import COUNT_METRICS
-from glotune.metrics.contrasts import contrast_of_values
-from glotune.metrics.count_bootstrap import resample_counts
-from glotune.metrics.hypothesis_tests import benjamini_hochberg, holm
-from glotune.metrics.percentage import percentage_change
-from glotune.metrics.resampling import combine
-from glotune.metrics.temperature import apply_temperature
-from glotune.records import Verdict
+from glotune.run.records import Verdict
+from glotune.stats.confusion import COUNT_METRICS
+from glotune.stats.contrasts import contrast_of_values
+from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.hypothesis_tests import benjamini_hochberg, holm
+from glotune.stats.percentage import percentage_change
+from glotune.stats.resampling import combine
+from glotune.stats.temperature import apply_temperature
 
 SOUND = Verdict(status="sound", evidence=[])
 counts = (

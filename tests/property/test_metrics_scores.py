@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from glotune.metrics.confusion import COUNT_METRICS, accuracy, confusion_matrix
-from glotune.metrics.ranking import roc_auc
-from glotune.metrics.scores import compute_scores
+from glotune.stats.confusion import COUNT_METRICS, accuracy, confusion_matrix
+from glotune.stats.ranking import roc_auc
+from glotune.stats.scores import compute_scores
 
 counts = st.integers(2, 5).flatmap(lambda size: arrays(np.int64, (size, size), elements=st.integers(0, 40)))
 

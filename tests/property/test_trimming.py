@@ -19,8 +19,8 @@ from glotune.model.families import Anatomy
 from glotune.model.loading import load_tokenizer
 from glotune.model.network import Network
 from glotune.model.saving import save_model
-from glotune.model.surgery import operate
-from glotune.model.vocabulary import _arrange, trim_vocabulary
+from glotune.model.surgery.operate import operate
+from glotune.model.surgery.vocabulary import _arrange, trim_vocabulary
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import gradients, load, packed, random_ids
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from glotune.metrics.arrays import outcomes
-from glotune.metrics.claims import Claim, Variant, answer_claims
-from glotune.metrics.contrasts import contrast
-from glotune.metrics.seed_scores import score_contrast
+from glotune.evidence.claims import Claim, Variant, answer_claims
+from glotune.stats.arrays import outcomes
+from glotune.stats.contrasts import contrast
+from glotune.stats.seed_scores import score_contrast
 
 REPEATS = 20_000
 ERROR = 3 * np.sqrt(0.05 * 0.95 / REPEATS)

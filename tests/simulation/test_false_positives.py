@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from glotune.metrics.arrays import outcomes
-from glotune.metrics.bootstrap import paired_difference
-from glotune.metrics.hypothesis_tests import bootstrap_test, mcnemar_exact, permutation_test
+from glotune.stats.arrays import outcomes
+from glotune.stats.bootstrap import paired_difference
+from glotune.stats.hypothesis_tests import bootstrap_test, mcnemar_exact, permutation_test
 
 REPEATS = 400
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from glotune.metrics.arrays import outcomes
-from glotune.metrics.bootstrap import paired_difference, score_intervals
-from glotune.metrics.confusion import COUNT_METRICS, count_metric
-from glotune.metrics.count_bootstrap import resample_counts
-from glotune.metrics.resampling import combine
+from glotune.stats.arrays import outcomes
+from glotune.stats.bootstrap import paired_difference, score_intervals
+from glotune.stats.confusion import COUNT_METRICS, count_metric
+from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.resampling import combine
 
 REPEATS = 400
 # Three standard errors of a share of 400 below 0.95, and a little for the approximation itself.

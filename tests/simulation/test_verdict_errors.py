@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from glotune.metrics.arrays import outcomes
-from glotune.metrics.beginning import not_learned
-from glotune.metrics.collapse import find_collapses
-from glotune.metrics.scores import score_outcomes
-from glotune.metrics.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
+from glotune.evidence.beginning import not_learned
+from glotune.evidence.collapse import find_collapses
+from glotune.evidence.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
+from glotune.stats.arrays import outcomes
+from glotune.stats.scores import score_outcomes
 
 REPEATS = 300
 

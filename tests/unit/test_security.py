@@ -13,11 +13,11 @@ from yaml import SafeLoader
 import glotune
 from glotune.data.cache import damage_of
 from glotune.data.reading import read_texts
+from glotune.engine.checkpoints import CheckpointStore, damage
 from glotune.errors import UserError, printable
 from glotune.recipe import yaml
 from glotune.recipe.schema import Data
-from glotune.run import train
-from glotune.training.checkpoints import CheckpointStore, damage
+from glotune.verbs.train import train
 from small_runs import sentences, small_recipe, write_csv
 
 SOURCE = Path(glotune.__file__).parent

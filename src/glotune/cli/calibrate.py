@@ -20,8 +20,8 @@ def calibrate(
     The result is calibration.json in the run directory, applied by: glotune predict RUN --calibrated
     """
     from glotune.cli.console import show
-    from glotune.prediction.calibration import calibrate as fit
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
+    from glotune.verbs.calibrate import calibrate as fit
 
     directory = RunDirectory.open(run)
     found = fit(directory, threshold)

@@ -27,7 +27,7 @@ def clean(
 
     from glotune.cli.console import out, say
     from glotune.errors import RunError, UserError
-    from glotune.housekeeping.cleaning import Choice, delete, find, human
+    from glotune.verbs.clean import Choice, delete, find, human
 
     if not folder.is_dir() and not (folder == RUNS and cache):
         if folder == RUNS:

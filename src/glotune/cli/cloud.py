@@ -44,8 +44,8 @@ def fetch(
     from glotune.cli.console import say
     from glotune.launch.remote import Remote
     from glotune.launch.remote import fetch as fetch_run
-    from glotune.records import RunStatus
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
+    from glotune.run.records import RunStatus
 
     remote = Remote.read(run)
     while True:

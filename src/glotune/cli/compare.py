@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from glotune.comparison.cells import Cell, ComparisonTable
+    from glotune.evidence.cells import Cell, ComparisonTable
 
 
 def compare(
@@ -33,8 +33,8 @@ def compare(
 ) -> None:
     """Compare finished runs on the same texts: means and spreads, intervals, corrected tests, percentages."""
     from glotune.cli.console import out, say
-    from glotune.comparison import compare_runs, find_runs, runs_table, variants_table
-    from glotune.run_dir import RunDirectory
+    from glotune.evidence import compare_runs, find_runs, runs_table, variants_table
+    from glotune.run.directory import RunDirectory
 
     directories = [
         found for path in runs for found in (find_runs(path) if path.is_dir() else [RunDirectory.open(path)])
@@ -75,9 +75,9 @@ def _cell(cell: Cell) -> Text:
 
 def _write(export: Path, tables: list[ComparisonTable]) -> list[Path]:
     """Markdown and LaTeX hold both tables; a CSV file is one table, so the runs go to NAME.runs.csv."""
-    from glotune.comparison import EXPORTS
     from glotune.errors import UserError
-    from glotune.run_dir import write_atomically
+    from glotune.evidence import EXPORTS
+    from glotune.run.directory import write_atomically
 
     kind = export.suffix.removeprefix(".")
     if kind not in EXPORTS:

@@ -140,7 +140,7 @@ def _write_json(diagnosis: Diagnosis, path: Path) -> None:
     from dataclasses import asdict
 
     from glotune.errors import UserError
-    from glotune.run_dir import write_atomically
+    from glotune.run.directory import write_atomically
 
     content = asdict(diagnosis) | {"sources": [source.model_dump() for source in diagnosis.sources]}
     try:

@@ -27,12 +27,12 @@ def evaluate(
     from glotune.cli.console import out, show
     from glotune.cli.progress import watch
     from glotune.cli.results import scores_table, transfer_gap
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     directory = RunDirectory.open(run)
     sources = parse_sources([*(files or []), *(data or [])])
 
-    from glotune.evaluation import evaluate as evaluate_run
+    from glotune.verbs.evaluate import evaluate as evaluate_run
 
     with watch() as observer:
         judged = evaluate_run(run, sources, name=name, device=device, observer=observer)

@@ -29,7 +29,7 @@ def hardware_rows() -> Rows:
     import torch
 
     from glotune.data.cache import cache_folder
-    from glotune.provenance import hardware
+    from glotune.run.provenance import hardware
 
     found = hardware()
     rows = [
@@ -56,9 +56,9 @@ def choices() -> Rows:
     """Device, precision, attention, micro-batch budget and threads of a run with a base encoder, each with why."""
     import torch
 
-    from glotune.training.memory import free_memory
-    from glotune.training.plan import choose_budget, choose_device, choose_precision, why_threads
-    from glotune.training.plan_text import size
+    from glotune.engine.memory import free_memory
+    from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
+    from glotune.engine.plan_text import size
 
     device, why_device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
@@ -94,7 +94,7 @@ def _attention(device: str, precision: str) -> tuple[str, str]:
 
 def versions() -> Rows:
     """Python, and every package that can change a number."""
-    from glotune.provenance import versions as installed
+    from glotune.run.provenance import versions as installed
 
     return list(installed().items())
 

@@ -24,7 +24,7 @@ def monitor(
     Reads only; a run never notices. Press ? inside for the keys.
     """
     from glotune.errors import MissingExtra, UserError
-    from glotune.run_state import find_runs
+    from glotune.run.state import find_runs
 
     if once and web:
         raise UserError("--once and --web together", expected="one of them")

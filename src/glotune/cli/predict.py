@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from glotune.prediction.inputs import Inputs
-    from glotune.prediction.outputs import Write
-    from glotune.prediction.predictor import Predictor
+    from glotune.verbs.predict import Predictor
+    from glotune.verbs.predict_inputs import Inputs
+    from glotune.verbs.predict_outputs import Write
 
 
 def predict(
@@ -40,15 +40,15 @@ def predict(
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
-    from glotune.prediction.inputs import Inputs, require_source
     from glotune.recipe.schema import Columns
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
+    from glotune.verbs.predict_inputs import Inputs, require_source
 
     require_source(source)
     if not (run / "config.json").is_file():
         RunDirectory.open(run)  # a wrong path is told before torch is imported
 
-    from glotune.prediction.predictor import load
+    from glotune.verbs.predict import load
 
     predictor = load(run, calibrated=calibrated, device=device)
     columns = predictor.columns or Columns()
@@ -62,7 +62,7 @@ def predict(
 
 
 def _write(predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None) -> int:
-    from glotune.prediction.outputs import format_of, whole_file, writer
+    from glotune.verbs.predict_outputs import format_of, whole_file, writer
 
     kind, pairs = format_of(out, to), inputs.text_pair is not None
     if out is None:
@@ -75,7 +75,7 @@ def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> int:
     """Pairs every prediction with its row; as many rows as one window are held meanwhile."""
     from collections import deque
 
-    from glotune.prediction.inputs import Row
+    from glotune.verbs.predict_inputs import Row
 
     waiting: deque[Row] = deque()
 

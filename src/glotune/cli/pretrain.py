@@ -13,7 +13,7 @@ from glotune.cli.overrides import refuse_options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
 
 def pretrain(
@@ -37,7 +37,7 @@ def pretrain(
 
     resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
 
-    from glotune.pretrain import pretrain as run_recipe
+    from glotune.verbs.pretrain import pretrain as run_recipe
 
     with watch() as observer:
         run = run_recipe(resolved, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
@@ -47,7 +47,7 @@ def pretrain(
 def show_pretraining(path: Path) -> None:
     """Prints the held-out figures of a pretraining run, and where its encoder lies."""
     from glotune.cli.console import out, show
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     run = RunDirectory.open(path)
     out.print(figures_table(run))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from glotune.cli.console import err, say
-from glotune.records import Event
+from glotune.run.records import Event
 
 if TYPE_CHECKING:
-    from glotune.training.observer import Observer
+    from glotune.engine.observer import Observer
 
 SECONDS_BETWEEN_LINES = 10.0
 """Plain progress lines of one stage are at least so far apart."""

@@ -37,7 +37,7 @@ def push(
     from glotune.hub.files import Choice, uploads
     from glotune.hub.publishing import check_credentials, check_repository, publish
     from glotune.report.words import size
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     directory = RunDirectory.open(run)
     check_repository(repository)

@@ -21,8 +21,8 @@ def quickstart(
     from glotune.cli.results import show_run
     from glotune.cli.resume import resume
     from glotune.cli.train import train
-    from glotune.records import RunStatus
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
+    from glotune.run.records import RunStatus
 
     if fresh and DIRECTORY.exists():
         _delete(DIRECTORY)
@@ -42,8 +42,8 @@ def _delete(directory: Path) -> None:
     """Deletes a run, moved aside first so that no half of it can be taken for a run."""
     import shutil
 
-    from glotune.run_dir import RunDirectory
-    from glotune.run_lock import locked
+    from glotune.run.directory import RunDirectory
+    from glotune.run.lock import locked
 
     run = RunDirectory.open(directory)  # refuses what is no run of ours
     aside = directory.with_name(f".{directory.name}.deleted")

@@ -14,9 +14,9 @@ def report(
 ) -> None:
     """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
     from glotune.cli.console import say, show
-    from glotune.comparison.summary import find_runs
+    from glotune.evidence.summary import find_runs
     from glotune.report import write_report
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     if (run / "study.yaml").is_file():
         from glotune.study.redraw import redraw_study
@@ -38,7 +38,7 @@ def report(
         files = write_report(directory)
         say(f"{len(files.figures)} pictures in {files.folder / 'figures'}")
     else:
-        from glotune.comparison.folder import write_folder_report
+        from glotune.evidence.folder import write_folder_report
 
         files, notes = write_folder_report(run, metric)
         for note in notes:

@@ -19,11 +19,11 @@ def reproduce(
     from glotune.cli.console import say, show
     from glotune.cli.progress import watch
     from glotune.errors import EXIT_FAILURE
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     RunDirectory.open(run)  # a wrong path is told before torch is imported
 
-    from glotune.reproduce import reproduce as run_again
+    from glotune.verbs.reproduce import reproduce as run_again
 
     with watch() as observer:
         found = run_again(run, out=out, observer=observer)

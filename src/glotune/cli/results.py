@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from glotune.cli.console import out, show
-from glotune.records import Manifest
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Manifest
 
 EVIDENCE_SHOWN = 6
 SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}

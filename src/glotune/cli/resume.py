@@ -12,11 +12,11 @@ def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The director
     """Go on with a run that was interrupted, from its last checkpoint, to the same result."""
     from glotune.cli.progress import watch
     from glotune.cli.results import show_run
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
 
     RunDirectory.open(run)  # a wrong path is told before torch is imported
 
-    from glotune.resume import resume as resume_run
+    from glotune.verbs.resume import resume as resume_run
 
     with watch() as observer:
         resumed = resume_run(run, observer=observer)

@@ -18,8 +18,8 @@ def list_runs(
 
     from glotune.cli.console import out, say
     from glotune.errors import UserError
-    from glotune.run_dir import RunDirectory
-    from glotune.run_state import state_of
+    from glotune.run.directory import RunDirectory
+    from glotune.run.state import state_of
 
     if folder == RUNS and not folder.exists():
         say("No runs here yet. Train one with: glotune quickstart")

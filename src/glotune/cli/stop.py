@@ -19,8 +19,8 @@ def stop(
 ) -> None:
     """Stop a run: it finishes its step, saves a checkpoint and can be resumed to the same result."""
     from glotune.cli.console import say
-    from glotune.housekeeping.stopping import stop as stop_run
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
+    from glotune.verbs.stop import stop as stop_run
 
     if (run / "launch.json").is_file():  # it runs elsewhere
         from glotune.cli.cloud import stop as stop_elsewhere

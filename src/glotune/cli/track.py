@@ -19,9 +19,9 @@ def track(
     from the tracker's own settings (e.g. wandb login, WANDB_PROJECT, MLFLOW_TRACKING_URI).
     """
     from glotune.cli.console import say
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
     from glotune.tracking.sending import Pace, Sender
-    from glotune.tracking.sinks import check_trackers
+    from glotune.verbs.trackers import check_trackers
 
     directory = RunDirectory.open(run)
     check_trackers([to])

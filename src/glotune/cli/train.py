@@ -44,7 +44,7 @@ def train(
         show_plan(resolved)
         return
 
-    from glotune.run import train as train_recipe
+    from glotune.verbs.train import train as train_recipe
 
     with watch() as observer:
         run = train_recipe(resolved, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
@@ -55,8 +55,8 @@ def show_plan(recipe: Recipe) -> None:
     """Prints each choice with its reason, what was measured, and what is done to the encoder."""
     from glotune.cli.console import show_table
     from glotune.cli.progress import watch
-    from glotune.preview import preview
-    from glotune.training.plan_text import plan_rows
+    from glotune.engine.plan_text import plan_rows
+    from glotune.verbs.preview import preview
 
     with watch() as observer:
         found = preview(recipe, observer=observer)

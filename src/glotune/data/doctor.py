@@ -22,7 +22,7 @@ from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
-from glotune.records import DataSource
+from glotune.run.records import DataSource
 
 UNDETERMINED = "und"
 """ISO 639-2 for texts whose language nothing tells."""

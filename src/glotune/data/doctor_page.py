@@ -8,7 +8,7 @@ from pathlib import Path
 from glotune.data.doctor import Diagnosis
 from glotune.data.languages import language_name
 from glotune.errors import UserError
-from glotune.run_dir import write_atomically
+from glotune.run.directory import write_atomically
 
 
 def render(diagnosis: Diagnosis, title: str) -> str:

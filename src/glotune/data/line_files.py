@@ -11,7 +11,7 @@ from glotune.data.languages import is_language
 from glotune.data.opening import not_utf8, open_bytes, reading, sha256_of
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe.schema import Sources
-from glotune.records import DataSource
+from glotune.run.records import DataSource
 
 
 def is_line_file(name: str) -> bool:

@@ -18,7 +18,7 @@ from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.pretrain import PretrainData
 from glotune.recipe.schema import Columns, Data, Sources
-from glotune.records import DataSource
+from glotune.run.records import DataSource
 
 OnWarning = Callable[[str], None]
 _NO_LABELS = "\x00no label"

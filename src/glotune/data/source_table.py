@@ -23,7 +23,7 @@ from glotune.data.spilling import collect
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns, Data
-from glotune.records import DataSource
+from glotune.run.records import DataSource
 
 _CODED = ("label", "language", "split")
 

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
 from glotune.data.first_rows import first_rows
 from glotune.data.mapped_arrays import chunks, gather
-from glotune.records import DataSource
+from glotune.run.records import DataSource
 
 SPLITS = ("train", "validation", "test")
 

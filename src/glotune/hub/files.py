@@ -12,7 +12,7 @@ from glotune.hub.card import FIGURES, model_card
 from glotune.hub.metadata import base_model
 from glotune.hub.paths import public_path, public_recipe
 from glotune.report.run_data import RunData, load_run
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
 
 PATH_KEYS = ("_name_or_path", "name_or_path", "base_model_name_or_path")
 """Keys of Hugging Face's configuration files that hold where a model was loaded from."""

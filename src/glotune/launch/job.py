@@ -17,8 +17,8 @@ from types import FrameType
 
 from glotune.errors import EXIT_FAILURE, EXIT_OK, UserError
 from glotune.launch.mirror import Mirror
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 
 SECONDS = 20.0
 """Between two copies to the bucket."""

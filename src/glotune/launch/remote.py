@@ -11,7 +11,7 @@ from pathlib import Path
 from glotune.errors import RunError, UserError
 from glotune.launch.mirror import Mirror
 from glotune.launch.task import CLOUD_STORES, Wanted
-from glotune.run_dir import now, write_atomically
+from glotune.run.directory import now, write_atomically
 
 RECORD, TASK = "launch.json", "task.yaml"
 SCHEMES = {"s3": "s3", "gcs": "gs"}

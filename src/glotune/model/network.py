@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from glotune.data.packed import PackedBatch
-from glotune.model import attention as packed_attention
-from glotune.model.counting import Counts
-from glotune.model.dropout import use_fast_dropout
+from glotune.model.cpu.dropout import use_fast_dropout
 from glotune.model.families import Anatomy
-from glotune.model.freezing import prefix_depth
-from glotune.model.padding import padded_inputs
-from glotune.model.walk import Flow, PostNormWalk, walk_of
-from glotune.records import Change
+from glotune.model.packed import attention as packed_attention
+from glotune.model.packed.padding import padded_inputs
+from glotune.model.packed.walk import Flow, PostNormWalk, walk_of
+from glotune.model.surgery.counting import Counts
+from glotune.model.surgery.freezing import prefix_depth
+from glotune.run.records import Change
 
 Attention = Literal["packed_sdpa", "varlen", "padded"]
 
@@ -41,7 +41,10 @@ class Network(nn.Module):
             self.anatomy.config._attn_implementation = packed_attention.NAME
         use_fast_dropout(hf)
         if hasattr(hf, "peft_config"):
-            from glotune.model.lean_lora import project_together, use_lean_lora  # PEFT is imported by LoRA runs alone
+            from glotune.model.cpu.lean_lora import (  # PEFT is imported by LoRA runs alone
+                project_together,
+                use_lean_lora,
+            )
 
             use_lean_lora(hf)
             if isinstance(self.walk, PostNormWalk):

@@ -27,10 +27,10 @@ from glotune.data.cache import damage_of, open_or_build
 from glotune.data.packed import IdMap, collate
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
-from glotune.model.counting import Counts
+from glotune.model.cpu.packed_weights import packed_weights
 from glotune.model.network import Network
-from glotune.model.packed_weights import packed_weights
-from glotune.records import Change
+from glotune.model.surgery.counting import Counts
+from glotune.run.records import Change
 
 Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int, int], None]

@@ -17,8 +17,8 @@ from glotune.data.packed import PackedBatch
 from glotune.errors import UserError
 from glotune.model.loading import quiet
 from glotune.model.network import Network
+from glotune.model.packed.walk import Flow
 from glotune.model.sources import arguments, locate, refuse
-from glotune.model.walk import Flow
 from glotune.recipe import schema
 
 Log = Callable[[str], None]

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from glotune.model.families import Anatomy
 from glotune.model.network import Network
+from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
-from glotune.model.vocabulary import VocabularyMap
 
 Normalization = Literal["NFC", "NFKC", "none"]
 

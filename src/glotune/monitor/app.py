@@ -24,7 +24,7 @@ from glotune.monitor.many import Fleet
 from glotune.monitor.pace import Pace
 from glotune.monitor.table import RunsTable
 from glotune.monitor.view import RunView
-from glotune.tracking.system import SystemFigures
+from glotune.run.system import SystemFigures
 
 TABS = ("curves", "languages", "checkpoints", "log")
 NARROW = 80

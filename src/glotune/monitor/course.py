@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from glotune.monitor.curve import Growing
-from glotune.records import Event
-from glotune.report.history import History, StepPoint, read_history
+from glotune.run.history import History, StepPoint, read_history
+from glotune.run.records import Event
 
 RECENT_STEPS = 50
 """Throughput and time left come from so many last steps: the present pace, not the average since the start."""
@@ -17,7 +17,7 @@ TRAINED = ("step", "epoch", "evaluation", "alert", "status")
 
 
 class Course:
-    """The course of one run. It takes events that count, in order (`glotune.run_dir.events_that_count`)."""
+    """The course of one run. It takes events that count, in order (`glotune.run.directory.events_that_count`)."""
 
     def __init__(self) -> None:
         self.history = History()

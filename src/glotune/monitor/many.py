@@ -9,9 +9,9 @@ from pathlib import Path
 from glotune.errors import UserError
 from glotune.monitor.view import RunView
 from glotune.monitor.watcher import Watcher
-from glotune.run_dir import RunDirectory
-from glotune.run_state import State, find_runs, read_holder
-from glotune.tracking.system import Probe, SystemFigures
+from glotune.run.directory import RunDirectory
+from glotune.run.state import State, find_runs, read_holder
+from glotune.run.system import Probe, SystemFigures
 
 FIND_SECONDS = 10.0
 """Between two searches of the folders for runs that are new or gone."""

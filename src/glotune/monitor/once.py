@@ -13,8 +13,8 @@ from glotune.monitor import words
 from glotune.monitor.charts import plot, sparkline
 from glotune.monitor.curve import Curve, curve_of
 from glotune.monitor.view import Language, RunView
-from glotune.run_state import State
-from glotune.tracking.system import SystemFigures
+from glotune.run.state import State
+from glotune.run.system import SystemFigures
 
 LOUD = {State.FAILED, State.CRASHED}
 NARROW = 70

@@ -16,7 +16,7 @@ from glotune.monitor.view import RunView
 from glotune.report.content import gather
 from glotune.report.page import render_page
 from glotune.report.run_data import load_run
-from glotune.run_state import State
+from glotune.run.state import State
 
 PAGE_SHARE = 0.003
 """Of one core's time: what drawing a page of a run that goes on may take, beside the looks."""

@@ -11,8 +11,8 @@ from glotune.monitor import once, words
 from glotune.monitor.charts import plot
 from glotune.monitor.curve import curve_of
 from glotune.monitor.view import RunView
-from glotune.run_state import State
-from glotune.tracking.system import SystemFigures
+from glotune.run.state import State
+from glotune.run.system import SystemFigures
 
 STYLES = {
     State.RUNNING: "green",

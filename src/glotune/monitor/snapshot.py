@@ -8,9 +8,9 @@ from glotune.errors import UserError
 from glotune.monitor.once import is_plain, run_page, runs_table
 from glotune.monitor.view import RunView
 from glotune.monitor.watcher import Watcher
-from glotune.run_dir import RunDirectory
-from glotune.run_state import State, find_runs, read_holder
-from glotune.tracking.system import Probe, SystemFigures
+from glotune.run.directory import RunDirectory
+from glotune.run.state import State, find_runs, read_holder
+from glotune.run.system import Probe, SystemFigures
 
 LOOK_SECONDS = 0.2
 """The processor's use is measured over so long."""

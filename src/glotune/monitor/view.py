@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glotune.monitor.curve import Curve
-from glotune.records import Manifest
-from glotune.report.history import History, Notice, ScorePoint, StepPoint
-from glotune.run_dir import RunDirectory
-from glotune.run_state import State
+from glotune.run.directory import RunDirectory
+from glotune.run.history import History, Notice, ScorePoint, StepPoint
+from glotune.run.records import Manifest
+from glotune.run.state import State
 
 METRIC = "macro_f1"
 

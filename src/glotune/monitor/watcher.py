@@ -18,11 +18,11 @@ from glotune.monitor.view import (
     validation_loss_of,
 )
 from glotune.recipe import Recipe, yaml
-from glotune.records import Manifest
-from glotune.report.history import Notice
-from glotune.run_dir import RunDirectory, events_that_count
-from glotune.run_state import State, state_of
-from glotune.tracking.tail import Tail
+from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.history import Notice
+from glotune.run.records import Manifest
+from glotune.run.state import State, state_of
+from glotune.run.tail import Tail
 
 Stamp = tuple[int, int, int] | None
 """(time of the last change in ns, bytes, inode) of a file; None where there is none."""

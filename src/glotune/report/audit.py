@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glotune.metrics.arrays import Outcomes
-from glotune.metrics.bootstrap import score_intervals
-from glotune.metrics.scores import score_outcomes
-from glotune.records import Interval
 from glotune.report.run_data import RunData
+from glotune.run.records import Interval
+from glotune.stats.arrays import Outcomes
+from glotune.stats.bootstrap import score_intervals
+from glotune.stats.scores import score_outcomes
 
 TOLERANCE = 1e-6
 AUDITED = ("accuracy", "macro_f1", "weighted_f1", "mcc")

@@ -6,7 +6,6 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from glotune.metrics.transfer import Transfer
 from glotune.report import specification
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
 from glotune.report.figures.build_dashboard import encoder_name
@@ -15,6 +14,7 @@ from glotune.report.languages import language_name, named
 from glotune.report.run_data import RunData
 from glotune.report.target_mean import mean_cells
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
+from glotune.stats.transfer import Transfer
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
 RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from glotune.records import Event, Manifest
-from glotune.run_dir import RunDirectory, write_atomically
+from glotune.run.directory import RunDirectory, write_atomically
+from glotune.run.records import Event, Manifest
 
 
 def write_pretraining_report(directory: RunDirectory) -> str:

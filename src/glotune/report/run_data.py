@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from glotune.errors import UserError
 from glotune.recipe import Recipe, yaml
-from glotune.records import Evaluation, Interval, Manifest
-from glotune.report.history import History, read_history
-from glotune.report.prediction_table import PredictionTable, read_predictions, split_and_language
 from glotune.report.profile import DataProfile, parse_profile
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.history import History, read_history
+from glotune.run.predictions import PredictionTable, read_predictions, split_and_language
+from glotune.run.records import Evaluation, Interval, Manifest
 
 SPLITS = ("train", "validation", "test")
 _NO_SCORES = ("n", "intervals", "per_class", "confusion")

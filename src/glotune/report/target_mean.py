@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glotune.metrics.count_bootstrap import resample_counts
-from glotune.metrics.resampling import combine
-from glotune.records import Evaluation
 from glotune.report.figures.build_results import RESAMPLING_SEED
 from glotune.report.words import bracketed
+from glotune.run.records import Evaluation
+from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.resampling import combine
 
 COUNTED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
 """Metrics that follow from the confusion matrix, whose mean thus has an interval."""

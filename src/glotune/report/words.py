@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from glotune.metrics.traits import TRAITS
-from glotune.records import Evaluation, Interval
+from glotune.run.records import Evaluation, Interval
+from glotune.stats.traits import TRAITS
 
 NOTHING = "–"
 _MARKDOWN = re.compile(r"([\\`*_<>#|~$]|\](?=[(\[:]))")

@@ -13,7 +13,7 @@ from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figure
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.run_data import RunData, load_run
-from glotune.run_dir import RunDirectory, write_atomically
+from glotune.run.directory import RunDirectory, write_atomically
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def write_study_report(
         title: of the page.
         markdown: the text of report.md; pictures of the variants side by side are put at its end.
         tables: at the head of the page, each ``{"title", "columns": [{"name", "numeric", "note"}], "rows": [[{"text",
-            "value", "best", "href"}]], "notes": [...]}``, e.g. from `glotune.comparison.as_page_table`. A ``href`` must
+            "value", "best", "href"}]], "notes": [...]}``, e.g. from `glotune.evidence.as_page_table`. A ``href`` must
             be a place in the study's folder or an address that may be followed.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from glotune.records import Event
+from glotune.run.records import Event
 
 SECONDS_BETWEEN_LINES = 0.5
 ORPHANED = 75
@@ -44,10 +44,10 @@ def main(arguments: list[str]) -> int:
 
 def carry_out(directory: Any, name: str, telling: Telling) -> None:
     """The run, and what it cost."""
-    from glotune.resume import resume
-    from glotune.run import train
-    from glotune.run_dir import RunDirectory
+    from glotune.run.directory import RunDirectory
     from glotune.study.measures import measured
+    from glotune.verbs.resume import resume
+    from glotune.verbs.train import train
 
     run_path = directory.runs / name
     recipe = directory.recipes / f"{name}.yaml"

@@ -10,7 +10,7 @@ from typing import Any
 
 from glotune.errors import UserError
 from glotune.recipe import yaml
-from glotune.run_dir import write_atomically
+from glotune.run.directory import write_atomically
 
 
 class StudyDirectory:

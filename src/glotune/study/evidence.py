@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glotune.comparison import RunSummary
-from glotune.comparison.validity import common_languages
 from glotune.errors import UserError
-from glotune.metrics.claims import Claim, ClaimAnswer, Variant, answer_claims
-from glotune.metrics.traits import trait
+from glotune.evidence import RunSummary
+from glotune.evidence.claims import Claim, ClaimAnswer, Variant, answer_claims
+from glotune.evidence.validity import common_languages
 from glotune.recipe.study import StudyClaim
-from glotune.records import Verdict
+from glotune.run.records import Verdict
+from glotune.stats.traits import trait
 from glotune.study.execute import HOPELESS
 from glotune.study.plan import StudyPlan
 

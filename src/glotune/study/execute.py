@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
-from glotune.run_lock import is_held
+from glotune.run.directory import RunDirectory
+from glotune.run.lock import is_held
+from glotune.run.records import RunStatus
 from glotune.study.directory import StudyDirectory
 from glotune.study.plan import PlannedRun
 from glotune.study.progress import Tally, Watcher

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:
-    """Costs of a run by the names of `glotune.metrics.traits`; None where the run can't tell.
+    """Costs of a run by the names of `glotune.stats.traits`; None where the run can't tell.
 
     Times are those of the optimizer steps that count: a step that was repeated after a crash counts once.
     """

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glotune.recipe import recipe_hash, recipe_yaml
-from glotune.records import Evaluation, Manifest, RunStatus, Verdict
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Evaluation, Manifest, RunStatus, Verdict
 from glotune.study.directory import StudyDirectory
 from glotune.study.plan import StudyPlan
 
@@ -70,9 +70,9 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
 
 def _evaluation(path: Path, language: str, labels: list[str]) -> Evaluation:
     """The scores of one prediction table, as a run computes them at its end."""
-    from glotune.metrics.bootstrap import score_intervals
-    from glotune.metrics.scores import score_outcomes
-    from glotune.report.prediction_table import read_predictions
+    from glotune.run.predictions import read_predictions
+    from glotune.stats.bootstrap import score_intervals
+    from glotune.stats.scores import score_outcomes
 
     found = read_predictions(path).outcomes
     scores = score_outcomes(found)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from glotune.errors import UserError
-from glotune.metrics.traits import trait
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.recipe.study_loading import ResolvedStudy
-from glotune.run_dir import RunDirectory, write_atomically
+from glotune.run.directory import RunDirectory, write_atomically
+from glotune.stats.traits import trait
 from glotune.study.directory import StudyDirectory
 from glotune.study.folds import FoldFile, fold_file
 

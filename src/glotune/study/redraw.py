@@ -11,7 +11,7 @@ from glotune.recipe import Recipe, load_recipe, yaml
 from glotune.recipe.problems import refuse
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import resolve_study
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
 from glotune.study.directory import StudyDirectory
 from glotune.study.out_of_fold import is_complete
 from glotune.study.plan import StudyPlan, list_runs

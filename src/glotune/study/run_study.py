@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glotune.errors import UserError
 from glotune.recipe.study_loading import FULL, ResolvedStudy
-from glotune.run_lock import locked
+from glotune.run.lock import locked
 from glotune.study.directory import StudyDirectory
 from glotune.study.execute import Outcome, carry_out
 from glotune.study.local import LocalWorkers

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glotune.comparison import (
+from glotune.errors import UserError
+from glotune.evidence import (
     EXPORTS,
     Comparison,
     RunSummary,
@@ -19,16 +20,15 @@ from glotune.comparison import (
     runs_table,
     variants_table,
 )
-from glotune.comparison.cells import ComparisonTable
-from glotune.errors import UserError
-from glotune.metrics.claims import ClaimAnswer
+from glotune.evidence.cells import ComparisonTable
+from glotune.evidence.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
 from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.run_data import load_run
 from glotune.report.words import code, escaped
 from glotune.report.write import ReportFiles, write_report, write_study_report
-from glotune.run_dir import RunDirectory, write_atomically
+from glotune.run.directory import RunDirectory, write_atomically
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.measures import measured

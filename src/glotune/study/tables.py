@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glotune.comparison import Comparison, RunSummary, read_summary, runs_table
-from glotune.comparison.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
-from glotune.comparison.tables import p_text
-from glotune.comparison.variants import Variant
-from glotune.metrics.claims import ClaimAnswer
-from glotune.metrics.settle import MOST_SEEDS
-from glotune.metrics.traits import trait
-from glotune.metrics.transfer import transfer_matrix
+from glotune.evidence import Comparison, RunSummary, read_summary, runs_table
+from glotune.evidence.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
+from glotune.evidence.claims import ClaimAnswer
+from glotune.evidence.tables import p_text
+from glotune.evidence.variants import Variant
 from glotune.recipe.study import StudyClaim
 from glotune.report.languages import named
 from glotune.report.words import duration, millions, size
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.stats.settle import MOST_SEEDS
+from glotune.stats.traits import trait
+from glotune.stats.transfer import transfer_matrix
 from glotune.study.evidence import Costs, costs_of
 from glotune.study.plan import StudyPlan
 

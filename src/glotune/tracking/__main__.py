@@ -8,7 +8,7 @@ import os
 import sys
 
 from glotune.errors import GlotuneError
-from glotune.run_dir import RunDirectory, now
+from glotune.run.directory import RunDirectory, now
 from glotune.tracking.sending import Pace, Sender
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from glotune.errors import GlotuneError, UserError
-from glotune.records import Event, Manifest
 from glotune.report.run_data import parse_metrics
-from glotune.run_dir import RunDirectory, write_atomically
+from glotune.run.directory import RunDirectory, write_atomically
+from glotune.run.records import Event, Manifest
 
 NOTICES = ("warning", "alert", "deviation")
 

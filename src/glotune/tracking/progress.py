@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from glotune.run_dir import write_atomically
+from glotune.run.directory import write_atomically
 
 
 @dataclass

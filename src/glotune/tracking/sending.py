@@ -13,15 +13,15 @@ from functools import partial
 from typing import TypeVar
 
 from glotune.errors import GlotuneError, RunError
-from glotune.records import Event
-from glotune.run_dir import RunDirectory, events_that_count
-from glotune.run_lock import locked
-from glotune.run_state import State, read_holder, state_of
+from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.lock import locked
+from glotune.run.records import Event
+from glotune.run.state import State, read_holder, state_of
+from glotune.run.system import Probe
+from glotune.run.tail import Tail
 from glotune.tracking.messages import About, Notice, Point, about, closing, messages
 from glotune.tracking.progress import Progress
 from glotune.tracking.sinks import Sink, make_sink
-from glotune.tracking.system import Probe
-from glotune.tracking.tail import Tail
 
 T = TypeVar("T")
 Tell = Callable[[str], None]

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from glotune.errors import MissingExtra, UserError, did_you_mean
 from glotune.tracking.messages import About, Closing, Notice, Point
-
-TRACKERS = {
-    "tensorboard": ("glotune.tracking.to_tensorboard:TensorBoardSink", "tensorboard"),
-    "wandb": ("glotune.tracking.to_wandb:WandbSink", "wandb"),
-    "trackio": ("glotune.tracking.to_trackio:TrackioSink", "trackio"),
-    "mlflow": ("glotune.tracking.to_mlflow:MlflowSink", "mlflow"),
-}
-"""Name -> where its sink is, and the package that it needs; the extra has the tracker's name."""
+from glotune.verbs.trackers import TRACKERS, check_trackers
 
 
 class Sink(Protocol):
@@ -37,21 +27,6 @@ class Sink(Protocol):
 
     def close(self, closing: Closing | None) -> None:
         """Sends what the run leaves (None: the run goes on, only the sender ends), and waits until it is stored."""
-
-
-def check_trackers(names: Iterable[str]) -> None:
-    """Refuses a tracker that can't be used here, before anything is trained.
-
-    Raises:
-        UserError: there is no tracker of that name.
-        MissingExtra: its package is not installed.
-    """
-    for name in names:
-        if name not in TRACKERS:
-            hint = did_you_mean(name, TRACKERS)
-            raise UserError(f"unknown tracker '{name}'", expected=f"one of {', '.join(TRACKERS)}", remedy=hint)
-        if find_spec(TRACKERS[name][1]) is None:
-            raise MissingExtra(TRACKERS[name][1], name, f"tracking to {name}")
 
 
 def make_sink(name: str, folder: Path) -> Sink:

@@ -14,7 +14,7 @@ from benchmarks.speed.side import SideFailed
 from benchmarks.speed.warm import warm
 from benchmarks.speed.world import LABELS, LANGUAGES, World, build, read
 
-from glotune.records import Event
+from glotune.run.records import Event
 from small_runs import sentences
 
 

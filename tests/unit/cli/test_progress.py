@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from glotune.cli.progress import Bars, Lines, event_line, seconds_left
-from glotune.records import Event
+from glotune.run.records import Event
 
 
 def event(kind: str, key: str = "", **data: object) -> Event:

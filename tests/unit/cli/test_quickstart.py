@@ -10,9 +10,9 @@ import pytest
 from glotune.cli import quickstart as module
 from glotune.cli import results, resume, train
 from glotune.errors import UserError
-from glotune.records import Manifest, RunStatus
-from glotune.run_dir import RunDirectory, now
-from glotune.run_lock import locked
+from glotune.run.directory import RunDirectory, now
+from glotune.run.lock import locked
+from glotune.run.records import Manifest, RunStatus
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.cli.results import show_run, transfer_gap
-from glotune.records import Evaluation, Interval, Manifest, RunStatus, Verdict
-from glotune.run_dir import RunDirectory, now
-from glotune.run_lock import locked
+from glotune.run.directory import RunDirectory, now
+from glotune.run.lock import locked
+from glotune.run.records import Evaluation, Interval, Manifest, RunStatus, Verdict
 
 
 def manifest(**changes: object) -> Manifest:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from glotune.records import Change
-from glotune.run_dir import RunDirectory
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Change
 from hub_stand_in import HubStandIn, Repository, hub
 from made_runs import make_run
 

@@ -13,8 +13,8 @@ from glotune.cli.main import build_app
 from glotune.errors import RunError, UserError
 from glotune.launch.mirror import Mirror
 from glotune.launch.remote import RECORD, Remote
-from glotune.run_dir import RunDirectory
-from glotune.run_state import State, state_of
+from glotune.run.directory import RunDirectory
+from glotune.run.state import State, state_of
 from made_runs import make_run
 
 LAUNCH = ["launch", "quickstart", "--infra", "aws", "--name", "toy", "--bucket", "s3://mine"]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glotune.model import attention
-from glotune.model.attention import attend
-from glotune.model.packing import Packing, _bounds, place, take
+from glotune.model.packed import attention
+from glotune.model.packed.attention import attend
+from glotune.model.packed.packing import Packing, _bounds, place, take
 
 
 def packing_of(lengths: Sequence[int]) -> Packing:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from glotune.model.dropout import Dropout, dropout, use_fast_dropout
+from glotune.model.cpu.dropout import Dropout, dropout, use_fast_dropout
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.9])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from glotune.model import fast_linear
-from glotune.model.fast_linear import FastLinear, FastLinearGelu, use_fast_linear
+from glotune.model.cpu import fast_linear
+from glotune.model.cpu.fast_linear import FastLinear, FastLinearGelu, use_fast_linear
 
 
 @pytest.fixture

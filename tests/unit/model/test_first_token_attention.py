@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from glotune.model.attention import attend
-from glotune.model.first_token_attention import attend_from_first, is_plain
-from glotune.model.packing import Packing
+from glotune.model.packed.attention import attend
+from glotune.model.packed.first_token_attention import attend_from_first, is_plain
+from glotune.model.packed.packing import Packing
 
 HEADS, WIDTH, HIDDEN = 2, 4, 6
 

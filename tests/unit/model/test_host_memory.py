@@ -9,12 +9,12 @@ import sys
 import pytest
 import torch
 
-from glotune.model import host_memory
+from glotune.model.cpu import host_memory
 
 PROGRAM = """
 import resource
 import torch
-from glotune.model.host_memory import keep_freed_memory
+from glotune.model.cpu.host_memory import keep_freed_memory
 assert keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -35,7 +35,7 @@ def test_no_page_is_faulted_in_again() -> None:
 
 GIVEN_BACK = """
 import torch
-from glotune.model.host_memory import give_back_freed_memory, keep_freed_memory
+from glotune.model.cpu.host_memory import give_back_freed_memory, keep_freed_memory
 def resident():
     return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) >> 10
 assert keep_freed_memory()
@@ -65,7 +65,7 @@ def test_other_platforms_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
 SHAPES = """
 import sys
 import torch
-from glotune.model.host_memory import bound_kernel_caches
+from glotune.model.cpu.host_memory import bound_kernel_caches
 def used():
     return int(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")).split()[1]) >> 10
 if sys.argv[1] == "bounded":

@@ -14,11 +14,11 @@ import torch
 from encoders import FAMILIES, make_encoder, make_tokenizer
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
-from glotune.model.freezing import freeze
 from glotune.model.loading import check_fit, load_encoder, load_tokenizer
-from glotune.model.lora import add_lora
 from glotune.model.network import Network, choose_attention
-from glotune.model.truncation import truncate
+from glotune.model.surgery.freezing import freeze
+from glotune.model.surgery.lora import add_lora
+from glotune.model.surgery.truncation import truncate
 from glotune.recipe.schema import Freeze, Lora, Model
 from packed_batches import LABELS, packed, random_ids
 

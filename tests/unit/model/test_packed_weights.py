@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glotune.model import packed_weights as module
-from glotune.model.packed_weights import (
+from glotune.model.cpu import packed_weights as module
+from glotune.model.cpu.packed_weights import (
     BYTES,
     PackedLinear,
     onednn_packs_bf16,

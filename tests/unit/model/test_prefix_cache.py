@@ -15,10 +15,11 @@ import torch
 
 from glotune.data.packed import collate
 from glotune.data.tokenization import TokenStore
-from glotune.model import packed_weights, prefix_cache
+from glotune.model import prefix_cache
+from glotune.model.cpu import packed_weights
 from glotune.model.network import Network
 from glotune.model.prefix_cache import FILE, Filling, cache_prefixes, decide, fixed_cut, open_or_fill
-from glotune.model.surgery import operate
+from glotune.model.surgery.operate import operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import gradients, load, random_ids
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from encoders import FAMILIES, PACKED_FAMILIES, TEXTS, make_encoder
 from glotune.model.loading import load_encoder, load_tokenizer
 from glotune.model.saving import save_adapter, save_model
-from glotune.model.surgery import Operated, operate
+from glotune.model.surgery.operate import Operated, operate
 from glotune.model.tensorfile import Entry, map_matrix, write_tensors
 from glotune.recipe.schema import Lora, Model, Speed
 from packed_batches import LABELS, packed

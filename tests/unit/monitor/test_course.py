@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from glotune.monitor import watcher as watching
 from glotune.monitor.course import Course
 from glotune.monitor.watcher import Watcher
-from glotune.records import Event
-from glotune.report.history import read_history
-from glotune.run_dir import RunDirectory, events_that_count
+from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.history import read_history
+from glotune.run.records import Event
 from made_events import event
 from made_runs import make_run
 

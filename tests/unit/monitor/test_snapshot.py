@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glotune.run_lock import locked
+from glotune.run.lock import locked
 from made_events import event
 from made_runs import make_run
 

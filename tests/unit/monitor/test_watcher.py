@@ -13,10 +13,10 @@ from glotune.errors import UserError
 from glotune.monitor.many import Fleet
 from glotune.monitor.once import headline
 from glotune.monitor.watcher import Watcher
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory, now
-from glotune.run_lock import locked
-from glotune.run_state import State
+from glotune.run.directory import RunDirectory, now
+from glotune.run.lock import locked
+from glotune.run.records import RunStatus
+from glotune.run.state import State
 from made_events import event
 from made_runs import make_run
 

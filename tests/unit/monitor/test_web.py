@@ -16,8 +16,8 @@ import pytest
 from glotune.errors import UserError
 from glotune.monitor.pages import LONGEST, Pages
 from glotune.monitor.web import COOKIE, MonitorServer
-from glotune.run_dir import RunDirectory
-from glotune.run_lock import locked
+from glotune.run.directory import RunDirectory
+from glotune.run.lock import locked
 from made_events import event
 from made_runs import make_run
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from glotune.comparison.recipe_keys import flat_keys
+from glotune.evidence.recipe_keys import flat_keys
 from glotune.recipe import load_recipe, recipe_yaml
 from glotune.report.content import gather
 from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures

@@ -170,7 +170,7 @@ def test_reports_never_import_torch(tmp_path):
     made = make_run(tmp_path / "light", "sound", epochs=1, n=60, languages=FEW)
     program = (
         "import sys\n"
-        "import glotune.comparison, glotune.comparison.folder, glotune.report.write\n"
+        "import glotune.evidence, glotune.evidence.folder, glotune.report.write\n"
         "from glotune.report.content import gather\n"
         "from glotune.report.figures.render import build_figures, draw\n"
         "from glotune.report.page import render_page\n"

@@ -1,7 +1,7 @@
 import pytest
 
-from glotune.comparison import read_summary
 from glotune.errors import UserError
+from glotune.evidence import read_summary
 from glotune.recipe import yaml
 from glotune.study.redraw import is_study, redraw_study
 from made_runs import make_run

@@ -100,7 +100,7 @@ def executed(folder: Path, told: Told | None = None, jobs: int = 2) -> execute.O
 
 def first_claim(folder: Path, failed: dict[str, str]) -> Any:
     """The answer to the first claim from the runs that are complete."""
-    from glotune.comparison import read_summary
+    from glotune.evidence import read_summary
 
     directory = StudyDirectory(folder / "study")
     plan = plan_runs(resolve_study(load_study(study_file(folder))), directory)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from glotune.errors import UserError
-from glotune.metrics.traits import trait
 from glotune.recipe import recipe_hash, yaml
 from glotune.recipe.study_loading import builtin_studies, load_study, load_written, resolve_study
+from glotune.stats.traits import trait
 
 BASE = {"model": {"name": "folder"}, "data": {"train": "en.csv"}, "train": {"epochs": 4}}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from glotune.comparison import read_summary
-from glotune.comparison.cells import NOTHING, Cell, Column, ComparisonTable
-from glotune.comparison.variants import group
+from glotune.evidence import read_summary
+from glotune.evidence.cells import NOTHING, Cell, Column, ComparisonTable
+from glotune.evidence.variants import group
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import resolve_study
 from glotune.study.evidence import costs_of

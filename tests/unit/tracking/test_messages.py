@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glotune.run.tail import Tail
 from glotune.tracking.messages import Notice, Point, about, closing, flatten, messages
-from glotune.tracking.tail import Tail
 from made_events import event
 from made_runs import make_run
 

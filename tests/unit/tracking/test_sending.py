@@ -14,13 +14,13 @@ from typing import ClassVar
 import pytest
 
 from glotune.errors import MissingExtra, RunError, UserError
-from glotune.records import RunStatus
-from glotune.run_dir import RunDirectory
-from glotune.run_lock import locked
+from glotune.run.directory import RunDirectory
+from glotune.run.lock import locked
+from glotune.run.records import RunStatus
 from glotune.tracking import sinks
 from glotune.tracking.messages import About, Closing, Notice, Point
 from glotune.tracking.sending import Pace, Sender
-from glotune.tracking.starting import start_trackers
+from glotune.verbs.trackers import start_trackers
 from made_events import event
 from made_runs import make_run
 
@@ -207,6 +207,6 @@ def test_starting_never_harms_and_says_in_its_log_what_is_wrong(tmp_path: Path) 
 
 
 def test_the_process_needs_no_torch(tmp_path: Path) -> None:
-    program = "import sys, glotune.tracking.sending, glotune.tracking.starting; print('torch' in sys.modules)"
+    program = "import sys, glotune.tracking.sending, glotune.verbs.trackers; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

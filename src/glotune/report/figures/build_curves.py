@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Reference, Role, Series
-from glotune.report.history import ScorePoint
 from glotune.report.run_data import RunData
+from glotune.run.history import ScorePoint
 
 MAX_POINTS = 400
 """More steps than this are averaged into so many bins: a picture 830 pixels wide shows no more."""

@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 
-from glotune.metrics.calibration import ReliabilityBin, expected_calibration_error, reliability
-from glotune.metrics.curves import RocCurve, roc_curves
 from glotune.report.figures.data import (
     Calibration,
     CalibrationBin,
@@ -19,8 +17,10 @@ from glotune.report.figures.data import (
     RocLine,
     RocPanel,
 )
-from glotune.report.prediction_table import PredictionTable
 from glotune.report.run_data import RunData
+from glotune.run.predictions import PredictionTable
+from glotune.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
+from glotune.stats.curves import RocCurve, roc_curves
 
 MAX_PANELS = 12
 """More languages than this are on the page, not in the picture."""

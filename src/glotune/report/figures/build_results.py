@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from glotune.errors import UserError
-from glotune.metrics.traits import TRAITS
-from glotune.metrics.transfer import Transfer, transfer_gaps
-from glotune.records import Evaluation
 from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
-from glotune.report.history import ScorePoint
 from glotune.report.run_data import RunData
+from glotune.run.history import ScorePoint
+from glotune.run.records import Evaluation
+from glotune.stats.traits import TRAITS
+from glotune.stats.transfer import Transfer, transfer_gaps
 
 COMPARED = ("accuracy", "macro_f1", "weighted_f1")
 GAP_METRIC = "macro_f1"

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from glotune.errors import UserError
-from glotune.metrics.contrasts import contrast_of_values
-from glotune.metrics.count_bootstrap import resample_counts
-from glotune.metrics.resampling import combine
-from glotune.metrics.seed_scores import summarise_seeds
-from glotune.records import Evaluation
 from glotune.report.figures.build_results import RESAMPLING_SEED, display
 from glotune.report.figures.data import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
 from glotune.report.run_data import RunData
+from glotune.run.records import Evaluation
+from glotune.stats.contrasts import contrast_of_values
+from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.resampling import combine
+from glotune.stats.seed_scores import summarise_seeds
 
 STUDY_CAPTIONS = {
     "final_comparison": "Each variant on validation and test, with 95 % intervals over texts, and over seeds where "

@@ -13,7 +13,7 @@ from glotune.report.figures import build_curves, build_panels, build_results, st
 from glotune.report.figures.build_dashboard import dashboard
 from glotune.report.figures.data import FigureData
 from glotune.report.run_data import RunData
-from glotune.run_dir import write_atomically
+from glotune.run.directory import write_atomically
 
 FIGURE_NAMES = (
     "losses",

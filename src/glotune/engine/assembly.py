@@ -1,0 +1,117 @@
+"""From recipe, texts and source weights to the parts of a run: loading, then surgery in its fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glotune.data.texts import TextData
+from glotune.data.tokenization import TokenStore
+from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
+from glotune.engine.parts import Parts
+from glotune.engine.plan import choose_precision, make_plan
+from glotune.engine.processes import Processes
+from glotune.engine.randomness import seed_initialisation
+from glotune.engine.recorder import Recorder
+from glotune.model.cpu.packed_weights import use_packed_weights
+from glotune.model.loading import check_fit, load_encoder
+from glotune.model.network import Network, choose_attention
+from glotune.model.surgery.operate import operate
+from glotune.model.surgery.vocabulary import VocabularyMap
+from glotune.recipe import Recipe
+from glotune.run.records import Change, Plan
+from glotune.tasks.losses import class_weights
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The parts, and what is needed to take them apart again when the model is saved."""
+
+    parts: Parts
+    vocabulary: VocabularyMap | None
+    changes: list[Change]
+
+
+def assemble(
+    recipe: Recipe,
+    texts: TextData,
+    stores: Mapping[str, TokenStore],
+    tokenizer: Any,
+    processes: Processes,
+    recorder: Recorder,
+    stored_plan: Plan | None,
+) -> Assembled:
+    """Loads the encoder, operates on it and plans how it will run here.
+
+    Args:
+        stored_plan: the plan of an earlier attempt, followed again; None for a fresh run.
+    """
+    seed_initialisation(recipe.seed)
+    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log)
+    check_fit(hf, tokenizer, recipe.data.max_length)
+    operated = operate(
+        hf,
+        recipe.model,
+        recipe.speed,
+        used_ids=used_ids(stores),
+        special_ids=tokenizer.all_special_ids,
+        packed=recipe.train.batching == "packed",
+    )
+    network, vocabulary = operated.network, operated.vocabulary
+    plan = stored_plan or plan_for(recipe, network, processes)
+    torch.set_num_threads(plan.threads)
+    network.to(processes.device)
+    use_packed_weights(network, processes.device.type, plan.precision)
+    parts = Parts(
+        recipe=recipe,
+        plan=plan,
+        processes=processes,
+        labels=texts.labels,
+        source_languages=texts.source_languages,
+        network=network,
+        stores=stores,
+        class_weights=class_weights(recipe.loss.class_weights, stores["train"].labels, texts.labels),
+        id_map=None if vocabulary is None else vocabulary.to_trimmed,
+        texts=texts,
+    )
+    return Assembled(parts, vocabulary, operated.changes)
+
+
+def plan_for(recipe: Recipe, network: Network, processes: Processes) -> Plan:
+    """The plan of a fresh run on this machine."""
+    device = processes.device.type
+    precision, why = choose_precision(recipe.train.precision, device, network.hidden_size)
+    attention = choose_attention(network, device, precision)
+    return make_plan(device, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
+
+
+def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:
+    """Sorted ids that any split holds."""
+    return np.unique(np.concatenate([store.distinct_tokens() for store in stores.values()])).astype(np.int64)
+
+
+def optimizer_of(parts: Parts) -> tuple[torch.optim.AdamW, RowDecay | None]:
+    """AdamW over the trainable parameters, and the decay of the embedding rows that training sees."""
+    spec, anatomy = parts.recipe.optimizer, parts.network.anatomy
+    named = [NamedParameter(name, value, anatomy.depth_of(name)) for name, value in parts.trainable.items()]
+    embedding = anatomy.word_embedding_name if anatomy.word_embedding_name in parts.trainable else None
+    groups = parameter_groups(named, spec, len(anatomy.layers), embedding)
+    optimizer = build_optimizer(groups, spec)
+    if embedding is None:
+        return optimizer, None
+    weight = parts.trainable[embedding]
+    rate = next(group["base_learning_rate"] for group in groups if embedding in group["names"])
+    return optimizer, RowDecay(weight, _seen_rows(parts, weight), spec.weight_decay, rate)
+
+
+def _seen_rows(parts: Parts, weight: torch.nn.Parameter) -> torch.Tensor:
+    ids = parts.stores["train"].distinct_tokens()
+    rows = ids if parts.id_map is None else parts.id_map(ids)
+    seen = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
+    seen[torch.from_numpy(rows.astype(np.int64)).to(weight.device)] = True
+    return seen

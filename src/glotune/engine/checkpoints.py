@@ -1,0 +1,319 @@
+"""Checkpoints that can't be half: written aside, synced, renamed, and verified by hash when read.
+
+safetensors and JSON only; no pickle is ever written or loaded (fact 15). A checkpoint holds what training changes:
+trainable weights, the optimizer's moments, the state. Frozen weights come from the source again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from glotune.engine.state import TrainingState
+from glotune.errors import RunError
+from glotune.run.directory import sync_folder
+
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+FORMAT = 1
+READ_TOGETHER = 1 << 20
+"""Values of a tensor that are read at once where it is to be copied."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a checkpoint holds, on the host."""
+
+    step: int
+    is_live: bool
+    """The tensors are those that training changes, no copies: they must be written before it goes on."""
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None
+    """``NAME.exp_avg``, ``NAME.exp_avg_sq``, ``NAME.step``; None in a best-weights checkpoint."""
+    state: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{'step' if self.optimizer is not None else 'best'}-{self.step:08d}"
+
+
+def snapshot(
+    trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None, state: TrainingState
+) -> Snapshot:
+    """Weights and moments: copies of what lies on a device; what is on the host already is not held twice."""
+    moments = None if optimizer is None else _moments(trainable, optimizer)
+    weights = {name: value.detach().cpu().contiguous() for name, value in trainable.items()}
+    is_live = all(value.device.type == "cpu" for value in trainable.values())
+    return Snapshot(state.step, is_live, weights, moments, state.to_json())
+
+
+def _moments(trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, parameter in trainable.items():
+        for key, value in optimizer.state[parameter].items():
+            found[f"{name}.{key}"] = value.detach().cpu().contiguous()
+    return found
+
+
+def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None:
+    """Puts a checkpoint's weights into the network.
+
+    Raises:
+        RunError: the checkpoint is of another model.
+    """
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if found != {name: tuple(parameter.shape) for name, parameter in trainable.items()}:
+        raise RunError(
+            f"{folder} holds the weights of another model: its tensors differ in name or shape from this run's"
+        )
+    for name, parameter in trainable.items():
+        for part in _parts(parameter):
+            # Opened for each part: what was read of a mapped file counts as memory until it is closed.
+            with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
+                parameter[part].copy_(file.get_slice(name)[part])
+
+
+def _parts(tensor: Tensor) -> Iterator[Any]:
+    """Rows of a large tensor, some at a time; a small one whole."""
+    if tensor.numel() <= READ_TOGETHER:
+        yield ...
+        return
+    rows = max(1, READ_TOGETHER * len(tensor) // tensor.numel())
+    for start in range(0, len(tensor), rows):
+        yield slice(start, start + rows)
+
+
+def restore_optimizer(folder: Path, trainable: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """Puts a checkpoint's moments into a fresh optimizer.
+
+    The count of steps goes where the moments are: a fused AdamW adds to it there.
+    """
+    keys = ("exp_avg", "exp_avg_sq", "step")
+    for name, parameter in trainable.items():
+        with safe_open(folder / OPTIMIZER, "pt") as file:  # for each tensor, as above
+            if f"{name}.step" in file.keys():  # noqa: SIM118 - no mapping
+                optimizer.state[parameter] = {
+                    key: file.get_tensor(f"{name}.{key}").to(parameter.device, copy=True) for key in keys
+                }
+
+
+def read_state(folder: Path) -> TrainingState:
+    """The training state of a checkpoint."""
+    return TrainingState.from_json(json.loads((folder / STATE).read_bytes()))
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on: its newest whole checkpoint."""
+
+    folder: Path
+    state: TrainingState
+    damaged: list[str]
+    """A line for each newer checkpoint that was passed over."""
+
+
+class CheckpointStore:
+    """The checkpoints of a run. A background thread writes, one checkpoint at a time, in order.
+
+    Live tensors are handed to the system's page cache at once: a longer pause than to copy them, and no second copy in
+    memory. Hashing, syncing and renaming are left to the thread all the same.
+
+    The thread is a daemon: who leaves at once need not wait for a write, which a crash may interrupt anyway.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self._writing: Future[None] | None = None
+        self.passed_over: list[str] = []
+        """A line for each damaged checkpoint that `latest` met."""
+
+    def save(self, taken: Snapshot) -> float:
+        """Starts writing a snapshot; returns the seconds that training stood still for it and for the one before.
+
+        What goes wrong with this one is raised by the next `check`, `wait` or `save`.
+
+        Raises:
+            RunError: the one before could not be written (a full disk, say).
+        """
+        started = time.perf_counter()
+        self.wait()
+        writing: Future[None] = Future()
+        try:
+            if taken.is_live:
+                self._write_tensors(taken)
+        except RunError as error:
+            writing.set_exception(error)
+        else:
+            threading.Thread(target=self._carry_out, args=(writing, taken), name="checkpoint", daemon=True).start()
+        self._writing = writing
+        return time.perf_counter() - started
+
+    def _carry_out(self, writing: Future[None], taken: Snapshot) -> None:
+        try:
+            if not taken.is_live:
+                self._write_tensors(taken)
+            self._complete(taken)
+        except BaseException as error:
+            writing.set_exception(error)
+        else:
+            writing.set_result(None)
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, as `wait` does; doesn't wait."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until everything saved is durable; raises what went wrong."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def latest(self) -> Resumption | None:
+        """The newest checkpoint that is whole, with the best weights it refers to; None without any."""
+        damaged: list[str] = []
+        self.passed_over = damaged
+        for path in sorted(self.folder.glob("step-*"), reverse=True):
+            problem = damage(path)
+            if problem is None:
+                state = read_state(path)
+                problem = self._damage_of_best(state.best_step)
+                if problem is None:
+                    return Resumption(path, state, damaged)
+            damaged.append(f"checkpoint {path.name} is damaged ({problem}); falling back to the one before")
+        return None
+
+    def _damage_of_best(self, step: int | None) -> str | None:
+        """From a checkpoint before the damaged weights they are made again; from this one they never would be."""
+        problem = None if step is None else damage(self.folder / f"best-{step:08d}")
+        return None if problem is None else f"of the best weights so far, {problem}"
+
+    def drop_after(self, step: int) -> None:
+        """Drops what earlier attempts saved after the step that this attempt resumes from: it is made again."""
+        for path in [*self.folder.glob("step-*"), *self.folder.glob("best-*")]:
+            if step_of(path) > step:
+                shutil.rmtree(path)
+
+    def best(self, step: int) -> Path:
+        """The weights of the best step; raises RunError where they are damaged or gone."""
+        path = self.folder / f"best-{step:08d}"
+        problem = damage(path)
+        if problem is not None:
+            raise RunError(f"the best checkpoint {path} can't be used: {problem}")
+        return path
+
+    def _write_tensors(self, taken: Snapshot) -> None:
+        with self._telling(taken):
+            self.folder.mkdir(exist_ok=True)
+            for leftover in self.folder.glob(".*.tmp"):
+                shutil.rmtree(leftover)
+            aside = self._aside(taken)
+            aside.mkdir()
+            save_file(taken.weights, aside / WEIGHTS)
+            if taken.optimizer is not None:
+                save_file(taken.optimizer, aside / OPTIMIZER)
+
+    def _complete(self, taken: Snapshot) -> None:
+        with self._telling(taken):
+            aside = self._aside(taken)
+            (aside / STATE).write_text(json.dumps(taken.state))
+            files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
+            (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
+            for path in aside.iterdir():
+                _sync(path)
+            self._put_in_place(aside, taken.name)
+        if taken.optimizer is not None and not taken.state["evaluation_due"]:
+            self._prune()
+
+    def _aside(self, taken: Snapshot) -> Path:
+        return self.folder / f".{taken.name}.tmp"
+
+    @contextmanager
+    def _telling(self, taken: Snapshot) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(self._aside(taken), ignore_errors=True)  # its space is what the run's last words need
+            raise RunError(
+                f"the checkpoint {taken.name} could not be written to {self.folder} ({error}). Checkpoints before it "
+                f"are whole: free some space there, then go on with: glotune resume {self.folder.parent}"
+            ) from error
+
+    def _put_in_place(self, aside: Path, name: str) -> None:
+        """Renames; a checkpoint of that name, left by an attempt that was stopped in front of an evaluation, goes.
+
+        Between the two renames neither has the name: the checkpoint before, which is not pruned until then, counts.
+        """
+        target, old = self.folder / name, self.folder / f".{name}.old.tmp"
+        if target.exists():
+            target.replace(old)
+        aside.replace(target)
+        sync_folder(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _prune(self) -> None:
+        """Drops old checkpoints, and best weights that no kept checkpoint refers to."""
+        steps = sorted(self.folder.glob("step-*"))
+        for path in steps[: -self.keep]:
+            shutil.rmtree(path)
+        referred = {json.loads((path / STATE).read_bytes())["best_step"] for path in steps[-self.keep :]}
+        for path in self.folder.glob("best-*"):
+            if step_of(path) not in referred:
+                shutil.rmtree(path)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    match = re.fullmatch(r"(?:step|best)-(\d+)", path.name)
+    return int(match.group(1)) if match else -1
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None where every file has its size and hash."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        for name, expected in content["files"].items():
+            path = folder / Path(name).name
+            if path.stat().st_size != expected["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
+            if _sha256(path) != expected["sha256"]:
+                return f"{name} does not match its hash"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its manifest can't be read ({error})"
+    return None
+
+
+def size_of(folder: Path) -> int:
+    """Bytes on disk."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

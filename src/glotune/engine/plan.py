@@ -1,0 +1,162 @@
+"""What the machine decides: device, precision, attention, threads and micro-batch budget, with the reasons."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from glotune.errors import UserError
+from glotune.run.records import Plan
+
+Precision = Literal["fp32", "bf16"]
+Attention = Literal["packed_sdpa", "varlen", "padded"]
+
+CPU_TOKENS = 2048
+"""In fp32 larger micro-batches gain nothing on a CPU. Measured on two cores (python -m benchmarks.choices budget), 768
+wide: 2,374 tokens/s under 256 tokens, 3,021 under 1,024, 3,207 under 2,048, 3,118 under 4,096, 3,279 under 8,192."""
+CPU_TOKENS_BF16 = 4096
+"""In bf16 products are faster, and want to be larger: 768 wide 6,260 tokens/s under 1,024 tokens, 7,069 under 2,048,
+7,617 under 4,096, 7,466 under 8,192; 384 wide 15,282, 18,368, 20,911 and 21,731."""
+SMALLEST_TOKENS = 128
+"""Memory lowers a budget no further: smaller products waste more time than they save bytes."""
+MEMORY_SHARE = 0.8
+"""Of the free memory that a run may plan with; the rest is for what the probe does not see."""
+NARROW = 128
+"""Below this hidden size bf16 autocast is hardly faster on a CPU."""
+CUDA_TOKENS_AT_BASE = 65_536
+"""For a 768-wide, 12-layer encoder on 80 GB; scaled by memory and by width times layers."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that training will hold beside the weights, as a line over the tokens of a micro-batch."""
+
+    held: int
+    """Gradients and moments: from the first step on, whatever the budget."""
+    fixed: int
+    per_token: float
+    """Activations; a token counts as it does in the budget, with the longest texts of the data."""
+
+    def under(self, tokens: int) -> int:
+        """Bytes in all under this budget."""
+        return int(self.held + self.fixed + self.per_token * tokens)
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """(device, reason).
+
+    Raises:
+        UserError: the recipe asks for a device that is not here.
+    """
+    available = available_devices()
+    if wanted == "auto":
+        return available[0], "the fastest device here"
+    if wanted not in available:
+        here = ", ".join(available)
+        raise UserError(f"train.device is {wanted}, which this machine lacks", expected=f"auto, or one of: {here}")
+    return wanted, "as the recipe says"
+
+
+def available_devices() -> list[str]:
+    """What this machine can train on, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [name for name, is_there in there.items() if is_there]
+
+
+def choose_precision(wanted: str, device: str, hidden: int) -> tuple[Precision, str]:
+    """(precision, reason). bf16 is autocast over fp32 masters, only where the hardware computes in it.
+
+    Raises:
+        UserError: the recipe asks for bf16 and the hardware has none.
+    """
+    native = has_bf16(device)
+    if wanted == "fp32":
+        return "fp32", "as the recipe says"
+    if wanted == "bf16":
+        if not native:
+            raise UserError(
+                f"train.precision is bf16, but this machine's {device} has no bf16 instructions",
+                expected="auto or fp32 here",
+            )
+        return "bf16", "as the recipe says"
+    if not native:
+        return "fp32", f"no bf16 instructions on this {device}"
+    if device == "cpu" and hidden < NARROW:
+        return "fp32", f"at {hidden} wide casting to bf16 costs a CPU about what it saves"
+    return "bf16", "the hardware computes in bf16, with weights and updates in fp32"
+
+
+def has_bf16(device: str) -> bool:
+    """Whether `device` computes in bf16 natively: faster, not emulated."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and cpu_has_bf16()
+
+
+def cpu_has_bf16() -> bool:
+    """AVX-512 bf16 or AMX on x86, bf16 on Arm, as Linux reports it."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return False
+    flags = set(info.read_text().split())
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def choose_budget(device: str, hidden: int, layers: int, precision: Precision) -> tuple[int, str]:
+    """(tokens in one micro-batch, reason), as far as speed asks; `fit_budget` holds it against memory."""
+    if device != "cuda":
+        tokens = CPU_TOKENS if precision == "fp32" else CPU_TOKENS_BF16
+        return tokens, f"full speed in {precision} on this device, larger ones gain nothing"
+    share = torch.cuda.get_device_properties(0).total_memory / 80e9
+    tokens = int(CUDA_TOKENS_AT_BASE * share * (768 * 12) / (hidden * layers))
+    return max(1024, tokens // 1024 * 1024), "from the device's memory and the encoder's size"
+
+
+def fit_budget(wanted: int, need: Need, free: int) -> tuple[int, str | None]:
+    """(tokens in one micro-batch, reason where memory asks for fewer than `wanted`).
+
+    The wanted budget is halved until it fits: so the same machine gives the same budget, however its free memory
+    varies from run to run, unless memory is what decides.
+    """
+    tokens = wanted
+    while need.under(tokens) > MEMORY_SHARE * free and tokens // 2 >= SMALLEST_TOKENS:
+        tokens //= 2
+    if need.under(tokens) > MEMORY_SHARE * free:
+        return tokens, "memory is short: even this may not fit into what is free"
+    return tokens, None if tokens == wanted else f"as much as the free memory allows; {wanted} for full speed"
+
+
+def make_plan(
+    device: str,
+    precision: tuple[Precision, str],
+    attention: tuple[Attention, str],
+    hidden: int,
+    layers: int,
+    ranks: int,
+) -> Plan:
+    """The plan of a fresh run, stored in its manifest. Choices come with their reasons."""
+    budget, why_budget = choose_budget(device, hidden, layers, precision[0])
+    return Plan(
+        device=device,
+        precision=precision[0],
+        attention=attention[0],
+        token_budget=budget,
+        threads=torch.get_num_threads(),
+        ranks=ranks,
+        reasons={
+            "device": "the fastest device here, unless the recipe names one",
+            "precision": precision[1],
+            "attention": attention[1],
+            "token_budget": why_budget,
+            "threads": why_threads(),
+        },
+    )
+
+
+def why_threads() -> str:
+    """Where the number of threads comes from."""
+    return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores"

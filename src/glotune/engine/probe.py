@@ -1,0 +1,220 @@
+"""A short measured probe before a run starts: memory against the token budget, and throughput.
+
+It leaves no trace: weights, gradients, moments and random states are as before, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glotune.data.batches import by_length
+from glotune.data.mapped_arrays import numbers
+from glotune.data.packed import TENSORS
+from glotune.engine.memory import peak_of
+from glotune.engine.parts import MicroBatch, Parts
+from glotune.engine.plan import Need
+from glotune.model.cpu.packed_weights import packed_bytes
+from glotune.tasks.losses import as_tensor, summed_loss
+
+HOST, GPU = 0, 1
+MEMORY_TOKENS = ((128, 256), (1024, 4096))
+"""Host, GPU: tokens of the two micro-batches that the line through memory is drawn by."""
+TIMED_TOKENS = (512, 8192)
+"""Host, GPU: tokens of the micro-batches that are timed."""
+COPIES = (4, 3)
+"""Host, GPU: how often training holds what it trains, beside the weights: gradients and two moments; on the host once
+more, for freed memory in pieces (12 layers 768 wide: 0.43 GB of gradients, 0.5 GB in pieces)."""
+REPEATS, ENOUGH_SECONDS = 2, 0.1
+"""A timed pass is repeated, the fastest counts, until it was made so often or took so long."""
+SLICE = 1 << 22
+"""Weights of the stand-in whose AdamW update is timed."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds that this rank spends."""
+
+    training: float
+    """Per token (padding not counted), forward and back."""
+    evaluation: float
+    """Per token; 0 without validation texts."""
+    prefix: float
+    """Per token, in the frozen layers whose output is going to be cached; 0 where none is."""
+    update: float
+    """Per optimizer update."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measures one run's parts.
+
+    `cached` says of each split whether the frozen prefix of its texts is going to be read from a cache; the probe
+    computes it beforehand.
+    """
+
+    parts: Parts
+    cached: Mapping[str, bool]
+
+    def measure(self) -> tuple[Need, Rates]:
+        """Memory first: it also warms up what is timed then."""
+        network, on_gpu = self.parts.network, self._kind == GPU
+        was_training = network.training
+        with torch.random.fork_rng(devices=[self.parts.device] if on_gpu else []):
+            try:
+                return self._need(), self._rates()
+            finally:
+                network.train(was_training)
+
+    @property
+    def _kind(self) -> int:
+        return GPU if self.parts.device.type == "cuda" else HOST
+
+    # ---- memory ---------------------------------------------------------------------------------------
+
+    def _need(self) -> Need:
+        """The line through two micro-batches of the longest training text, forward and back.
+
+        The gradients of weights are left out of the passes and counted by themselves (`Need.held`): in a small
+        micro-batch they would hide the activations, which are gone when the last of them comes.
+        """
+        parts = self.parts
+        lowest = [lowest_trained(parts)]
+        peaks: list[tuple[int, int]] = []
+        for texts, length in self._sizes():
+            rows = np.full(texts, int(np.argmax(parts.stores["train"].lengths)))
+            pad_to = None if parts.recipe.train.batching == "packed" else length
+            micro = self._ready(parts.load("train", rows, pad_to), "train")
+            parts.network.train()
+            work = partial(self._backward, micro, lowest)
+            if self._kind == GPU:
+                work()  # the libraries' workspaces come with the first pass
+            peaks.append((texts * length, peak_of(work, parts.device, held_by(micro, parts))))
+        (few, low), (many, high) = peaks
+        per_token = max(0.0, (high - low) / (many - few))
+        sizes = [value.numel() * value.element_size() for value in parts.trainable.values()]
+        held = COPIES[self._kind] * sum(sizes) + max(sizes) + self._packed()
+        return Need(held=held, fixed=max(0, int(low - per_token * few)), per_token=per_token)
+
+    def _packed(self) -> int:
+        """Bytes of packed weights, which passes outside a step do without."""
+        network = self.parts.network
+        first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
+        return sum(map(packed_bytes, [*network.anatomy.layers[first:], *network.anatomy.head.values()]))
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """(texts, tokens of each as the budget counts them) of the two micro-batches."""
+        parts = self.parts
+        longest = int(parts.stores["train"].lengths.max())
+        if parts.recipe.train.batching == "fixed":
+            longest = parts.recipe.data.max_length
+        few, many = (max(1, tokens // longest) for tokens in MEMORY_TOKENS[self._kind])
+        return [(few, longest), (max(few + 1, many), longest)]
+
+    # ---- time -----------------------------------------------------------------------------------------
+
+    def _rates(self) -> Rates:
+        parts = self.parts
+        texts = self._typical("train")
+        prefix = 0.0
+        if any(self.cached.values()):
+            prefix = self._fastest(texts, lambda micro: self._prefix(micro.to(parts.device)))
+        ready = [self._ready(micro, "train") for micro in texts]
+        parts.network.train()
+        trained = list(parts.trainable.values())
+        training = self._fastest(ready, lambda micro: self._backward(micro, trained))
+        evaluation = 0.0
+        if "validation" in parts.stores:
+            held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
+            evaluation = self._fastest(held_out, self._answer)
+        return Rates(training, evaluation, prefix, self._update())
+
+    def _typical(self, split: str) -> list[MicroBatch]:
+        """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""
+        parts, lengths = self.parts, self.parts.stores[split].lengths
+        most = min(len(lengths), parts.recipe.train.batch_size)
+        count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
+        places = (np.arange(count) + 0.5) * len(lengths) / count
+        rows = by_length(numbers(len(lengths)), lengths)[places.astype(np.int64)]
+        return parts.micro_batches(split, rows, parts.plan.token_budget)
+
+    def _fastest(self, micro_batches: Sequence[MicroBatch], work: Callable[[MicroBatch], object]) -> float:
+        """Seconds per token."""
+        tokens = sum(micro.batch.num_tokens for micro in micro_batches)
+        taken: list[float] = []
+        while not taken or (len(taken) < REPEATS and sum(taken) < ENOUGH_SECONDS):
+            self._wait()
+            begin = time.perf_counter()
+            for micro in micro_batches:
+                work(micro)
+            self._wait()
+            taken.append(time.perf_counter() - begin)
+        return min(taken) / tokens
+
+    def _update(self) -> float:
+        """Of a stand-in with the same number of weights, or of a slice of it."""
+        total = sum(value.numel() for value in self.parts.trainable.values())
+        stand_in = nn.Parameter(torch.zeros(min(total, SLICE), device=self.parts.device))
+        stand_in.grad = torch.zeros_like(stand_in)
+        optimizer = torch.optim.AdamW([stand_in], fused=True)
+        optimizer.step()  # makes the moments
+        self._wait()
+        begin = time.perf_counter()
+        optimizer.step()
+        self._wait()
+        return (time.perf_counter() - begin) * total / stand_in.numel()
+
+    def _wait(self) -> None:
+        if self._kind == GPU:
+            torch.cuda.synchronize(self.parts.device)
+
+    # ---- passes ---------------------------------------------------------------------------------------
+
+    def _ready(self, micro: MicroBatch, split: str) -> MicroBatch:
+        """On the device, with the prefix's output where training will find it in the cache."""
+        moved = micro.to(self.parts.device)
+        return MicroBatch(moved.batch, self._prefix(moved)) if self.cached.get(split, False) else moved
+
+    def _prefix(self, micro: MicroBatch) -> Tensor:
+        self.parts.network.eval()
+        with self.parts.autocast():
+            return self.parts.network.prefix(micro.batch).float()
+
+    def _backward(self, micro: MicroBatch, wanted: Sequence[nn.Parameter]) -> None:
+        """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
+        parts = self.parts
+        with parts.autocast():
+            logits_BC = parts.network(micro.batch, micro.hidden_TH)
+        weights_C = as_tensor(parts.class_weights, parts.device)
+        loss = summed_loss(logits_BC, micro.batch.labels, weights_C, parts.recipe.loss.label_smoothing)
+        torch.autograd.grad(loss, wanted, allow_unused=True)
+
+    @torch.no_grad()
+    def _answer(self, micro: MicroBatch) -> None:
+        self.parts.network.eval()
+        with self.parts.autocast():
+            self.parts.network(micro.batch, micro.hidden_TH)
+
+
+def lowest_trained(parts: Parts) -> nn.Parameter:
+    """The smallest of the trained parameters that sit lowest: its gradient asks for the whole way back."""
+    anatomy = parts.network.anatomy
+
+    def place(name: str) -> tuple[float, int]:
+        depth = anatomy.depth_of(name)
+        return (float("inf") if depth is None else depth, parts.trainable[name].numel())
+
+    return parts.trainable[min(parts.trainable, key=place)]
+
+
+def held_by(micro: MicroBatch, parts: Parts) -> list[Tensor]:
+    """Tensors that are there before a pass: weights and the micro-batch."""
+    hidden = [] if micro.hidden_TH is None else [micro.hidden_TH]
+    inputs = [getattr(micro.batch, name) for name in TENSORS]
+    return [*parts.network.parameters(), *parts.network.buffers(), *inputs, *hidden]

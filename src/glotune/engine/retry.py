@@ -1,0 +1,54 @@
+"""One second chance for a collapsed run: warmup and a lower rate, recorded."""
+
+from __future__ import annotations
+
+import shutil
+
+from glotune.engine.recorder import Recorder
+from glotune.engine.watch import CollapsedTraining
+from glotune.errors import RunError
+from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
+from glotune.run.directory import RunDirectory, write_atomically
+
+RATE_SHARE = 1 / 3
+WARMUP_RATIO = 0.1
+
+
+def gentler(recipe: Recipe) -> Recipe:
+    """The recipe with a third of its rates, at least a tenth of its steps as warmup, and no third chance."""
+    optimizer, schedule = recipe.optimizer, recipe.schedule
+    head = optimizer.head_learning_rate
+    return load_recipe(
+        recipe,
+        {
+            "optimizer.learning_rate": optimizer.learning_rate * RATE_SHARE,
+            "optimizer.head_learning_rate": None if head is None else head * RATE_SHARE,
+            "schedule.minimum_learning_rate": schedule.minimum_learning_rate * RATE_SHARE,
+            "schedule.warmup_ratio": max(schedule.warmup_ratio, WARMUP_RATIO),
+            "train.on_collapse": "warn",
+        },
+    )
+
+
+def restart_gentler(directory: RunDirectory, recipe: Recipe, collapse: CollapsedTraining, recorder: Recorder) -> Recipe:
+    """Clears what the collapsed attempt trained and writes the gentler recipe; the first one stays beside it.
+
+    Raises:
+        RunError: the recipe says to stop instead.
+    """
+    if recipe.train.on_collapse == "stop":
+        raise RunError(str(collapse))
+    retried = gentler(recipe)
+    if recorder.is_main:
+        recorder.deviation(
+            f"collapsed and restarted once with learning rate {retried.optimizer.learning_rate:g} and warmup ratio "
+            f"{retried.schedule.warmup_ratio:g} (recipe.collapsed.yaml holds the first recipe)"
+        )
+        # In this order a crash in between leads back to the first recipe and its collapse, or on with the second:
+        # never to the second recipe with the first one's weights.
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
+        write_atomically(directory.path / "recipe.collapsed.yaml", directory.recipe.read_bytes())
+        write_atomically(directory.recipe, recipe_yaml(retried))
+        attempt = directory.read_manifest().attempt + 1
+        directory.update_manifest(attempt=attempt, recipe_hash=recipe_hash(retried))
+    return retried

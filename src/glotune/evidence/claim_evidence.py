@@ -1,0 +1,109 @@
+"""From the runs of a claim's variants to the contrast that it is held against."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from glotune.errors import UserError
+from glotune.evidence.claim_records import Claim, Form, Variant
+from glotune.stats.contrasts import Contrast, contrast_of_values
+from glotune.stats.seed_scores import score_contrast
+
+WEIGHTS: dict[Form, tuple[float, ...]] = {
+    "superior": (1.0, -1.0),
+    "non_inferior": (1.0, -1.0),
+    "interaction": (1.0, -1.0, -1.0, 1.0),
+}
+UNITS = {"epochs": 1.0, "best_epoch": 1.0}
+"""Metrics that are whole numbers: seeds that agree only say that they differ by less than one unit, so
+the variance of rounding, unit^2 / 12, is added."""
+
+
+def is_ratio(claim: Claim) -> bool:
+    """Whether the claim compares by ratio."""
+    return claim.trait.scale == "ratio"
+
+
+def check_claim(claim: Claim, variants: Sequence[Variant]) -> None:
+    """Refuse a claim that can't be tested as stated.
+
+    Raises:
+        UserError: an unknown metric, a wrong number of variants or a margin of the wrong kind.
+    """
+    wanted = len(WEIGHTS[claim.form])
+    if len(variants) != wanted:
+        raise UserError(
+            f"{len(variants)} variants", expected=f"{wanted} for a claim of the form {claim.form}", where=claim.name
+        )
+    lowest = 1.0 if is_ratio(claim) else 0.0
+    if claim.margin is not None and claim.margin < lowest:
+        raise UserError(
+            f"margin {claim.margin:g}",
+            expected=f"at least {lowest:g}: {'a factor' if lowest else 'raw units'} for {claim.metric}",
+            where=claim.name,
+        )
+
+
+def obstacle_to(claim: Claim, variants: Sequence[Variant]) -> str | None:
+    """Why there is nothing to test: an unsound run, no run, or one seed; None where there is."""
+    for variant in variants:
+        unsound = [verdict.status for verdict in variant.verdicts_S if not verdict.is_sound]
+        if unsound:
+            return f"{len(unsound)} of {len(variant.verdicts_S)} runs of '{variant.name}' {unsound[0]}"
+    measured = count_runs(claim, variants)
+    if min(measured) == 0:
+        return f"'{variants[measured.index(0)].name}' has no finished run with {claim.metric}"
+    if min(measured) == 1:
+        return f"'{variants[measured.index(1)].name}' has one seed, which says nothing about other seeds"
+    return None
+
+
+def count_runs(claim: Claim, variants: Sequence[Variant]) -> list[int]:
+    """Runs of each variant that measured the claim's metric."""
+    if _uses_values(claim, variants):
+        return [len(variant.values_S) for variant in variants]
+    return [len(variant.outcomes_S) for variant in variants]
+
+
+def _uses_values(claim: Claim, variants: Sequence[Variant]) -> bool:
+    return is_ratio(claim) or not any(variant.outcomes_S for variant in variants)
+
+
+def claim_contrast(claim: Claim, variants: Sequence[Variant]) -> Contrast:
+    """The improvement: turned so that positive is better, in logs for a ratio.
+
+    Raises:
+        UserError: values that have no logarithm, or runs that don't answer the same texts.
+    """
+    sign = 1.0 if claim.trait.higher_is_better else -1.0
+    weights = [sign * weight for weight in WEIGHTS[claim.form]]
+    if not _uses_values(claim, variants):
+        return score_contrast([variant.outcomes_S for variant in variants], weights, _resolved(claim.metric, variants))
+    values = [list(variant.values_S) for variant in variants]
+    unit = UNITS.get(claim.metric, 0.0)
+    if not is_ratio(claim):
+        return contrast_of_values(values, weights, extra_variance_G=[unit**2 / 12] * len(values))
+    if any(not math.isfinite(value) or value <= 0 for group in values for value in group):
+        raise UserError(f"{claim.metric} of 0, below or not finite", expected="positive values", where=claim.name)
+    rounding = [(unit / float(np.mean(group))) ** 2 / 12 for group in values]
+    logs = [[math.log(value) for value in group] for group in values]
+    return contrast_of_values(logs, weights, extra_variance_G=rounding)
+
+
+def _resolved(metric: str, variants: Sequence[Variant]) -> str:
+    """``minority_recall`` as the recall of the rarest class of the texts."""
+    if metric != "minority_recall":
+        return metric
+    support_C = sum(outcomes.confusion_CC.sum(axis=1) for outcomes in variants[0].outcomes_S[0].values())
+    present_C = np.where(np.asarray(support_C) > 0, support_C, np.iinfo(np.int64).max)
+    return f"recall[{int(present_C.argmin())}]"
+
+
+def claim_threshold(claim: Claim) -> float:
+    """What the contrast is held against, on its scale."""
+    margin = claim.margin if claim.margin is not None else (1.0 if is_ratio(claim) else 0.0)
+    distance = math.log(margin) if is_ratio(claim) else margin
+    return -distance if claim.form == "non_inferior" else distance

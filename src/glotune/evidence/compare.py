@@ -1,0 +1,185 @@
+"""Runs side by side: what differs, by how much, and whether by more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glotune.errors import UserError, did_you_mean
+from glotune.evidence.summary import RunSummary, read_summary
+from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
+from glotune.evidence.variants import Difference, Variant, corrected, difference, group
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Interval, Verdict
+from glotune.stats.percentage import PercentageChange, percentage_change
+from glotune.stats.traits import trait
+
+MOST_TESTED = 40
+"""More variants than this are listed, not tested, unless asked for: predictions of all would have to be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Variants on the same texts."""
+
+    metric: str
+    split: str
+    languages: list[str]
+    runs: tuple[RunSummary, ...]
+    variants: tuple[Variant, ...]
+    reference: Variant
+    best: Variant | None
+    """The sound variant with the best mean; None without any."""
+    best_is_beyond_chance: bool
+    """Whether it leads every other sound variant by more than the interval, corrected for their number."""
+    against_reference: dict[str, Difference]
+    """Variant name -> variant minus reference."""
+    against_best: dict[str, Difference]
+    """Variant name -> best minus variant."""
+    tested: bool
+    notes: tuple[str, ...]
+
+    def mean(self, variant: Variant) -> float | None:
+        """The metric of a variant, over languages and seeds."""
+        values = variant.values(self.split, self.metric, self.languages)
+        return sum(values) / len(values) if values else None
+
+    def percentage(self, variant: Variant) -> PercentageChange:
+        """Change against the reference by the stated formula; none where either is not sound."""
+        return percentage_change(
+            self.metric,
+            self.mean(variant),
+            self.mean(self.reference),
+            value_verdict=_worst_verdict(variant),
+            reference_verdict=_worst_verdict(self.reference),
+        )
+
+
+def _worst_verdict(variant: Variant) -> Verdict | None:
+    """The verdict of the first run that is not sound, otherwise that of the first run."""
+    for run in variant.runs:
+        if not run.is_sound:
+            return run.verdict
+    return variant.runs[0].verdict
+
+
+def compare_runs(
+    runs: Sequence[RunDirectory | RunSummary | str | Path],
+    metric: str = "macro_f1",
+    *,
+    language: str | None = None,
+    reference: str | None = None,
+    tests: bool | None = None,
+) -> Comparison:
+    """Compares finished runs.
+
+    Args:
+        runs: two or more; those that differ in their seed alone count as one variant.
+        metric: by which the variants are ranked and tested.
+        language: one code; ``targets`` (default: languages that no run trained on) or ``all``.
+        reference: name of the variant, or folder of a run, that the others are measured against; the first otherwise.
+        tests: whether to test; None tests up to `MOST_TESTED` variants.
+
+    Raises:
+        UserError: fewer than two runs, no such metric, a run without scores, or runs scored on different texts.
+    """
+    trait(metric)
+    summaries = [run if isinstance(run, RunSummary) else read_summary(run) for run in _distinct(runs)]
+    if len(summaries) < 2:
+        raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
+    kept, notes = _with_scores(summaries)
+    split = common_split(kept)
+    languages = common_languages(kept, split, language)
+    refuse_different_tests(kept, split, languages)
+    variants = group(kept)
+    base = _find(variants, reference)
+    tested = len(variants) <= MOST_TESTED if tests is None else tests
+    best = _best(variants, metric, split, languages)
+    to_reference, to_best = _differences(variants, base, best, metric, split, languages) if tested else ({}, {})
+    rivals = [each for each in variants if each is not best and each.unsound is None]
+    leads = tested and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
+    if not tested:
+        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
+    return Comparison(
+        metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
+        tuple(notes),
+    )  # fmt: skip
+
+
+def _distinct(runs: Sequence[RunDirectory | RunSummary | str | Path]) -> list[RunDirectory | RunSummary | str | Path]:
+    """Each run once: a run given twice is no further seed."""
+    seen: set[Path] = set()
+    kept = []
+    for run in runs:
+        path = (run.path if isinstance(run, RunDirectory | RunSummary) else Path(run)).resolve()
+        if path not in seen:
+            seen.add(path)
+            kept.append(run)
+    return kept
+
+
+def _with_scores(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
+    """Runs that were evaluated; a diverged or unfinished one is named in a note, never silently left out."""
+    trained = [run for run in runs if run.manifest.kind == "train"]
+    kept = [run for run in trained if run.languages("test") or run.languages("validation")]
+    notes = [f"{run.path} is left out: it is a pretraining run." for run in runs if run not in trained]
+    for run in trained:
+        if run not in kept:
+            verdict = run.verdict.status if run.verdict else run.manifest.status.value
+            notes.append(f"{run.path} has no scores and is left out: it is {verdict}.")
+    if not kept:
+        raise UserError("none of the runs has scores", expected="finished runs")
+    return kept, notes
+
+
+def _find(variants: Sequence[Variant], reference: str | None) -> Variant:
+    if reference is None:
+        return variants[0]
+    for variant in variants:
+        paths = [run.path for run in variant.runs]
+        if reference == variant.name or any(Path(reference) == path or reference == path.name for path in paths):
+            return variant
+    names = [variant.name for variant in variants]
+    raise UserError(
+        f"there is no variant '{reference}'",
+        expected=f"one of {', '.join(names)}",
+        remedy=did_you_mean(reference, names),
+    )
+
+
+def _best(variants: Sequence[Variant], metric: str, split: str, languages: list[str]) -> Variant | None:
+    sign = 1.0 if trait(metric).higher_is_better else -1.0
+    scored = []
+    for variant in variants:
+        values = variant.values(split, metric, languages)
+        if variant.unsound is None and values:
+            scored.append((sign * sum(values) / len(values), variant))
+    return max(scored, key=lambda each: each[0])[1] if scored else None
+
+
+def _differences(
+    variants: Sequence[Variant], base: Variant, best: Variant | None, metric: str, split: str, languages: list[str]
+) -> tuple[dict[str, Difference], dict[str, Difference]]:
+    """Against the reference and against the best; all corrected together, the one that is in both counted once."""
+    pairs = [(each, base) for each in variants if each is not base]
+    if best is not None:
+        # Where the best is the reference, or is measured against it, the pair stands there already.
+        pairs += [(best, each) for each in variants if each is not best and each is not base and best is not base]
+    tested = corrected([difference(first, second, metric, split, languages) for first, second in pairs])
+    against_reference = {each.candidate: each for each in tested[: len(variants) - 1]}
+    against_best = {each.reference: each for each in tested[len(variants) - 1 :]}
+    if best is base and best is not None:
+        against_best = {name: _turned(each) for name, each in against_reference.items()}
+    elif best is not None:
+        against_best[base.name] = against_reference[best.name]
+    return against_reference, against_best
+
+
+def _turned(each: Difference) -> Difference:
+    """The same difference seen from the other side."""
+    interval = each.interval and Interval(low=-each.interval.high, high=-each.interval.low, level=each.interval.level)
+    value = None if each.value is None else -each.value
+    return Difference(
+        each.reference, each.candidate, value, interval, each.p_value, each.adjusted_p, each.over, each.reason
+    )

@@ -1,0 +1,41 @@
+"""One report for a folder of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glotune.errors import UserError
+from glotune.evidence.compare import compare_runs
+from glotune.evidence.export import as_markdown, as_page_table
+from glotune.evidence.summary import find_runs
+from glotune.evidence.tables import runs_table, variants_table
+from glotune.report import ReportFiles, write_study_report
+from glotune.report.run_data import load_run
+from glotune.report.words import escaped
+
+
+def write_folder_report(folder: Path, metric: str = "macro_f1") -> tuple[ReportFiles, list[str]]:
+    """Writes ``FOLDER/report/``: the tables of `compare_runs`, and one page with a pick of runs.
+
+    Returns:
+        the files, and sentences about what could not be compared.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    directories = [run for run in find_runs(folder) if run.read_manifest().kind == "train"]
+    if not directories:
+        raise UserError(f"{folder} holds no run", expected="a run directory or a folder of them")
+    runs = [load_run(directory) for directory in directories]
+    target, notes, tables = folder / "report", [], []
+    if len(directories) > 1:
+        try:
+            comparison = compare_runs(directories, metric)
+            tables = [variants_table(comparison), runs_table(comparison, relative_to=target)]
+        except UserError as error:
+            notes.append(f"Not compared: {error}")
+    title = folder.resolve().name
+    parts = [f"# {escaped(title)}\n", *map(as_markdown, tables), *(escaped(note) + "\n" for note in notes)]
+    parts.append(f"Interactive, with every run, language and mistake: [report.html](report.html). {len(runs)} runs.\n")
+    files = write_study_report(target, runs, title, "\n".join(parts), [*map(as_page_table, tables)])
+    return files, notes

@@ -1,0 +1,233 @@
+"""A comparison as two tables: its variants, and its runs with every figure that a hand-made report lists."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from glotune.evidence.cells import (
+    NOTHING,
+    Cell,
+    Column,
+    ComparisonTable,
+    display,
+    figure,
+    score,
+    shown,
+    unit,
+    word,
+)
+from glotune.evidence.compare import Comparison
+from glotune.evidence.lora_weights import mean_weight
+from glotune.evidence.summary import RunSummary
+from glotune.evidence.tracker_pages import tracker_pages
+from glotune.evidence.variants import Difference, Variant
+from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
+from glotune.stats.traits import trait
+
+STAGE_METRICS = ("accuracy", "macro_f1", "loss")
+
+
+def variants_table(comparison: Comparison) -> ComparisonTable:
+    """One row a variant: mean and spread over seeds, change against the reference, corrected p-value."""
+    metric = comparison.metric
+    named = f"{display(metric)}{', ' + unit(metric) if unit(metric) else ''}"
+    columns = (
+        Column("Variant", is_numeric=False),
+        Column("Verdict", is_numeric=False),
+        Column("Seeds"),
+        Column(named, note="mean ± standard deviation over seeds"),
+        Column(f"Difference to {comparison.reference.name}", note="with its 95 % interval"),
+        Column("p, corrected", note="Holm"),
+        Column("Change, %"),
+    )
+    rows = tuple(_variant_row(comparison, variant) for variant in comparison.variants)
+    languages = ", ".join(comparison.languages)
+    title = f"{display(metric)} on {comparison.split} ({languages})"
+    return ComparisonTable(title, columns, rows, tuple(_notes(comparison)))
+
+
+def _variant_row(comparison: Comparison, variant: Variant) -> tuple[Cell, ...]:
+    is_best = variant is comparison.best and comparison.best_is_beyond_chance
+    is_reference = variant is comparison.reference
+    found = comparison.against_reference.get(variant.name)
+    verdicts = sorted({run.verdict.status if run.verdict else "none" for run in variant.runs})
+    return (
+        Cell(variant.name, is_best=is_best),
+        word(", ".join(verdicts)),
+        figure(len(variant.runs), "d"),
+        _mean_cell(comparison, variant, is_best),
+        Cell("reference") if is_reference else _difference_cell(comparison.metric, found),
+        Cell(NOTHING)
+        if found is None or found.adjusted_p is None
+        else Cell(p_text(found.adjusted_p), found.adjusted_p),
+        Cell(NOTHING) if is_reference else _percentage_cell(comparison, variant),
+    )
+
+
+def _mean_cell(comparison: Comparison, variant: Variant, is_best: bool) -> Cell:
+    values = variant.values(comparison.split, comparison.metric, comparison.languages)
+    mean = comparison.mean(variant)
+    if mean is None:
+        return Cell(NOTHING)
+    text = shown(comparison.metric, mean)
+    if len(values) > 1:
+        spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+        text += f" ± {shown(comparison.metric, spread)}"
+    return Cell(text, mean, is_best)
+
+
+def _difference_cell(metric: str, found: Difference | None) -> Cell:
+    if found is None:
+        return Cell("not tested")
+    if found.value is None or found.interval is None:
+        return Cell(f"invalid: {found.reason}")
+    low, high = (shown(metric, end, "+") for end in (found.interval.low, found.interval.high))
+    return Cell(f"{shown(metric, found.value, '+')} [{low}, {high}]", found.value)
+
+
+def _percentage_cell(comparison: Comparison, variant: Variant) -> Cell:
+    change = comparison.percentage(variant)
+    return Cell("none") if change.percent is None else Cell(f"{change.percent:+.1f}", change.percent)
+
+
+def p_text(value: float) -> str:
+    """``0.034``, ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    higher = trait(comparison.metric).higher_is_better
+    notes = [
+        f"Change = {HIGHER_FORMULA if higher else LOWER_FORMULA}; {'higher' if higher else 'lower'} is better.",
+    ]
+    if comparison.tested:
+        over = sorted({each.over for each in comparison.against_reference.values() if each.over})
+        if over:
+            notes.append(
+                f"Differences are paired on the same texts; 95 % intervals over {' or '.join(over)}; p-values are "
+                "Holm-corrected for all comparisons here."
+            )
+        notes.append(
+            "Bold: the best variant, because its lead over every other sound one is beyond the interval."
+            if comparison.best_is_beyond_chance
+            else "Nothing is bold: no variant leads every other sound one by more than the interval."
+        )
+    for variant in comparison.variants:
+        if variant.unsound:
+            notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
+    return [*notes, *comparison.notes]
+
+
+def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:
+    """One row a run: its settings, the figures of each stage, and where its files are.
+
+    Args:
+        comparison: the runs; scores are means over its languages, training figures are over all training texts.
+        relative_to: folder that links are relative to; absolute paths otherwise.
+    """
+    with_lora = any(run.keys.get("model.lora.rank") is not None for run in comparison.runs)
+    columns = [Column("Run", is_numeric=False), Column("Verdict", is_numeric=False), Column("Seed")]
+    if with_lora:
+        columns += [Column("Rank"), Column("Alpha"), Column("Targets", is_numeric=False), Column("LoRA dropout")]
+    columns += [Column("Batch"), Column("Rate"), Column("Epochs"), Column("Steps")]
+    for stage in ("Training", "Validation", "Last test in training", "Final test"):
+        columns += [Column(f"{stage} {display(metric)}") for metric in STAGE_METRICS]
+    if with_lora:
+        columns.append(Column("Mean |LoRA weight|"))
+    columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report", "Tracker")]
+    rows = tuple(_run_row(comparison, run, with_lora, relative_to) for run in comparison.runs)
+    notes = [
+        "Scores in percent, loss in nats per text; means over the languages compared.",
+        "Last test in training: with the weights at the end of training, where the recipe has evaluate.test or the "
+        "last weights were the ones kept. Final test: with the checkpoint that validation chose.",
+    ]
+    validated = {
+        ", ".join(run.languages("validation"))
+        for run in comparison.runs
+        if not set(comparison.languages) <= set(run.languages("validation"))
+    }
+    if validated - {""}:
+        notes.append(f"Validation is in its own languages: {'; '.join(sorted(validated - {''}))}.")
+    return ComparisonTable("Runs", tuple(columns), rows, tuple(notes))
+
+
+def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_to: Path | None) -> tuple[Cell, ...]:
+    keys, languages = run.keys, comparison.languages
+    alone = next(variant for variant in comparison.variants if run in variant.runs)
+    is_best = comparison.best_is_beyond_chance and alone is comparison.best
+    cells = [
+        Cell(run.name, is_best=is_best),
+        word(run.verdict.status if run.verdict else run.manifest.status.value),
+        figure(run.manifest.seed, "d"),
+    ]
+    if with_lora:
+        targets = keys.get("model.lora.target_modules")
+        cells += [
+            figure(_number(keys.get("model.lora.rank"))),
+            figure(_number(keys.get("model.lora.alpha"))),
+            word(" + ".join(targets) if isinstance(targets, list) else None),
+            figure(_number(keys.get("model.lora.dropout"))),
+        ]
+    cells += [
+        figure(_number(keys.get("train.batch_size"))),
+        figure(_number(keys.get("optimizer.learning_rate"))),
+        figure(run.ends.epochs or None),
+        figure(run.ends.steps or None, ",.0f"),
+    ]
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.ends.train.get(metric)))
+    validated = stage_languages(languages, run.languages("validation"))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.score("validation", metric, validated)))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, last_test(run, metric, languages)))
+    for metric in STAGE_METRICS:
+        cells.append(score(metric, run.score("test", metric, languages), is_best and metric == comparison.metric))
+    if with_lora:
+        cells.append(figure(mean_weight(run), ".3g"))
+    return (*cells, *_links(run, relative_to))
+
+
+def stage_languages(compared: list[str], known: list[str]) -> list[str]:
+    """The compared languages where a stage has them all, otherwise its own: zero-shot runs validate on the source."""
+    return compared if set(compared) <= set(known) else known
+
+
+def last_test(run: RunSummary, metric: str, languages: list[str]) -> float | None:
+    """The test score of the last weights: as evaluated while training, or the final one where they were kept."""
+    tested = stage_languages(languages, list(run.ends.evaluations.get("test", {})))
+    found = run.ends.score("test", metric, tested)
+    if found is None and run.ends.steps and run.manifest.best_step == run.ends.steps:
+        return run.score("test", metric, languages)
+    return found
+
+
+def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:
+    places = [
+        run.directory.log, run.directory.recipe, run.directory.checkpoints, run.directory.report / "report.html"
+    ]  # fmt: skip
+    names = ("log", "recipe", "checkpoints", "report")
+    cells = [
+        Cell(name, href=_place(path, relative_to)) if path.exists() else Cell(NOTHING)
+        for name, path in zip(names, places, strict=True)
+    ]
+    return [*cells, _tracker(run, relative_to)]
+
+
+def _tracker(run: RunSummary, relative_to: Path | None) -> Cell:
+    """The run's page at its tracker, otherwise the folder where the tracker keeps its records."""
+    for known in tracker_pages(run.path):
+        if known.page:
+            return Cell(known.tracker, href=known.page)
+        if known.folder.is_dir():
+            return Cell(known.tracker, href=_place(known.folder, relative_to))
+    return Cell(NOTHING)
+
+
+def _place(path: Path, relative_to: Path | None) -> str:
+    return os.path.relpath(path, relative_to) if relative_to else str(path)
+
+
+def _number(value: object) -> float | int | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,151 @@
+"""Runs that differ in their seed alone, as one variant; and the paired difference of two variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glotune.errors import UserError
+from glotune.evidence.summary import RunSummary
+from glotune.run.records import Interval
+
+RESAMPLING_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One configuration and its seeds."""
+
+    name: str
+    runs: tuple[RunSummary, ...]
+
+    @property
+    def unsound(self) -> str | None:
+        """Why its scores compare with nothing; None where they do."""
+        for run in self.runs:
+            if run.verdict is None:
+                return f"seed {run.manifest.seed} has no verdict ({run.manifest.status.value})"
+            if not run.is_sound:
+                return f"seed {run.manifest.seed} {run.verdict.status}"
+        return None
+
+    def values(self, split: str, metric: str, languages: list[str]) -> list[float]:
+        """The metric of each seed that has it, as a mean over languages."""
+        found = [run.score(split, metric, languages) for run in self.runs]
+        return [value for value in found if value is not None]
+
+
+def group(runs: Sequence[RunSummary]) -> list[Variant]:
+    """Variants in the order of their first run; of one name where their runs share it, otherwise by folder.
+
+    Two runs of one recipe and one seed are two variants: a repetition is no further seed.
+    """
+    groups: dict[tuple[str, int], list[RunSummary]] = {}
+    for run in runs:
+        repetition = 0
+        while any(known.manifest.seed == run.manifest.seed for known in groups.get((run.variant, repetition), [])):
+            repetition += 1
+        groups.setdefault((run.variant, repetition), []).append(run)
+    names = [_name(members) for members in groups.values()]
+    return [
+        Variant(name if names.count(name) == 1 else f"{name} ({members[0].path.name})", tuple(members))
+        for name, members in zip(names, groups.values(), strict=True)
+    ]
+
+
+def _name(members: list[RunSummary]) -> str:
+    names = {run.name for run in members}
+    if len(names) == 1:
+        return next(iter(names))
+    prefix = _shared_start(sorted(names)).rstrip("-_. ")
+    return prefix.removesuffix("-seed").removesuffix("seed").rstrip("-_. ") or members[0].name
+
+
+def _shared_start(names: list[str]) -> str:
+    first, last = names[0], names[-1]
+    same = next((place for place, letter in enumerate(first) if last[place : place + 1] != letter), len(first))
+    return first[:same]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Candidate minus reference on the same texts; `reason` says why where there is none."""
+
+    candidate: str
+    reference: str
+    value: float | None = None
+    """Raw: shares in 0 .. 1, the metric's unit otherwise."""
+    interval: Interval | None = None
+    p_value: float | None = None
+    adjusted_p: float | None = None
+    """Holm-corrected over all differences of the comparison."""
+    over: str = ""
+    """What the interval is over: ``texts``, or ``seeds and texts``."""
+    reason: str | None = None
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """The interval excludes 0 and the corrected p-value is at most 0.05."""
+        if self.interval is None or self.adjusted_p is None:
+            return False
+        return self.adjusted_p <= 0.05 and not self.interval.low <= 0.0 <= self.interval.high
+
+
+def difference(candidate: Variant, reference: Variant, metric: str, split: str, languages: list[str]) -> Difference:
+    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one."""
+    names = (candidate.name, reference.name)
+    for variant in (candidate, reference):
+        if variant.unsound:
+            return Difference(*names, reason=f"{variant.name}: {variant.unsound}")
+    seeds = (len(candidate.runs), len(reference.runs))
+    if min(seeds) == 1 and max(seeds) > 1:
+        return Difference(*names, reason=f"{seeds[0]} and {seeds[1]} seeds: give both one, or both two or more")
+    try:
+        if min(seeds) == 1:
+            return _over_texts(names, candidate.runs[0], reference.runs[0], metric, split, languages)
+        return _over_seeds(names, candidate, reference, metric, split, languages)
+    except UserError as error:
+        return Difference(*names, reason=str(error))
+
+
+def _over_texts(
+    names: tuple[str, str], first: RunSummary, second: RunSummary, metric: str, split: str, languages: list[str]
+) -> Difference:
+    from glotune.stats.bootstrap import paired_difference
+    from glotune.stats.hypothesis_tests import bootstrap_test
+    from glotune.stats.resampling import combine
+
+    parts = [
+        paired_difference(
+            metric, first.outcomes(split, language), second.outcomes(split, language), seed=RESAMPLING_SEED + place
+        )
+        for place, language in enumerate(languages)
+    ]
+    found = combine(parts, [1 / len(parts)] * len(parts))
+    return Difference(*names, found.estimate, found.interval(), bootstrap_test(found), over="texts")
+
+
+def _over_seeds(
+    names: tuple[str, str], first: Variant, second: Variant, metric: str, split: str, languages: list[str]
+) -> Difference:
+    from glotune.stats.seed_scores import score_contrast
+
+    runs = [
+        [{language: run.outcomes(split, language) for language in languages} for run in variant.runs]
+        for variant in (first, second)
+    ]
+    found = score_contrast(runs, [1.0, -1.0], metric)
+    value, half = float(found.estimate), float(found.half_width(0.95))
+    interval = Interval(low=value - half, high=value + half)
+    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts")
+
+
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """The same with Holm-corrected p-values over all that were tested."""
+    from dataclasses import replace
+
+    from glotune.stats.hypothesis_tests import holm
+
+    tested = [each for each in differences if each.p_value is not None]
+    adjusted = iter(holm([each.p_value for each in tested if each.p_value is not None]))
+    return [each if each.p_value is None else replace(each, adjusted_p=next(adjusted)) for each in differences]

@@ -1,0 +1,199 @@
+"""The verdict on a run: what may be believed about it, on what evidence, and what to do.
+
+In this order: *diverged* (a number is not finite), *collapsed* (one class is answered, see
+`glotune.evidence.collapse`), *overfit* (past its best, see `glotune.evidence.trend`), *improving*
+(still getting better when it ended, or hardly begun, see `glotune.evidence.beginning`), *sound*. The first
+two make every comparison void.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from glotune.evidence.beginning import hardly_begun, not_learned
+from glotune.evidence.collapse import Collapse, find_collapses, find_pooled_collapse, prior_entropy
+from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
+from glotune.run.records import Verdict
+from glotune.stats.arrays import Outcomes
+from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.scores import Scores, score_outcomes
+
+RANKS = 0.6
+"""A macro AUC above this says that the probabilities still order the texts."""
+
+
+def judge(
+    history: TrainingHistory,
+    outcomes_by_language: Mapping[str, Outcomes],
+    labels: Sequence[str],
+    *,
+    source_languages: Sequence[str] = (),
+) -> Verdict:
+    """Judge a run by its course and its predictions.
+
+    Args:
+        history: losses and evaluations in order; may be empty.
+        outcomes_by_language: predictions of one split, best the test split, per language.
+        labels: label names in the order of the class ids.
+        source_languages: the run is collapsed if these are; without texts in any, if all languages are.
+            Another language that is answered with one class is named in the evidence.
+    """
+    bad = not_finite(history) or _not_finite_predictions(outcomes_by_language)
+    if bad is not None:
+        return Verdict(status="diverged", evidence=[bad], remedy=_DIVERGED)
+    scores = {language: score_outcomes(each) for language, each in outcomes_by_language.items()}
+    collapses = find_collapses(scores)
+    proof = _run_collapse(scores, collapses, source_languages)
+    begun = hardly_begun(history, len(labels))
+    if proof:
+        evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
+        if begun is not None:
+            return Verdict(status="collapsed", evidence=[*evidence, begun], remedy=[*_HARDLY_BEGUN, _NO_COMPARISON])
+        return Verdict(status="collapsed", evidence=evidence, remedy=_collapse_remedy(proof))
+    asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
+    chance = _no_better_than_chance(scores, collapses)
+    if chance:
+        asides.append(f"Not shown to be better than chance (MCC interval holds 0): {', '.join(chance)}.")
+    advice = _LANGUAGE_REMEDY if collapses else []
+    overfit = past_its_best(history)
+    if overfit is not None:
+        return Verdict(status="overfit", evidence=[overfit, *asides], remedy=[*_OVERFIT, *advice])
+    if begun is not None:
+        return Verdict(status="improving", evidence=[begun, *asides], remedy=[*_HARDLY_BEGUN, *advice])
+    deciding = _deciding(scores, source_languages)
+    guessing = not_learned(history, len(labels), at_chance=bool(deciding) and set(deciding) <= {*chance, *collapses})
+    if guessing is not None:
+        return Verdict(status="improving", evidence=[guessing, *asides], remedy=[*_NOT_LEARNED, *advice])
+    improving = still_improving(history)
+    if improving is not None:
+        return Verdict(status="improving", evidence=[improving, *asides], remedy=[*_IMPROVING, *advice])
+    return Verdict(status="sound", evidence=[*_sound_evidence(history, scores), *asides], remedy=advice)
+
+
+def collapse_evidence(collapse: Collapse, labels: Sequence[str]) -> list[str]:
+    """Sentences with the figures of a collapse."""
+    where, name = ", ".join(collapse.where), labels[collapse.label]
+    answered = (
+        f"all {collapse.n} texts are" if collapse.predicted_share == 1.0
+        else f"{collapse.predicted_share:.1%} of {collapse.n} texts are"
+    )  # fmt: skip
+    sentences = [f"{where}: {answered} called '{name}', which is right for {collapse.true_share:.1%} of them."]
+    scores = collapse.scores
+    if scores is None:
+        return sentences
+    one_class = "the scores of answering one class" if collapse.predicted_share == 1.0 else "those of no skill"
+    sentences.append(
+        f"{where}: accuracy {scores.accuracy:.4f}, macro-F1 {scores.macro_f1:.4f} and weighted-F1 "
+        f"{scores.weighted_f1:.4f} are {one_class}."
+    )
+    if scores.loss is not None:
+        known = prior_entropy([each.support for each in scores.per_class])
+        sentences.append(
+            f"{where}: loss {scores.loss:.4f}, against ln {len(labels)} = {math.log(len(labels)):.4f} for guessing "
+            f"and {known:.4f} for knowing only how frequent each label is."
+        )
+    if scores.roc_auc is not None:
+        ranks = "still order the texts" if scores.roc_auc > RANKS else "don't order the texts either"
+        sentences.append(f"{where}: the probabilities {ranks} (ROC AUC {scores.roc_auc:.3f}).")
+    return sentences
+
+
+def _not_finite_predictions(outcomes_by_language: Mapping[str, Outcomes]) -> str | None:
+    bad = [language for language, each in outcomes_by_language.items() if not each.is_finite]
+    return f"Predictions are not finite in: {', '.join(bad)}." if bad else None
+
+
+def _run_collapse(
+    scores: Mapping[str, Scores], collapses: Mapping[str, Collapse], source_languages: Sequence[str]
+) -> list[Collapse]:
+    """The collapses that condemn the run: those of every deciding language, or all texts together."""
+    deciding = _deciding(scores, source_languages)
+    if deciding and all(language in collapses for language in deciding):
+        return [collapses[language] for language in deciding]
+    pooled = find_pooled_collapse({language: scores[language] for language in deciding})
+    return [] if pooled is None else [pooled]
+
+
+def _deciding(scores: Mapping[str, Scores], source_languages: Sequence[str]) -> list[str]:
+    """The languages by which a run is judged: those it was trained on; without texts in any, all."""
+    return [language for language in source_languages if language in scores] or list(scores)
+
+
+def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str, Collapse]) -> list[str]:
+    unproven = []
+    for language, each in scores.items():
+        if language in collapses or sum(scored.support > 0 for scored in each.per_class) < 2:
+            continue
+        counts_CC = np.asarray(each.confusion_CC, dtype=np.int64)
+        if resample_counts(counts_CC, ["mcc"], seed=(0,))["mcc"].interval().low <= 0:
+            unproven.append(language)
+    return unproven
+
+
+def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:
+    evidence = []
+    if history.step_losses or history.epochs:
+        refused = history.refused_steps
+        evidence.append(
+            "All losses are finite."
+            if not refused
+            else f"{refused} of {refused + len(history.step_losses)} "
+            "steps were not finite and made no update; the others are."
+        )
+    if scores:
+        evidence.append(
+            f"More than one class is answered in {', '.join(scores)}."
+            if len(scores) <= 5
+            else f"More than one class is answered over {len(scores)} languages."
+        )
+    measured = [(point.metric, point.epoch) for point in history.epochs if point.metric is not None]
+    if measured:
+        best, epoch = max(measured, key=lambda each: each[0])  # the first of equals, as the checkpoint that is kept
+        evidence.append(
+            f"The best {history.metric} while training was {best:.4f}, at epoch {epoch:g} of {measured[-1][1]:g}."
+        )
+    return evidence
+
+
+def _collapse_remedy(proof: Sequence[Collapse]) -> list[str]:
+    aucs = [each.scores.roc_auc for each in proof if each.scores is not None and each.scores.roc_auc is not None]
+    if aucs and min(aucs) > RANKS:
+        return [
+            "Set loss.class_weights: balanced, or fit a threshold on validation texts: the probabilities still "
+            "order the texts, only the decision is always the same.",
+            "Train longer, or with a higher optimizer.learning_rate, if the loss was still falling.",
+        ]  # fmt: skip
+    return [
+        "Set schedule.warmup_ratio: 0.1, so that the first steps are small.",
+        "Lower optimizer.learning_rate, e.g. to a third.",
+        "Or set train.on_collapse: retry, which does both once and records it.",
+        _NO_COMPARISON,
+    ]
+
+
+_NO_COMPARISON = "Don't compare other runs with this one."
+_DIVERGED = [
+    "Lower optimizer.learning_rate, e.g. to a third, and set schedule.warmup_ratio: 0.1.",
+    "Set optimizer.max_grad_norm: 1.0 if it is off; try train.precision: fp32.",
+    _NO_COMPARISON,
+]
+_OVERFIT = [
+    "Train for fewer epochs, or set evaluate.patience: the best checkpoint is kept and evaluated either way.",
+    "Raise optimizer.weight_decay or loss.label_smoothing, lower the rate, freeze layers, or add texts.",
+]
+_IMPROVING = ["Raise train.epochs: what it reached is a lower bound of what this recipe can do."]
+_HARDLY_BEGUN = [
+    "Raise train.epochs, lower train.batch_size (more steps per epoch), or give more training texts: these scores say "
+    "nothing of what the recipe can do.",
+]
+_NOT_LEARNED = [
+    "Raise train.epochs or optimizer.learning_rate; if the loss stays there, lower the rate and set "
+    "schedule.warmup_ratio: 0.1, and check that labels and texts belong together.",
+]
+_LANGUAGE_REMEDY = [
+    "Read nothing into the languages answered with one class: check their script and unknown tokens in the data "
+    "profile, or add a few of their texts with data.few_shot."
+]

@@ -1,1 +1,0 @@
-"""Stopping runs and clearing what they leave behind."""

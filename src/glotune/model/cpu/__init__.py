@@ -1,0 +1,1 @@
+"""Kernels and memory on a CPU: the same numbers, faster."""

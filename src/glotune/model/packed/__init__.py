@@ -1,0 +1,1 @@
+"""Texts end to end through the layers of an encoder, without padding."""

@@ -1,0 +1,219 @@
+"""The layers of an encoder one by one, over packed texts: what lets a run skip, cut or cache some of them.
+
+Every module is called through transformers' own code (and PEFT's wrapping of it); only the last layer's pooled token
+and the head's input are taken apart here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from glotune.data.packed import PackedBatch
+from glotune.model.families import Anatomy
+from glotune.model.packed.attention import attend
+from glotune.model.packed.first_token_attention import attend_from_first, is_plain
+from glotune.model.packed.packing import Packing, take
+
+Rotary = tuple[Tensor, Tensor]
+Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
+"""Linear maps and the [T, H] that they all read -> their outputs."""
+
+
+@dataclass
+class Flow:
+    """One batch on its way through the layers."""
+
+    packing: Packing
+    position_ids: Tensor
+    """[1, T] from 0 within each text"""
+    rotary: dict[str, Rotary] = field(default_factory=dict)
+    """Layer type -> (cos, sin), each [1, T, D]"""
+
+    @classmethod
+    def of(cls, batch: PackedBatch) -> Flow:
+        device = batch.input_ids.device
+        return cls(Packing(batch.lengths, batch.cu_seqlens, device), batch.position_ids.unsqueeze(0))
+
+
+class Walk(Protocol):
+    """A packed family's way through its layers. Hidden states are [1, T, H]."""
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        """The output of the embeddings."""
+        ...
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        """The output of layer `index`."""
+        ...
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        """The last layer for the first token of each text alone: [B, H]. Keys and values are all tokens'."""
+        ...
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        """The full last layer's output, pooled as the family does: [B, H]."""
+        ...
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        """The head: logits_BC."""
+        ...
+
+
+class PostNormWalk:
+    """XLM-R, RoBERTa and BERT."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.core = anatomy.core
+        config = anatomy.config
+        self.offset = config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0
+        self.has_types = config.type_vocab_size > 1
+        self.project: Project | None = None
+        """Set for adapted encoders: query, key and value together. None: one by one, inside transformers' layer."""
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        types = batch.token_type_ids if self.has_types else torch.zeros_like(batch.token_type_ids)
+        return self.anatomy.embeddings(
+            input_ids=batch.input_ids.unsqueeze(0),
+            token_type_ids=types.unsqueeze(0),
+            position_ids=batch.position_ids.unsqueeze(0) + self.offset,
+        )
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[index]
+        if self.project is None:
+            return layer(hidden, attention_mask=None, packing=flow.packing)
+        attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
+        query, key, value = self.project((attention.query, attention.key, attention.value), tokens_TH)
+        return self._behind(layer, self._attended(attention, query, key, value, flow), tokens_TH).unsqueeze(0)
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[-1]
+        attention, tokens_TH = layer.attention.self, hidden.squeeze(0)
+        first_BH = take(tokens_TH, flow.packing.starts_B)
+        query = attention.query(first_BH)
+        if tokens_TH.device.type == "cpu" and is_plain(attention.key) and is_plain(attention.value):
+            shape, dropout = self._heads(attention)
+            context = attend_from_first(
+                query.view(shape), tokens_TH, attention.key, attention.value, flow.packing, attention.scaling, dropout
+            )
+        else:
+            key, value = (self.project or _one_by_one)((attention.key, attention.value), tokens_TH)
+            context = self._attended(attention, query, key, value, flow)
+        return self._behind(layer, context, first_BH)
+
+    def _attended(self, attention: Any, query: Tensor, key: Tensor, value: Tensor, flow: Flow) -> Tensor:
+        """[T or B, A, D] of the tokens that ask."""
+        shape, dropout = self._heads(attention)
+        return attend(query.view(shape), key.view(shape), value.view(shape), flow.packing, attention.scaling, dropout)
+
+    @staticmethod
+    def _heads(attention: Any) -> tuple[tuple[int, int, int], float]:
+        """The shape of what the heads work on, and the dropout of their weights."""
+        shape = (-1, attention.num_attention_heads, attention.attention_head_size)
+        return shape, attention.dropout.p if attention.training else 0.0
+
+    @staticmethod
+    def _behind(layer: Any, context: Tensor, asked: Tensor) -> Tensor:
+        """A layer behind its attention, for the tokens that ask: their hidden states in, [T or B, H] out."""
+        return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        return take(hidden.squeeze(0), flow.packing.starts_B)
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        first_B1H = pooled_BH.unsqueeze(1)
+        if self.anatomy.family.positions_after_padding:
+            return self.core.classifier(first_B1H)
+        return self.core.classifier(self.core.dropout(self.core.bert.pooler(first_B1H)))
+
+
+class ModernBertWalk:
+    """ModernBERT and mmBERT: rotary positions, local attention in most layers, a norm behind the last."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+        self.core = anatomy.core
+
+    def embed(self, batch: PackedBatch) -> Tensor:
+        return self.anatomy.embeddings(input_ids=batch.input_ids.unsqueeze(0))
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[index]
+        rotary = self._rotary(layer, hidden, flow)
+        return layer(hidden, attention_mask=None, position_embeddings=rotary, packing=flow.packing)
+
+    def pooled_layer(self, hidden: Tensor, flow: Flow) -> Tensor:
+        layer: Any = self.anatomy.layers[-1]
+        attention = layer.attn
+        starts_B = flow.packing.starts_B
+        first_BH = take(hidden.squeeze(0), starts_B)
+        query_BAD, key_TAD, value_TAD = self._projected(attention, layer.attn_norm(hidden.squeeze(0)), starts_B)
+        cos, sin = (part.squeeze(0).unsqueeze(1) for part in self._rotary(layer, hidden, flow))
+        context = attend(
+            _rotate(query_BAD, cos.index_select(0, starts_B), sin.index_select(0, starts_B)),
+            _rotate(key_TAD, cos, sin),
+            value_TAD,
+            flow.packing,
+            attention.head_dim**-0.5,
+            attention.attention_dropout if attention.training else 0.0,
+            None if attention.sliding_window is None else attention.sliding_window - 1,
+        )
+        hidden_BH = first_BH + attention.out_drop(attention.Wo(context.flatten(1)))
+        hidden_BH = hidden_BH + layer.mlp(layer.mlp_norm(hidden_BH))
+        return self.core.model.final_norm(hidden_BH)
+
+    def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
+        tokens_TH = self.core.model.final_norm(hidden).squeeze(0)
+        if self.anatomy.config.classifier_pooling == "cls":
+            return take(tokens_TH, flow.packing.starts_B)
+        lengths = flow.packing.cu_seqlens.diff().long()
+        return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+
+    def classify(self, pooled_BH: Tensor) -> Tensor:
+        return self.core.classifier(self.core.drop(self.core.head(pooled_BH)))
+
+    def _rotary(self, layer: Any, hidden: Tensor, flow: Flow) -> Rotary:
+        kind: str = layer.attention_type
+        if kind not in flow.rotary:
+            flow.rotary[kind] = self.core.model.rotary_emb(hidden, flow.position_ids, kind)
+        return flow.rotary[kind]
+
+    def _projected(self, attention: Any, normed_TH: Tensor, starts_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the first tokens [B, A, D], keys and values of all [T, A, D], from the fused matrix."""
+        fused, width = attention.Wqkv, normed_TH.shape[1]
+        first_BH = take(normed_TH, starts_B)
+        if is_plain(fused):
+            bias_query, bias_rest = (None, None) if fused.bias is None else fused.bias.split([width, 2 * width])
+            query = functional.linear(first_BH, fused.weight[:width], bias_query)
+            key, value = functional.linear(normed_TH, fused.weight[width:], bias_rest).chunk(2, dim=-1)
+        else:
+            # An adapter sits on the fused matrix: its products are not taken apart.
+            query, key, value = fused(normed_TH).chunk(3, dim=-1)
+            query = take(query, starts_B)
+        query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in (query, key, value))
+        return query, key, value
+
+
+def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
+    return [part(values_TH) for part in parts]
+
+
+def _rotate(states_TAD: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864), in fp32 as ModernBERT applies them."""
+    states = states_TAD.float()
+    left, right = states.chunk(2, dim=-1)
+    return (states * cos_T1D + torch.cat((-right, left), dim=-1) * sin_T1D).to(states_TAD.dtype)
+
+
+def walk_of(anatomy: Anatomy) -> Walk | None:
+    """The family's walk; None for families that run as a whole, with padding."""
+    if anatomy.family.body == "post_norm":
+        return PostNormWalk(anatomy)
+    return ModernBertWalk(anatomy) if anatomy.family.body == "modernbert" else None

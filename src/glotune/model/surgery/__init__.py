@@ -1,0 +1,1 @@
+"""What is done to an encoder before training: truncate, trim, freeze, adapt."""

@@ -1,0 +1,1 @@
+"""A run on disk: its records, directory, lock, state and history, read in one place. Never imports torch."""

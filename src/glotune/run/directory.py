@@ -1,0 +1,265 @@
+"""The run directory: where every file of a run lies, and how it is written so that it can't be half."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from glotune.errors import RunError, UserError
+from glotune.run.records import SCHEMA, Evaluation, Event, Manifest
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes aside, syncs and renames: after a crash `path` holds the old content or the new, never a half."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RunDirectory:
+    """Paths, manifest and events of one run. Reading needs neither torch nor a finished run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.manifest_path = self.path / "manifest.json"
+        self.lock = self.path / ".lock"
+        self.log = self.path / "log.txt"
+        self.data_profile = self.path / "data_profile.json"
+        self.events_path = self.path / "events.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.adapter = self.path / "adapter"
+        self.model = self.path / "model"
+        self.predictions = self.path / "predictions"
+        self.metrics_path = self.path / "metrics.json"
+        self.calibration = self.path / "calibration.json"
+        self.report = self.path / "report"
+
+    @classmethod
+    def create(cls, path: Path, recipe_yaml: str, manifest: Manifest) -> RunDirectory:
+        """Makes the directory with its recipe and manifest, all at once or not at all.
+
+        Raises:
+            UserError: the directory exists and is not empty, or can't be written.
+        """
+        run = cls(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            holds = "holds a run already" if run.manifest_path.exists() else "exists and is not empty"
+            raise UserError(
+                f"{path} {holds}",
+                expected="a new or empty directory",
+                remedy=f"Continue it with: glotune resume {path}"
+                if run.manifest_path.exists()
+                else "Name another one with --out",
+            )
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.mkdir()
+            (aside / "recipe.yaml").write_text(recipe_yaml)
+            (aside / "manifest.json").write_text(_as_json(manifest.model_dump(mode="json")))
+            aside.replace(path)
+        except OSError as error:
+            raise UserError(
+                f"the run directory {path} can't be written ({error.strerror or error})",
+                expected="a place with write permission and free space",
+                remedy="Name another one with --out",
+            ) from error
+        sync_folder(path.parent)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """Opens an existing run.
+
+        Raises:
+            UserError: `path` is no run directory.
+        """
+        run = cls(path)
+        if not run.manifest_path.is_file():
+            raise UserError(
+                f"{path} is not a run directory" if run.path.exists() else f"there is no run at {path}",
+                expected="a folder that holds manifest.json, as written by glotune train",
+                remedy="List your runs with: glotune list",
+            )
+        return run
+
+    # ---- manifest -------------------------------------------------------------------------------------
+
+    def read_manifest(self) -> Manifest:
+        """The manifest; raises UserError where it can't be read as one."""
+        try:
+            content = json.loads(self.manifest_path.read_bytes())
+            if isinstance(content, dict) and _newer(content):
+                raise UserError(
+                    f"{self.manifest_path} has schema {content['schema']}",
+                    expected=f"schema {SCHEMA} or older",
+                    remedy="Update glotune to read it",
+                )
+            return Manifest.model_validate(content)
+        except (OSError, ValueError, ValidationError, RecursionError) as error:
+            raise UserError(
+                f"{self.manifest_path} can't be read as a manifest ({_first_line(error)})",
+                expected="the JSON that glotune wrote",
+            ) from error
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replaces the manifest atomically, stamping `updated`."""
+        stamped = manifest.model_copy(update={"updated": now()})
+        write_atomically(self.manifest_path, _as_json(stamped.model_dump(mode="json")))
+
+    def update_manifest(self, **changes: Any) -> Manifest:
+        """Reads, changes and replaces the manifest; returns the new one."""
+        manifest = self.read_manifest().model_copy(update=changes)
+        self.write_manifest(manifest)
+        return manifest
+
+    # ---- events ---------------------------------------------------------------------------------------
+
+    def append_events(self, events: list[Event]) -> None:
+        """Appends events; each is one line, written in one call."""
+        lines = "".join(event.model_dump_json() + "\n" for event in events)
+        with self.events_path.open("ab") as file:
+            file.write(lines.encode())
+
+    def heal_events(self) -> None:
+        """Cuts a torn last line off (a crash while appending), so that the next attempt starts on a line of its own."""
+        if not self.events_path.exists():
+            return
+        content = self.events_path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with self.events_path.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
+
+    def events(self) -> list[Event]:
+        """All events that count: per (kind, step, key) the one of the last attempt, superseded steps dropped.
+
+        An attempt supersedes what earlier attempts wrote after the step it resumed from. A half last line
+        (a crash while writing) is ignored.
+        """
+        return events_that_count(self.raw_events())
+
+    def raw_events(self) -> Iterator[Event]:
+        """Every readable line, in the order written."""
+        if not self.events_path.exists():
+            return
+        with self.events_path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield Event.model_validate_json(line)
+                except ValidationError:
+                    continue  # a torn line in front of a resumed attempt's first one
+
+    # ---- metrics --------------------------------------------------------------------------------------
+
+    def write_metrics(self, evaluations: list[Evaluation]) -> None:
+        """Writes ``metrics.json``: split -> language -> n, scores, intervals, per class, confusion."""
+        content: dict[str, Any] = {"schema": SCHEMA}
+        for evaluation in evaluations:
+            entry = {
+                "n": evaluation.n,
+                **evaluation.scores,
+                "intervals": {name: interval.model_dump() for name, interval in evaluation.intervals.items()},
+                "per_class": evaluation.per_class,
+                "confusion": evaluation.confusion,
+            }
+            content.setdefault(evaluation.split, {})[evaluation.language] = entry
+        write_atomically(self.metrics_path, _as_json(content))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """``metrics.json`` as written; empty where the run has none yet."""
+        if not self.metrics_path.exists():
+            return {}
+        try:
+            content = json.loads(self.metrics_path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{self.metrics_path} is not JSON ({_first_line(error)})") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{self.metrics_path} holds no JSON object")
+        for split, languages in content.items():
+            if split != "schema" and not _are_scores(languages):
+                raise UserError(
+                    f"{self.metrics_path} holds something other than scores under '{split}'",
+                    expected="language -> n and scores, as glotune wrote it",
+                )
+        return content
+
+    def prediction_files(self) -> list[Path]:
+        """The prediction tables of the run, sorted by split and language."""
+        return sorted(self.predictions.glob("*.parquet"))
+
+    def require_model(self) -> Path:
+        """The saved model's folder; raises RunError where the run has none yet."""
+        if not (self.model / "config.json").is_file():
+            raise RunError(
+                f"{self.path} holds no saved model: its status is "
+                f"{self.read_manifest().status.value}. Finish it with: glotune resume {self.path}"
+            )
+        return self.model
+
+
+def events_that_count(events: Iterable[Event]) -> list[Event]:
+    """Of events in the order written: per (kind, step, key) the last, and nothing that a later attempt supersedes."""
+    kept: list[Event] = []
+    attempt = 0
+    for event in events:
+        if event.attempt > attempt:
+            attempt = event.attempt
+            kept = [old for old in kept if old.step <= event.step]
+        kept.append(event)
+    last = {(event.kind, event.step, event.key): position for position, event in enumerate(kept)}
+    return [event for position, event in enumerate(kept) if last[event.kind, event.step, event.key] == position]
+
+
+def _are_scores(languages: Any) -> bool:
+    """Whether this is language -> {n, metric: number or null, ...}."""
+    return isinstance(languages, dict) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("n"), int)
+        and all(value is None or isinstance(value, int | float | dict | list) for value in entry.values())
+        for entry in languages.values()
+    )
+
+
+def _newer(content: dict[str, Any]) -> bool:
+    schema = content.get("schema", SCHEMA)
+    return isinstance(schema, int) and schema > SCHEMA
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

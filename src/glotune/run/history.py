@@ -1,0 +1,150 @@
+"""What a run's events tell, as columns: one training curve, one curve for each evaluated split and language."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from glotune.run.records import Event
+
+SPLITS = ("validation/", "test/", "train/")
+"""Keys of evaluations while training; those of the kept checkpoint (``best/...``) stand in metrics.json."""
+
+
+@dataclass(frozen=True)
+class StepPoint:
+    """One optimizer step. Values are NaN where the event holds none."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    texts: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScorePoint:
+    """Scores at one moment of training; epochs count from 0 at the start to `train.epochs` at the end."""
+
+    step: int
+    epoch: float
+    scores: dict[str, float]
+    n: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning, alert or deviation, when it was raised."""
+
+    kind: str
+    step: int
+    epoch: float
+    message: str
+
+
+@dataclass(frozen=True)
+class History:
+    """The events of a run that count, sorted into series."""
+
+    steps: tuple[StepPoint, ...] = ()
+    train: tuple[ScorePoint, ...] = ()
+    """One point an epoch: the figures as trained, with dropout on."""
+    evaluations: dict[tuple[str, str], tuple[ScorePoint, ...]] = field(default_factory=dict)
+    """(split, language) -> points in order of training."""
+    best_step: int | None = None
+    best: dict[str, Any] = field(default_factory=dict)
+    checkpoints: tuple[dict[str, Any], ...] = ()
+    cost: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+    def languages(self, split: str) -> list[str]:
+        """Languages that were evaluated on `split` while training, in order of appearance."""
+        return [language for known, language in self.evaluations if known == split]
+
+    def epoch_of(self, step: int | None) -> float | None:
+        """The epoch at which `step` ended, or None where it is unknown."""
+        if step is None:
+            return None
+        points: list[StepPoint | ScorePoint] = [*self.steps]
+        for series in self.evaluations.values():
+            points.extend(series)
+        return next((point.epoch for point in points if point.step == step), None)
+
+    def train_seconds(self) -> float | None:
+        """Wall-clock seconds spent in optimizer steps; None where no step tells."""
+        known = [point.seconds for point in self.steps if math.isfinite(point.seconds)]
+        return sum(known) if known else None
+
+
+def read_history(events: Iterable[Event]) -> History:
+    """Sorts events into series. An event that lacks figures is kept with NaN; unknown keys are ignored."""
+    steps: list[StepPoint] = []
+    train: list[ScorePoint] = []
+    evaluations: dict[tuple[str, str], list[ScorePoint]] = {}
+    checkpoints: list[dict[str, Any]] = []
+    notices: list[Notice] = []
+    best: Event | None = None
+    cost: dict[str, Any] = {}
+    for event in events:
+        if event.kind == "step":
+            steps.append(_step(event))
+        elif event.kind == "epoch" and event.key == "train":
+            train.append(_scores(event))
+        elif event.kind == "evaluation" and event.key.startswith(SPLITS):
+            split, _, language = event.key.partition("/")
+            evaluations.setdefault((split, language), []).append(_scores(event))
+        elif event.kind == "checkpoint":
+            checkpoints.append({"step": event.step, "epoch": event.epoch, **event.data})
+        elif event.kind == "cost":
+            wall = event.data["wall"] if isinstance(event.data.get("wall"), dict) else {}
+            figures = {**event.data, **wall}
+            cost.update({name: value for name, value in figures.items() if math.isfinite(_number(value))})
+        elif event.kind == "best":
+            best = event
+        elif event.kind in ("warning", "alert", "deviation"):
+            notices.append(Notice(event.kind, event.step, event.epoch, str(event.data.get("message", ""))))
+    return History(
+        tuple(steps),
+        tuple(train),
+        {key: tuple(points) for key, points in evaluations.items()},
+        best.step if best else None,
+        dict(best.data) if best else {},
+        tuple(checkpoints),
+        cost,
+        tuple(notices),
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _count(value: Any) -> int:
+    """A number of things; 0 for what is none."""
+    number = _number(value)
+    return int(number) if math.isfinite(number) else 0
+
+
+def _step(event: Event) -> StepPoint:
+    data = event.data
+    wall = data.get("wall")
+    return StepPoint(
+        event.step,
+        event.epoch,
+        _number(data.get("loss")),
+        _number(data.get("learning_rate")),
+        _number(data.get("grad_norm")),
+        _count(data.get("texts")),
+        _count(data.get("tokens")),
+        _number(wall.get("seconds")) if isinstance(wall, dict) else math.nan,
+    )
+
+
+def _scores(event: Event) -> ScorePoint:
+    scores = {name: _number(value) for name, value in event.data.items() if name not in ("n", "wall")}
+    return ScorePoint(event.step, event.epoch, scores, _count(event.data.get("n")))

@@ -1,0 +1,216 @@
+"""The schema of every line and file that a run writes. Files are the interface."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+SCHEMA = 1
+"""Version of the records below; a reader refuses a newer one."""
+
+
+ON_REQUEST = "on request"
+"""Key of the checkpoint that an interruption asks for: no part of the uninterrupted run's log."""
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number of things: few enough to be exact in double precision, in which scores and shares are computed from it."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    COMPLETE = "complete"
+
+
+class Plan(Record):
+    """What the machine decided: with the recipe, the seed and the data it fixes every number of the run."""
+
+    device: str
+    """``cpu``, ``cuda`` or ``mps``."""
+    precision: Literal["fp32", "bf16"]
+    attention: Literal["packed_sdpa", "varlen", "padded"]
+    """``packed_sdpa`` pads only around the attention product; ``padded`` is the fallback."""
+    token_budget: Count
+    """Most tokens in one micro-batch."""
+    threads: Count
+    ranks: Count = 1
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """Key of this plan -> why it was chosen."""
+    wall: dict[str, float] = Field(default_factory=dict)
+    """What the probe measured and expects (seconds, bytes, tokens per second): no two runs agree on it, and no number
+    of a run follows from it."""
+
+
+class Change(Record):
+    """What one step of surgery did to the encoder."""
+
+    kind: Literal[
+        "truncate",
+        "trim_vocabulary",
+        "freeze",
+        "lora",
+        "pack",
+        "pooled_last_layer",
+        "prefix_cache",
+        "new_pieces",
+        "new_encoder",
+    ]
+    description: str
+    """One line for the log, with what it saves."""
+    parameters_before: Count
+    parameters_after: Count
+    trainable_before: Count
+    trainable_after: Count
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Event(Record):
+    """One line of ``events.jsonl``: append-only; readers keep the last per (kind, step, key)."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    kind: Literal[
+        "plan",
+        "change",
+        "step",
+        "objectives",
+        "epoch",
+        "evaluation",
+        "checkpoint",
+        "best",
+        "warning",
+        "alert",
+        "deviation",
+        "status",
+        "cost",
+    ]
+    attempt: Count
+    """1 for the first process of the run, one more for each resume."""
+    step: Count
+    """Optimizer steps done."""
+    epoch: float
+    time: str
+    """UTC, ISO 8601; for people only: no reader orders by it."""
+    key: str = ""
+    """Tells apart events of one kind and step, e.g. ``validation/bn``."""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Verdict(Record):
+    """What may be believed about a run."""
+
+    status: Literal["sound", "collapsed", "diverged", "improving", "overfit"]
+    evidence: list[str]
+    """Sentences with the figures that led to the status."""
+    remedy: list[str] = Field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a comparison with this run means something (still improving or overfit runs do)."""
+        return self.status not in ("collapsed", "diverged")
+
+
+class DataSource(Record):
+    """One file (or hub data set) that a run read."""
+
+    path: str
+    sha256: str
+    rows: Count
+
+
+class Manifest(Record):
+    """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    kind: Literal["train", "pretrain"] = "train"
+    name: str
+    status: RunStatus
+    reason: str | None = None
+    """Why the run failed or was interrupted."""
+    attempt: Count = 1
+    created: str
+    updated: str
+    seed: int
+    recipe_hash: str
+    command: list[str]
+    labels: list[str]
+    """Label names in the order of the class ids, fixed once per run."""
+    source_languages: list[str] = Field(default_factory=list)
+    plan: Plan | None = None
+    changes: list[Change] = Field(default_factory=list)
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    data: list[DataSource] = Field(default_factory=list)
+    data_hash: str = ""
+    """Hash over all texts, labels, languages and splits that the run uses, after its checks."""
+    best_step: Count | None = None
+    verdict: Verdict | None = None
+    deviations: list[str] = Field(default_factory=list)
+    """Where a later attempt departed from the stored plan."""
+    trust_remote_code: bool = False
+    notes: list[str] = Field(default_factory=list)
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Interval(Record):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class Evaluation(Record):
+    """The scores of one split and language, as in ``metrics.json``; recomputable from the predictions."""
+
+    split: str
+    language: str
+    n: Count
+    scores: dict[str, float | None]
+    """Metric name -> value; None where it is undefined, e.g. AUC with one class present."""
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Label name -> precision, recall, f1, support."""
+    confusion: list[list[Count]] = Field(default_factory=list)
+    """``confusion[true][predicted]``."""
+
+    @field_validator("confusion")
+    @classmethod
+    def _is_square(cls, rows: list[list[int]]) -> list[list[int]]:
+        lengths = {len(row) for row in rows}
+        if lengths - {len(rows)}:
+            raise ValueError(
+                f"a confusion matrix has as many columns as rows: {len(rows)} rows, columns {sorted(lengths)}"
+            )
+        return rows
+
+
+PREDICTION_COLUMNS = (
+    "data_hash",
+    "row",
+    "split",
+    "language",
+    "label",
+    "predicted",
+    "probabilities",
+    "loss",
+    "text",
+    "text_pair",
+)
+"""Columns of ``predictions/SPLIT.LANGUAGE.parquet``, one row per text. (`data_hash`, `row`) is its key: the SHA-256
+of its source file and the row there (1 = the first data row). `label` and `predicted` are class ids,
+`probabilities` a list of float64 per class, `loss` is in nats. `text` is null where the recipe says
+``records.text: false``; `text_pair` is null without pairs."""

@@ -1,0 +1,106 @@
+"""Whether a run is alive: what its manifest says, held against who holds its lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from glotune.errors import UserError
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Manifest, RunStatus
+
+
+class State(StrEnum):
+    """Where a run stands, seen from this machine."""
+
+    RUNNING = "running"
+    """A process on this machine holds it."""
+    ELSEWHERE = "elsewhere"
+    """Its lock names another machine: it may be running there."""
+    CRASHED = "crashed"
+    """The manifest says running, but its process is gone."""
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who the lock file names."""
+
+    pid: int
+    host: str
+    since: str
+
+
+def read_holder(lock: Path) -> Holder | None:
+    """Who the lock file names; None where it names nobody, as after a clean end."""
+    try:
+        content = json.loads(lock.read_text())
+        return Holder(int(content["pid"]), str(content["host"]), str(content["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def state_of(run: RunDirectory, manifest: Manifest | None = None) -> State:
+    """The state of a run.
+
+    Raises:
+        UserError: its manifest can't be read.
+    """
+    status = (manifest or run.read_manifest()).status
+    if status is not RunStatus.RUNNING:
+        return State(status.value)
+    holder = read_holder(run.lock)
+    if holder is None:
+        return State.CRASHED
+    if holder.host != os.uname().nodename:
+        return State.ELSEWHERE
+    return State.RUNNING if _holds(holder, run.lock) else State.CRASHED
+
+
+def _holds(holder: Holder, lock: Path) -> bool:
+    """Whether the named process holds the lock now. A dead one is known without touching the lock: a watcher that
+    takes it, however briefly, could turn away a process that resumes the run at this moment."""
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's process, alive
+    try:
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return True  # the lock can't be read by us: the living process is the better evidence
+    return False
+
+
+def find_runs(folder: Path, depth: int = 3) -> Iterator[RunDirectory]:
+    """The runs in `folder`, itself included, at most `depth` folders down (a study keeps its runs in folders)."""
+    if (folder / "manifest.json").is_file():
+        yield RunDirectory(folder)
+        return
+    if depth == 0 or not folder.is_dir():
+        return
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+            yield from find_runs(child, depth - 1)
+
+
+def readable_runs(folder: Path) -> tuple[list[tuple[RunDirectory, Manifest]], list[str]]:
+    """The runs of a folder with their manifests, and a line for each that can't be read."""
+    found, problems = [], []
+    for run in find_runs(folder):
+        try:
+            found.append((run, run.read_manifest()))
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems

@@ -1,0 +1,1 @@
+"""Numbers: scores, intervals, tests, calibration. NumPy, SciPy and scikit-learn only."""

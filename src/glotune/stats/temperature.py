@@ -1,0 +1,124 @@
+"""Calibration after training: one temperature, and for two classes one threshold.
+
+Both are fitted on validation texts. Dividing the logits by a temperature leaves every
+prediction as it is and only makes the model as sure as it is right (Guo et al. 2017, section
+4.2). A threshold other than 1/2 changes predictions, for a rare positive class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from glotune.errors import UserError
+from glotune.stats.arrays import Outcomes
+from glotune.stats.calibration import expected_calibration_error
+from glotune.stats.confusion import FloatArray, IntArray, count_metric
+
+LOWEST, HIGHEST = 0.05, 20.0
+SMALLEST = 1e-30  # a float32 softmax underflows to 0 below about 1e-38
+
+
+@dataclass(frozen=True)
+class TemperatureFit:
+    """Above 1 the model was too sure, below 1 not sure enough; losses are means in nats."""
+
+    temperature: float
+    loss_before: float
+    loss_after: float
+    ece_before: float
+    ece_after: float
+    reason: str | None = None
+    """Why none could be fitted; the temperature is then 1."""
+
+
+@dataclass(frozen=True)
+class ThresholdFit:
+    """Answer class 1 where its probability is at least `threshold`."""
+
+    threshold: float
+    metric: str
+    value: float
+    value_at_half: float
+
+
+def apply_temperature(probabilities_BC: FloatArray, temperature: float) -> FloatArray:
+    """[B, C] softmax(logits / temperature), from softmax(logits): a softmax forgets only a constant."""
+    logits_BC = np.log(np.maximum(probabilities_BC, SMALLEST)) / temperature
+    powers_BC = np.exp(logits_BC - logits_BC.max(axis=1, keepdims=True))
+    return np.asarray(powers_BC / powers_BC.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def fit_temperature(validation: Outcomes) -> TemperatureFit:
+    """The temperature with the least mean loss on validation texts.
+
+    Without an error among them, or with no more skill than guessing, the loss has no minimum: such a
+    model keeps temperature 1 and the fit says why.
+
+    Raises:
+        UserError: probabilities that are not finite.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not validation.is_finite:
+        raise UserError("probabilities that are not finite", expected="the output of a model that did not diverge")
+
+    def loss(log_temperature: float) -> float:
+        return _mean_loss(apply_temperature(validation.probabilities_BC, float(np.exp(log_temperature))), validation)
+
+    # Convex in 1 / temperature, so the one minimum is found by bracketing.
+    bounds = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    reason = None
+    if np.array_equal(validation.prediction_B, validation.label_B):
+        reason = f"all {validation.num_texts} validation texts are right: any lower temperature has a lower loss"
+    elif min(abs(found.x - bound) for bound in bounds) < 1e-3:
+        reason = f"the best temperature lies outside {LOWEST:g} .. {HIGHEST:g}"
+    temperature = float(np.exp(found.x)) if reason is None else 1.0
+    scaled = Outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, temperature))
+    return TemperatureFit(
+        temperature=temperature,
+        loss_before=loss(0.0),
+        loss_after=_mean_loss(scaled.probabilities_BC, validation),
+        ece_before=expected_calibration_error(validation),
+        ece_after=expected_calibration_error(scaled),
+        reason=reason,
+    )
+
+
+def fit_threshold(validation: Outcomes, metric: str = "macro_f1") -> ThresholdFit:
+    """The threshold on class 1 with the best metric on validation texts; of equal ones that nearest 1/2.
+
+    Raises:
+        UserError: not two classes, or a metric that needs more than counts.
+    """
+    if validation.num_labels != 2:
+        raise UserError(
+            f"{validation.num_labels} classes",
+            expected="two: a threshold decides between a class and the rest",
+            remedy="Use a temperature, which needs no threshold",
+        )
+    value = count_metric(metric)
+    score_B = validation.probabilities_BC[:, 1]
+    levels = np.unique(score_B)
+    thresholds_K = np.concatenate([[0.5], (levels[:-1] + levels[1:]) / 2])
+    values_K = value(_confusion_at(thresholds_K, score_B, validation.label_B))
+    best_K = np.flatnonzero(values_K >= values_K.max() - 1e-12)
+    chosen = best_K[np.abs(thresholds_K[best_K] - 0.5).argmin()]
+    return ThresholdFit(float(thresholds_K[chosen]), metric, float(values_K[chosen]), float(values_K[0]))
+
+
+def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArray) -> FloatArray:
+    """[K, 2, 2] confusion matrices when class 1 is answered at or above each threshold."""
+    sides = []
+    for label in (0, 1):
+        ordered = np.sort(score_B[label_B == label])
+        below_K = np.searchsorted(ordered, thresholds_K, side="left")
+        sides.append(np.stack([below_K, len(ordered) - below_K], axis=-1))
+    return np.stack(sides, axis=1).astype(np.float64)
+
+
+def _mean_loss(probabilities_BC: FloatArray, outcomes: Outcomes) -> float:
+    chosen_B = probabilities_BC[np.arange(outcomes.num_texts), outcomes.label_B]
+    return float(-np.log(np.maximum(chosen_B, SMALLEST)).mean())

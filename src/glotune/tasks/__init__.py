@@ -1,0 +1,1 @@
+"""What is learned from a text: targets, losses, scores. The loop knows none of them by name."""

@@ -1,1 +1,0 @@
-"""What pretraining learns from: masked tokens, and translations that should stand close."""

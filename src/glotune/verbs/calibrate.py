@@ -1,0 +1,120 @@
+"""A temperature and a threshold, fitted on validation predictions and kept beside the model, never inside it."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from glotune.errors import UserError
+from glotune.run.directory import RunDirectory, now, write_atomically
+from glotune.run.records import Record
+from glotune.stats.arrays import Outcomes, outcomes
+from glotune.stats.temperature import apply_temperature, fit_temperature, fit_threshold
+
+ThresholdMetric = Literal["macro_f1", "accuracy", "mcc"]
+
+
+class Calibration(Record):
+    """``calibration.json``: how the probabilities of a run's model are to be read."""
+
+    schema_version: int = 1
+    temperature: float
+    """Logits are divided by it."""
+    threshold: float | None = None
+    """Of two classes: the second is answered where its calibrated probability is at least this. None: the larger."""
+    metric: str | None = None
+    """What the threshold maximises on the validation texts."""
+    languages: list[str]
+    """The validation languages that it was fitted on."""
+    n: int
+    loss_before: float
+    loss_after: float
+    ece_before: float
+    """Expected calibration error on the same texts."""
+    ece_after: float
+    reason: str | None = None
+    """Why no temperature could be fitted (it is 1 then)."""
+    created: str
+
+    def probabilities(self, probabilities_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrated probabilities."""
+        return apply_temperature(probabilities_NC, self.temperature)
+
+    def answers(self, probabilities_NC: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Class ids from calibrated probabilities."""
+        if self.threshold is None:
+            return probabilities_NC.argmax(axis=1)
+        return (probabilities_NC[:, 1] >= self.threshold).astype(np.int64)
+
+
+def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None) -> Calibration:
+    """Fits on the run's validation predictions and writes ``calibration.json``.
+
+    The source languages' texts are used, so that targets stay zero-shot; those of all languages where the run has no
+    validation texts in a source language.
+
+    Args:
+        threshold_metric: also fit a threshold that maximises this (two classes only); None: none.
+
+    Raises:
+        UserError: the run has no validation predictions, or more than two classes for a threshold.
+    """
+    found = {
+        path.stem.partition(".")[2]: path for path in run.prediction_files() if path.stem.startswith("validation.")
+    }
+    if not found:
+        raise UserError(
+            f"{run.path} holds no validation predictions",
+            expected="a finished run with a validation split",
+            remedy="Give the recipe data.validation, or data.made_splits.validation above 0",
+        )
+    sources = [language for language in found if language in run.read_manifest().source_languages]
+    languages = sources or sorted(found)
+    validation = _joined([outcomes_of_file(str(found[language])) for language in languages])
+    fit = fit_temperature(validation)
+    scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
+    threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
+    calibration = Calibration(
+        temperature=fit.temperature,
+        threshold=threshold.threshold if threshold else None,
+        metric=threshold.metric if threshold else None,
+        languages=languages,
+        n=validation.num_texts,
+        loss_before=fit.loss_before,
+        loss_after=fit.loss_after,
+        ece_before=fit.ece_before,
+        ece_after=fit.ece_after,
+        reason=fit.reason,
+        created=now(),
+    )
+    write_atomically(run.calibration, json.dumps(calibration.model_dump(mode="json"), indent=1) + "\n")
+    return calibration
+
+
+def read_calibration(run: RunDirectory) -> Calibration:
+    """The calibration of a run; raises UserError where there is none or it can't be read."""
+    if not run.calibration.is_file():
+        raise UserError(f"{run.path} has no calibration", remedy=f"Fit one with: glotune calibrate {run.path}")
+    try:
+        return Calibration.model_validate_json(run.calibration.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{run.calibration} can't be read", remedy=f"Fit it anew with: glotune calibrate {run.path}"
+        ) from error
+
+
+def outcomes_of_file(path: str) -> Outcomes:
+    """Labels and probabilities of one prediction table."""
+    table = pq.read_table(path, columns=["label", "probabilities"])
+    return outcomes(table["label"].to_numpy(), np.stack(table["probabilities"].to_numpy(zero_copy_only=False)))
+
+
+def _joined(parts: list[Outcomes]) -> Outcomes:
+    return outcomes(
+        np.concatenate([part.label_B for part in parts]), np.concatenate([part.probabilities_BC for part in parts])
+    )

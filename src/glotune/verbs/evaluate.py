@@ -1,0 +1,158 @@
+"""A trained run judged on labelled texts: its own test split again, or texts it has never met."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glotune.data.encoding import Text
+from glotune.data.mapped_arrays import places, zeros
+from glotune.data.reading import read_evaluation_texts, read_texts
+from glotune.data.texts import LabelledTexts, TextData
+from glotune.engine.evaluate import Outputs
+from glotune.engine.finish import record_split
+from glotune.engine.observer import Observer, Silent
+from glotune.errors import UserError
+from glotune.recipe import Recipe, load_recipe
+from glotune.recipe.schema import Sources
+from glotune.run.directory import RunDirectory, now
+from glotune.run.records import Evaluation, Manifest
+from glotune.verbs.predict import Predictor, load
+
+ROWS = 2048
+"""Rows of a table turned into Python strings at a time."""
+
+
+@dataclass(frozen=True)
+class JudgedTexts:
+    """Where an evaluation lies, and what it found."""
+
+    path: Path
+    evaluations: list[Evaluation]
+
+
+def evaluate(
+    run: str | Path,
+    data: Sources | None = None,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> JudgedTexts:
+    """Evaluates the saved model of a run, with its full vocabulary, into ``RUN/evaluations/NAME/``.
+
+    The folder holds ``evaluation.json`` (the data and how they were read), ``metrics.json`` and ``predictions/`` as a
+    run does. It appears whole or not at all.
+
+    Args:
+        data: labelled files, as ``data.test`` of a recipe names them; None: the run's own held-out splits again.
+        name: of the folder; None: from the data's names and the time.
+
+    Raises:
+        UserError: no such run, data that can't be read, labels that the model does not know, or a name in use.
+        RunError: the run holds no model yet.
+    """
+    directory = RunDirectory.open(run)
+    directory.require_model()
+    recipe, manifest = load_recipe(directory.recipe), directory.read_manifest()
+    watcher = observer or Silent()
+    texts = read(recipe, manifest, data)
+    for message in texts.warnings:
+        watcher.log(f"warning: {message}")
+    target = directory.path / "evaluations" / (name or _name_of(texts))
+    if target.exists():
+        raise UserError(f"{target} exists", expected="a new name", remedy="Give another one with --name")
+    predictor = load(directory.path, device=device)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        (aside / "predictions").mkdir(parents=True)
+        evaluations = [
+            evaluation
+            for split in texts.splits
+            for evaluation in _record(predictor, texts, split, aside / "predictions", recipe.records.text, watcher)
+        ]
+        RunDirectory(aside).write_metrics(evaluations)
+        _write_provenance(aside / "evaluation.json", target.name, texts, predictor)
+        aside.rename(target)
+    except OSError as error:
+        raise UserError(f"{target} can't be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return JudgedTexts(target, evaluations)
+
+
+def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
+    """The texts to judge by, their labels as the run fixed them."""
+    if data is not None:
+        return read_evaluation_texts(data, recipe.data, manifest.labels)
+    texts = read_texts(recipe.data, recipe.seed)
+    if texts.data_hash != manifest.data_hash:
+        raise UserError(
+            "the run's own data changed since it was trained",
+            expected=f"the texts with hash {manifest.data_hash[:16]}, found {texts.data_hash[:16]}",
+            remedy="Name the files to evaluate on with --data",
+        )
+    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
+    return TextData(held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [])
+
+
+def _record(
+    predictor: Predictor, texts: TextData, split: str, folder: Path, with_text: bool, observer: Observer
+) -> list[Evaluation]:
+    found = texts.splits[split]
+    outputs = Outputs(zeros((len(found), len(texts.labels)), np.float64), zeros(len(found), np.float64))
+    done = 0
+    for logits_BC in predictor.engine.stream(texts_of(found)):
+        part = slice(done, done + len(logits_BC))
+        outputs.logits_NC[part] = logits_BC
+        outputs.losses_N[part] = cross_entropy(logits_BC, found.labels[part])
+        done = part.stop
+        observer.progress("evaluate", done, len(found), {})
+    languages = {name: places(found.language_ids == code) for code, name in enumerate(found.language_names)}
+    return record_split(folder, texts, split, languages, outputs, with_text)
+
+
+def texts_of(split: LabelledTexts) -> Iterator[Text]:
+    """Its texts (or pairs) in order, as Python strings, a chunk at a time."""
+    for chunk in split.chunks(ROWS):
+        first = chunk.column("text").to_pylist()
+        if split.has_pairs:
+            yield from zip(first, chunk.column("text_pair").to_pylist(), strict=True)
+        else:
+            yield from first
+
+
+def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Loss of each text in nats, without weights or smoothing."""
+    top = logits_NC.max(axis=1)
+    normaliser = top + np.log(np.exp(logits_NC - top[:, None]).sum(axis=1))
+    return np.asarray(normaliser - logits_NC[np.arange(len(labels_N)), labels_N])
+
+
+def _name_of(texts: TextData) -> str:
+    stems = "-".join(dict.fromkeys(Path(source.path).name.split(".")[0] for source in texts.sources))
+    return f"{stems[:60]}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+
+
+def _write_provenance(path: Path, name: str, texts: TextData, predictor: Predictor) -> None:
+    content = {
+        "schema": 1,
+        "name": name,
+        "created": now(),
+        "data": [source.model_dump() for source in texts.sources],
+        "data_hash": texts.data_hash,
+        "labels": texts.labels,
+        "rows": {split: len(found) for split, found in texts.splits.items()},
+        "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
+        "device": predictor.engine.device,
+        "precision": predictor.engine.precision,
+    }
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

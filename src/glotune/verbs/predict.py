@@ -1,0 +1,257 @@
+"""A trained model to predict with: of a run, or any saved text classifier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glotune.data.encoding import Encoding, Text
+from glotune.engine.predict import WINDOW, Engine
+from glotune.errors import UserError
+from glotune.model.cpu.host_memory import bound_kernel_caches
+from glotune.model.families import Anatomy
+from glotune.model.loading import check_fit, load_encoder, load_tokenizer
+from glotune.model.network import Network
+from glotune.recipe import load_recipe
+from glotune.recipe.schema import Columns, Data, Model
+from glotune.run.directory import RunDirectory
+from glotune.stats.arrays import softmax
+from glotune.verbs.calibrate import Calibration, read_calibration
+
+TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768}
+"""Micro-batch budget where no run's plan says one for this device."""
+LONGEST_UNSTATED = 512
+"""max_length of a saved model that states none."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one text."""
+
+    label: str
+    probabilities: dict[str, float]
+    """Label name -> probability, in the order of the class ids."""
+
+
+@dataclass(frozen=True, repr=False)
+class Predictor:
+    """Predicts labels for texts, or pairs of texts, of any number."""
+
+    engine: Engine
+    labels: list[str]
+    takes_pairs: bool | None
+    """Whether the model was trained on pairs; None where that is not known."""
+    calibration: Calibration | None = None
+    columns: Columns | None = None
+    """The columns of the run's recipe; None for a folder of another origin."""
+
+    def __repr__(self) -> str:
+        """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
+        more = ", takes_pairs=True" if self.takes_pairs else ""
+        more += ", calibrated=True" if self.calibration is not None else ""
+        engine = self.engine
+        return f"Predictor(labels={self.labels!r}, device={engine.device!r}, precision={engine.precision!r}{more})"
+
+    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+        """One prediction per text (or per pair, as a tuple), in their order.
+
+        Raises:
+            UserError: a text is empty or no string, or pairs where single texts are expected and vice versa.
+        """
+        if isinstance(texts, str):
+            raise UserError("one string was given", expected="a list of texts", remedy="Write predict([text])")
+        return list(self.stream(texts))
+
+    def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Prediction]:
+        """As `predict`, for a stream: at most `window` texts are held at a time."""
+        for logits_NC in self.engine.stream(self._checked(texts), window):
+            probabilities, answers = self.read(logits_NC)
+            for answer, row in zip(answers, probabilities, strict=True):
+                yield Prediction(self.labels[answer], dict(zip(self.labels, row.tolist(), strict=True)))
+
+    def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float64]:
+        """Probabilities_NC, columns in the order of `labels`."""
+        found = [self.read(logits)[0] for logits in self.engine.stream(self._checked(texts))]
+        return np.concatenate(found) if found else np.empty((0, len(self.labels)))
+
+    def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Probabilities_NC and class ids_N, calibrated where this predictor is."""
+        probabilities = softmax(logits_NC)
+        if self.calibration is None:
+            return probabilities, probabilities.argmax(axis=1)
+        calibrated = self.calibration.probabilities(probabilities)
+        return calibrated, self.calibration.answers(calibrated)
+
+    def _checked(self, texts: Iterable[Text]) -> Iterator[Text]:
+        for number, given in enumerate(texts, 1):
+            text = tuple(given) if isinstance(given, list) else given
+            problem = problem_of(text, self.takes_pairs)
+            if problem:
+                raise UserError(problem, where=f"text {number}", expected=_expected(self.takes_pairs))
+            yield text
+
+
+def problem_of(text: Any, takes_pairs: bool | None) -> str | None:
+    """What makes `text` unfit for prediction; None where nothing does."""
+    if isinstance(text, str):
+        if takes_pairs:
+            return "a single text for a model of text pairs"
+        return problem_of_characters(text) if text.strip() else "an empty text"
+    if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
+        if takes_pairs is False:
+            return "a pair for a model of single texts"
+        if not all(part.strip() for part in text):
+            return "an empty text in a pair"
+        return problem_of_characters("".join(text))
+    return f"{type(text).__name__} {str(text)[:40]!r} instead of a text"
+
+
+def problem_of_characters(text: str) -> str | None:
+    """A lone surrogate is no character, and no tokenizer takes it; None where there is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"no text: character {error.start + 1} is the lone surrogate {text[error.start]!a}"
+    return None
+
+
+def _expected(takes_pairs: bool | None) -> str:
+    return "two texts with content, as a tuple" if takes_pairs else "a string with content"
+
+
+def load(
+    path: str | Path,
+    *,
+    calibrated: bool = False,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] | None = None,
+) -> Predictor:
+    """Opens a run, or a folder with a saved text classifier, to predict with.
+
+    Args:
+        path: a run directory, its ``model`` folder, or any folder that transformers' text classification opens.
+        calibrated: apply what ``glotune calibrate`` fitted for the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: None: that of the run's plan where its device is used, fp32 otherwise.
+
+    Raises:
+        UserError: nothing there, no classifier, or not calibrated.
+        RunError: the run holds no model yet.
+    """
+    where = Path(path).expanduser()
+    run = run_of(where)
+    if run is None:
+        if calibrated:
+            raise UserError(f"{path} is not a run, and only runs are calibrated", expected="a run directory")
+        return _of_folder(where, choose_device(device), precision or "fp32")
+    manifest = run.read_manifest()
+    if manifest.kind != "train":
+        raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
+    recipe = load_recipe(run.recipe)
+    kind = choose_device(device)
+    plan = manifest.plan if manifest.plan is not None and manifest.plan.device == kind else None
+    return _assemble(
+        run.require_model(),
+        labels=manifest.labels,
+        data=recipe.data,
+        device=kind,
+        precision=precision or (plan.precision if plan else "fp32"),
+        token_budget=plan.token_budget if plan else TOKENS[kind],
+        takes_pairs=recipe.data.columns.text_pair is not None,
+        calibration=read_calibration(run) if calibrated else None,
+    )
+
+
+def run_of(path: Path) -> RunDirectory | None:
+    """The run that `path` is, or whose model folder it is; None for any other folder."""
+    for folder in (path, path.parent if path.name == "model" else path):
+        if (folder / "manifest.json").is_file():
+            return RunDirectory(folder)
+    if not (path / "config.json").is_file():
+        RunDirectory.open(path)  # raises, saying what is wrong
+    return None
+
+
+def choose_device(wanted: str) -> str:
+    """``auto`` is CUDA where it is, then MPS, then the CPU; raises UserError for a device that is not here."""
+    import torch
+
+    here = [
+        name
+        for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
+        if there
+    ] + ["cpu"]
+    if wanted != "auto" and wanted not in here:
+        raise UserError(f"the device {wanted} is not here", expected=f"auto, or one of: {', '.join(here)}")
+    return here[0] if wanted == "auto" else wanted
+
+
+def _of_folder(folder: Path, device: str, precision: Literal["fp32", "bf16"]) -> Predictor:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{folder / 'config.json'} can't be read as JSON") from error
+    heads = [name for name in config.get("architectures") or [] if name.endswith("ForSequenceClassification")]
+    if not heads:
+        raise UserError(
+            f"{folder} holds an encoder without a classification head",
+            expected="a trained text classifier",
+            remedy="Train one with: glotune train",
+        )
+    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return _assemble(
+        folder,
+        labels=[str(names[key]) for key in sorted(names, key=int)],
+        data=None,
+        device=device,
+        precision=precision,
+        token_budget=TOKENS[device],
+        takes_pairs=None,
+        calibration=None,
+    )
+
+
+def _assemble(
+    folder: Path,
+    *,
+    labels: list[str],
+    data: Data | None,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+    token_budget: int,
+    takes_pairs: bool | None,
+    calibration: Calibration | None,
+) -> Predictor:
+    model = Model(name=str(folder))
+    tokenizer = load_tokenizer(model)
+    hf = load_encoder(model, labels, seed=0, log=lambda message: None)
+    columns = None if data is None else data.columns
+    if data is None:
+        data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
+    check_fit(hf, tokenizer, data.max_length)
+    bound_kernel_caches()
+    network = Network(hf)
+    return Predictor(
+        engine=Engine(network, Encoding(tokenizer, data), device, precision, token_budget),
+        labels=labels,
+        takes_pairs=takes_pairs,
+        calibration=calibration,
+        columns=columns,
+    )
+
+
+def _longest(hf: Any, tokenizer: Any) -> int:
+    """The most tokens that encoder and tokenizer both take."""
+    anatomy = Anatomy(hf)
+    config = anatomy.config
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 1_000_000 else []
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None:
+        limits.append(positions - (config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0))
+    return min(limits) if limits else LONGEST_UNSTATED

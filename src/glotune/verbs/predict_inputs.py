@@ -1,0 +1,180 @@
+"""Texts to predict, from a file or standard input, row by row: text lines, CSV, TSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+import pyarrow as pa
+
+from glotune.data.csv_files import read_csv
+from glotune.data.encoding import Text
+from glotune.data.jsonl_files import read_jsonl
+from glotune.data.opening import not_utf8, open_bytes, reading
+from glotune.data.parquet_files import read_parquet
+from glotune.data.sources import kind_of
+from glotune.errors import UserError, did_you_mean
+from glotune.recipe.schema import Columns
+
+Format = Literal["text", "csv", "tsv", "jsonl", "parquet"]
+STDIN = "-"
+_NONE = "\x00none"
+"""No column has this name: labels and languages of the input stay unread."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text to predict, with its row: 1 is the first line of a text file, or the first data row."""
+
+    number: int
+    text: Text
+
+
+@dataclass
+class Inputs:
+    """The rows of one input.
+
+    Args:
+        source: a file, or ``-`` for standard input.
+        format: None: by the file's name; text lines on standard input.
+        text: name of the column with the texts.
+        text_pair: name of the column with the second texts, None for single texts.
+        skip_empty: leave rows with an empty text out, and list them in `skipped`; an error otherwise.
+    """
+
+    source: str
+    format: Format | None = None
+    text: str = "text"
+    text_pair: str | None = None
+    skip_empty: bool = False
+    skipped: list[int] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """The source for messages."""
+        return "standard input" if self.source == STDIN else self.source
+
+    def rows(self) -> Iterator[Row]:
+        """The rows in order; memory does not grow with their number.
+
+        Raises:
+            UserError: names file and row, for what can't be read and for an empty text.
+        """
+        for row in self._read():
+            parts = row.text if isinstance(row.text, tuple) else (row.text,)
+            if all(part and part.strip() for part in parts):
+                yield row
+            elif self.skip_empty:
+                self.skipped.append(row.number)
+            else:
+                raise UserError(
+                    "an empty text",
+                    where=f"{self.shown}, row {row.number}",
+                    expected="a text to predict",
+                    remedy="--skip-empty leaves such rows out and counts them",
+                )
+
+    def _read(self) -> Iterator[Row]:
+        kind = self._kind()
+        if kind == "text":
+            if self.text_pair is not None:
+                raise UserError(
+                    "text lines hold no pairs",
+                    where=self.shown,
+                    expected=f"CSV or JSON lines with the columns '{self.text}' and '{self.text_pair}'",
+                )
+            yield from self._lines()
+            return
+        columns = Columns(text=self.text, text_pair=self.text_pair, label=_NONE, language=_NONE, split=_NONE)
+        with self._path(kind) as path, _options_named():
+            for batch in _batches(kind, path, self.shown, columns):
+                texts, numbers = batch.column("text").to_pylist(), batch.column("row").to_pylist()
+                pairs = batch.column("text_pair").to_pylist() if self.text_pair is not None else None
+                for index, number in enumerate(numbers):
+                    yield Row(number, texts[index] if pairs is None else (texts[index], pairs[index]))
+
+    def _kind(self) -> Format:
+        if self.format is not None:
+            return self.format
+        if self.source == STDIN:
+            return "text"
+        path = Path(self.source)
+        kind = kind_of(path)
+        return "text" if kind is None or kind == "hub" else kind
+
+    def _lines(self) -> Iterator[Row]:
+        offset = 0
+        with _binary(self.source, self.shown) as file:
+            for number, line in enumerate(file, 1):
+                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                try:
+                    yield Row(number, content.decode("utf-8").rstrip("\r\n"))
+                except UnicodeDecodeError as error:
+                    raise not_utf8(self.shown, number, offset + error.start, content[error.start]) from error
+                offset += len(line)
+
+    @contextmanager
+    def _path(self, kind: Format) -> Iterator[Path]:
+        """A path to read from; standard input goes to a temporary file where the reader needs to look back."""
+        if self.source != STDIN:
+            yield Path(self.source)
+        elif kind == "jsonl" and Path("/dev/stdin").exists():
+            yield Path("/dev/stdin")
+        else:
+            with tempfile.NamedTemporaryFile(prefix="glotune-", suffix=f".{kind}") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+                file.flush()
+                yield Path(file.name)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Where the readers name a key of the recipe, the command line has an option."""
+    try:
+        yield
+    except UserError as error:
+        named = [
+            text and text.replace("data.columns.text_pair", "--text-pair").replace("data.columns.text", "--text")
+            for text in (error.expected, error.remedy)
+        ]
+        raise UserError(error.found, expected=named[0], remedy=named[1], where=error.where) from error
+
+
+def require_source(source: str) -> None:
+    """Refuses a source that is not there, before anything heavy is loaded.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if source != STDIN and not Path(source).is_file():
+        siblings = [path.name for path in Path(source).parent.iterdir()] if Path(source).parent.is_dir() else []
+        raise UserError(
+            f"there is no file {source}",
+            expected="a file of texts, or - for standard input",
+            remedy=did_you_mean(Path(source).name, siblings),
+        )
+
+
+@contextmanager
+def _binary(source: str, shown: str) -> Iterator[IO[bytes]]:
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    with reading(Path(source), shown), open_bytes(Path(source)) as file:
+        yield file
+
+
+def _batches(kind: Format, path: Path, shown: str, columns: Columns) -> Iterator[pa.RecordBatch]:
+    match kind:
+        case "jsonl":
+            return read_jsonl(path, shown, columns, need_label=False)
+        case "parquet":
+            return read_parquet(path, shown, columns, need_label=False)
+        case _:
+            return read_csv(path, shown, columns, delimiter="\t" if kind == "tsv" else ",", need_label=False)

@@ -1,0 +1,126 @@
+"""The spine of pretraining: one recipe and plain texts in, one judged encoder out. Reads like `run.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glotune.data.cache import cache_folder
+from glotune.data.plain_text import PlainTexts, read_plain_texts
+from glotune.data.profile import profile
+from glotune.engine.control import stopped_by_signals
+from glotune.engine.observer import Observer, Silent
+from glotune.engine.plan import choose_device
+from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
+from glotune.engine.pretraining.corpus import as_text_data, build_corpus
+from glotune.engine.pretraining.session import pretrain_to_the_end, record_held_out, save
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Recorder
+from glotune.errors import UserError
+from glotune.recipe import recipe_hash, recipe_yaml
+from glotune.recipe.loading import Overrides
+from glotune.recipe.pretrain import PretrainRecipe
+from glotune.recipe.pretrain_loading import load_pretrain_recipe
+from glotune.report.pretraining import write_pretraining_report
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
+from glotune.verbs.lifecycle import (
+    Run,
+    count_attempt,
+    first_manifest,
+    open_attempt,
+    refuse_changed_data,
+    run_path,
+    status_kept,
+)
+
+
+@stopped_by_signals()
+def pretrain(
+    recipe: str | Path | PretrainRecipe,
+    *overrides: Overrides,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    command: list[str] | None = None,
+    **keywords: Any,
+) -> Run:
+    """Makes an encoder, or adapts one, from plain texts and translation pairs.
+
+    Args:
+        recipe: a built-in name, a YAML file or a `PretrainRecipe`.
+        overrides, keywords, out, observer, command: as `glotune.train`.
+
+    Returns:
+        The run; its ``model`` folder is a valid ``model.name`` of every recipe.
+
+    Raises:
+        UserError: the recipe, the texts or the encoder is wrong; nothing is left behind.
+        RunError: the run failed; its manifest says why.
+        InterruptedRun: it was asked to stop, and can be resumed.
+    """
+    resolved = load_pretrain_recipe(recipe, *overrides, keywords)
+    texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
+    processes = _one_process(choose_device(resolved.train.device)[0])
+    directory = RunDirectory(run_path(out, resolved.name))
+    manifest = first_manifest(resolved.engine_recipe(), as_text_data(texts), command)
+    described = {"kind": "pretrain", "recipe_hash": recipe_hash(resolved)}
+    RunDirectory.create(directory.path, recipe_yaml(resolved), manifest.model_copy(update=described))
+    with status_kept(directory, processes, fresh=True):
+        carry_out(directory, resolved, texts, processes, observer or Silent())
+    write_pretraining_report(directory)
+    return Run(directory)
+
+
+def carry_out(
+    directory: RunDirectory, recipe: PretrainRecipe, texts: PlainTexts, processes: Processes, observer: Observer
+) -> None:
+    """The run itself, in a directory that is open: from texts to the encoder; also goes on where it stopped."""
+    manifest = directory.read_manifest()
+    recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
+    content = as_text_data(texts)
+    resumption = open_attempt(directory, recorder, content)
+    tokenizer = prepare_tokenizer(recipe, texts, directory.path)
+    engine = recipe.engine_recipe()
+    corpus = build_corpus(texts, content, tokenizer, engine.data, cache_folder(), recorder.progress("tokenize"))
+    stores = {"train": corpus.texts, "validation": corpus.held_out}
+    recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, engine.data))
+    parts, changes = assemble(recipe, content, corpus, tokenizer, processes, recorder, manifest.plan)
+    recorder.say_plan(parts.plan)
+    if resumption is None:
+        recorder.planned(parts.plan, changes)
+    state = pretrain_to_the_end(parts, resumption, recorder)
+    record_held_out(parts, recorder)
+    save(parts, tokenizer, state, recorder)
+
+
+@stopped_by_signals()
+def resume_pretraining(path: str | Path, *, observer: Observer | None = None) -> Run:
+    """Continues a pretraining run from its newest whole checkpoint, under its stored plan.
+
+    Raises:
+        UserError: no run there, it is in use, or its texts changed.
+    """
+    directory = RunDirectory.open(path)
+    manifest = directory.read_manifest()
+    if manifest.status is RunStatus.COMPLETE:
+        return Run(directory)
+    recipe = load_pretrain_recipe(directory.recipe)
+    texts = read_plain_texts(recipe.data, from_scratch=recipe.model.scratch is not None, seed=recipe.seed)
+    refuse_changed_data(manifest, texts.data_hash, directory)
+    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0])
+    with status_kept(directory, processes, fresh=False):
+        count_attempt(directory, manifest)
+        carry_out(directory, recipe, texts, processes, observer or Silent())
+    write_pretraining_report(directory)
+    return Run(directory)
+
+
+def _one_process(device: str) -> Processes:
+    processes = Processes.start(device)
+    if processes.ranks > 1:
+        raise UserError(
+            f"pretraining was launched as {processes.ranks} processes",
+            expected="one: its contrastive loss looks at the whole batch",
+            remedy="Start it without a launcher",
+        )
+    return processes

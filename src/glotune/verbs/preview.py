@@ -1,0 +1,71 @@
+"""What a run would do here, without making it: `glotune train --plan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glotune.data.cache import cache_folder
+from glotune.data.reading import read_texts
+from glotune.data.tokenization import tokenize
+from glotune.engine.assembly import assemble
+from glotune.engine.control import stopped_by_signals
+from glotune.engine.few_steps import few_steps
+from glotune.engine.fitting import fit_to_machine
+from glotune.engine.observer import Observer, Silent
+from glotune.engine.plan import choose_device
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Unwritten
+from glotune.model.loading import load_tokenizer
+from glotune.recipe import Recipe, load_recipe
+from glotune.recipe.loading import Overrides
+from glotune.run.directory import RunDirectory
+from glotune.run.records import Change, Plan
+from glotune.verbs.trackers import check_trackers
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The plan of a run that is not made, and the surgery on its encoder."""
+
+    plan: Plan
+    changes: list[Change]
+
+
+@stopped_by_signals()
+def preview(
+    recipe: str | Path | Recipe, *overrides: Overrides, observer: Observer | None = None, **keywords: Any
+) -> Preview:
+    """Does what a run does before its first step, up to the plan, and leaves no run directory.
+
+    The texts are read, checked and tokenized (their tokens stay in the cache), the encoder is loaded, operated on and
+    probed; the frozen-prefix cache is not filled.
+
+    Args:
+        recipe, overrides, keywords: as `glotune.train`.
+
+    Raises:
+        UserError: as `glotune.train`.
+    """
+    resolved = load_recipe(recipe, *overrides, keywords)
+    check_trackers(resolved.track)
+    texts = read_texts(resolved.data, resolved.seed)
+    processes = Processes.start(choose_device(resolved.train.device)[0])
+    recorder = Unwritten(RunDirectory("."), observer or Silent(), attempt=1, is_main=processes.is_main)
+    for message in texts.warnings:
+        recorder.warn(message)
+    tokenizer = load_tokenizer(resolved.model)
+    stores = tokenize(
+        texts,
+        tokenizer,
+        resolved.data,
+        cache_folder(),
+        on_warning=recorder.warn,
+        progress=recorder.progress("tokenize"),
+    )
+    if warning := few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs):
+        recorder.warn(warning)
+    assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None)
+    fitted = fit_to_machine(assembled, cache_folder(), recorder)
+    return Preview(fitted.parts.plan, fitted.changes)

@@ -1,0 +1,52 @@
+"""Goes on with a run as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glotune.data.reading import read_texts
+from glotune.engine.control import stopped_by_signals
+from glotune.engine.observer import Observer, Silent
+from glotune.engine.plan import choose_device
+from glotune.engine.processes import Processes
+from glotune.recipe import load_recipe
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
+from glotune.verbs.lifecycle import Run, count_attempt, draw_report, refuse_changed_data, status_kept
+from glotune.verbs.train import carry_out
+
+
+@stopped_by_signals()
+def resume(path: str | Path, *, observer: Observer | None = None, report: bool = True) -> Run:
+    """Continues an interrupted, failed or killed run from its newest whole checkpoint, under its stored plan.
+
+    A complete run is returned as it is.
+
+    Raises:
+        UserError: no run there, it is in use, its data changed, or it was of another kind.
+        RunError, InterruptedRun: as `glotune.train`.
+    """
+    directory = RunDirectory.open(path)
+    manifest = directory.read_manifest()
+    if manifest.status is RunStatus.COMPLETE:
+        return Run(directory)
+    if manifest.kind == "pretrain":
+        from glotune.verbs.pretrain import resume_pretraining
+
+        return resume_pretraining(path, observer=observer)
+    recipe = load_recipe(directory.recipe)
+    texts = read_texts(recipe.data, recipe.seed)
+    refuse_changed_data(manifest, texts.data_hash, directory)
+    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]
+    processes = Processes.start(device)
+    with status_kept(directory, processes, fresh=False):
+        manifest = directory.read_manifest()  # again, under the lock: another process may have gone on meanwhile
+        if manifest.status is RunStatus.COMPLETE:
+            return Run(directory)
+        if processes.is_main:
+            count_attempt(directory, manifest, processes.ranks)
+        processes.barrier()
+        carry_out(directory, recipe, texts, processes, observer or Silent())
+    if report:
+        draw_report(directory, processes, observer or Silent())
+    return Run(directory)

@@ -1,0 +1,115 @@
+"""The spine: one recipe in, one trusted run out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glotune.data.cache import cache_folder
+from glotune.data.profile import profile
+from glotune.data.reading import read_texts
+from glotune.data.texts import TextData
+from glotune.data.tokenization import tokenize
+from glotune.engine.assembly import assemble
+from glotune.engine.closing import judge_and_save, judge_diverged, record_best
+from glotune.engine.control import stopped_by_signals
+from glotune.engine.costs import token_costs
+from glotune.engine.few_steps import few_steps
+from glotune.engine.fitting import fit_to_machine
+from glotune.engine.loop import DivergedTraining
+from glotune.engine.observer import Observer, Silent
+from glotune.engine.plan import choose_device
+from glotune.engine.prefixes import with_cached_prefix
+from glotune.engine.processes import Processes
+from glotune.engine.recorder import Recorder
+from glotune.engine.retry import restart_gentler
+from glotune.engine.session import train_to_the_end
+from glotune.engine.watch import CollapsedTraining
+from glotune.model.loading import load_tokenizer
+from glotune.recipe import Recipe, load_recipe
+from glotune.recipe.loading import Overrides
+from glotune.run.directory import RunDirectory
+from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
+from glotune.verbs.trackers import check_trackers, start_trackers
+
+
+@stopped_by_signals()
+def train(
+    recipe: str | Path | Recipe,
+    *overrides: Overrides,
+    out: str | Path | None = None,
+    observer: Observer | None = None,
+    command: list[str] | None = None,
+    report: bool = True,
+    **keywords: Any,
+) -> Run:
+    """Trains one recipe, from labelled texts to a judged run with a saved model.
+
+    Args:
+        recipe: a built-in name, a YAML file or a `Recipe`.
+        overrides: lists of ``key.path=value``, or {"key.path": value}.
+        out: the run directory; ``runs/NAME-TIME`` otherwise.
+        observer: watches; see `glotune.engine.observer`.
+        command: what the manifest says started the run; the process's own command line otherwise.
+        report: draw ``report/`` at the end; ``glotune report RUN`` draws it later.
+        keywords: further overrides with ``__`` for the dots: ``train__epochs=3``.
+
+    Raises:
+        UserError: the recipe, the data or the model is wrong; nothing is left behind.
+        RunError: the run failed; its manifest says why.
+        InterruptedRun: it was asked to stop, and can be resumed.
+    """
+    resolved = load_recipe(recipe, *overrides, keywords)
+    check_trackers(resolved.track)
+    texts = read_texts(resolved.data, resolved.seed)
+    processes = Processes.start(choose_device(resolved.train.device)[0])
+    directory = open_run(out, resolved, texts, processes, command)
+    with status_kept(directory, processes, fresh=True):
+        carry_out(directory, resolved, texts, processes, observer or Silent())
+    if report:
+        draw_report(directory, processes, observer or Silent())
+    return Run(directory)
+
+
+def carry_out(
+    directory: RunDirectory, recipe: Recipe, texts: TextData, processes: Processes, observer: Observer
+) -> None:
+    """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
+    manifest = directory.read_manifest()
+    recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
+    resumption = open_attempt(directory, recorder, texts)
+    tokenizer = load_tokenizer(recipe.model)
+    stores = tokenize(
+        texts,
+        tokenizer,
+        recipe.data,
+        cache_folder(),
+        on_warning=recorder.warn,
+        progress=recorder.progress("tokenize"),
+    )
+    warning = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
+    if warning and resumption is None:  # said once: a resumed run's events are those of one that never stopped
+        recorder.warn(warning)
+    recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
+    if manifest.plan is None:
+        assembled = fit_to_machine(assembled, cache_folder(), recorder)
+    recorder.say_plan(assembled.parts.plan)
+    assembled = with_cached_prefix(assembled, cache_folder(), recorder, manifest.changes)
+    if resumption is None:
+        recorder.planned(assembled.parts.plan, assembled.changes)
+    if processes.is_main:
+        start_trackers(directory, recipe.track)
+    try:
+        state = train_to_the_end(assembled.parts, resumption, recorder)
+    except CollapsedTraining as collapse:
+        gentler = restart_gentler(directory, recipe, collapse, recorder)
+        return carry_out(directory, gentler, texts, processes, observer)
+    except DivergedTraining:
+        if processes.is_main:
+            judge_diverged(directory)
+        raise
+    recorder.event("cost", token_costs(assembled.parts, state.step, directory))
+    record_best(assembled.parts, texts, recorder)
+    judge_and_save(assembled, state, tokenizer, recorder)
+    return None

@@ -1,0 +1,236 @@
+import math
+
+import numpy as np
+import pytest
+
+from glotune.evidence.trend import EpochPoint, TrainingHistory
+from glotune.evidence.verdicts import judge
+from glotune.stats.arrays import outcomes
+
+NAMES = ["negative", "neutral", "positive"]
+
+
+def language(skill=0.7, num_texts=300, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, p=[0.3, 0.4, 0.3], size=num_texts)
+    logits = rng.normal(size=(num_texts, 3)) + 3 * skill * np.eye(3)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels]))
+
+
+def one_class(num_texts=300, seed=0, ranks=False):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, p=[0.3, 0.4, 0.3], size=num_texts)
+    logits = np.array([-0.3, 0.4, -0.3]) + rng.normal(0, 0.02, (num_texts, 3)) + 0.1 * ranks * np.eye(3)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels]))
+
+
+def course(metrics, train=None, validation=None, texts=1000):
+    train = train or [1 / (1 + place) for place in range(len(metrics))]
+    validation = validation or [None] * len(metrics)
+    points = [
+        EpochPoint(place + 1, train_loss, validation_loss, metric)
+        for place, (train_loss, validation_loss, metric) in enumerate(zip(train, validation, metrics, strict=True))
+    ]
+    return TrainingHistory(step_losses=np.repeat(train, 10).tolist(), epochs=points, validation_texts=texts)
+
+
+SETTLED = course([0.5, 0.66, 0.70, 0.703, 0.702], validation=[0.9, 0.7, 0.66, 0.65, 0.655])
+
+
+def test_a_settled_run_is_sound_and_says_why():
+    verdict = judge(SETTLED, {"en": language(), "bn": language(0.5)}, NAMES, source_languages=["en"])
+    assert verdict.status == "sound"
+    assert verdict.remedy == []
+    assert "0.7030, at epoch 4 of 5" in " ".join(verdict.evidence)
+
+
+def test_of_equal_evaluations_the_first_is_named_whose_checkpoint_is_kept():
+    verdict = judge(course([0.5, 0.7, 0.703, 0.702, 0.703]), {"en": language()}, NAMES)
+    assert "0.7030, at epoch 3 of 5" in " ".join(verdict.evidence)
+
+
+def test_a_collapse_states_the_one_class_scores_and_the_loss():
+    verdict = judge(SETTLED, {"en": one_class()}, NAMES)
+    text = " ".join(verdict.evidence)
+    assert verdict.status == "collapsed"
+    assert not verdict.is_sound
+    assert "all 300 texts are called 'neutral'" in text
+    assert "the scores of answering one class" in text
+    assert "ln 3 = 1.0986" in text
+    assert "don't order the texts either" in text
+    assert any("warmup_ratio" in each for each in verdict.remedy)
+
+
+def test_a_collapse_of_the_decision_alone_has_another_remedy():
+    verdict = judge(SETTLED, {"en": one_class(ranks=True)}, NAMES)
+    assert verdict.status == "collapsed"
+    assert "still order the texts" in " ".join(verdict.evidence)
+    assert "class_weights" in verdict.remedy[0]
+
+
+def test_the_source_languages_decide_and_other_languages_are_named():
+    verdict = judge(SETTLED, {"en": language(), "bn": one_class()}, NAMES, source_languages=["en"])
+    assert verdict.status == "sound"
+    assert "bn: all 300 texts are called 'neutral'" in " ".join(verdict.evidence)
+    assert "few_shot" in verdict.remedy[0]
+
+
+def test_without_the_source_all_languages_must_be_collapsed():
+    assert judge(SETTLED, {"bn": one_class(), "sw": language()}, NAMES, source_languages=["en"]).status == "sound"
+    verdict = judge(SETTLED, {"bn": one_class(), "sw": one_class(seed=1)}, NAMES, source_languages=["en"])
+    assert verdict.status == "collapsed"
+
+
+def test_small_languages_condemn_a_run_together():
+    small = {name: one_class(20, seed=seed) for seed, name in enumerate(("bn", "hi", "sw"))}
+    assert judge(SETTLED, small, NAMES).status == "collapsed"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_number_that_is_not_finite_is_a_divergence(bad):
+    good = {"en": language()}
+    steps = judge(TrainingHistory(step_losses=[1.0, bad, 1.0]), good, NAMES)
+    assert steps.status == "diverged"
+    assert f"step 2 of 3 is {bad}" in steps.evidence[0]
+    assert judge(course([0.5, bad]), good, NAMES).status == "diverged"
+    assert judge(course([0.5, 0.6], validation=[0.6, bad]), good, NAMES).status == "diverged"
+
+
+def test_refused_steps_are_a_divergence_when_many_or_when_they_ended_it():
+    good, losses = {"en": language()}, [0.5] * 990
+    rare = judge(TrainingHistory(step_losses=losses, refused_steps=3), good, NAMES)
+    assert rare.status == "sound"
+    assert "3 of 993 steps were not finite" in rare.evidence[0]
+    assert judge(TrainingHistory(step_losses=losses, refused_steps=30), good, NAMES).status == "diverged"
+    ended = judge(TrainingHistory(step_losses=losses, refused_steps=1, was_stopped=True), {}, NAMES)
+    assert ended.status == "diverged"
+    assert "stopped after 991 steps" in ended.evidence[0]
+
+
+def test_a_loss_that_chooses_the_checkpoint_can_still_improve():
+    def losses(*values):
+        return TrainingHistory(epochs=[EpochPoint(place, 0.5, value) for place, value in enumerate(values, start=1)])
+
+    assert judge(losses(0.9, 0.8, 0.7), {"en": language()}, NAMES).status == "improving"
+    assert judge(losses(0.9, 0.71, 0.70), {"en": language()}, NAMES).status == "sound"
+
+
+def test_predictions_that_are_not_finite_are_a_divergence():
+    broken = outcomes([0, 1], [[math.nan] * 3] * 2)
+    verdict = judge(SETTLED, {"en": language(), "bn": broken}, NAMES)
+    assert verdict.status == "diverged"
+    assert "bn" in verdict.evidence[0]
+
+
+def test_a_metric_that_still_climbs_is_improving():
+    verdict = judge(course([0.40, 0.52, 0.61, 0.67]), {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert verdict.is_sound
+    assert "0.0600 above the best before it" in verdict.evidence[0]
+
+
+def test_a_loss_that_still_falls_supports_a_small_gain():
+    falling = course([0.60, 0.65, 0.66], validation=[0.9, 0.8, 0.7])
+    assert judge(falling, {"en": language()}, NAMES).status == "improving"
+    settled = course([0.60, 0.65, 0.66], validation=[0.9, 0.71, 0.70])
+    assert judge(settled, {"en": language()}, NAMES).status == "sound"
+
+
+def test_one_epoch_is_judged_by_its_steps():
+    rng = np.random.default_rng(0)
+    falling = TrainingHistory(step_losses=list(np.linspace(1.1, 0.6, 60) + rng.normal(0, 0.05, 60)))
+    flat = TrainingHistory(step_losses=list(0.6 + rng.normal(0, 0.05, 60)))
+    assert judge(falling, {"en": language()}, NAMES).status == "improving"
+    assert judge(flat, {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_validation_loss_that_rises_while_training_learns_by_heart_is_overfit():
+    verdict = judge(
+        course([0.60, 0.65, 0.64, 0.63], train=[0.9, 0.6, 0.3, 0.1], validation=[0.8, 0.7, 0.85, 1.1]),
+        {"en": language()},
+        NAMES,
+    )
+    assert verdict.status == "overfit"
+    assert "lowest at epoch 2" in verdict.evidence[0]
+    assert "patience" in verdict.remedy[0]
+
+
+def test_a_rising_loss_with_a_rising_metric_is_not_overfit():
+    gaining = course(
+        [0.60, 0.65, 0.68, 0.70, 0.70], train=[0.9, 0.6, 0.3, 0.1, 0.05], validation=[0.8, 0.7, 0.75, 0.8, 0.82]
+    )
+    assert judge(gaining, {"en": language()}, NAMES).status == "sound"
+
+
+def test_without_validation_losses_a_fallen_metric_shows_overfitting():
+    fallen = course([0.60, 0.70, 0.66, 0.58], train=[0.9, 0.6, 0.3, 0.1])
+    assert judge(fallen, {"en": language()}, NAMES).status == "overfit"
+    wavering = course([0.60, 0.70, 0.69, 0.69], train=[0.9, 0.6, 0.3, 0.1])
+    assert judge(wavering, {"en": language()}, NAMES).status == "sound"
+
+
+def steps(*losses, metrics=(0.6, 0.6, 0.6)):
+    return TrainingHistory(step_losses=losses, epochs=course(metrics).epochs, validation_texts=300)
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([1.2], "only 1 optimizer step, with the loss 1.2000 before it, against ln 3 = 1.0986"),
+        ([1.1, 1.1, 1.12, 1.09], "only 4 optimizer steps, and its loss was 1.1050 in the second half of them, against"),
+        ([1.0] * 9 + [0.8] * 10, "was still falling: 1.0000 in the first half of them, 0.8000 in the second"),
+    ],
+)
+def test_a_run_of_few_steps_that_has_not_settled_is_improving(losses, told):
+    verdict = judge(steps(*losses), {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert told in verdict.evidence[0]
+    assert "train.batch_size" in verdict.remedy[0]
+
+
+def test_a_run_of_few_steps_that_has_settled_is_sound():
+    assert judge(steps(*[0.6] * 6), {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_loss_that_ended_at_that_of_guessing_is_not_sound():
+    stuck, learned = steps(*[1.09] * 400), steps(*np.linspace(1.1, 1.0, 100), *[1.0] * 300)
+    verdict = judge(stuck, {"en": language()}, NAMES)
+    assert verdict.status == "improving"
+    assert "1.0900 over the second half of 400 steps, against ln 3 = 1.0986 for guessing" in verdict.evidence[0]
+    assert judge(learned, {"en": language()}, NAMES).status == "sound"
+
+
+def test_a_loss_a_little_below_guessing_needs_scores_beyond_chance():
+    little = steps(*np.linspace(1.1, 1.03, 100), *[1.03] * 300)
+    assert judge(little, {"en": language()}, NAMES).status == "sound"
+    verdict = judge(little, {"en": language(skill=0.0), "bn": language()}, NAMES, source_languages=["en"])
+    assert verdict.status == "improving"
+    assert "1.0300 over the second half" in verdict.evidence[0]
+    assert verdict.evidence[-1].endswith("(MCC interval holds 0): en.")
+
+
+def test_ten_steps_over_a_small_file_are_not_sound():
+    """Measured: 449 texts, train.batch_size 512, 10 epochs; scores as of chance."""
+    losses = [1.0944, 1.0877, 1.0853, 1.0758, 1.0680, 1.0659, 1.0562, 1.0476, 1.0525, 1.0492]
+    assert judge(steps(*losses), {"en": language(skill=0.1)}, NAMES).status == "improving"
+
+
+def test_a_collapse_after_a_few_steps_asks_for_more_steps():
+    verdict = judge(steps(1.2, 1.1, 1.1), {"en": one_class()}, NAMES)
+    assert verdict.status == "collapsed"
+    assert "only 3 optimizer steps" in verdict.evidence[-1]
+    assert "train.epochs" in verdict.remedy[0]
+    assert "warmup" not in " ".join(verdict.remedy)
+
+
+def test_a_language_that_is_guessed_is_named():
+    verdict = judge(SETTLED, {"en": language(), "sw": language(skill=0.0)}, NAMES)
+    assert verdict.status == "sound"
+    assert verdict.evidence[-1].endswith("(MCC interval holds 0): sw.")
+
+
+def test_nothing_but_predictions_is_enough():
+    assert judge(TrainingHistory(), {"en": language()}, NAMES).status == "sound"
+    assert judge(TrainingHistory(), {}, NAMES).status == "sound"

@@ -1,0 +1,98 @@
+"""The run directory: manifests that can't be half, events that survive a crash."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glotune.errors import UserError
+from glotune.run.directory import RunDirectory, now
+from glotune.run.lock import holding_process, locked
+from glotune.run.records import Evaluation, Event, Interval, Manifest, RunStatus
+
+
+def manifest(**changes: object) -> Manifest:
+    base = Manifest(name="r", status=RunStatus.RUNNING, created=now(), updated=now(), seed=0, recipe_hash="x",
+                    command=["glotune"], labels=["a", "b"])  # fmt: skip
+    return base.model_copy(update=changes)
+
+
+def event(step: int, attempt: int = 1, value: float = 0.0, key: str = "") -> Event:
+    return Event(kind="step", attempt=attempt, step=step, epoch=0.0, time=now(), key=key, data={"loss": value})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", "name: r\n", manifest())
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_named(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match="glotune resume"):
+        RunDirectory.create(run.path, "", manifest())
+
+
+def test_a_place_that_cannot_be_written_is_a_users_error_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="can't be written"):
+        RunDirectory.create(tmp_path / "file" / "run", "", manifest())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_the_manifest_round_trips(run: RunDirectory) -> None:
+    run.update_manifest(status=RunStatus.COMPLETE, best_step=7)
+    again = RunDirectory.open(run.path).read_manifest()
+    assert (again.status, again.best_step) == (RunStatus.COMPLETE, 7)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 99}', '{"name": 3}', "\x00", "[" * 100_000])
+def test_a_broken_manifest_is_one_clear_error(run: RunDirectory, content: str) -> None:
+    run.manifest_path.write_text(content)
+    with pytest.raises(UserError, match="manifest"):
+        run.read_manifest()
+
+
+def test_a_later_attempt_supersedes_what_came_after_the_step_it_resumed_from(run: RunDirectory) -> None:
+    run.append_events([event(step, 1, value=1.0) for step in (1, 2, 3, 4)])
+    run.append_events([event(2, 2, value=2.0, key="resume"), event(3, 2, value=2.0)])
+    kept = [(found.step, found.key, found.data["loss"]) for found in run.events()]
+    assert kept == [(1, "", 1.0), (2, "", 1.0), (2, "resume", 2.0), (3, "", 2.0)]
+
+
+@given(st.integers(0, 400))
+def test_a_torn_tail_loses_only_the_torn_line(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    run = RunDirectory.create(tmp_path_factory.mktemp("torn") / "run", "", manifest())
+    run.append_events([event(step) for step in (1, 2, 3)])
+    content = run.events_path.read_bytes()
+    run.events_path.write_bytes(content[: max(0, len(content) - cut)])
+    whole = run.events_path.read_bytes().count(b"\n")
+    assert [found.step for found in run.events()] == [1, 2, 3][:whole]
+    run.heal_events()
+    run.append_events([event(9, 2)])
+    assert run.events()[-1].step == 9
+    assert run.events_path.read_bytes().count(b"\n") == whole + 1
+
+
+def test_metrics_round_trip(run: RunDirectory) -> None:
+    scores = {"accuracy": 0.5, "roc_auc": None}
+    run.write_metrics(
+        [
+            Evaluation(
+                split="test", language="bn", n=4, scores=scores, intervals={"accuracy": Interval(low=0.1, high=0.9)}
+            )
+        ]
+    )
+    entry = run.read_metrics()["test"]["bn"]
+    assert (entry["n"], entry["accuracy"], entry["roc_auc"]) == (4, 0.5, None)
+    assert entry["intervals"]["accuracy"] == {"low": 0.1, "high": 0.9, "level": 0.95}
+
+
+def test_a_second_process_is_refused_and_a_dead_ones_lock_is_taken_over(run: RunDirectory) -> None:
+    with locked(run.lock):
+        assert holding_process(run.lock) is not None
+        with pytest.raises(UserError, match="in use by another process"), locked(run.lock):
+            pytest.fail("two holders")
+    assert holding_process(run.lock) is None
+    run.lock.write_text('{"pid": 1, "host": "gone", "since": "then"}')
+    with locked(run.lock):
+        pass
