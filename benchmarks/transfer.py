@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glotune.engine.closing import recorded_outcomes
+from glotune.evidence.judgement import recorded_outcomes
 from glotune.recipe import Recipe, load_recipe
 from glotune.stats.arrays import Outcomes
 from glotune.stats.seed_scores import run_score, score_contrast

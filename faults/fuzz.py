@@ -230,7 +230,7 @@ def run_directories(run: RunDirectory) -> Attempt:
     from glotune.report.content import gather
     from glotune.report.markdown import render_markdown
     from glotune.report.page import render_page
-    from glotune.report.run_data import load_run
+    from glotune.run.data import load_run
 
     names = ("manifest.json", "events.jsonl", "metrics.json", "data_profile.json", "recipe.yaml", "log.txt")
 

@@ -10,7 +10,7 @@ import pytest
 
 from glotune.report.content import gather
 from glotune.report.page import render_page
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from made_runs import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

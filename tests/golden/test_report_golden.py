@@ -6,7 +6,7 @@ from pathlib import Path
 from glotune.report.content import gather
 from glotune.report.figures.render import FigureFile, build_figures
 from glotune.report.markdown import render_markdown
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from made_runs import make_run
 
 GOLDEN = Path(__file__).parent / "report.md"

@@ -33,8 +33,9 @@ def compare(
 ) -> None:
     """Compare finished runs on the same texts: means and spreads, intervals, corrected tests, percentages."""
     from glotune.cli.console import out, say
-    from glotune.evidence import compare_runs, find_runs, runs_table, variants_table
+    from glotune.evidence import compare_runs, runs_table, variants_table
     from glotune.run.directory import RunDirectory
+    from glotune.run.state import find_runs
 
     directories = [
         found for path in runs for found in (find_runs(path) if path.is_dir() else [RunDirectory.open(path)])

@@ -14,9 +14,9 @@ def report(
 ) -> None:
     """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
     from glotune.cli.console import say, show
-    from glotune.evidence.summary import find_runs
     from glotune.report import write_report
     from glotune.run.directory import RunDirectory
+    from glotune.run.state import find_runs
 
     if (run / "study.yaml").is_file():
         from glotune.study.redraw import redraw_study

@@ -11,6 +11,7 @@ from glotune.data.batches import effective_batches, epoch_order
 from glotune.engine.parts import Parts
 from glotune.engine.step import StepTime
 from glotune.run.directory import RunDirectory
+from glotune.run.history import read_history
 
 
 def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
@@ -49,9 +50,8 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
 def step_time(run: RunDirectory) -> StepTime:
     """Of all steps that count, whichever attempt made them."""
     total = StepTime()
-    for event in run.events():
-        if event.kind == "step":
-            total.add(event.data["wall"]["seconds"], event.data["wall"]["wait_seconds"])
+    for point in read_history(run.events()).steps:
+        total.add(point.seconds, point.wait_seconds)
     return total
 
 

@@ -10,16 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from glotune.data.mapped_arrays import zeros
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.evaluate import Outputs
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes, outcomes, softmax
-from glotune.stats.bootstrap import score_intervals
-from glotune.stats.scores import score_outcomes
+from glotune.stats.arrays import softmax
+from glotune.stats.evaluation import evaluation_of
 
-INTERVAL_SEED = 0
-"""Intervals are a function of the predictions alone: the same for every run and reader."""
 ROW_GROUP = 1 << 16
 """Predictions that are written together: no more of them are held than these."""
 
@@ -115,34 +111,3 @@ def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, lang
         for table in tables:
             writer.write_table(table)
     aside.replace(target)
-
-
-def evaluation_of(found: Outcomes, split: str, language: str, labels: list[str]) -> Evaluation:
-    """The scores of some texts, with 95 % intervals over them."""
-    scores = score_outcomes(found)
-    return Evaluation(
-        split=split,
-        language=language,
-        n=scores.n,
-        scores=scores.values(),
-        intervals=score_intervals(found, seed=INTERVAL_SEED),
-        per_class=scores.class_values(labels),
-        confusion=[list(row) for row in scores.confusion_CC],
-    )
-
-
-def read_outcomes(path: Path) -> Outcomes:
-    """What every metric reads of a file of predictions."""
-    with pq.ParquetFile(path) as file:
-        count, done = file.metadata.num_rows, 0
-        labels, losses = zeros(count, np.int64), zeros(count, np.float64)
-        probabilities: NDArray[np.float64] | None = None
-        for batch in file.iter_batches(ROW_GROUP, columns=["label", "probabilities", "loss"]):
-            part = slice(done, done + batch.num_rows)
-            values = batch.column("probabilities").flatten().to_numpy().reshape(batch.num_rows, -1)
-            if probabilities is None:
-                probabilities = zeros((count, values.shape[1]), np.float64)
-            labels[part], losses[part] = batch.column("label").to_numpy(), batch.column("loss").to_numpy()
-            probabilities[part] = values
-            done = part.stop
-    return outcomes(labels, np.zeros((0, 0)) if probabilities is None else probabilities, losses)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
-from glotune.evidence.summary import RunSummary, read_summary
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
 from glotune.evidence.variants import Difference, Variant, corrected, difference, group
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
 from glotune.stats.percentage import PercentageChange, percentage_change
@@ -26,7 +26,7 @@ class Comparison:
     metric: str
     split: str
     languages: list[str]
-    runs: tuple[RunSummary, ...]
+    runs: tuple[RunData, ...]
     variants: tuple[Variant, ...]
     reference: Variant
     best: Variant | None
@@ -65,7 +65,7 @@ def _worst_verdict(variant: Variant) -> Verdict | None:
 
 
 def compare_runs(
-    runs: Sequence[RunDirectory | RunSummary | str | Path],
+    runs: Sequence[RunDirectory | RunData | str | Path],
     metric: str = "macro_f1",
     *,
     language: str | None = None,
@@ -85,7 +85,7 @@ def compare_runs(
         UserError: fewer than two runs, no such metric, a run without scores, or runs scored on different texts.
     """
     trait(metric)
-    summaries = [run if isinstance(run, RunSummary) else read_summary(run) for run in _distinct(runs)]
+    summaries = [run if isinstance(run, RunData) else load_run(run).require_scores() for run in _distinct(runs)]
     if len(summaries) < 2:
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
     kept, notes = _with_scores(summaries)
@@ -107,19 +107,19 @@ def compare_runs(
     )  # fmt: skip
 
 
-def _distinct(runs: Sequence[RunDirectory | RunSummary | str | Path]) -> list[RunDirectory | RunSummary | str | Path]:
+def _distinct(runs: Sequence[RunDirectory | RunData | str | Path]) -> list[RunDirectory | RunData | str | Path]:
     """Each run once: a run given twice is no further seed."""
     seen: set[Path] = set()
     kept = []
     for run in runs:
-        path = (run.path if isinstance(run, RunDirectory | RunSummary) else Path(run)).resolve()
+        path = (run.path if isinstance(run, RunDirectory | RunData) else Path(run)).resolve()
         if path not in seen:
             seen.add(path)
             kept.append(run)
     return kept
 
 
-def _with_scores(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
+def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[str]]:
     """Runs that were evaluated; a diverged or unfinished one is named in a note, never silently left out."""
     trained = [run for run in runs if run.manifest.kind == "train"]
     kept = [run for run in trained if run.languages("test") or run.languages("validation")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glotune.evidence.summary import RunSummary
+from glotune.run.data import RunData
 
 ADAPTER_FILE = "adapter_model.safetensors"
 
 
-def mean_weight(run: RunSummary) -> float | None:
+def mean_weight(run: RunData) -> float | None:
     """Mean |w| over all LoRA matrices (A and B) of the saved adapter; None where the run has none."""
     path = run.directory.adapter / ADAPTER_FILE
     return _mean(path) if path.is_file() else None

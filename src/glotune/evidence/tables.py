@@ -19,9 +19,9 @@ from glotune.evidence.cells import (
 )
 from glotune.evidence.compare import Comparison
 from glotune.evidence.lora_weights import mean_weight
-from glotune.evidence.summary import RunSummary
 from glotune.evidence.tracker_pages import tracker_pages
 from glotune.evidence.variants import Difference, Variant
+from glotune.run.data import RunData
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.stats.traits import trait
 
@@ -152,7 +152,7 @@ def runs_table(comparison: Comparison, relative_to: Path | None = None) -> Compa
     return ComparisonTable("Runs", tuple(columns), rows, tuple(notes))
 
 
-def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_to: Path | None) -> tuple[Cell, ...]:
+def _run_row(comparison: Comparison, run: RunData, with_lora: bool, relative_to: Path | None) -> tuple[Cell, ...]:
     keys, languages = run.keys, comparison.languages
     alone = next(variant for variant in comparison.variants if run in variant.runs)
     is_best = comparison.best_is_beyond_chance and alone is comparison.best
@@ -172,11 +172,11 @@ def _run_row(comparison: Comparison, run: RunSummary, with_lora: bool, relative_
     cells += [
         figure(_number(keys.get("train.batch_size"))),
         figure(_number(keys.get("optimizer.learning_rate"))),
-        figure(run.ends.epochs or None),
-        figure(run.ends.steps or None, ",.0f"),
+        figure(run.last.steps[-1].epoch if run.last.steps else None),
+        figure(run.last.steps[-1].step if run.last.steps else None, ",.0f"),
     ]
     for metric in STAGE_METRICS:
-        cells.append(score(metric, run.ends.train.get(metric)))
+        cells.append(score(metric, run.last.train[-1].scores.get(metric) if run.last.train else None))
     validated = stage_languages(languages, run.languages("validation"))
     for metric in STAGE_METRICS:
         cells.append(score(metric, run.score("validation", metric, validated)))
@@ -194,16 +194,16 @@ def stage_languages(compared: list[str], known: list[str]) -> list[str]:
     return compared if set(compared) <= set(known) else known
 
 
-def last_test(run: RunSummary, metric: str, languages: list[str]) -> float | None:
+def last_test(run: RunData, metric: str, languages: list[str]) -> float | None:
     """The test score of the last weights: as evaluated while training, or the final one where they were kept."""
-    tested = stage_languages(languages, list(run.ends.evaluations.get("test", {})))
-    found = run.ends.score("test", metric, tested)
-    if found is None and run.ends.steps and run.manifest.best_step == run.ends.steps:
+    tested = stage_languages(languages, run.last.languages("test"))
+    found = run.last.last_score("test", metric, tested)
+    if found is None and run.last.steps and run.manifest.best_step == run.last.steps[-1].step:
         return run.score("test", metric, languages)
     return found
 
 
-def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:
+def _links(run: RunData, relative_to: Path | None) -> list[Cell]:
     places = [
         run.directory.log, run.directory.recipe, run.directory.checkpoints, run.directory.report / "report.html"
     ]  # fmt: skip
@@ -215,7 +215,7 @@ def _links(run: RunSummary, relative_to: Path | None) -> list[Cell]:
     return [*cells, _tracker(run, relative_to)]
 
 
-def _tracker(run: RunSummary, relative_to: Path | None) -> Cell:
+def _tracker(run: RunData, relative_to: Path | None) -> Cell:
     """The run's page at its tracker, otherwise the folder where the tracker keeps its records."""
     for known in tracker_pages(run.path):
         if known.page:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glotune.errors import UserError
-from glotune.evidence.summary import RunSummary
 from glotune.report.languages import named
+from glotune.run.data import RunData
 
 
-def common_split(runs: Sequence[RunSummary]) -> str:
+def common_split(runs: Sequence[RunData]) -> str:
     """``test`` where every run was tested, otherwise ``validation``.
 
     Raises:
@@ -26,7 +26,7 @@ def common_split(runs: Sequence[RunSummary]) -> str:
     )
 
 
-def common_languages(runs: Sequence[RunSummary], split: str, wanted: str | None) -> list[str]:
+def common_languages(runs: Sequence[RunData], split: str, wanted: str | None) -> list[str]:
     """The languages that the comparison is about.
 
     Args:
@@ -61,7 +61,7 @@ def common_languages(runs: Sequence[RunSummary], split: str, wanted: str | None)
     return first if wanted == "all" or not targets else targets
 
 
-def refuse_different_tests(runs: Sequence[RunSummary], split: str, languages: list[str]) -> None:
+def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[str]) -> None:
     """Refuses runs whose scores stand on different texts: their difference would measure the texts.
 
     Runs with one data hash share their texts. Others (another training set makes another hash) are compared by the
@@ -88,7 +88,7 @@ def refuse_different_tests(runs: Sequence[RunSummary], split: str, languages: li
             raise _invalid(first, run, "different texts, rows or labels", split)
 
 
-def _invalid(first: RunSummary, second: RunSummary, difference: str, split: str) -> UserError:
+def _invalid(first: RunData, second: RunData, difference: str, split: str) -> UserError:
     return UserError(
         f"invalid comparison: {first.path} and {second.path} were scored on different {split} data ({difference})",
         expected="runs that were scored on the same texts",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glotune.errors import UserError
-from glotune.evidence.summary import RunSummary
+from glotune.run.data import RunData
 from glotune.run.records import Interval
 
 RESAMPLING_SEED = 0
@@ -17,7 +17,7 @@ class Variant:
     """One configuration and its seeds."""
 
     name: str
-    runs: tuple[RunSummary, ...]
+    runs: tuple[RunData, ...]
 
     @property
     def unsound(self) -> str | None:
@@ -35,12 +35,12 @@ class Variant:
         return [value for value in found if value is not None]
 
 
-def group(runs: Sequence[RunSummary]) -> list[Variant]:
+def group(runs: Sequence[RunData]) -> list[Variant]:
     """Variants in the order of their first run; of one name where their runs share it, otherwise by folder.
 
     Two runs of one recipe and one seed are two variants: a repetition is no further seed.
     """
-    groups: dict[tuple[str, int], list[RunSummary]] = {}
+    groups: dict[tuple[str, int], list[RunData]] = {}
     for run in runs:
         repetition = 0
         while any(known.manifest.seed == run.manifest.seed for known in groups.get((run.variant, repetition), [])):
@@ -53,7 +53,7 @@ def group(runs: Sequence[RunSummary]) -> list[Variant]:
     ]
 
 
-def _name(members: list[RunSummary]) -> str:
+def _name(members: list[RunData]) -> str:
     names = {run.name for run in members}
     if len(names) == 1:
         return next(iter(names))
@@ -109,7 +109,7 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
 
 
 def _over_texts(
-    names: tuple[str, str], first: RunSummary, second: RunSummary, metric: str, split: str, languages: list[str]
+    names: tuple[str, str], first: RunData, second: RunData, metric: str, split: str, languages: list[str]
 ) -> Difference:
     from glotune.stats.bootstrap import paired_difference
     from glotune.stats.hypothesis_tests import bootstrap_test

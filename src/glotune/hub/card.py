@@ -13,8 +13,8 @@ from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.report.content import ReportContent, Table, gather
 from glotune.report.languages import named
-from glotune.report.run_data import RunData, load_run
 from glotune.report.words import escaped
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
 

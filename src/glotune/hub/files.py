@@ -11,7 +11,7 @@ from glotune.errors import RunError, UserError
 from glotune.hub.card import FIGURES, model_card
 from glotune.hub.metadata import base_model
 from glotune.hub.paths import public_path, public_recipe
-from glotune.report.run_data import RunData, load_run
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 
 PATH_KEYS = ("_name_or_path", "name_or_path", "base_model_name_or_path")

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from glotune.hub.paths import sources_of
 from glotune.report.languages import language_name
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 
 BUILDERS = {

@@ -83,5 +83,10 @@ def _joined(old: History, new: History) -> History:
             evaluations[key] = (*evaluations[key], *points) if key in evaluations else points
     found = new if new.best_step is not None else old
     return replace(
-        old, evaluations=evaluations, best_step=found.best_step, best=found.best, notices=old.notices + new.notices
+        old,
+        evaluations=evaluations,
+        best_step=found.best_step,
+        best_epoch=found.best_epoch,
+        best=found.best,
+        notices=old.notices + new.notices,
     )

@@ -51,7 +51,7 @@ class Fleet:
         """The runs there are, as of a few seconds ago at most; one that is gone is gone at once."""
         gone = any(not run.manifest_path.is_file() for run in self._found)
         if gone or time.monotonic() - self._found_at >= FIND_SECONDS:
-            self._found = list(find_runs(self.place))
+            self._found = find_runs(self.place)
             self._found_at = time.monotonic()
             paths = {run.path for run in self._found}
             self._watchers = {path: watcher for path, watcher in self._watchers.items() if path in paths}

@@ -15,7 +15,7 @@ from glotune.monitor.pace import Pace
 from glotune.monitor.view import RunView
 from glotune.report.content import gather
 from glotune.report.page import render_page
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from glotune.run.state import State
 
 PAGE_SHARE = 0.003

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.records import Interval
 from glotune.stats.arrays import Outcomes
 from glotune.stats.bootstrap import score_intervals
+from glotune.stats.evaluation import INTERVAL_SEED
 from glotune.stats.scores import score_outcomes
 
 TOLERANCE = 1e-6
 AUDITED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
 LEAK_METRICS = ("accuracy", "macro_f1")
-INTERVAL_SEED = 0
-"""As of the intervals in ``metrics.json``."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_ef
 from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
-from glotune.report.run_data import RunData
 from glotune.report.target_mean import mean_cells
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
+from glotune.run.data import RunData
 from glotune.stats.transfer import Transfer
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")

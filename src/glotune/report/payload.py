@@ -14,8 +14,8 @@ from glotune.report.figures.build_curves import best_epoch, learning_rate, losse
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, calibration_panel, main_tables, roc_lines
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import direction, language_name
-from glotune.report.run_data import RunData
-from glotune.run.predictions import PredictionTable
+from glotune.run.data import RunData
+from glotune.run.predictions import Predictions
 from glotune.run.records import Evaluation
 from glotune.stats.curves import PrecisionRecallCurve, precision_recall_curves
 from glotune.stats.traits import TRAITS
@@ -144,7 +144,7 @@ def _history(run: RunData) -> dict[str, Any]:
     }
 
 
-def precision_recall_lines(table: PredictionTable, labels: list[str]) -> list[dict[str, Any]]:
+def precision_recall_lines(table: Predictions, labels: list[str]) -> list[dict[str, Any]]:
     """Precision over recall, one class against the rest; with two classes that of the second alone, as for ROC."""
     curves = precision_recall_curves(table.outcomes)
     shown = curves[1:] if len(curves) == 2 else curves
@@ -160,7 +160,7 @@ def _thin(curve: PrecisionRecallCurve) -> dict[str, Any]:
     return {"x": [curve.recall[place] for place in places], "y": [curve.precision[place] for place in places]}
 
 
-def _calibration(language: str, table: PredictionTable) -> dict[str, Any]:
+def _calibration(language: str, table: Predictions) -> dict[str, Any]:
     panel = calibration_panel(language, table)
     bins = [
         [each.confidence, each.accuracy.value, each.accuracy.low, each.accuracy.high, each.accuracy.n]
@@ -183,7 +183,7 @@ def _profile(run: RunData) -> dict[str, Any]:
     }
 
 
-def mistakes(language: str, table: PredictionTable, quota: int) -> list[list[Any]]:
+def mistakes(language: str, table: Predictions, quota: int) -> list[list[Any]]:
     """The worst errors (highest loss) and the most confident mistakes, each once.
 
     A row is language, source row, true label, predicted label, confidence, loss, text, text pair, direction.

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from glotune.run.directory import RunDirectory, write_atomically
-from glotune.run.records import Event, Manifest
+from glotune.run.history import History, ScorePoint, read_history
+from glotune.run.records import Manifest
 
 
 def write_pretraining_report(directory: RunDirectory) -> str:
     """Writes ``report/report.md`` and returns it."""
-    text = pretraining_report(directory.read_manifest(), directory.events(), directory.read_metrics())
+    text = pretraining_report(directory.read_manifest(), read_history(directory.events()), directory.read_metrics())
     directory.report.mkdir(exist_ok=True)
     write_atomically(directory.report / "report.md", text)
     return text
 
 
-def pretraining_report(manifest: Manifest, events: list[Event], metrics: dict[str, Any]) -> str:
+def pretraining_report(manifest: Manifest, history: History, metrics: dict[str, Any]) -> str:
     """The report as Markdown."""
     figures: dict[str, dict[str, Any]] = metrics.get("validation", {})
     parts = [
         f"# Pretraining {manifest.name}",
         _facts(manifest),
         _summary(figures),
-        _course(events),
+        _course(history),
         _languages(figures),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -42,9 +44,9 @@ def _facts(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def mean_of(figures: dict[str, dict[str, Any]], name: str) -> float | None:
+def mean_of(figures: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
     """Mean over the languages that have the figure, each counting once; None where none has."""
-    values = [entry[name] for entry in figures.values() if entry.get(name) is not None]
+    values = [entry[name] for entry in figures.values() if entry.get(name) is not None and entry[name] == entry[name]]
     return sum(values) / len(values) if values else None
 
 
@@ -65,20 +67,20 @@ def _summary(figures: dict[str, dict[str, Any]]) -> str:
     return " ".join(sentences)
 
 
-def _course(events: list[Event]) -> str:
-    by_step: dict[int, dict[str, dict[str, Any]]] = defaultdict(dict)
-    epochs: dict[int, float] = {}
-    for event in events:
-        if event.kind == "evaluation" and event.key.startswith("validation/"):
-            by_step[event.step][event.key] = event.data
-            epochs[event.step] = event.epoch
+def _course(history: History) -> str:
+    by_step: dict[int, dict[str, ScorePoint]] = defaultdict(dict)
+    for (split, language), points in history.evaluations.items():
+        if split == "validation":
+            for point in points:
+                by_step[point.step][language] = point
     if not by_step:
         return ""
-    rows = [
-        f"| {epochs[step]:.2f} | {step} | {_shown(mean_of(found, 'masked_loss'))} | "
-        f"{_shown(mean_of(found, 'recall_at_1'))} |"
-        for step, found in sorted(by_step.items())
-    ]
+    rows = []
+    for step, found in sorted(by_step.items()):
+        scores = {language: point.scores for language, point in found.items()}
+        epoch = next(iter(found.values())).epoch
+        loss, recall = mean_of(scores, "masked_loss"), mean_of(scores, "recall_at_1")
+        rows.append(f"| {epoch:.2f} | {step} | {_shown(loss)} | {_shown(recall)} |")
     return "\n".join(
         ["## Course", "", "| epoch | step | masked loss | recall at 1 |", "| ---: | ---: | ---: | ---: |", *rows]
     )

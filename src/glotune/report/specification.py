@@ -7,8 +7,8 @@ from typing import Any
 from glotune.recipe import Recipe
 from glotune.report.figures.build_results import display
 from glotune.report.languages import named
-from glotune.report.run_data import RunData
 from glotune.report.words import count, counted, duration, millions, percent, plain, size
+from glotune.run.data import RunData
 
 Rows = list[tuple[str, str]]
 

@@ -12,7 +12,7 @@ from glotune.report.figures.build_study import STUDY_CAPTIONS, build_study_figur
 from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures, write_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
-from glotune.report.run_data import RunData, load_run
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from glotune.run.records import Event
 
 SPLITS = ("validation/", "test/", "train/")
 """Keys of evaluations while training; those of the kept checkpoint (``best/...``) stand in metrics.json."""
+STEP_MARK = b'"kind":"step"'
+"""In the line of a step, as glotune writes it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class StepPoint:
     texts: int
     tokens: int
     seconds: float
+    wait_seconds: float
+    """How much of `seconds` the step waited for its micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,13 @@ class History:
     evaluations: dict[tuple[str, str], tuple[ScorePoint, ...]] = field(default_factory=dict)
     """(split, language) -> points in order of training."""
     best_step: int | None = None
+    best_epoch: float | None = None
     best: dict[str, Any] = field(default_factory=dict)
     checkpoints: tuple[dict[str, Any], ...] = ()
     cost: dict[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    refused_steps: int = 0
+    """Steps whose loss or gradient was not finite; they made no update and are not among `steps`."""
 
     def languages(self, split: str) -> list[str]:
         """Languages that were evaluated on `split` while training, in order of appearance."""
@@ -74,6 +85,13 @@ class History:
         for series in self.evaluations.values():
             points.extend(series)
         return next((point.epoch for point in points if point.step == step), None)
+
+    def last_score(self, split: str, metric: str, languages: list[str]) -> float | None:
+        """The plain mean over languages at the last evaluation while training; None where one of them has none."""
+        series = [self.evaluations.get((split, language)) for language in languages]
+        values = [points[-1].scores.get(metric) if points else None for points in series]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
 
     def train_seconds(self) -> float | None:
         """Wall-clock seconds spent in optimizer steps; None where no step tells."""
@@ -90,6 +108,7 @@ def read_history(events: Iterable[Event]) -> History:
     notices: list[Notice] = []
     best: Event | None = None
     cost: dict[str, Any] = {}
+    refused = 0
     for event in events:
         if event.kind == "step":
             steps.append(_step(event))
@@ -108,16 +127,46 @@ def read_history(events: Iterable[Event]) -> History:
             best = event
         elif event.kind in ("warning", "alert", "deviation"):
             notices.append(Notice(event.kind, event.step, event.epoch, str(event.data.get("message", ""))))
+            refused += event.kind == "alert" and event.data.get("what") == "nonfinite"
     return History(
         tuple(steps),
         tuple(train),
         {key: tuple(points) for key, points in evaluations.items()},
         best.step if best else None,
+        best.epoch if best else None,
         dict(best.data) if best else {},
         tuple(checkpoints),
         cost,
         tuple(notices),
+        refused,
     )
+
+
+TAIL_BYTES = 262_144
+"""The last epoch's evaluations of some 25 languages on two splits take 30 KB."""
+
+
+def read_last(path: Path, tail: int = TAIL_BYTES) -> History:
+    """The end of a history, from the last `tail` bytes of an event file: its last step, later evaluations win.
+
+    A thousand runs are listed by it without reading a thousand event files. Empty for a file that isn't there; torn
+    and foreign lines are skipped.
+    """
+    return read_history(_last_events(path, tail)) if path.is_file() else History()
+
+
+def _last_events(path: Path, tail: int) -> Iterator[Event]:
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - tail)
+        file.seek(start)
+        lines = file.read().split(b"\n")[:-1]  # what stands behind the last line end was torn while written
+    kept = lines[1:] if start else lines
+    # Only the last step line matters: the others are most of the file.
+    last_step = max((place for place, line in enumerate(kept) if STEP_MARK in line), default=-1)
+    for place, line in enumerate(kept):
+        if STEP_MARK not in line or place == last_step:
+            with suppress(ValidationError):
+                yield Event.model_validate_json(line)
 
 
 def _number(value: Any) -> float:
@@ -142,6 +191,7 @@ def _step(event: Event) -> StepPoint:
         _count(data.get("texts")),
         _count(data.get("tokens")),
         _number(wall.get("seconds")) if isinstance(wall, dict) else math.nan,
+        _number(wall.get("wait_seconds")) if isinstance(wall, dict) else math.nan,
     )
 
 

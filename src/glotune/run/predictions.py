@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "lo
 
 
 @dataclass(frozen=True, eq=False)
-class PredictionTable:
+class Predictions:
     """The predictions of one split and language.
 
     Attributes:
@@ -51,6 +53,14 @@ class PredictionTable:
         from glotune.stats.arrays import outcomes
 
         return outcomes(self.label_B, self.probabilities_BC, self.loss_B)
+
+    @cached_property
+    def in_order(self) -> Outcomes:
+        """`outcomes`, sorted by file and row: text by text beside those of another run on the same texts."""
+        from glotune.stats.arrays import outcomes
+
+        order = self.order_B
+        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order])
 
     def without(self, rows: set[int]) -> Outcomes | None:
         """Outcomes of the texts whose source row is not among `rows`.
@@ -91,7 +101,7 @@ def split_and_language(path: Path) -> tuple[str, str]:
     return split, language
 
 
-def read_predictions(path: Path) -> PredictionTable:
+def read_predictions(path: Path) -> Predictions:
     """Reads one prediction table.
 
     Raises:
@@ -111,20 +121,59 @@ def read_predictions(path: Path) -> PredictionTable:
             remedy="Write it again with: glotune evaluate",
         ) from error
     split, language = split_and_language(path)
-    hashes = np.asarray([str(value) for value in table.column("data_hash").to_pylist()])
-    sources, source_B = np.unique(hashes, return_inverse=True)
-    return PredictionTable(
+    sources, source_B = _coded(table.column("data_hash"))
+    return Predictions(
         path=path,
         split=split,
         language=language,
-        sources=tuple(map(str, sources)),
-        source_B=np.asarray(source_B, dtype=np.int64),
+        sources=sources,
+        source_B=source_B,
         row_B=_integers(table, "row"),
         label_B=_integers(table, "label"),
         predicted_B=_integers(table, "predicted"),
         probabilities_BC=_matrix(table, path),
         loss_B=np.asarray(table.column("loss").to_numpy(), dtype=np.float64),
     )
+
+
+def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The values of a column of strings, sorted, and of each row the index of its own: no Python object a row."""
+    encoded = column.dictionary_encode().combine_chunks()
+    values = [str(value) for value in encoded.dictionary.to_pylist()]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    places = np.empty(len(values), np.int64)
+    places[order] = np.arange(len(values))
+    indices = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return tuple(values[code] for code in order), places[indices]
+
+
+def fingerprint(folder: Path, split: str, languages: list[str]) -> tuple[str, str | None]:
+    """Hashes over (file, row, label) and over (text, label) of all languages; the second None where texts lack.
+
+    Raises:
+        UserError: a file of predictions is missing or can't be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys, texts = hashlib.sha256(), hashlib.sha256()
+    has_texts = True
+    for language in sorted(languages):
+        path = folder / f"{split}.{language}.parquet"
+        try:
+            table = pq.read_table(path, columns=["data_hash", "row", "label", "text", "text_pair"])
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise UserError(
+                f"{path} can't be read ({str(error).splitlines()[0]})",
+                expected="the predictions of a finished run",
+                remedy="Write them again with: glotune evaluate",
+            ) from error
+        rows = sorted(zip(*(table.column(name).to_pylist() for name in ("data_hash", "row", "label")), strict=True))
+        keys.update(json.dumps([language, rows]).encode())
+        named = list(zip(*(table.column(name).to_pylist() for name in ("text", "text_pair", "label")), strict=True))
+        has_texts = has_texts and all(text is not None for text, _, _ in named)
+        texts.update(json.dumps([language, named]).encode())
+    return keys.hexdigest(), texts.hexdigest() if has_texts else None
 
 
 def _integers(table: Any, name: str) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -83,16 +82,18 @@ def _holds(holder: Holder, lock: Path) -> bool:
     return False
 
 
-def find_runs(folder: Path, depth: int = 3) -> Iterator[RunDirectory]:
-    """The runs in `folder`, itself included, at most `depth` folders down (a study keeps its runs in folders)."""
+def find_runs(folder: Path, depth: int = 3) -> list[RunDirectory]:
+    """The runs in `folder`, sorted by path: itself where it is one, otherwise at most `depth` folders down.
+
+    A study keeps its runs in folders. Hidden folders are left out (a run set aside is no run to compare), and links
+    to folders are not followed (a run reached by two ways is one run).
+    """
     if (folder / "manifest.json").is_file():
-        yield RunDirectory(folder)
-        return
+        return [RunDirectory(folder)]
     if depth == 0 or not folder.is_dir():
-        return
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-            yield from find_runs(child, depth - 1)
+        return []
+    children = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.is_symlink()]
+    return [run for child in children if not child.name.startswith(".") for run in find_runs(child, depth - 1)]
 
 
 def readable_runs(folder: Path) -> tuple[list[tuple[RunDirectory, Manifest]], list[str]]:

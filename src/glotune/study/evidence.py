@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glotune.errors import UserError
-from glotune.evidence import RunSummary
 from glotune.evidence.claims import Claim, ClaimAnswer, Variant, answer_claims
 from glotune.evidence.validity import common_languages
 from glotune.recipe.study import StudyClaim
+from glotune.run.data import RunData
 from glotune.run.records import Verdict
 from glotune.stats.traits import trait
 from glotune.study.execute import HOPELESS
@@ -53,7 +53,7 @@ def costs_of(plan: StudyPlan, results: Costs, variant: str, seed: int) -> dict[s
 
 
 def answers(
-    plan: StudyPlan, runs: Sequence[RunSummary], results: Costs, failed: Mapping[str, str]
+    plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
 ) -> tuple[ClaimAnswer, ...]:
     """The answers to all claims of a study, corrected together.
 
@@ -71,7 +71,7 @@ def answers(
 
 
 def _variant(
-    claim: StudyClaim, name: str, plan: StudyPlan, runs: Sequence[RunSummary], results: Costs, failed: Mapping[str, str]
+    claim: StudyClaim, name: str, plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
 ) -> Variant:
     own = [run for run in runs if run.name == name]
     verdicts = [run.verdict for run in own if run.verdict is not None]
@@ -91,7 +91,7 @@ def _variant(
     return Variant(name, outcomes_S=outcomes, verdicts_S=verdicts)
 
 
-def claim_languages(claim: StudyClaim, plan: StudyPlan, runs: Sequence[RunSummary], split: str) -> list[str]:
+def claim_languages(claim: StudyClaim, plan: StudyPlan, runs: Sequence[RunData], split: str) -> list[str]:
     """The languages that a claim is about: its own choice, or the study's.
 
     Raises:

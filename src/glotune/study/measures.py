@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from glotune.run.directory import RunDirectory
+from glotune.run.history import read_history
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:
@@ -13,21 +14,14 @@ def measured(run: RunDirectory) -> dict[str, Any]:
 
     Times are those of the optimizer steps that count: a step that was repeated after a crash counts once.
     """
-    manifest = run.read_manifest()
-    steps = seconds = texts = tokens = 0.0
-    epochs, best_epoch = None, None
-    for event in run.events():
-        if event.kind == "step":
-            wall = event.data.get("wall", {}).get("seconds", math.nan)
-            steps, seconds, epochs = steps + 1, seconds + wall, event.epoch
-            texts, tokens = texts + event.data["texts"], tokens + event.data["tokens"]
-        elif event.kind == "best":
-            best_epoch = event.epoch
+    manifest, history = run.read_manifest(), read_history(run.events())
+    steps, seconds = len(history.steps), sum(point.seconds for point in history.steps)
+    texts, tokens = (sum(getattr(point, name) for point in history.steps) for name in ("texts", "tokens"))
     timed = steps > 0 and math.isfinite(seconds) and seconds > 0
     return {
-        "steps": int(steps),
-        "epochs": epochs,
-        "best_epoch": best_epoch,
+        "steps": steps,
+        "epochs": history.steps[-1].epoch if history.steps else None,
+        "best_epoch": history.best_epoch,
         "train_seconds": seconds if timed else None,
         "seconds_per_step": seconds / steps if timed else None,
         "texts_per_second": texts / seconds if timed else None,

@@ -16,12 +16,11 @@ import pyarrow.parquet as pq
 
 from glotune.recipe import recipe_hash, recipe_yaml
 from glotune.run.directory import RunDirectory
+from glotune.run.predictions import read_predictions
 from glotune.run.records import Evaluation, Manifest, RunStatus, Verdict
+from glotune.stats.evaluation import evaluation_of
 from glotune.study.directory import StudyDirectory
 from glotune.study.plan import StudyPlan
-
-INTERVAL_SEED = 0
-"""As a run's own scores: intervals are a function of the predictions alone."""
 
 
 def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]:
@@ -63,28 +62,9 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
         run.predictions.mkdir(exist_ok=True)
         path_of_table = run.predictions / f"test.{language}.parquet"
         pq.write_table(table, path_of_table)
-        evaluations.append(_evaluation(path_of_table, language, manifest.labels))
+        evaluations.append(evaluation_of(read_predictions(path_of_table).outcomes, "test", language, manifest.labels))
     run.write_metrics(evaluations)
     return run
-
-
-def _evaluation(path: Path, language: str, labels: list[str]) -> Evaluation:
-    """The scores of one prediction table, as a run computes them at its end."""
-    from glotune.run.predictions import read_predictions
-    from glotune.stats.bootstrap import score_intervals
-    from glotune.stats.scores import score_outcomes
-
-    found = read_predictions(path).outcomes
-    scores = score_outcomes(found)
-    return Evaluation(
-        split="test",
-        language=language,
-        n=scores.n,
-        scores=scores.values(),
-        intervals=score_intervals(found, seed=INTERVAL_SEED),
-        per_class=scores.class_values(labels),
-        confusion=[list(row) for row in scores.confusion_CC],
-    )
 
 
 def _languages(places: list[RunDirectory]) -> list[str]:

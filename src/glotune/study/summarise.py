@@ -12,11 +12,9 @@ from glotune.errors import UserError
 from glotune.evidence import (
     EXPORTS,
     Comparison,
-    RunSummary,
     as_markdown,
     as_page_table,
     compare_runs,
-    read_summary,
     runs_table,
     variants_table,
 )
@@ -25,9 +23,9 @@ from glotune.evidence.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
 from glotune.report.figures.build_dashboard import encoder_name
-from glotune.report.run_data import load_run
 from glotune.report.words import code, escaped
 from glotune.report.write import ReportFiles, write_report, write_study_report
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
@@ -63,7 +61,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     results = _results(directory, complete)
     places = complete if plan.resolved.study.folds is None else pool_folds(plan, directory)
     # A variant is what the study says it is: a run that an older version wrote lacks keys that are new.
-    runs = [replace(read_summary(place), variant=_variant_of(place, plan)) for place in places]
+    runs = [replace(load_run(place), variant_name=_variant_of(place, plan)) for place in places]
     notes: list[str] = []
     comparison = _compared(plan, runs, notes)
     answered = _answered(plan, runs, results, failed, notes)
@@ -101,7 +99,7 @@ def _results(directory: StudyDirectory, complete: list[RunDirectory]) -> dict[st
     return {place.path.name: written.get(place.path.name) or measured(place) for place in complete}
 
 
-def _compared(plan: StudyPlan, runs: list[RunSummary], notes: list[str]) -> Comparison | None:
+def _compared(plan: StudyPlan, runs: list[RunData], notes: list[str]) -> Comparison | None:
     study = plan.resolved.study
     if len(runs) < 2:
         notes.append(f"{len(runs)} run to compare: nothing is tested.")
@@ -115,7 +113,7 @@ def _compared(plan: StudyPlan, runs: list[RunSummary], notes: list[str]) -> Comp
 
 def _answered(
     plan: StudyPlan,
-    runs: list[RunSummary],
+    runs: list[RunData],
     results: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str],
     notes: list[str],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glotune.evidence import Comparison, RunSummary, read_summary, runs_table
+from glotune.evidence import Comparison, runs_table
 from glotune.evidence.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
 from glotune.evidence.claims import ClaimAnswer
 from glotune.evidence.tables import p_text
@@ -14,6 +14,7 @@ from glotune.evidence.variants import Variant
 from glotune.recipe.study import StudyClaim
 from glotune.report.languages import named
 from glotune.report.words import duration, millions, size
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.stats.settle import MOST_SEEDS
 from glotune.stats.traits import trait
@@ -185,7 +186,7 @@ def _matrix(by_source: dict[str, Variant], metric: str, split: str) -> Compariso
 
 def folds_table(comparison: Comparison, places: Sequence[RunDirectory], relative_to: Path) -> ComparisonTable:
     """The runs of a cross-validated study, one row a fold; their scores stand on different texts."""
-    runs = tuple(read_summary(place) for place in places)
+    runs = tuple(load_run(place) for place in places)
     alone = tuple(Variant(run.path.name, (run,)) for run in runs)
     listed = replace(comparison, runs=runs, variants=alone, best=None, best_is_beyond_chance=False)
     table = without_empty_columns(runs_table(listed, relative_to=relative_to))
@@ -216,7 +217,7 @@ def without_empty_columns(table: ComparisonTable) -> ComparisonTable:
     )
 
 
-def _mean(runs: Sequence[RunSummary], split: str, metric: str, language: str) -> float | None:
+def _mean(runs: Sequence[RunData], split: str, metric: str, language: str) -> float | None:
     values = [run.score(split, metric, [language]) for run in runs]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from glotune.errors import GlotuneError, UserError
-from glotune.report.run_data import parse_metrics
 from glotune.run.directory import RunDirectory, write_atomically
+from glotune.run.metrics import parse_metrics
 from glotune.run.records import Event, Manifest
 
 NOTICES = ("warning", "alert", "deviation")

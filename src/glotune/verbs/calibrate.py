@@ -6,12 +6,12 @@ import json
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from glotune.errors import UserError
 from glotune.run.directory import RunDirectory, now, write_atomically
+from glotune.run.predictions import read_predictions
 from glotune.run.records import Record
 from glotune.stats.arrays import Outcomes, outcomes
 from glotune.stats.temperature import apply_temperature, fit_temperature, fit_threshold
@@ -75,7 +75,7 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         )
     sources = [language for language in found if language in run.read_manifest().source_languages]
     languages = sources or sorted(found)
-    validation = _joined([outcomes_of_file(str(found[language])) for language in languages])
+    validation = _joined([read_predictions(found[language]).outcomes for language in languages])
     fit = fit_temperature(validation)
     scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
     threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
@@ -106,12 +106,6 @@ def read_calibration(run: RunDirectory) -> Calibration:
         raise UserError(
             f"{run.calibration} can't be read", remedy=f"Fit it anew with: glotune calibrate {run.path}"
         ) from error
-
-
-def outcomes_of_file(path: str) -> Outcomes:
-    """Labels and probabilities of one prediction table."""
-    table = pq.read_table(path, columns=["label", "probabilities"])
-    return outcomes(table["label"].to_numpy(), np.stack(table["probabilities"].to_numpy(zero_copy_only=False)))
 
 
 def _joined(parts: list[Outcomes]) -> Outcomes:

@@ -11,7 +11,7 @@ from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.closing import judge_and_save, judge_diverged, record_best
+from glotune.engine.closing import judge_and_save, record_best
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.costs import token_costs
 from glotune.engine.few_steps import few_steps
@@ -25,6 +25,7 @@ from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
 from glotune.engine.session import train_to_the_end
 from glotune.engine.watch import CollapsedTraining
+from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides

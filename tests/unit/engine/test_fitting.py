@@ -17,8 +17,8 @@ from glotune.engine.fitting import fit_to_machine
 from glotune.engine.probe import COPIES, HOST, Probe
 from glotune.errors import MissingExtra
 from glotune.recipe import recipe_yaml
-from glotune.report.run_data import load_run
 from glotune.report.specification import cost_rows
+from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.verbs.preview import preview

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from glotune.engine.closing import history_of
 from glotune.engine.observer import Silent
+from glotune.evidence.judgement import training_history
 from glotune.recipe import load_recipe, recipe_hash
+from glotune.run.history import read_history
 from glotune.verbs.train import Run, train
 from small_runs import small_recipe
 
@@ -86,8 +87,11 @@ def test_the_verdict_looks_at_the_languages_that_choose_the_checkpoint(runs: dic
         for event in events
         if event.key == "validation/en"
     ]
-    assert history_of(events + other, ["en"]).epochs == history_of(events, ["en"]).epochs
-    assert {point.metric for point in history_of(events + other, ["es"]).epochs} == {0.0}
+    assert (
+        training_history(read_history(events + other), ["en"]).epochs
+        == training_history(read_history(events), ["en"]).epochs
+    )
+    assert {point.metric for point in training_history(read_history(events + other), ["es"]).epochs} == {0.0}
 
 
 def test_an_early_stop_is_a_last_evaluation_too(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from glotune.evidence import (
     as_markdown,
     as_page_table,
     compare_runs,
-    find_runs,
-    read_summary,
     runs_table,
     variants_table,
 )
 from glotune.evidence.cells import Cell, Column, ComparisonTable
 from glotune.evidence.folder import write_folder_report
 from glotune.evidence.tables import stage_languages
+from glotune.run.data import load_run
+from glotune.run.state import find_runs
 from made_runs import make_run
 
 WEAK = {"en": 0.74, "bn": 0.61}
@@ -255,9 +255,9 @@ def test_summaries_need_no_predictions(folder, tmp_path):
     copy = tmp_path / "slim"
     shutil.copytree(folder / "base-0", copy)
     shutil.rmtree(copy / "predictions")
-    assert read_summary(copy).score("test", "accuracy", ["bn"]) is not None
+    assert load_run(copy).score("test", "accuracy", ["bn"]) is not None
     with pytest.raises(UserError, match="no predictions for test/bn"):
-        read_summary(copy).outcomes("test", "bn")
+        load_run(copy).outcomes("test", "bn")
     comparison = compare_runs([folder / "lora-0", copy])
     assert "no predictions" in comparison.against_reference["base-seed0"].reason
 

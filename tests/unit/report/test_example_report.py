@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-from glotune.evidence.recipe_keys import flat_keys
 from glotune.recipe import load_recipe, recipe_yaml
+from glotune.recipe.keys import flat_keys
 from glotune.report.content import gather
 from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures
 from glotune.report.markdown import render_markdown
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from made_runs import make_run
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "quickstart"

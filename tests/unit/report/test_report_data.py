@@ -10,8 +10,8 @@ from glotune.report.audit import audit, leak_effects
 from glotune.report.content import gather
 from glotune.report.figures.build_results import transfer
 from glotune.report.languages import direction, language_name, named
-from glotune.report.run_data import load_run
 from glotune.report.specification import cost_rows, known_costs
+from glotune.run.data import load_run
 from glotune.run.history import read_history
 from glotune.run.predictions import read_predictions
 from glotune.stats.bootstrap import score_intervals

@@ -14,7 +14,7 @@ from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
 from glotune.report.figures.data import Curves, Series
 from glotune.report.figures.draw_curves import draw_curves, emptiest, spread
 from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from made_runs import make_run
 
 

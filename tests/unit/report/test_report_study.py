@@ -6,7 +6,7 @@ import pytest
 from glotune.report import write_study_report
 from glotune.report.figures.build_study import build_study_figures
 from glotune.report.figures.render import draw
-from glotune.report.run_data import load_run
+from glotune.run.data import load_run
 from made_runs import make_run
 
 LANGUAGES = {"en": 0.8, "bn": 0.65, "hi": 0.6}

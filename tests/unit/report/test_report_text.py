@@ -11,8 +11,8 @@ from glotune.report.figures.render import build_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
-from glotune.report.run_data import load_run
 from glotune.report.words import code, duration, escaped, number, size
+from glotune.run.data import load_run
 from made_events import event
 from made_runs import make_run
 from made_texts import HOSTILE
@@ -174,7 +174,7 @@ def test_reports_never_import_torch(tmp_path):
         "from glotune.report.content import gather\n"
         "from glotune.report.figures.render import build_figures, draw\n"
         "from glotune.report.page import render_page\n"
-        "from glotune.report.run_data import load_run\n"
+        "from glotune.run.data import load_run\n"
         f"run = load_run({str(made.path)!r})\n"
         "draw(build_figures(run)['dashboard'])\n"
         "render_page([gather(run)], 'x')\n"

@@ -1,8 +1,8 @@
 import pytest
 
 from glotune.errors import UserError
-from glotune.evidence import read_summary
 from glotune.recipe import yaml
+from glotune.run.data import load_run
 from glotune.study.redraw import is_study, redraw_study
 from made_runs import make_run
 
@@ -71,7 +71,7 @@ def test_a_study_with_folds_is_reported_from_its_runs_alone(study):
                 made = {"name": name, "languages": LANGUAGES, "seed": seed, "n": 60, "data_seed": fold}
                 make_reported(study / "runs" / f"{name}-seed{seed}-fold{fold}", **made)
     summary = redraw_study(study)
-    pooled = read_summary(study / "out_of_fold" / "longer-seed1")
+    pooled = load_run(study / "out_of_fold" / "longer-seed1")
     assert pooled.metrics["test"]["en"]["n"] == 120
     assert "2-fold cross-validation" in summary.files.markdown.read_text()
     assert summary.tables[0].title == "Macro-F1 on test (bn)"

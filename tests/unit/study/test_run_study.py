@@ -100,12 +100,12 @@ def executed(folder: Path, told: Told | None = None, jobs: int = 2) -> execute.O
 
 def first_claim(folder: Path, failed: dict[str, str]) -> Any:
     """The answer to the first claim from the runs that are complete."""
-    from glotune.evidence import read_summary
+    from glotune.run.data import load_run
 
     directory = StudyDirectory(folder / "study")
     plan = plan_runs(resolve_study(load_study(study_file(folder))), directory)
     places = [directory.runs / run.name for run in plan.runs if run.name not in failed]
-    return answers(plan, [read_summary(place) for place in places], directory.read_results(), failed)[0]
+    return answers(plan, [load_run(place) for place in places], directory.read_results(), failed)[0]
 
 
 def behave(folder: Path, behaviour: dict[str, list[str]]) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from glotune.evidence import read_summary
 from glotune.evidence.cells import NOTHING, Cell, Column, ComparisonTable
 from glotune.evidence.variants import group
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import resolve_study
+from glotune.run.data import load_run
 from glotune.study.evidence import costs_of
 from glotune.study.plan import PlannedRun, StudyPlan
 from glotune.study.tables import costs_table, factor, matrix_tables, without_empty_columns
@@ -76,7 +76,7 @@ def by_source(tmp_path: Path) -> list[Path]:
 
 
 def test_variants_with_different_sources_make_a_matrix(by_source: list[Path]) -> None:
-    runs = [read_summary(path) for path in by_source]
+    runs = [load_run(path) for path in by_source]
     (table,) = matrix_tables(group(runs), "accuracy", "test")
     assert [column.name for column in table.columns][:4] == ["Trained on", "Bangla (bn)", "English (en)", "Arabic (ar)"]
     assert [row[0].text for row in table.rows] == ["Bangla (bn)", "English (en)"]
@@ -87,7 +87,7 @@ def test_variants_with_different_sources_make_a_matrix(by_source: list[Path]) ->
 
 
 def test_variants_with_one_source_make_none(by_source: list[Path]) -> None:
-    runs = [read_summary(path) for path in by_source[:2]]
+    runs = [load_run(path) for path in by_source[:2]]
     assert matrix_tables(group(runs), "accuracy", "test") == []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Reference, Role, Series
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
 
 MAX_POINTS = 400

@@ -17,8 +17,8 @@ from glotune.report.figures.data import (
     RocLine,
     RocPanel,
 )
-from glotune.report.run_data import RunData
-from glotune.run.predictions import PredictionTable
+from glotune.run.data import RunData
+from glotune.run.predictions import Predictions
 from glotune.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
 from glotune.stats.curves import RocCurve, roc_curves
 
@@ -28,7 +28,7 @@ MAX_ROC_POINTS = 150
 Z95 = 1.959963984540054
 
 
-def main_tables(run: RunData) -> dict[str, PredictionTable]:
+def main_tables(run: RunData) -> dict[str, Predictions]:
     """language -> finite predictions of the main split, source languages first."""
     split = run.main_split
     if split is None:
@@ -52,7 +52,7 @@ def roc_figure(run: RunData) -> RocCurves | None:
     return RocCurves(str(run.main_split), tuple(panels), tuple(tables)[MAX_PANELS:]) if panels else None
 
 
-def roc_lines(table: PredictionTable, labels: list[str]) -> tuple[RocLine, ...]:
+def roc_lines(table: Predictions, labels: list[str]) -> tuple[RocLine, ...]:
     """The curves that exist on these texts, at most `MAX_ROC_POINTS` points each."""
     curves = roc_curves(table.outcomes)
     shown = curves[1:] if len(curves) == 2 else curves
@@ -99,7 +99,7 @@ def calibration_figure(run: RunData) -> Calibration | None:
     return Calibration(str(run.main_split), panels, tuple(tables)[MAX_PANELS:]) if panels else None
 
 
-def calibration_panel(language: str, table: PredictionTable) -> CalibrationPanel:
+def calibration_panel(language: str, table: Predictions) -> CalibrationPanel:
     """The bins that hold texts, each with the Wilson interval of its accuracy."""
     return CalibrationPanel(
         language,

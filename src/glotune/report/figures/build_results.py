@@ -6,7 +6,7 @@ import math
 
 from glotune.errors import UserError
 from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
 from glotune.run.records import Evaluation
 from glotune.stats.traits import TRAITS
@@ -100,7 +100,7 @@ def _last_training(run: RunData, metric: str) -> Estimate | None:
 
 def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
     """Gaps of the main split from its predictions; None where there is no source or no target in it."""
-    key = f"transfer {metric}"
+    key = ("transfer", metric)
     if key not in run.memo:
         run.memo[key] = _transfer(run, metric)
     found: Transfer | None = run.memo[key]

@@ -10,7 +10,7 @@ import numpy as np
 from glotune.errors import UserError
 from glotune.report.figures.build_results import RESAMPLING_SEED, display
 from glotune.report.figures.data import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.contrasts import contrast_of_values
 from glotune.stats.count_bootstrap import resample_counts

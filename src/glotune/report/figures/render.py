@@ -12,7 +12,7 @@ from typing import Any
 from glotune.report.figures import build_curves, build_panels, build_results, style
 from glotune.report.figures.build_dashboard import dashboard
 from glotune.report.figures.data import FigureData
-from glotune.report.run_data import RunData
+from glotune.run.data import RunData
 from glotune.run.directory import write_atomically
 
 FIGURE_NAMES = (

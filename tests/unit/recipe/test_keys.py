@@ -1,13 +1,10 @@
-import json
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glotune.evidence.recipe_keys import flat_keys, scalar, variant_key
-from glotune.evidence.training_ends import read_ends
 from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
 from glotune.recipe import yaml as recipe_format
-from made_runs import TIME, make_run
+from glotune.recipe.keys import flat_keys, scalar, variant_key
+from made_runs import make_run
 
 
 def nested(content, prefix=""):
@@ -54,21 +51,3 @@ def test_variants_differ_in_more_than_name_and_seed(tmp_path):
     first = key("a", name="a", seed=0)
     assert key("b", name="b", seed=1) == first
     assert key("c", name="a", seed=0, keys={"train.batch_size": 32}) != first
-
-
-def test_the_last_figures_come_from_the_tail_of_the_events(tmp_path):
-    run = make_run(tmp_path / "run", "sound")
-    whole, tail = read_ends(run.events_path), read_ends(run.events_path, tail=6000)
-    assert whole == tail
-    assert (whole.steps, whole.epochs) == (120, 6.0)
-    last = [event for event in run.events() if event.key == "validation/bn"][-1]
-    assert whole.score("validation", "loss", ["bn"]) == last.data["loss"]
-    assert whole.score("validation", "loss", ["bn", "xx"]) is None
-
-
-def test_torn_and_foreign_lines_are_skipped(tmp_path):
-    path = tmp_path / "events.jsonl"
-    good = {"kind": "step", "step": 7, "epoch": 0.5, "key": "", "time": TIME, "data": {}}
-    path.write_text('{"kind":"epoch"}\n[1]\n' + json.dumps(good, separators=(",", ":")) + '\n{"kind":"step","ste')
-    assert read_ends(path).steps == 7
-    assert read_ends(tmp_path / "none.jsonl").steps == 0

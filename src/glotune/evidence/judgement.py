@@ -1,0 +1,76 @@
+"""The verdict on a run, from its files alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from glotune.evidence.trend import EpochPoint, TrainingHistory
+from glotune.evidence.verdicts import judge
+from glotune.run.directory import RunDirectory
+from glotune.run.history import History, ScorePoint, read_history
+from glotune.run.predictions import read_predictions, split_and_language
+from glotune.run.records import Verdict
+from glotune.stats.arrays import Outcomes
+
+
+def judge_run(directory: RunDirectory) -> Verdict:
+    """The verdict on a run that has ended: by its events and its recorded predictions."""
+    manifest = directory.read_manifest()
+    return judge(
+        training_history(read_history(directory.events()), manifest.source_languages),
+        recorded_outcomes(directory),
+        manifest.labels,
+        source_languages=manifest.source_languages,
+    )
+
+
+def judge_diverged(directory: RunDirectory) -> None:
+    """Writes the verdict of a run that stopped at a number that is not finite."""
+    manifest = directory.read_manifest()
+    history = training_history(read_history(directory.events()), manifest.source_languages)
+    directory.update_manifest(verdict=judge(replace(history, was_stopped=True), {}, manifest.labels))
+
+
+def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
+    """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
+    found: dict[str, Outcomes] = {}
+    for path in directory.prediction_files():  # sorted: test before validation
+        _, language = split_and_language(path)
+        if language not in found:
+            found[language] = read_predictions(path).outcomes
+    return found
+
+
+def training_history(history: History, source_languages: Collection[str]) -> TrainingHistory:
+    """The course of training as verdicts read it: on the validation languages that choose the checkpoint."""
+    metric = str(history.best.get("metric", "macro_f1"))
+    by_source = history.best["on"] == "source" if "on" in history.best else None
+    train_losses = {point.step: point.scores.get("loss") for point in history.train}
+    evaluations: dict[int, list[ScorePoint]] = {}
+    for (split, language), points in history.evaluations.items():
+        chooses = by_source is None or (language in source_languages) == by_source
+        if split == "validation" and chooses:
+            for point in points:
+                evaluations.setdefault(point.step, []).append(point)
+    return TrainingHistory(
+        step_losses=[point.loss for point in history.steps],
+        epochs=[
+            EpochPoint(
+                epoch=found[0].epoch,
+                train_loss=train_losses.get(step),
+                validation_loss=_mean(found, "loss"),
+                metric=None if metric == "loss" else _mean(found, metric),
+            )
+            for step, found in sorted(evaluations.items())
+        ],
+        metric=metric,
+        validation_texts=sum(point.n for point in evaluations[max(evaluations)]) if evaluations else None,
+        refused_steps=history.refused_steps,
+    )
+
+
+def _mean(points: Sequence[ScorePoint], name: str) -> float | None:
+    values = [point.scores[name] for point in points if name in point.scores and not math.isnan(point.scores[name])]
+    return sum(values) / len(values) if values else None
