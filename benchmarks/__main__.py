@@ -37,6 +37,9 @@ def main() -> None:
     profile.add_argument("--row", default="full-12-layers")
     profile.add_argument("--steps", type=int, default=3, help="steps before the profiled one")
     profile.add_argument("--work", type=Path, required=True, help="folder for encoder, texts and caches")
+    real = commands.add_parser("real-encoder", help="a real multilingual encoder from two registry packages")
+    real.add_argument("--wheels", type=Path, required=True, help="folder with the two downloaded wheels")
+    real.add_argument("--out", type=Path, required=True, help="folder to write")
     gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
@@ -53,6 +56,10 @@ def main() -> None:
         world = build(arguments.data, arguments.work, FULL)
         shares, seconds, operations = profiling.profile(training_row(arguments.row), world, arguments.steps)
         print(f"{operations}\n\n{1000 * seconds:.0f} ms a step\n\n{profiling.table(shares)}")
+    elif arguments.name == "real-encoder":
+        from benchmarks.real_encoder import make
+
+        print(make(arguments.wheels, arguments.out))
     elif arguments.name == "overhead":
         from benchmarks import overhead as watching
 

