@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,15 @@ import typer
 from glotune.cli.overrides import refuse_options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from glotune.data.doctor import Diagnosis
     from glotune.recipe import Recipe
+
+WIDEST_LABELS = 44
+"""Characters: label names that take more stand below each other in a table of their own."""
+MOST_LABELS = 20
+"""So many labels are listed there, the most frequent."""
 
 app = typer.Typer(help="Look at labelled texts before anything is trained on them.", no_args_is_help=True)
 
@@ -101,15 +109,18 @@ def _show(diagnosis: Diagnosis) -> None:
 
     from glotune.cli.console import out, show
 
+    columns = diagnosis.labels if len("  ".join(diagnosis.labels)) <= WIDEST_LABELS else []
     table = Table(box=None, pad_edge=False)
     for name in ("split", "language"):
         table.add_column(name, no_wrap=True)
-    for name in ("rows", *diagnosis.labels, "words, median", "p95", "repeated", "fertility", "truncated"):
+    for name in ("rows", *columns, "words, median", "p95", "repeated", "fertility", "truncated"):
         table.add_column(name, justify="right")
     for split, languages in diagnosis.splits.items():
         for language, entry in languages.items():
-            table.add_row(split, language, *_cells(entry, diagnosis.labels))
+            table.add_row(split, language, *_cells(entry, columns))
     out.print(table)
+    if not columns:
+        out.print(_label_table(diagnosis))
     for finding in diagnosis.findings:
         places = ", ".join(f"{place} {count}" for place, count in list(finding.counts.items())[:12])
         more = f", and {len(finding.counts) - 12} more" if len(finding.counts) > 12 else ""
@@ -119,6 +130,25 @@ def _show(diagnosis: Diagnosis) -> None:
         show(f"Distinct texts in two or more splits: {counts}")
     for note in diagnosis.notes:
         show(f"Note: {note}")
+
+
+def _label_table(diagnosis: Diagnosis) -> Table:
+    """Rows per label over all splits, the most frequent first: for labels that don't fit beside each other."""
+    from rich.table import Table
+
+    totals: Counter[str] = Counter()
+    for languages in diagnosis.splits.values():
+        for entry in languages.values():
+            totals.update(entry["label_counts"])
+    table = Table(box=None, pad_edge=False)
+    table.add_column("label", no_wrap=True)
+    table.add_column("rows", justify="right")
+    for label, rows in totals.most_common(MOST_LABELS):
+        table.add_row(label if len(label) <= WIDEST_LABELS else label[: WIDEST_LABELS - 1] + "…", f"{rows:,}")
+    rest = totals.most_common()[MOST_LABELS:]
+    if rest:
+        table.add_row(f"and {len(rest):,} more labels", f"{sum(rows for _, rows in rest):,}")
+    return table
 
 
 def _cells(entry: dict[str, Any], labels: list[str]) -> list[str]:

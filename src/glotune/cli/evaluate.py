@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,10 @@ def evaluate(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder under RUN/evaluations.")] = None,
+    quoting: Annotated[
+        Literal["standard", "none"] | None,
+        typer.Option(help="none: quotes in CSV and TSV are characters like others. As in the run's recipe."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Evaluate a run's saved model on labelled texts: metrics, intervals and predictions per language."""
@@ -35,7 +39,7 @@ def evaluate(
     from glotune.verbs.evaluate import evaluate as evaluate_run
 
     with watch() as observer:
-        judged = evaluate_run(run, sources, name=name, device=device, observer=observer)
+        judged = evaluate_run(run, sources, name=name, device=device, observer=observer, quoting=quoting)
     manifest = directory.read_manifest()
     for split, languages in RunDirectory(judged.path).read_metrics().items():
         if split == "schema":

@@ -30,6 +30,10 @@ def predict(
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column with the texts. As in the run's recipe.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Column with the second texts. As in the run's recipe.")] = None,
+    quoting: Annotated[
+        Literal["standard", "none"] | None,
+        typer.Option(help="none: quotes in CSV and TSV are characters like others. As in the run's recipe."),
+    ] = None,
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Apply what glotune calibrate fitted for this run.")
     ] = False,
@@ -40,6 +44,7 @@ def predict(
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
+    from glotune.data.stray_quotes import about_swallowed
     from glotune.recipe.schema import Columns
     from glotune.run.directory import RunDirectory
     from glotune.verbs.predict_inputs import Inputs, require_source
@@ -52,11 +57,20 @@ def predict(
 
     predictor = load(run, calibrated=calibrated, device=device)
     columns = predictor.columns or Columns()
-    inputs = Inputs(source, input_format, text or columns.text, text_pair or columns.text_pair, skip_empty)
+    inputs = Inputs(
+        source,
+        input_format,
+        text or columns.text,
+        text_pair or columns.text_pair,
+        skip_empty,
+        quoting or predictor.quoting,
+    )
     count = _write(predictor, inputs, out, to)
     if inputs.skipped:
         first = ", ".join(str(row) for row in inputs.skipped[:10]) + (", …" if len(inputs.skipped) > 10 else "")
         say(f"{len(inputs.skipped)} rows of {inputs.shown} left out: empty text (rows {first})")
+    for message in about_swallowed(inputs.swallowing, "set --quoting none"):
+        say(f"warning: {message}")
     if out is not None:
         say(f"{count} predictions in {out}")
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.mapped_arrays import gather
+from glotune.data.spelling import name_of
 
 CODED = pa.dictionary(pa.int16(), pa.string())
 """Type of such a column; a chunk has fewer values than there are codes."""
@@ -21,6 +22,13 @@ CODED = pa.dictionary(pa.int16(), pa.string())
 def encoded(values: pa.Array) -> pa.DictionaryArray:
     """A chunk of strings as codes."""
     return pc.dictionary_encode(values).cast(CODED)
+
+
+def encoded_names(values: pa.Array) -> pa.DictionaryArray:
+    """As `encoded`, each value in the one spelling of its name; two spellings of a name get one code."""
+    coded = pc.dictionary_encode(values)
+    names = pa.array([name_of(value) for value in coded.dictionary.to_pylist()], pa.string())
+    return encoded(values if names.equals(coded.dictionary) else names.take(coded.indices))
 
 
 def constant(value: str, lengths: Iterable[int]) -> pa.ChunkedArray:

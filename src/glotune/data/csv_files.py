@@ -1,4 +1,4 @@
-"""CSV and TSV by RFC 4180: line breaks inside quoted fields, exact row numbers, broken quoting refused.
+"""CSV and TSV by RFC 4180 (line breaks inside quoted fields, exact row numbers, broken quoting refused), or unquoted.
 
 Python's csv in strict mode reads a million rows in seconds and knows in which row it is when a quote is wrong;
 pyarrow's reader is faster, but takes broken quoting for text.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,36 +17,71 @@ import pyarrow as pa
 
 from glotune.data.opening import first_bad_byte, not_utf8, open_bytes, reading
 from glotune.data.rows import CHUNK, ColumnMap, make_batch
+from glotune.data.stray_quotes import StrayQuotes, SwallowingRow
 from glotune.errors import UserError
-from glotune.recipe.schema import Columns
+from glotune.recipe.schema import Columns, Quoting
 
 FIELD_LIMIT = 1 << 27
 """Most characters in one field: far above any document, far below what an unclosed quote could swallow."""
 
 
+@dataclass(frozen=True)
+class CsvForm:
+    """How a file is cut into fields."""
+
+    delimiter: str = ","
+    quoting: Quoting = "standard"
+    """``none``: every quote is a character of the text, and every line end the end of a row."""
+
+    def reader(self, text: IO[str], *, strict: bool) -> Iterator[list[str]]:
+        """The records of a file."""
+        if self.quoting == "none":
+            return csv.reader(text, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+        return csv.reader(text, delimiter=self.delimiter, strict=strict)
+
+
 def read_csv(
-    path: Path, shown: str, columns: Columns, *, delimiter: str = ",", need_label: bool = True
+    path: Path,
+    shown: str,
+    columns: Columns,
+    form: CsvForm,
+    *,
+    need_label: bool = True,
+    swallowing: list[SwallowingRow] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a CSV (or TSV) file, in order.
+
+    Args:
+        swallowing: once all rows are read, those are added that seem to have swallowed others.
 
     Raises:
         UserError: names file and row, for a wrong header, ragged rows, broken quoting, bytes that are not UTF-8.
     """
     with reading(path, shown), open_bytes(path) as file:
-        yield from _batches(path, shown, columns, file, delimiter, need_label)
+        records = _records(path, shown, file, form)
+        _, header = next(records)
+        mapping = ColumnMap(columns, header, shown, need_label=need_label).index(header)
+        stray = StrayQuotes(shown, form.delimiter, mapping.get("label"))
+        yield from _batches(_whole(records, header, stray, shown, form), mapping, shown)
+    if swallowing is not None:
+        swallowing += stray.found()
 
 
-def _batches(
-    path: Path, shown: str, columns: Columns, file: IO[bytes], delimiter: str, need_label: bool
-) -> Iterator[pa.RecordBatch]:
-    records = _records(path, shown, file, delimiter)
-    _, header = next(records)
-    mapping = ColumnMap(columns, header, shown, need_label=need_label).index(header)
+def _whole(
+    records: Iterator[tuple[int, list[str]]], header: list[str], stray: StrayQuotes, shown: str, form: CsvForm
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows, each looked at; a ragged one is refused."""
+    for row, record in records:
+        if len(record) != len(header):
+            raise _ragged(shown, row, record, header, form)
+        stray.look(row, record)
+        yield row, record
+
+
+def _batches(records: Iterator[tuple[int, list[str]]], mapping: dict[str, int], shown: str) -> Iterator[pa.RecordBatch]:
     held: list[list[str]] = []
     row = 0
     for row, record in records:
-        if len(record) != len(header):
-            raise _ragged(shown, row, record, header)
         held.append(record)
         if len(held) == CHUNK:
             yield _batch(held, mapping, row, shown)
@@ -59,21 +95,20 @@ def _batch(records: list[list[str]], mapping: dict[str, int], last_row: int, sho
     return make_batch(fields, last_row - len(records) + 1, shown)
 
 
-def _records(path: Path, shown: str, file: IO[bytes], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, shown: str, file: IO[bytes], form: CsvForm) -> Iterator[tuple[int, list[str]]]:
     """(row, fields), row 0 being the header; blank lines are no rows."""
     csv.field_size_limit(FIELD_LIMIT)
     row = -1
     try:
-        reader = csv.reader(_text(file, "strict"), delimiter=delimiter, strict=True)
-        for record in reader:
+        for record in form.reader(_text(file, "strict"), strict=True):
             if record:
                 row += 1
                 yield row, record
     except UnicodeDecodeError:
         offset, value = first_bad_byte(path, shown)
-        raise not_utf8(shown, _row_of_bad_byte(path, delimiter), offset, value) from None
+        raise not_utf8(shown, _row_of_bad_byte(path, form), offset, value) from None
     except csv.Error as error:
-        raise _broken(shown, row + 1, error, delimiter) from error
+        raise _broken(shown, row + 1, error, form) from error
     if row < 0:
         raise UserError(f"{shown} is empty", expected="a header and data rows", remedy="Check how it was written")
 
@@ -82,12 +117,12 @@ def _text(file: IO[bytes], errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors, newline="")
 
 
-def _row_of_bad_byte(path: Path, delimiter: str) -> int:
+def _row_of_bad_byte(path: Path, form: CsvForm) -> int:
     """The row that holds the first byte that is not UTF-8: read again, with such bytes marked as lone surrogates."""
     row = -1
     with open_bytes(path) as file:
         try:
-            for record in csv.reader(_text(file, "surrogateescape"), delimiter=delimiter):
+            for record in form.reader(_text(file, "surrogateescape"), strict=False):
                 row += bool(record)
                 if any("\udc80" <= character <= "\udcff" for field in record for character in field):
                     return row
@@ -96,16 +131,17 @@ def _row_of_bad_byte(path: Path, delimiter: str) -> int:
     return row
 
 
-def _ragged(shown: str, row: int, record: list[str], header: list[str]) -> UserError:
+def _ragged(shown: str, row: int, record: list[str], header: list[str], form: CsvForm) -> UserError:
+    quoted = 'Put a field that holds separators or line breaks between double quotes ("…")'
     return UserError(
         f"{len(record)} field{'s' * (len(record) != 1)}, where the header has {len(header)}",
         where=f"{shown}, row {row}",
         expected="as many fields in each row as in the header",
-        remedy='Put a field that holds separators or line breaks between double quotes ("…")',
+        remedy=quoted if form.quoting == "standard" else f"{quoted} and set data.quoting=standard",
     )
 
 
-def _broken(shown: str, row: int, error: csv.Error, delimiter: str) -> UserError:
+def _broken(shown: str, row: int, error: csv.Error, form: CsvForm) -> UserError:
     where = f"{shown}, row {row}" if row > 0 else f"{shown}, header"
     if "field larger" in str(error):
         found = f"a field of more than {FIELD_LIMIT:,} characters; a quote may never be closed"
@@ -113,10 +149,10 @@ def _broken(shown: str, row: int, error: csv.Error, delimiter: str) -> UserError
         found = "a quoted field that is never closed"
     else:
         found = f"broken quoting ({error})"
-    kind = "a comma" if delimiter == "," else "a tab"
+    kind = "a comma" if form.delimiter == "," else "a tab"
     return UserError(
         found,
         where=where,
         expected=f'quoted fields closed before {kind} or the end of the row, and quotes inside them doubled ("")',
-        remedy="Mend that row, or save the file as JSON lines (.jsonl)",
+        remedy="Mend that row, or set data.quoting=none if quotes mean nothing in this file",
     )

@@ -18,6 +18,7 @@ from glotune.data.profile import shared_texts, split_profile, word_counts
 from glotune.data.selection import Selected, select
 from glotune.data.source_table import load_source
 from glotune.data.sources import find_sources
+from glotune.data.stray_quotes import SwallowingRow, about_swallowed
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.errors import UserError
@@ -80,6 +81,7 @@ def read_all(data: Data) -> TextData:
         source_languages=data.source_languages or [],
         data_hash=content_hash(splits, labels.names),
         skipped=[row for table in loaded.values() for row in table.skipped],
+        swallowing=[row for table in loaded.values() for row in table.swallowing],
     )
 
 
@@ -116,7 +118,9 @@ def examine(
     told = progress or (lambda stage: None)
     told("rows")
     rows = Rows.of(texts.splits, texts.labels)
-    found = [*_skipped(texts.skipped), *findings.label_balance(rows)]
+    found = [*_skipped(texts.skipped), *_swallowed(texts.swallowing), *findings.label_balance(rows)]
+    if data.labels is None:
+        found += findings.odd_label_names(rows)
     told("duplicates")
     found += findings.exact_duplicates(rows)
     found += findings.conflicting_labels(rows)
@@ -148,6 +152,13 @@ def _skipped(skipped: list[SkippedRow]) -> list[Finding]:
         message = findings.counted(counts.total(), f"{{n}} rows can't be used: {reason} (row {shown})")
         found.append(Finding("unusable rows", "warning", message, dict(counts)))
     return found
+
+
+def _swallowed(rows: list[SwallowingRow]) -> list[Finding]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row.path] += row.lines
+    return [Finding("swallowed rows", "problem", message, dict(counts)) for message in about_swallowed(rows)]
 
 
 def _unknown_language(splits: dict[str, dict[str, dict[str, Any]]]) -> list[str]:

@@ -14,6 +14,7 @@ from glotune.data.checks import conflicting, repeated
 from glotune.data.first_rows import first_rows
 from glotune.data.languages import language_scripts
 from glotune.data.near_duplicates import near_duplicate_groups
+from glotune.data.odd_labels import odd_labels
 from glotune.data.scripts import flaws_of, is_odd
 from glotune.data.texts import LabelledTexts
 
@@ -220,6 +221,13 @@ def label_balance(rows: Rows) -> list[Finding]:
         message = "the shares of the labels differ between train and test by over 10 points, namely by"
         found.append(Finding("moved label shares", "note", message, moved))
     return found
+
+
+def odd_label_names(rows: Rows) -> list[Finding]:
+    """Labels that are hardly meant as classes: numbers, several joined, one per row, two that look the same."""
+    totals = np.sum(list(label_counts(rows).values()), axis=0)
+    counts = {label: int(count) for label, count in zip(rows.labels, totals, strict=True)}
+    return [Finding(odd.kind, "warning", odd.message, odd.counts) for odd in odd_labels(counts)]
 
 
 def label_counts(rows: Rows) -> dict[tuple[str, str], np.ndarray]:

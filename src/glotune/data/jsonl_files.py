@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from glotune.data.odd_labels import SEVERAL_LABELS
 from glotune.data.opening import not_utf8, open_bytes, reading
-from glotune.data.rows import CHUNK, FIELDS, ColumnMap, make_batch
+from glotune.data.rows import CHUNK, FIELDS, ColumnMap, make_batch, number_as_string
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns
 
@@ -24,12 +25,14 @@ def read_jsonl(path: Path, shown: str, columns: Columns, *, need_label: bool = T
     """
     names = {field: name for field in FIELDS if (name := getattr(columns, field)) is not None}
     held: list[dict[str, Any]] = []
+    header: list[str] | None = None
     row = 0
     with reading(path, shown):
         for row, record in _objects(path, shown):
-            if not all(names[field] in record for field in ("text", "text_pair", "label") if field in names):
-                ColumnMap(columns, list(record), f"{shown}, row {row}", need_label=need_label)
-            held.append(record)
+            if list(record) != header:
+                header = list(record)
+                mapping = ColumnMap(columns, header, f"{shown}, row {row}", need_label=need_label).names
+            held.append({field: record[name] for field, name in mapping.items()})
             if len(held) == CHUNK:
                 yield _batch(held, names, row, shown)
                 held = []
@@ -68,10 +71,11 @@ def _object(line: bytes, shown: str, row: int, offset: int) -> dict[str, Any]:
 
 
 def _batch(records: list[dict[str, Any]], names: dict[str, str], last_row: int, shown: str) -> pa.RecordBatch:
+    """The rows (field -> value) as strings; `names` says what the fields are called in messages."""
     first = last_row - len(records) + 1
     fields: dict[str, list[str | None]] = {}
     for field, name in names.items():
-        values = [record.get(name) for record in records]
+        values = [record.get(field) for record in records]
         plain = field not in ("text", "text_pair")
         fields[field] = [
             value if value is None or isinstance(value, str) else _string(value, name, plain, f"{shown}, row {row}")
@@ -80,11 +84,15 @@ def _batch(records: list[dict[str, Any]], names: dict[str, str], last_row: int, 
     return make_batch(fields, first, shown)
 
 
-def _string(value: Any, name: str, plain: bool, where: str) -> str:
-    """Numbers and truth values as the strings that a recipe writes (1, true); only where `plain` values may stand."""
-    if plain and isinstance(value, bool):
-        return str(value).lower()
+def _string(value: Any, name: str, plain: bool, where: str) -> str | None:
+    """Numbers and truth values as strings, only where `plain` values may stand; NaN, as no value at all, as None."""
+    if isinstance(value, float) and value != value:
+        return None
     if plain and isinstance(value, int | float):
-        return str(int(value)) if float(value).is_integer() else str(value)
+        try:
+            return number_as_string(value)
+        except ValueError as error:
+            raise UserError(f"'{name}' is {error}", where=where, expected="a string or a finite number") from None
     expected = "a string or a number" if plain else "a string"
-    raise UserError(f"'{name}' is {json.dumps(value)[:80]}", where=where, expected=expected)
+    remedy = SEVERAL_LABELS if plain and isinstance(value, list) else None
+    raise UserError(f"'{name}' is {json.dumps(value)[:80]}", where=where, expected=expected, remedy=remedy)

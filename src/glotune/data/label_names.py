@@ -11,34 +11,51 @@ import pyarrow.compute as pc
 
 from glotune.data.coded_columns import is_in, strings_of
 from glotune.data.mapped_arrays import gather
+from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
+
+MOST = int(np.iinfo(np.int16).max)
+"""Class ids are stored in 16 bits."""
 
 
 class LabelMap:
     """What the files' label values mean.
+
+    Values and names are compared in the one spelling of a name (`glotune.data.spelling.name_of`); `names` stay as
+    they are given.
 
     Args:
         named: ``data.labels`` of the recipe: a list is the order of the names; a mapping says which name a file's
             value stands for, its names in order of appearance being the classes (names themselves may stand in
             files too); None: the values of the training rows, in natural order.
         training: the label values of the training rows, for None.
+        names: the classes of a model that is trained, in its order, for which `named` may hold further values.
 
     Raises:
-        UserError: fewer than two labels, or one named twice.
+        UserError: fewer than two labels, more than `MOST`, or one named twice.
     """
 
-    def __init__(self, named: dict[str, str] | list[str] | None, training: Iterable[str]) -> None:
-        if isinstance(named, dict):
-            self.names = list(dict.fromkeys(named.values()))
-            self._ids = {name: index for index, name in enumerate(self.names)}
-            self._ids |= {value: self.names.index(name) for value, name in named.items()}
-        else:
-            self.names = named if named is not None else natural_order(training)
-            if len(set(self.names)) < len(self.names):
-                twice = next(name for name in self.names if self.names.count(name) > 1)
-                raise UserError(f"the label '{twice}' stands there twice", where="data.labels", expected="each once")
-            self._ids = {name: index for index, name in enumerate(self.names)}
-        self._origin = "data.labels" if named is not None else "the training rows"
+    def __init__(
+        self,
+        named: dict[str, str] | list[str] | None,
+        training: Iterable[str],
+        *,
+        names: list[str] | None = None,
+    ) -> None:
+        mapping = named if isinstance(named, dict) else {}
+        given = names if names is not None else _classes_of(mapping) if mapping else named
+        self._origin = "the training rows" if given is None else "data.labels"
+        self.names = natural_order(training) if given is None else list(given)
+        self._ids = {name_of(name): index for index, name in enumerate(self.names)}
+        if len(self._ids) < len(self.names):
+            raise _named_twice(self.names)
+        if len(self.names) > MOST:
+            raise UserError(
+                f"{len(self.names):,} different labels in {self._origin}",
+                expected=f"at most {MOST:,} classes",
+                remedy="Check data.columns.label: each different value becomes a class",
+            )
+        self._ids |= {name_of(value): self._ids[name_of(name)] for value, name in mapping.items()}
         if len(self.names) < 2:
             there = f"the one label '{self.names[0]}'" if self.names else "no label"
             raise UserError(
@@ -85,6 +102,25 @@ class LabelMap:
             remedy=did_you_mean(value, names)
             or f"Map it in data.labels, e.g. {{'{value[:80]}': {self.names[0][:80]}}}",
         )
+
+
+def _classes_of(mapping: dict[str, str]) -> list[str]:
+    """The names that a mapping gives, in order of appearance, each once."""
+    first: dict[str, str] = {}
+    for name in mapping.values():
+        first.setdefault(name_of(name), name)
+    return list(first.values())
+
+
+def _named_twice(names: list[str]) -> UserError:
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name_of(name), name)
+        if other != name:
+            found = f"the labels {other!r} and {name!r} differ in their Unicode form or invisible characters alone"
+            return UserError(found, where="data.labels", expected="one spelling of a label")
+    twice = next(name for name in names if names.count(name) > 1)
+    return UserError(f"the label '{twice}' stands there twice", where="data.labels", expected="each once")
 
 
 def natural_order(values: Iterable[str]) -> list[str]:

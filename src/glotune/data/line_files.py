@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from glotune.data.languages import is_language
 from glotune.data.opening import not_utf8, open_bytes, reading, sha256_of
+from glotune.data.spelling import is_blank
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe.schema import Sources
 from glotune.run.records import DataSource
@@ -63,7 +64,7 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
             remedy=f"Write {key}: {{en: {name}}}",
         )
     with reading(path, name):
-        texts = [line for line in _decoded(path, name) if line]
+        texts = [line for line in _decoded(path, name) if not is_blank(line)]
     if not texts:
         raise UserError(f"{name} holds no text", where=key, expected="one text per line")
     table = pa.table({"text": pa.array(texts, pa.string()), "language": pa.array([code] * len(texts), pa.string())})

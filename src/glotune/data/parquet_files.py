@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from glotune.data.odd_labels import SEVERAL_LABELS
 from glotune.data.opening import reading
-from glotune.data.rows import CHUNK, ColumnMap, make_batch
+from glotune.data.rows import CHUNK, ColumnMap, make_batch, number_as_string
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns
 
@@ -62,13 +62,26 @@ def as_strings(array: pa.Array, field: str, name: str, shown: str) -> pa.Array:
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return array.cast(pa.string())
     plain = field not in ("text", "text_pair")
-    if plain and pa.types.is_floating(kind):
-        whole = pc.all(pc.equal(array, pc.round(array)), skip_nulls=True).as_py()
-        return (array.cast(pa.int64()) if whole else array).cast(pa.string())
-    if plain and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        return array.cast(pa.string())
+    numbers = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
+    if plain and any(is_kind(kind) for is_kind in numbers):
+        return _numbers_as_strings(array, name, shown)
+    several = plain and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
     raise UserError(
         f"column '{name}' of {shown} has the type {kind}",
-        expected="strings" + (" or whole numbers" if plain else ""),
-        remedy=f"Convert it, or set data.columns.{field} to another column",
+        expected="strings" + (" or numbers" if plain else ""),
+        remedy=SEVERAL_LABELS if several else f"Convert it, or set data.columns.{field} to another column",
     )
+
+
+def _numbers_as_strings(array: pa.Array, name: str, shown: str) -> pa.Array:
+    """Each value as `number_as_string` says it, in the digits of its own precision; null and NaN as null."""
+    coded = (array.cast(pa.float32()) if pa.types.is_float16(array.type) else array).dictionary_encode()
+    values = coded.dictionary.to_pylist()
+    if pa.types.is_floating(array.type):  # 4.1 of 32 bits is 4.1, not the 4.099999904632568 of 64
+        own = coded.dictionary.to_numpy().astype(array.type.to_pandas_dtype())
+        values = [float(str(value)) for value in own]
+    try:
+        strings = pa.array([number_as_string(value) for value in values], pa.string())
+    except ValueError as error:
+        raise UserError(f"column '{name}' of {shown} holds {error}", expected="strings or finite numbers") from None
+    return strings.take(coded.indices)

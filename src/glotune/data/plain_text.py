@@ -14,6 +14,7 @@ from glotune.data.line_files import read_lines, split_named
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
 from glotune.data.sources import Source, find_sources
+from glotune.data.stray_quotes import about_swallowed
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.pretrain import PretrainData
@@ -159,6 +160,7 @@ class _Reader:
         names = self.data.columns
         section = Data(
             train=source.name,
+            quoting=self.data.quoting,
             columns=Columns(
                 text=names.text,
                 text_pair=names.text_pair if with_pairs else None,
@@ -169,7 +171,7 @@ class _Reader:
         )
         loaded = load_source(source, section, need_label=False)
         self.sources.append(loaded.record)
-        self.warnings += _about(loaded.skipped, source.name)
+        self.warnings += _about(loaded.skipped, source.name) + about_swallowed(loaded.swallowing)
         chosen = select(source, loaded, 0, section)
         table = chosen.as_split(section.split_names.train)
         if not len(table):

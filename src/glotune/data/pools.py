@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from glotune.data.coded_columns import codes, distinct, is_in
+from glotune.data.coded_columns import codes, distinct, is_in, value_counts
 from glotune.data.label_names import LabelMap
 from glotune.data.languages import nearest_language
 from glotune.data.mapped_arrays import chosen, chunks, gather
+from glotune.data.odd_labels import odd_labels
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
 from glotune.data.splits import cut_off, sample
@@ -56,6 +57,9 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
     labels = LabelMap(data.labels, distinct(train["label"]))
+    if data.labels is None:
+        for odd in odd_labels(value_counts(train["label"])):
+            warn(odd.message)
     train = labels.apply(train, paths)
     few_shot = _few_shot(everything, languages, labels, paths, data, seed)
     tables = {split: labels.apply(table, paths) for split, table in tables.items()}
@@ -64,10 +68,13 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
         rng = np.random.default_rng([data.made_splits.seed, stream])
         train = _make(split, train, whole, tables, languages, data, rng, warn)
     if "validation" not in tables:
+        cut_some = data.made_splits.validation > 0
         raise UserError(
-            "there are no validation rows to choose the best checkpoint by",
+            "there are no validation rows to choose the best checkpoint by"
+            + (", and no label has two different texts of which one could be kept for it" if cut_some else ""),
             where="data.validation",
-            remedy="Name a file there, or set data.made_splits.validation above 0",
+            remedy="Name a file there"
+            + (", or check data.columns.label" if cut_some else ", or set data.made_splits.validation above 0"),
         )
     train = _share(train, data, np.random.default_rng([seed, _SHARE]))
     tables["train"] = pa.concat_tables([train, *few_shot])

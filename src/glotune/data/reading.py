@@ -8,10 +8,13 @@ from collections.abc import Callable
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.label_names import LabelMap
 from glotune.data.mapped_arrays import counts
+from glotune.data.odd_labels import quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
+from glotune.data.spelling import look_alikes, name_of
+from glotune.data.stray_quotes import about_swallowed
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.errors import UserError
 from glotune.recipe.schema import Data, Sources
@@ -61,9 +64,22 @@ def read_evaluation_texts(
     reader = _Reader(data, on_warning)
     selected = reader.select_all(find_sources(named, f"data.{split}"))
     reader.warn_of_unused(selected)
-    mapping = data.labels if isinstance(data.labels, dict) else {}
-    known = LabelMap({**{name: name for name in labels}, **mapping}, ())
+    known = LabelMap(data.labels, (), names=labels)
     return reader.finish(evaluation_split(selected, split, data, known))
+
+
+def read_again(data: Data, seed: int, labels: list[str]) -> TextData:
+    """The texts of a run that exists, under the label names that it was trained with.
+
+    They are the names of today's reading save for a run of an earlier version, which took over any spelling.
+
+    Raises:
+        UserError: as `read_texts`.
+    """
+    texts = read_texts(data, seed)
+    if texts.labels == labels or set(map(name_of, texts.labels)) != set(map(name_of, labels)):
+        return texts
+    return read_texts(data.model_copy(update={"labels": labels}), seed)
 
 
 def _named(data: Data) -> dict[str, Sources]:
@@ -97,7 +113,8 @@ class _Reader:
     def _load(self, source: Source) -> SourceTable:
         if source.name not in self.loaded:
             self.loaded[source.name] = load_source(source, self.data)
-            for message in _about_skipped(self.loaded[source.name]):
+            loaded = self.loaded[source.name]
+            for message in (*_about_skipped(loaded), *about_swallowed(loaded.swallowing)):
                 self.warn(message)
         return self.loaded[source.name]
 
@@ -119,7 +136,10 @@ class _Reader:
     def finish(self, pools: Pools) -> TextData:
         """The last checks, and the hash."""
         splits = {name: LabelledTexts(table.unify_dictionaries(), name) for name, table in pools.tables.items()}
-        refuse_unfit_languages({name for split in splits.values() for name in split.language_names})
+        languages = sorted({name for split in splits.values() for name in split.language_names})
+        refuse_unfit_languages(languages)
+        for group in look_alikes(languages):
+            self.warn(f"the languages {quoted(group)} look the same and are told apart: write them one way")
         if "train" in splits:
             _refuse_missing(splits["train"], pools.labels)
             for message in check_duplicates(splits):
@@ -132,14 +152,16 @@ class _Reader:
             data_hash=content_hash(splits, pools.labels),
             warnings=self.warnings,
             skipped=[row for loaded in self.loaded.values() for row in loaded.skipped],
+            swallowing=[row for loaded in self.loaded.values() for row in loaded.swallowing],
         )
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
     missing = [name for name, count in zip(names, counts(train.labels, len(names)), strict=True) if not count]
     if missing:
+        more = f" (and {len(missing) - 10} more labels)" if len(missing) > 10 else ""
         raise UserError(
-            f"no training row has the label {' or '.join(repr(name) for name in missing)}",
+            f"no training row has the label {' or '.join(repr(name) for name in missing[:10])}{more}",
             where="data.train",
             expected="at least one training row per label",
             remedy="Check data.labels against the file, or raise data.fraction or data.train_rows if they are set",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean, nearest
 from glotune.recipe.schema import Columns
 
@@ -19,6 +21,9 @@ FIELDS = ("text", "text_pair", "label", "language", "split")
 
 class ColumnMap:
     """Which columns of one file hold what. Text and label must be there; language and split may be.
+
+    A column is found under another spelling of its name too (blanks around it, zero-width characters, NFD), where
+    none has the very name; `names` holds the file's own.
 
     Args:
         columns: the names that the recipe gives.
@@ -33,18 +38,20 @@ class ColumnMap:
     def __init__(self, columns: Columns, header: Sequence[str], path: str, *, need_label: bool = True) -> None:
         self.names: dict[str, str] = {}
         missing: dict[str, str] = {}
+        twice: list[str] = []
         for field in FIELDS:
             name = getattr(columns, field)
             if name is None:
                 continue
             needed = field in ("text", "text_pair") or (field == "label" and need_label)
-            if name in header:
-                self.names[field] = name
+            found = _columns_named(name, header)
+            if found:
+                self.names[field] = found[0]
+                twice += [name] if len(found) > 1 else []
             elif needed:
                 missing[field] = name
         if missing:
             raise _missing_columns(missing, header, path)
-        twice = [name for name in self.names.values() if list(header).count(name) > 1]
         if twice:
             raise UserError(f"{path} has two columns named '{twice[0]}'", expected="each column name once")
 
@@ -54,6 +61,11 @@ class ColumnMap:
     def index(self, header: Sequence[str]) -> dict[str, int]:
         """Field -> position in a row."""
         return {field: list(header).index(name) for field, name in self.names.items()}
+
+
+def _columns_named(name: str, header: Sequence[str]) -> list[str]:
+    exact = [column for column in header if column == name]
+    return exact or [column for column in header if name_of(column) == name_of(name)]
 
 
 def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) -> UserError:
@@ -91,6 +103,25 @@ def _absent(name: str, there: Sequence[str]) -> str:
 
 def _setting(field: str, name: str, there: Sequence[str]) -> str:
     return f"data.columns.{field}={nearest(name, there) or 'NAME'}"
+
+
+def number_as_string(value: bool | int | float | Decimal) -> str | None:
+    """A number or truth value as the string that a recipe writes (``1``, ``2.5``, ``true``); None for NaN.
+
+    Raises:
+        ValueError: an infinite number.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if value != value:
+        return None
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("an infinite number")
+    if value == int(value):
+        return str(int(value))
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
 
 
 def make_batch(fields: dict[str, Any], first_row: int, path: str) -> pa.RecordBatch:

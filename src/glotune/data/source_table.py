@@ -12,17 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glotune.data.coded_columns import distinct, encoded
-from glotune.data.csv_files import read_csv
+from glotune.data.coded_columns import distinct, encoded_names
+from glotune.data.csv_files import CsvForm, read_csv
 from glotune.data.hub import read_hub
 from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import sha256_of
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import Source
+from glotune.data.spelling import NOTHING_SEEN
 from glotune.data.spilling import collect
+from glotune.data.stray_quotes import SwallowingRow
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
-from glotune.recipe.schema import Columns, Data
+from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
 
 _CODED = ("label", "language", "split")
@@ -36,6 +38,8 @@ class SourceTable:
     record: DataSource
     table: pa.Table
     skipped: list[SkippedRow]
+    swallowing: list[SwallowingRow]
+    """Rows that seem to have swallowed others by a stray quote."""
 
     @property
     def name(self) -> str:
@@ -59,8 +63,9 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
     Raises:
         UserError: the source can't be read, or none of its rows can be used.
     """
-    fingerprint, batches = _open(source, data.columns, need_label)
     skipped: list[SkippedRow] = []
+    swallowing: list[SwallowingRow] = []
+    fingerprint, batches = _open(source, data, need_label, swallowing)
     first = next(batches, None)
     if first is None:
         raise UserError(
@@ -81,10 +86,13 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
     for field in ("language", "split"):
         if field in table.column_names and distinct(table[field]) == [""]:
             table = table.drop_columns([field])
-    return SourceTable(source, DataSource(path=source.name, sha256=fingerprint, rows=rows), table, skipped)
+    return SourceTable(source, DataSource(path=source.name, sha256=fingerprint, rows=rows), table, skipped, swallowing)
 
 
-def _open(source: Source, columns: Columns, need_label: bool) -> tuple[str, Iterator[pa.RecordBatch]]:
+def _open(
+    source: Source, data: Data, need_label: bool, swallowing: list[SwallowingRow]
+) -> tuple[str, Iterator[pa.RecordBatch]]:
+    columns = data.columns
     if source.kind == "hub":
         return read_hub(source.name, columns, need_label=need_label)
     path, name = source.path, source.name
@@ -93,8 +101,8 @@ def _open(source: Source, columns: Columns, need_label: bool) -> tuple[str, Iter
         return fingerprint, read_jsonl(path, name, columns, need_label=need_label)
     if source.kind == "parquet":
         return fingerprint, read_parquet(path, name, columns, need_label=need_label)
-    delimiter = "\t" if source.kind == "tsv" else ","
-    return fingerprint, read_csv(path, name, columns, delimiter=delimiter, need_label=need_label)
+    form = CsvForm("\t" if source.kind == "tsv" else ",", data.quoting)
+    return fingerprint, read_csv(path, name, columns, form, need_label=need_label, swallowing=swallowing)
 
 
 def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normalization: str) -> pa.RecordBatch:
@@ -103,14 +111,15 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
     row = batch.column("row")
     reason = np.zeros(batch.num_rows, np.int8)
     reasons = ("", "empty text", "empty text_pair", "no label")
+    columns = {name: encoded_names(values) if name in _CODED else values for name, values in fields.items()}
     for code, field in enumerate(("text", "text_pair", "label"), 1):
-        if field in fields:
-            empty = pc.equal(pc.utf8_trim_whitespace(fields[field]), "").to_numpy(zero_copy_only=False)
+        if field in columns:
+            seen = pc.utf8_trim(columns[field].cast(pa.string()), characters=NOTHING_SEEN)
+            empty = pc.equal(seen, "").to_numpy(zero_copy_only=False)
             reason[(reason == 0) & empty] = code
     if reason.any():
         rows = row.to_numpy()
         skipped += [SkippedRow(path, int(rows[i]), reasons[reason[i]]) for i in np.flatnonzero(reason)]
-    columns = {name: encoded(values) if name in _CODED else values for name, values in fields.items()}
     kept = pa.RecordBatch.from_pydict({**columns, "row": row})
     kept = kept.filter(pa.array(reason == 0)) if reason.any() else kept
     return kept.append_column("key", text_keys(kept, normalization))

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
 from glotune.data.first_rows import first_rows
 from glotune.data.mapped_arrays import chunks, gather
+from glotune.data.stray_quotes import SwallowingRow
 from glotune.run.records import DataSource
 
 SPLITS = ("train", "validation", "test")
@@ -114,6 +115,8 @@ class TextData:
     """SHA-256 over the texts, labels and languages of all splits, as used."""
     warnings: list[str] = field(default_factory=list)
     skipped: list[SkippedRow] = field(default_factory=list)
+    swallowing: list[SwallowingRow] = field(default_factory=list)
+    """Rows that seem to have swallowed others by a stray quote."""
 
 
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:

@@ -94,6 +94,8 @@ class PretrainData(Section):
     pairs: Sources | None = None
     """Files with a text and its translation in two columns."""
     columns: PretrainColumns = PretrainColumns()
+    quoting: schema.Quoting = "standard"
+    """In CSV and TSV files; none: quotes are characters like others."""
     pair_language: str = "en"
     """The language of the translations."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)

@@ -148,6 +148,8 @@ class MadeSplits(Section):
     """Draws these rows, apart from the recipe's seed: runs of several seeds are scored on the same texts."""
 
 
+Quoting = Literal["standard", "none"]
+
 Source = str | list[str]
 Sources = Source | dict[str, Source]
 
@@ -162,6 +164,9 @@ class Data(Section):
     test: Sources | None = None
     """As ``train``; scored at the end."""
     columns: Columns = Columns()
+    quoting: Quoting = "standard"
+    """In CSV and TSV files. standard: a quoted field may hold delimiters and line breaks (RFC 4180); none: quotes are
+    characters like others, as in many TSV files."""
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
     labels: dict[str, str] | list[str] | None = None

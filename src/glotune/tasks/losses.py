@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glotune.data.mapped_arrays import counts
+from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
 
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
@@ -30,19 +31,20 @@ def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str
     if spec == "balanced":
         return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
     for name in spec:
-        if name not in names:
+        if name_of(name) not in map(name_of, names):
             raise UserError(
                 f"loss.class_weights names the label '{name}'",
                 expected=f"one weight for each of: {', '.join(names)}",
                 remedy=did_you_mean(name, names),
             )
-    missing = [name for name in names if name not in spec]
+    weights = {name_of(name): weight for name, weight in spec.items()}
+    missing = [name for name in names if name_of(name) not in weights]
     if missing:
         raise UserError(
             f"loss.class_weights has no weight for '{missing[0]}'",
             expected=f"one weight for each of: {', '.join(names)}",
         )
-    return np.array([spec[name] for name in names], dtype=np.float32)
+    return np.array([weights[name_of(name)] for name in names], dtype=np.float32)
 
 
 def summed_loss(logits_BC: Tensor, labels: Tensor, weights_C: Tensor | None, label_smoothing: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from glotune.data.encoding import Text
+from glotune.data.odd_labels import odd_labels, quoted
+from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.verbs.predict import Predictor, load, problem_of
@@ -78,14 +81,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Trains on texts (or pairs, as tuples) and their labels.
 
         Raises:
-            UserError: texts and labels don't go together, or a recipe key is wrong.
+            UserError: texts and labels don't go together, a label is missing (None, NaN, pandas.NA), two labels differ
+                in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
         """
         texts = _texts(X)
         labels = np.asarray(y)
+        _refuse_missing_labels(np.asarray(y, dtype=object))
         if labels.ndim != 1 or len(labels) != len(texts):
             raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
         self.classes_, ids = np.unique(labels, return_inverse=True)
         names = _label_names(self.classes_)
+        _warn_of_odd_labels(self.classes_, ids)
         self._temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
         target = self.out if self._temporary is None else Path(self._temporary.name) / "run"
         with tempfile.TemporaryDirectory(prefix="glotune-") as place:
@@ -162,10 +168,47 @@ def _texts(given: Sequence[Text]) -> list[Text]:
     return [str(text) if isinstance(text, str) else (str(text[0]), str(text[1])) for text in texts]
 
 
+def _refuse_missing_labels(labels: NDArray[Any]) -> None:
+    """Raises UserError where a label is None, NaN, pandas.NA or NaT, or strings and other values are mixed."""
+    for number, label in enumerate(labels.ravel(), 1):
+        if _is_missing(label):
+            raise UserError(
+                f"{label!r} is no label",
+                where=f"label {number}",
+                expected="a label for each text",
+                remedy="Leave texts without a label out",
+            )
+    kinds = {isinstance(label, str): type(label).__name__ for label in labels.ravel()}
+    if len(kinds) > 1:
+        raise UserError(
+            f"labels of the types {kinds[True]} and {kinds[False]}", expected="only strings, or only numbers"
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # pandas.NA is neither equal nor unequal
+        return True
+
+
 def _label_names(classes: NDArray[Any]) -> list[str]:
-    """The classes as label names; their numbers where their names would not tell them apart."""
-    names = [str(label).strip() for label in classes]
-    return names if all(names) and len(set(names)) == len(names) else [str(index) for index in range(len(names))]
+    """The classes as label names; their numbers where a name is empty."""
+    names = [name_of(str(label)) for label in classes]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        alike = [str(label) for label, name in zip(classes, names, strict=True) if name == twice]
+        raise UserError(f"the labels {quoted(alike)} look the same", expected="one spelling of a label")
+    return names if all(names) else [str(index) for index in range(len(names))]
+
+
+def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:
+    """Python warnings about labels that are hardly meant as classes; 1.0 is as good a class as 1."""
+    names = [f"{label:g}" if isinstance(label, float) else str(label) for label in classes]
+    for odd in odd_labels(dict(zip(names, np.bincount(ids).tolist(), strict=True))):
+        warnings.warn(odd.message, stacklevel=3)
 
 
 def _write(texts: list[Text], labels: list[str], path: Path) -> None:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from glotune.data.encoding import Text
 from glotune.data.mapped_arrays import places, zeros
-from glotune.data.reading import read_evaluation_texts, read_texts
+from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.evaluate import Outputs
 from glotune.engine.finish import record_split
 from glotune.engine.observer import Observer, Silent
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
-from glotune.recipe.schema import Sources
+from glotune.recipe.schema import Quoting, Sources
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
 from glotune.verbs.predict import Predictor, load
@@ -46,6 +46,7 @@ def evaluate(
     name: str | None = None,
     device: str = "auto",
     observer: Observer | None = None,
+    quoting: Quoting | None = None,
 ) -> JudgedTexts:
     """Evaluates the saved model of a run, with its full vocabulary, into ``RUN/evaluations/NAME/``.
 
@@ -55,6 +56,7 @@ def evaluate(
     Args:
         data: labelled files, as ``data.test`` of a recipe names them; None: the run's own held-out splits again.
         name: of the folder; None: from the data's names and the time.
+        quoting: of CSV and TSV files, as ``data.quoting``; None: as in the run's recipe.
 
     Raises:
         UserError: no such run, data that can't be read, labels that the model does not know, or a name in use.
@@ -64,6 +66,8 @@ def evaluate(
     directory.require_model()
     recipe, manifest = load_recipe(directory.recipe), directory.read_manifest()
     watcher = observer or Silent()
+    if quoting is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"quoting": quoting})})
     texts = read(recipe, manifest, data)
     for message in texts.warnings:
         watcher.log(f"warning: {message}")
@@ -93,7 +97,7 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
         return read_evaluation_texts(data, recipe.data, manifest.labels)
-    texts = read_texts(recipe.data, recipe.seed)
+    texts = read_again(recipe.data, recipe.seed, manifest.labels)
     if texts.data_hash != manifest.data_hash:
         raise UserError(
             "the run's own data changed since it was trained",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
+from glotune.data.spelling import is_blank
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
 from glotune.model.cpu.host_memory import bound_kernel_caches
@@ -19,7 +20,7 @@ from glotune.model.families import Anatomy
 from glotune.model.loading import check_fit, load_encoder, load_tokenizer
 from glotune.model.network import Network
 from glotune.recipe import load_recipe
-from glotune.recipe.schema import Columns, Data, Model
+from glotune.recipe.schema import Columns, Data, Model, Quoting
 from glotune.run.directory import RunDirectory
 from glotune.stats.arrays import softmax
 from glotune.verbs.calibrate import Calibration, read_calibration
@@ -50,6 +51,8 @@ class Predictor:
     calibration: Calibration | None = None
     columns: Columns | None = None
     """The columns of the run's recipe; None for a folder of another origin."""
+    quoting: Quoting = "standard"
+    """How the run's recipe reads CSV and TSV files."""
 
     def __repr__(self) -> str:
         """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
@@ -102,11 +105,11 @@ def problem_of(text: Any, takes_pairs: bool | None) -> str | None:
     if isinstance(text, str):
         if takes_pairs:
             return "a single text for a model of text pairs"
-        return problem_of_characters(text) if text.strip() else "an empty text"
+        return problem_of_characters(text) if not is_blank(text) else "an empty text"
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
         if takes_pairs is False:
             return "a pair for a model of single texts"
-        if not all(part.strip() for part in text):
+        if any(map(is_blank, text)):
             return "an empty text in a pair"
         return problem_of_characters("".join(text))
     return f"{type(text).__name__} {str(text)[:40]!r} instead of a text"
@@ -243,6 +246,7 @@ def _assemble(
         takes_pairs=takes_pairs,
         calibration=calibration,
         columns=columns,
+        quoting=data.quoting,
     )
 
 

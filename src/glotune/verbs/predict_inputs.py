@@ -13,14 +13,16 @@ from typing import IO, Literal
 
 import pyarrow as pa
 
-from glotune.data.csv_files import read_csv
+from glotune.data.csv_files import CsvForm, read_csv
 from glotune.data.encoding import Text
 from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import not_utf8, open_bytes, reading
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
+from glotune.data.spelling import is_blank
+from glotune.data.stray_quotes import SwallowingRow
 from glotune.errors import UserError, did_you_mean
-from glotune.recipe.schema import Columns
+from glotune.recipe.schema import Columns, Quoting
 
 Format = Literal["text", "csv", "tsv", "jsonl", "parquet"]
 STDIN = "-"
@@ -46,6 +48,8 @@ class Inputs:
         text: name of the column with the texts.
         text_pair: name of the column with the second texts, None for single texts.
         skip_empty: leave rows with an empty text out, and list them in `skipped`; an error otherwise.
+        quoting: of a CSV or TSV file, as ``data.quoting``. Rows that seem to have swallowed others by a stray quote are
+            listed in `swallowing` once all are read.
     """
 
     source: str
@@ -53,7 +57,9 @@ class Inputs:
     text: str = "text"
     text_pair: str | None = None
     skip_empty: bool = False
+    quoting: Quoting = "standard"
     skipped: list[int] = field(default_factory=list)
+    swallowing: list[SwallowingRow] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
@@ -68,7 +74,7 @@ class Inputs:
         """
         for row in self._read():
             parts = row.text if isinstance(row.text, tuple) else (row.text,)
-            if all(part and part.strip() for part in parts):
+            if not any(part is None or is_blank(part) for part in parts):
                 yield row
             elif self.skip_empty:
                 self.skipped.append(row.number)
@@ -93,11 +99,21 @@ class Inputs:
             return
         columns = Columns(text=self.text, text_pair=self.text_pair, label=_NONE, language=_NONE, split=_NONE)
         with self._path(kind) as path, _options_named():
-            for batch in _batches(kind, path, self.shown, columns):
+            for batch in self._batches(kind, path, columns):
                 texts, numbers = batch.column("text").to_pylist(), batch.column("row").to_pylist()
                 pairs = batch.column("text_pair").to_pylist() if self.text_pair is not None else None
                 for index, number in enumerate(numbers):
                     yield Row(number, texts[index] if pairs is None else (texts[index], pairs[index]))
+
+    def _batches(self, kind: Format, path: Path, columns: Columns) -> Iterator[pa.RecordBatch]:
+        match kind:
+            case "jsonl":
+                return read_jsonl(path, self.shown, columns, need_label=False)
+            case "parquet":
+                return read_parquet(path, self.shown, columns, need_label=False)
+            case _:
+                form = CsvForm("\t" if kind == "tsv" else ",", self.quoting)
+                return read_csv(path, self.shown, columns, form, need_label=False, swallowing=self.swallowing)
 
     def _kind(self) -> Format:
         if self.format is not None:
@@ -140,7 +156,10 @@ def _options_named() -> Iterator[None]:
         yield
     except UserError as error:
         named = [
-            text and text.replace("data.columns.text_pair", "--text-pair").replace("data.columns.text", "--text")
+            text
+            and text.replace("data.columns.text_pair", "--text-pair")
+            .replace("data.columns.text", "--text")
+            .replace("data.quoting=", "--quoting ")
             for text in (error.expected, error.remedy)
         ]
         raise UserError(error.found, expected=named[0], remedy=named[1], where=error.where) from error
@@ -168,13 +187,3 @@ def _binary(source: str, shown: str) -> Iterator[IO[bytes]]:
         return
     with reading(Path(source), shown), open_bytes(Path(source)) as file:
         yield file
-
-
-def _batches(kind: Format, path: Path, shown: str, columns: Columns) -> Iterator[pa.RecordBatch]:
-    match kind:
-        case "jsonl":
-            return read_jsonl(path, shown, columns, need_label=False)
-        case "parquet":
-            return read_parquet(path, shown, columns, need_label=False)
-        case _:
-            return read_csv(path, shown, columns, delimiter="\t" if kind == "tsv" else ",", need_label=False)

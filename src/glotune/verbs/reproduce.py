@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glotune.data.reading import read_texts
+from glotune.data.reading import read_again
 from glotune.data.texts import TextData
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.observer import Observer, Silent
@@ -64,7 +64,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     first = original.read_manifest()
     refuse_unfit(original, first)
     recipe = load_recipe(original.recipe, {"track": []})
-    texts = read_texts(recipe.data, recipe.seed)
+    texts = read_again(recipe.data, recipe.seed, first.labels)
     data = list(data_lines(first, texts))
     if data:
         return Reproduction(original, None, [], data, [])

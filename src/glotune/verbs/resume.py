@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glotune.data.reading import read_texts
+from glotune.data.reading import read_again
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.observer import Observer, Silent
 from glotune.engine.plan import choose_device
@@ -35,7 +35,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
 
         return resume_pretraining(path, observer=observer)
     recipe = load_recipe(directory.recipe)
-    texts = read_texts(recipe.data, recipe.seed)
+    texts = read_again(recipe.data, recipe.seed, manifest.labels)
     refuse_changed_data(manifest, texts.data_hash, directory)
     device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]
     processes = Processes.start(device)
