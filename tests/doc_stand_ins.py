@@ -44,6 +44,8 @@ def make_stand_ins(folder: Path) -> None:
     humor = [{**row, "label": "humor" if row["label"] == "good" else "not_humor"} for row in sentences("es", 60)]
     write_csv(folder / "haha.csv", humor)
     (folder / "messy.csv").write_text(MESSY, encoding="utf-8")
+    wild = "".join(f'{row["label"]}\t"{row["text"]}\n' for row in sentences("en", 36))
+    (folder / "wild.tsv").write_text(f"label\ttext\n{wild}", encoding="utf-8")
     (folder / "comments.txt").write_text("good food\nrude staff\n", encoding="utf-8")
 
 

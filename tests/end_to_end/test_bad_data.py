@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -129,6 +130,20 @@ class TestColumns:
         parquet.write_table(pa.table({"text": [1.5, 2.0], "label": ["a", "b"]}), "en.parquet")
         assert_says(refused(name="en.parquet"), "'text' of en.parquet has the type double", "strings")
 
+    @pytest.mark.parametrize("header", [" text,label,text ", "\ufefftext ,label, text"])
+    def test_column_twice_in_other_spellings(self, header: str) -> None:
+        assert_says(refused(f"{header}\na,b,c\n"), "two columns named 'text'")
+
+    @pytest.mark.parametrize("labels", [pa.array([["a", "b"]] * 2), pa.array([date(2020, 1, 1)] * 2)])
+    def test_parquet_labels_that_are_no_names(self, labels: pa.Array) -> None:
+        parquet.write_table(pa.table({"text": ["a", "b"], "label": labels}), "en.parquet")
+        several = "multi-label" if pa.types.is_list(labels.type) else "set data.columns.label"
+        assert_says(refused(name="en.parquet"), "column 'label' of en.parquet has the type", several)
+
+    def test_parquet_infinity(self) -> None:
+        parquet.write_table(pa.table({"text": ["a", "b"], "label": [1.0, float("inf")]}), "en.parquet")
+        assert_says(refused(name="en.parquet"), "column 'label' of en.parquet holds an infinite number")
+
 
 @pytest.mark.usefixtures("folder")
 class TestRows:
@@ -182,6 +197,11 @@ class TestRows:
         line = json.dumps({"text": value, "label": "x"})
         assert_says(refused(line, "en.jsonl"), "en.jsonl, row 1", "'text'", "a string")
 
+    @pytest.mark.parametrize(("value", "found"), [('["a", "b"]', "multi-label"), ("1e400", "an infinite number")])
+    def test_jsonl_label_that_is_none(self, value: str, found: str) -> None:
+        line = '{"text": "a", "label": ' + value + "}\n"
+        assert_says(refused('{"text": "b", "label": "x"}\n' + line, "en.jsonl"), "en.jsonl, row 2", "'label'", found)
+
     def test_nul(self) -> None:
         assert_says(refused(GOOD + "a\0b,good\n"), "en.csv, row 41", "NUL", "'text'")
 
@@ -217,6 +237,17 @@ class TestLabels:
     def test_label_missing_in_training(self) -> None:
         message = refused(labels=["bad", "good", "neutral"])
         assert_says(message, "data.train", "no training row has the label 'neutral'")
+
+    def test_more_labels_than_can_be_numbered(self) -> None:
+        content = "text,label\n" + "".join(f"text {i},label {i // 2}\n" for i in range(70_000))
+        assert_says(refused(content), "35,000 different labels", "at most 32,767", "data.columns.label")
+
+    def test_a_label_per_row(self) -> None:
+        content = "text,label\n" + "".join(f"text {i},label {i}\n" for i in range(40))
+        assert_says(refused(content), "no validation rows", "no label has two different texts", "data.columns.label")
+
+    def test_label_named_twice_in_two_unicode_forms(self) -> None:
+        assert_says(refused(labels=["caf\u00e9", "cafe\u0301"]), "data.labels", "Unicode form")
 
     def test_label_named_twice(self) -> None:
         assert_says(refused(labels=["bad", "good", "bad"]), "data.labels", "'bad' stands there twice")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
@@ -111,3 +113,33 @@ def test_a_wrong_key_is_told_with_the_nearest(encoder: str) -> None:
 def test_it_must_be_fitted_first(encoder: str) -> None:
     with pytest.raises(NotFittedError):
         glotune.Classifier(encoder).predict(["a"])
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, pd.NA, pd.NaT])
+@pytest.mark.parametrize("kind", [list, lambda labels: np.array(labels, dtype=object), pd.Series])
+def test_a_missing_label_is_no_class(encoder: str, missing: object, kind: Any) -> None:
+    with pytest.raises(UserError, match=r"label 2: (nan|None|<NA>|NaT) is no label"):
+        glotune.Classifier(encoder).fit(["a", "b", "c"], kind(["x", missing, "y"]))
+
+
+def test_nan_among_numbers_is_no_class(encoder: str) -> None:
+    with pytest.raises(UserError, match="label 2: nan is no label"):
+        glotune.Classifier(encoder).fit(["a", "b", "c"], np.array([0.0, np.nan, 1.0]))
+
+
+def test_strings_and_numbers_are_not_mixed(encoder: str) -> None:
+    with pytest.raises(UserError, match="labels of the types"):
+        glotune.Classifier(encoder).fit(["a", "b"], ["1", 1])
+
+
+def test_labels_that_look_the_same_are_refused(encoder: str) -> None:
+    with pytest.raises(UserError, match="look the same"):
+        glotune.Classifier(encoder).fit(["a", "b", "c"], ["caf\u00e9", "cafe\u0301", "x"])
+
+
+def test_odd_labels_are_told(encoder: str) -> None:
+    texts = [f"text {i}" for i in range(20)]
+    with pytest.warns(UserWarning, match="regression"), pytest.raises(UserError, match="epochs"):
+        glotune.Classifier(encoder, train__epochs=0).fit(texts, [i % 4 / 2 for i in range(20)])
+    with pytest.warns(UserWarning, match="multi-label"), pytest.raises(UserError, match="epochs"):
+        glotune.Classifier(encoder, train__epochs=0).fit(texts, ["joy", "fear", "joy|fear", "joy"] * 5)

@@ -15,12 +15,13 @@ from pyarrow import parquet
 
 from glotune.data.cache import damage_of
 from glotune.data.doctor import read_all
+from glotune.data.spelling import is_blank
 from glotune.data.truncation import kept_positions, longest_first
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30).filter(
-    str.strip
+    lambda text: not is_blank(text)
 )
 ROWS = st.lists(TEXT, min_size=2, max_size=8)
 _CSV = [b"text,label\n", b"text\tlabel\n", b"a,x\n", b"b,y\n", b'"', b",", b"\n", b"\r\n"]

@@ -23,7 +23,8 @@ def read_jsonl(path: Path, shown: str, columns: Columns, *, need_label: bool = T
         UserError: names file and row, for bytes that are not UTF-8, lines that are no objects, absent columns and
             values that are no text.
     """
-    names = {field: name for field in FIELDS if (name := getattr(columns, field)) is not None}
+    fields = FIELDS if need_label else [field for field in FIELDS if field != "label"]
+    names = {field: name for field in fields if (name := getattr(columns, field)) is not None}
     held: list[dict[str, Any]] = []
     header: list[str] | None = None
     row = 0

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from glotune.data.spelling import look_alikes
 
-SEVERAL_LABELS = "Several labels per text (multi-label) are not supported yet: task: single_label is the only task"
-SCORES = "Scores (regression) are not supported yet: task: single_label is the only task"
+_ONLY_TASK = "the recipe's task can only be single_label, one class per text"
+SEVERAL_LABELS = f"Several labels per text (multi-label) are not supported yet: {_ONLY_TASK}"
+SCORES = f"Scores (regression) are not supported yet: {_ONLY_TASK}"
 
 DELIMITERS = "|;,/+&"
 MANY = 20
@@ -60,9 +61,9 @@ def _numeric(counts: Mapping[str, int]) -> OddLabels | None:
     ordered = sorted(labels, key=float)
     message = (
         f"the labels are numbers ({quoted(ordered)}) and each of the {len(labels):,} values is a class of its own. "
-        f"{SCORES}; ranges of them can be named as classes in data.labels, e.g. {{'{ordered[0]}': low}}"
+        f"{SCORES}. Name ranges of them as classes in data.labels, e.g. {{'{ordered[0]}': low, '{ordered[-1]}': high}}"
     )
-    return OddLabels("numeric labels", message, _of(counts, labels))
+    return OddLabels("numeric labels", message, {"labels": len(labels)})
 
 
 def _is_number(label: str) -> bool:
@@ -82,7 +83,7 @@ def _joined(counts: Mapping[str, int]) -> OddLabels | None:
         if joined:
             message = (
                 f"{len(joined):,} labels join others by '{delimiter}' ({quoted(joined)}) and each is a class of its "
-                f"own. {SEVERAL_LABELS}; keep one label per row"
+                f"own. {SEVERAL_LABELS}. Keep one label per row"
             )
             return OddLabels("joined labels", message, _of(counts, joined))
     return None

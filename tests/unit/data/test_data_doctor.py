@@ -93,6 +93,23 @@ def test_findings(added: dict[str, str], kind: str, severity: str, counts: dict[
     assert diagnosis.exit_code(strict=True) == (0 if severity == "note" else 3)
 
 
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (["1.0", "1.5", "2.0", "2.5"], "numeric labels"),
+        (["joy", "anger", "joy|anger", "anger|joy"], "joined labels"),
+        (["Good", "good", "bad", "BAD"], "labels that look the same"),
+        (["good", "bad", "nan", "nan"], "missing labels"),
+    ],
+)
+def test_odd_labels(labels: list[str], kind: str) -> None:
+    rows = [{"text": text, "label": labels[i % 4]} for i, text in enumerate(SENTENCES)]
+    diagnosis = diagnose(write(rows))
+    assert finding(diagnosis, kind).severity == "warning"
+    named = write(rows).model_copy(update={"labels": sorted(set(labels))})
+    assert not [found for found in diagnose(named).findings if found.kind == kind]
+
+
 def test_examples_show_the_row() -> None:
     diagnosis = diagnose(write([*clean(), {"text": SENTENCES[2], "split": "test"}]))
     example = finding(diagnosis, "leaked rows").examples[0]
@@ -252,6 +269,28 @@ class TestCommand:
         found = json.loads(Path("found.json").read_text())
         assert found["findings"][0]["kind"] == "leaked rows"
         assert found["sources"][0]["rows"] == 9
+
+    def test_many_labels_stand_below_each_other(self, command: Any) -> None:
+        write([{"text": f"{SENTENCES[i % 8]} {i}", "label": f"{i % 41 / 10:.1f}"} for i in range(82)])
+        code, out, _ = command("en.jsonl")
+        assert code == 0
+        lines = out.splitlines()
+        assert lines[0].split()[:4] == ["split", "language", "rows", "words,"]
+        assert lines[1].split()[:3] == ["all", "en", "82"]
+        assert lines[2].split() == ["label", "rows"]
+        assert lines[3].split() == ["0.0", "2"]
+        assert "and 21 more labels    42" in out
+        assert "warning  the labels are numbers ('0.0', '0.1', '0.2', '0.3', …)" in out
+
+    def test_swallowed_rows(self, command: Any) -> None:
+        rows = [f"{'ab'[i % 2]}\t{text}" for i, text in enumerate(SENTENCES)]
+        rows[2], rows[5] = rows[2].replace("\t", '\t"'), rows[5] + '"'
+        Path("en.tsv").write_text("label\ttext\n" + "\n".join(rows) + "\n")
+        code, out, _ = command("en.tsv")
+        assert code == 3
+        assert "problem  1 row of en.tsv with a quoted field over several lines" in out
+        assert "(row 3): a stray quote may have swallowed 3 rows" in out
+        assert command("en.tsv", "data.quoting=none")[0] == 0
 
     def test_warnings_count_when_strict(self, command: Any) -> None:
         write([*clean(), {"text": SENTENCES[0], "split": "train"}])

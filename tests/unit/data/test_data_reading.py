@@ -1,13 +1,16 @@
 """What reading a recipe's data gives: formats, labels, skipped rows, warnings."""
 
 import gzip
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from glotune.data.reading import read_evaluation_texts, read_texts
+from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from made_files import ROWS, as_csv, as_jsonl, content, read
 
@@ -125,8 +128,136 @@ class TestLabels:
         Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{'a ' if i % 2 else ' b'}\n" for i in range(20)))
         assert read(train="en.csv").labels == ["a", "b"]
 
+    @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+    def test_nan_is_no_label(self, kind: str) -> None:
+        labels = [1.0, float("nan"), 2.0, None] * 10
+        rows = [{"text": f"text {i}", "label": label} for i, label in enumerate(labels)]
+        if kind == "jsonl":
+            Path("en.jsonl").write_text(as_jsonl(rows))
+        else:
+            parquet.write_table(
+                pa.table({"text": [row["text"] for row in rows], "label": pa.array(labels)}), "en.parquet"
+            )
+        data = read(train=f"en.{kind}")
+        assert data.labels == ["1", "2"]
+        assert [row.row for row in data.skipped] == list(range(2, 41, 2))
+        assert data.warnings[0].startswith(f"20 rows of en.{kind} skipped: no label")
+
+    def test_nan_is_no_text_and_no_language(self) -> None:
+        rows = [{"text": f"text {i}", "label": "ab"[i % 2], "language": float("nan")} for i in range(20)]
+        rows[3]["text"] = float("nan")
+        Path("en.jsonl").write_text(as_jsonl(rows))
+        data = read(train="en.jsonl")
+        assert data.source_languages == ["en"]
+        assert [(row.row, row.reason) for row in data.skipped] == [(4, "empty text")]
+
+    @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+    def test_floats_of_any_width(self, kind: type) -> None:
+        labels = pa.array(np.array([4.1, 2.0, np.nan, 0.25] * 10, kind))
+        parquet.write_table(pa.table({"text": [f"text {i}" for i in range(40)], "label": labels}), "en.parquet")
+        data = read(train="en.parquet")
+        assert data.labels == ["0.25", "2", "4.1"]
+        assert len(data.skipped) == 10
+
+    def test_whole_floats_read_alike_beside_others(self) -> None:
+        labels = [1.0] * 8192 + [1.0, 1.5] * 20
+        parquet.write_table(
+            pa.table({"text": [f"text {i}" for i in range(len(labels))], "label": labels}), "en.parquet"
+        )
+        Path("en.jsonl").write_text(as_jsonl([{"text": f"text {i}", "label": x} for i, x in enumerate(labels)]))
+        assert read(train="en.parquet").labels == read(train="en.jsonl").labels == ["1", "1.5"]
+
+    @pytest.mark.parametrize(
+        ("labels", "names"),
+        [
+            (pa.array(["yes", "no"] * 10).dictionary_encode(), ["no", "yes"]),
+            (pa.array([1.0, 2.5] * 10).dictionary_encode(), ["1", "2.5"]),
+            (pa.array([Decimal("1.50"), Decimal("2.00")] * 10), ["1.5", "2"]),
+            (pa.array([True, None, False, True] * 5), ["false", "true"]),
+            (pa.array(["a", "b"] * 10, pa.large_string()), ["a", "b"]),
+        ],
+        ids=["dictionary", "dictionary of floats", "decimal", "bool", "large string"],
+    )
+    def test_types_of_parquet(self, labels: pa.Array, names: list[str]) -> None:
+        parquet.write_table(pa.table({"text": [f"text {i}" for i in range(20)], "label": labels}), "en.parquet")
+        assert read(train="en.parquet").labels == names
+
+    def test_a_number_beyond_every_float(self) -> None:
+        rows = [{"text": f"text {i}", "label": [10**400, 1][i % 2]} for i in range(20)]
+        Path("en.jsonl").write_text(as_jsonl(rows))
+        assert read(train="en.jsonl").labels == ["1", str(10**400)]
+
+    def test_one_label_in_two_spellings(self) -> None:
+        spellings = ["cafe\u0301", "caf\u00e9", "caf\u00e9\u200b", "\ufeffcaf\u00e9", "bar"]
+        rows = [{"text": f"text {i}", "label": spellings[i % 5]} for i in range(40)]
+        for name, written in (("en.csv", as_csv(rows)), ("en.jsonl", as_jsonl(rows))):
+            Path(name).write_text(written)
+            assert read(train=name).labels == ["bar", "caf\u00e9"]
+        recipe = ["cafe\u0301", "bar"]
+        assert read(train="en.csv", labels=recipe).labels == recipe
+        assert read(train="en.csv", labels={"cafe\u0301": "drink", "bar": "place"}).labels == ["drink", "place"]
+
+    def test_a_label_of_zero_width_characters_is_none(self) -> None:
+        Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{'ab'[i % 2]}\n" for i in range(20)) + "x,\u200b\n")
+        data = read(train="en.csv")
+        assert data.labels == ["a", "b"]
+        assert [(row.row, row.reason) for row in data.skipped] == [(21, "no label")]
+
+    def test_labels_that_look_the_same_are_told(self) -> None:
+        Path("en.csv").write_text(
+            "text,label\n" + "".join(f"t {i},{('Good', 'bad', 'good')[i % 3]}\n" for i in range(30))
+        )
+        data = read(train="en.csv")
+        assert data.labels == ["Good", "bad", "good"]
+        assert [message for message in data.warnings if "'Good', 'good' look the same" in message]
+        assert read(train="en.csv", labels={"Good": "good", "bad": "bad"}).warnings == []
+
+    def test_languages_that_look_the_same_are_told(self) -> None:
+        rows = [{"text": f"t {i}", "label": "ab"[i % 2], "language": ("en", "EN")[i // 2 % 2]} for i in range(40)]
+        Path("all.csv").write_text(as_csv(rows))
+        assert (
+            "the languages 'EN', 'en' look the same and are told apart: write them one way"
+            in read(train="all.csv").warnings
+        )
+
+    def test_scores_and_joined_labels_are_told(self) -> None:
+        Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{1 + i % 9 / 2}\n" for i in range(90)))
+        assert [message for message in read(train="en.csv").warnings if "regression" in message]
+        labels = ("joy", "anger", "joy|anger")
+        Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{labels[i % 3]}\n" for i in range(90)))
+        assert [message for message in read(train="en.csv").warnings if "multi-label" in message]
+        assert read(train="en.csv", labels=list(labels)).warnings == []
+
+
+class TestColumns:
+    HEADERS = (" text ,label ", "\ufefftext,label", '"\u200btext","label"')
+
+    @pytest.mark.parametrize("header", HEADERS)
+    def test_blanks_in_a_header(self, header: str) -> None:
+        Path("en.csv").write_text(header + "\n" + "".join(f"t {i},{'ab'[i % 2]}\n" for i in range(20)))
+        assert read(train="en.csv").labels == ["a", "b"]
+
+    def test_other_spellings_in_every_format(self) -> None:
+        rows = [{"cafe\u0301 ": f"t {i}", " label": "ab"[i % 2]} for i in range(20)]
+        Path("en.csv").write_text(as_csv(rows))
+        Path("en.jsonl").write_text(as_jsonl(rows))
+        parquet.write_table(pa.Table.from_pylist(rows), "en.parquet")
+        found = [
+            read(train=f"en.{kind}", columns={"text": "caf\u00e9"}).data_hash for kind in ("csv", "jsonl", "parquet")
+        ]
+        assert len(set(found)) == 1
+
+    def test_a_column_of_the_very_name_comes_first(self) -> None:
+        Path("en.csv").write_text("text, text,label\n" + "".join(f"right {i},wrong,{'ab'[i % 2]}\n" for i in range(20)))
+        assert read(train="en.csv").splits["train"].table["text"][0].as_py().startswith("right")
+
 
 class TestSkippedRows:
+    @pytest.mark.parametrize("text", ["\u200b", "\ufeff \u200d", "\u3164"])
+    def test_zero_width_characters_alone_are_no_text(self, text: str) -> None:
+        Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{'ab'[i % 2]}\n" for i in range(20)) + f"{text},a\n")
+        assert [(row.row, row.reason) for row in read(train="en.csv").skipped] == [(21, "empty text")]
+
     def test_counted_and_listed(self) -> None:
         rows = [dict(row) for row in ROWS]
         for index in (3, 16, 40):
@@ -176,6 +307,26 @@ class TestEvaluation:
         texts = read_evaluation_texts({"bn": "bn.csv"}, data, ["neg", "pos"])
         assert texts.labels == ["neg", "pos"]
         assert texts.splits["test"].labels.tolist() == [1, 0]
+
+    @pytest.mark.parametrize(("saved", "found"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9\u200b", "cafe\u0301")])
+    def test_a_saved_label_is_met_in_any_spelling(self, saved: str, found: str) -> None:
+        Path("bn.csv").write_text(f"text,label\na,{found}\nb,bar\n")
+        texts = read_evaluation_texts({"bn": "bn.csv"}, Data(train="gone.csv"), [saved, "bar"])
+        assert texts.labels == [saved, "bar"]
+        assert texts.splits["test"].labels.tolist() == [0, 1]
+
+    def test_saved_labels_that_can_not_be_told_apart_are_refused(self) -> None:
+        Path("bn.csv").write_text("text,label\na,caf\u00e9\nb,bar\n")
+        with pytest.raises(UserError, match="differ in their Unicode form"):
+            read_evaluation_texts({"bn": "bn.csv"}, Data(train="gone.csv"), ["cafe\u0301", "caf\u00e9", "bar"])
+
+    def test_a_mapping_that_swaps_names_keeps_the_order_of_the_run(self) -> None:
+        swapped = {"b": "a", "a": "b"}
+        Path("en.csv").write_text("text,label\n" + "".join(f"t {i},{'ab'[i % 2]}\n" for i in range(20)))
+        trained = read(train="en.csv", labels=swapped)
+        texts = read_evaluation_texts({"en": "en.csv"}, Data(train="en.csv", labels=swapped), trained.labels)
+        assert texts.labels == trained.labels == ["a", "b"]
+        assert texts.splits["test"].labels.tolist()[:2] == [1, 0]
 
     def test_hash_follows_content(self) -> None:
         Path("en.csv").write_text(as_csv(ROWS))

@@ -54,6 +54,25 @@ def test_same_seed_same_rows(tmp_path: Path) -> None:
     assert read(pairs=path).data_hash == read(pairs=path).data_hash
 
 
+def test_json_lines_need_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "bn.jsonl"
+    path.write_text("".join(f'{{"text": "text {i}"}}\n' for i in range(20)) + '{"text": "\\u200b"}\n', encoding="utf-8")
+    texts = read(text=str(path))
+    assert len(texts.texts) + len(texts.held_texts) == 20
+    assert texts.warnings[0].startswith(f"1 rows of {path} skipped: empty text")
+
+
+def test_quotes_that_mean_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "bn.tsv"
+    path.write_text('id\ttext\n1\tone\n2\t"two\n3\tthree"\n4\tfour\n', encoding="utf-8")
+    swallowed = read(text=str(path))
+    assert "a stray quote may have swallowed 1 row" in swallowed.warnings[0]
+    texts = read(text=str(path), quoting="none")
+    assert sorted(texts.texts["text"].to_pylist() + texts.held_texts["text"].to_pylist()) == [
+        '"two', "four", "one", 'three"',
+    ]  # fmt: skip
+
+
 def test_line_files_by_name_and_by_key(tmp_path: Path) -> None:
     (tmp_path / "bn.txt").write_text("ami\n\ntumi\nshe\n", encoding="utf-8")
     with gzip.open(tmp_path / "corpus.txt.gz", "wt", encoding="utf-8") as file:

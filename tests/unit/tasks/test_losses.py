@@ -50,3 +50,9 @@ def test_explicit_weights_name_every_label() -> None:
         class_weights({"goood": 1.0, "bad": 1.0}, labels, ["good", "bad"])
     with pytest.raises(UserError, match="no weight for 'bad'"):
         class_weights({"good": 1.0}, labels, ["good", "bad"])
+
+
+def test_weights_are_met_in_any_spelling_of_a_label() -> None:
+    weights = class_weights({"cafe\u0301": 2.0, "bar": 1.0}, np.array([0, 1], np.int16), ["bar", "caf\u00e9"])
+    assert weights is not None
+    assert weights.tolist() == [1.0, 2.0]

@@ -74,6 +74,30 @@ def test_empty_texts_can_be_left_out_and_are_listed(tmp_path: Path) -> None:
     assert inputs.skipped == [2, 4]
 
 
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff\u200d "])
+def test_a_text_of_zero_width_characters_is_empty(tmp_path: Path, text: str) -> None:
+    for name, head in (("t.txt", ""), ("t.csv", "text\n")):
+        source = write(tmp_path / name, f"{head}one\n{text}\nthree\n")
+        assert [row.number for row in rows(Inputs(source, skip_empty=True))] == [1, 3]
+        with pytest.raises(UserError, match="row 2: an empty text"):
+            rows(Inputs(source))
+
+
+def test_a_stray_quote_swallows_rows_unless_quotes_mean_nothing(tmp_path: Path) -> None:
+    source = write(tmp_path / "t.tsv", 'id\ttext\n1\tone\n2\t"two\n3\tthree"\n4\tfour\n')
+    inputs = Inputs(source)
+    assert [row.text for row in rows(inputs)] == ["one", "two\n3\tthree", "four"]
+    assert [(row.row, row.lines) for row in inputs.swallowing] == [(2, 1)]
+    inputs = Inputs(source, quoting="none")
+    assert [row.text for row in rows(inputs)] == ["one", '"two', 'three"', "four"]
+    assert inputs.swallowing == []
+
+
+def test_broken_quoting_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--quoting none"):
+        rows(Inputs(write(tmp_path / "t.csv", 'text\none\n"two\n')))
+
+
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     write(tmp_path / "texts.csv", "")
     with pytest.raises(UserError, match=r"Did you mean 'texts\.csv'"):
