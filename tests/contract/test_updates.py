@@ -28,7 +28,7 @@ from glotune.model.packed.padding import padded_inputs
 from glotune.recipe import Recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Plan
-from small_runs import small_recipe
+from small_runs import sentences, small_recipe, write_csv
 
 STEPS = 20
 
@@ -87,6 +87,33 @@ def test_an_update_does_not_depend_on_the_cut(tmp_path: Path, family: str, pairs
     fixed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batching": "fixed"})})
     assert losses(tmp_path, fixed, token_budget=8 * 32) == pytest.approx(whole, abs=1e-6), "4 x 8, padded"
     assert losses(tmp_path, fixed, token_budget=32 * 32) == pytest.approx(whole, abs=1e-6), "1 x 32, padded"
+
+
+@pytest.mark.parametrize("savings", [{}, {"model__freeze": {"embeddings": True, "layers": 1}}], ids=str)
+def test_an_update_with_row_weights_does_not_depend_on_the_cut(tmp_path: Path, savings: dict[str, Any]) -> None:
+    recipe = recipe_for(tmp_path, data__columns__weight="trust", **savings)
+    rows = [{**row, "trust": str(0.25 * (1 + number % 7))} for number, row in enumerate(sentences("en", 150))]
+    write_csv(tmp_path / "train.csv", rows)
+    whole = losses(tmp_path, recipe, token_budget=10**6)
+    assert losses(tmp_path, recipe, token_budget=120) == pytest.approx(whole, abs=1e-6), "packed by tokens"
+    fixed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batching": "fixed"})})
+    assert losses(tmp_path, fixed, token_budget=8 * 32) == pytest.approx(whole, abs=1e-6), "4 x 8, padded"
+
+    plain = assembled(tmp_path, recipe, 10**6).parts
+    store, hf = plain.stores["train"], plain.network.hf.train()
+    assert store.weights is not None and store.weights[:3].tolist() == [0.25, 0.5, 0.75]
+    batch = effective_batches(epoch_order(store.languages, 0, 0, None), 32)[0]
+    micro = plain.micro_batches("train", batch, 10**6)[0].batch
+    weights_C, smoothing = torch.from_numpy(plain.class_weights), recipe.loss.label_smoothing
+    each = functional.cross_entropy(
+        plain.network(micro), micro.labels, weight=weights_C, label_smoothing=smoothing, reduction="none"
+    )
+    trust = torch.from_numpy(store.weights[micro.rows])
+    expected = (each * trust).sum() / (weights_C[micro.labels] * trust).sum()
+    assert hf.training and whole[0] == pytest.approx(expected.item(), abs=1e-6)
+    alike = losses(tmp_path, recipe.model_copy(update={"data": recipe.data.model_copy(
+        update={"columns": recipe.data.columns.model_copy(update={"weight": None})})}), 10**6)  # fmt: skip
+    assert abs(alike[0] - whole[0]) > 1e-4, "or the weights would say nothing"
 
 
 def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:

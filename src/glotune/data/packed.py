@@ -32,8 +32,8 @@ class PackedBatch:
     """[B + 1] int32"""
     labels: Tensor
     """[B] int64"""
-    weights: Tensor
-    """[B] float32, the class weight of each text's label; 1 without class weights"""
+    weights: Tensor | None
+    """[B] float32, how much each text counts in the loss; None: all alike"""
     lengths: tuple[int, ...]
     """Lengths of the B texts on the host, so that no step waits for the device."""
     rows: NDArray[np.int64]
@@ -51,24 +51,26 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on `device`, copied without waiting where the host memory is pinned."""
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in TENSORS})
+        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in self.tensors().items()})
 
     def pinned(self) -> PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
-        return replace(self, **{name: getattr(self, name).pin_memory() for name in TENSORS})
+        return replace(self, **{name: each.pin_memory() for name, each in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that there are, by their names."""
+        return {name: each for name in TENSORS if (each := getattr(self, name)) is not None}
 
 
 def collate(
     store: TokenStore,
     rows: NDArray[np.int64],
-    class_weights: NDArray[np.float32] | None = None,
     pad_to: int | None = None,
     id_map: IdMap | None = None,
 ) -> PackedBatch:
     """Packs the texts at `rows` of the store, in that order.
 
     Args:
-        class_weights: [C], or None for all ones.
         pad_to: see `PackedBatch.pad_to`.
         id_map: applied to the token ids where the vocabulary was trimmed.
     """
@@ -78,14 +80,13 @@ def collate(
     cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
-    weights = np.ones(len(rows), dtype=np.float32) if class_weights is None else class_weights[labels]
     return PackedBatch(
         input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),
         position_ids=torch.from_numpy(positions),
         token_type_ids=torch.from_numpy(_token_types(store, rows, len(tokens))),
         cu_seqlens=torch.from_numpy(cu_seqlens),
         labels=torch.from_numpy(labels),
-        weights=torch.from_numpy(weights),
+        weights=None if store.weights is None else torch.from_numpy(store.weights[rows]),
         lengths=tuple(int(length) for length in lengths),
         rows=rows,
         pad_to=pad_to,

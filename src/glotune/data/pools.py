@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from glotune.data.coded_columns import codes, distinct, is_in, value_counts
 from glotune.data.label_names import LabelMap
@@ -45,13 +46,13 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     Raises:
         UserError: a split or language without rows, or few-shot rows that are not there.
     """
-    tables = {split: _given(rows, split, data) for split, rows in selected.items() if split != "train"}
+    tables = {split: unweighted(_given(rows, split, data)) for split, rows in selected.items() if split != "train"}
     train = _given(selected["train"], "train", data)
     for split in ("validation", "test"):
         if split not in tables:
             names = getattr(data.split_names, split)
             own = pa.concat_tables([rows.of_split(names) for rows in selected["train"]])
-            tables |= {split: own} if own.num_rows else {}
+            tables |= {split: unweighted(own)} if own.num_rows else {}
     languages = _source_languages(train, data)
     everything = train
     train = keep(train, is_in(train["language"], languages))
@@ -78,13 +79,14 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
         )
     train = _share(train, data, np.random.default_rng([seed, _SHARE]))
     tables["train"] = pa.concat_tables([train, *few_shot])
+    _refuse_unfit_weights(tables["train"], paths)
     order = [split for split in ("train", "validation", "test") if split in tables]
     return Pools({split: tables[split] for split in order}, labels.names, languages)
 
 
 def evaluation_split(selected: list[Selected], split: str, data: Data, labels: LabelMap) -> Pools:
     """One split for a trained model: the rows of all sources, none set apart."""
-    table = _given(selected, split, data)
+    table = unweighted(_given(selected, split, data))
     paths = {int(rows.table["source"][0].as_py()): rows.name for rows in selected}
     return Pools({split: labels.apply(table, paths)}, labels.names, data.source_languages or [])
 
@@ -100,6 +102,29 @@ def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
     if not any(part.num_rows for part in parts):
         raise _no_rows(selected[0], f"data.{split}", split, data)
     return pa.concat_tables(parts)
+
+
+def unweighted(table: pa.Table) -> pa.Table:
+    """The rows without their weights, which only training asks for."""
+    return table.drop_columns(["weight"]) if "weight" in table.column_names else table
+
+
+def _refuse_unfit_weights(train: pa.Table, paths: dict[int, str]) -> None:
+    """Every training row has a weight, where they have any, and it is finite and above 0."""
+    if "weight" not in train.column_names:
+        return
+    weights = train["weight"]
+    fit = pc.fill_null(pc.and_(pc.is_finite(weights), pc.greater(weights, 0)), False)
+    if pc.all(fit).as_py():
+        return
+    place = pc.index(fit, False).as_py()
+    weight = weights[place].as_py()
+    raise UserError(
+        "no weight" if weight is None else f"the weight {weight:g}",
+        where=f"{paths[train['source'][place].as_py()]}, row {train['row'][place].as_py()}",
+        expected="a finite number above 0 in each training row (data.columns.weight)",
+        remedy="Leave a row out that shall not count",
+    )
 
 
 def _no_rows(rows: Selected, key: str, split: str, data: Data) -> UserError:
@@ -182,7 +207,7 @@ def _make(
     share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
     keys = gather((chunk.to_numpy() for chunk in train["key"].chunks), train.num_rows, np.int64)
     cut[eligible] = cut_off(chosen(strata(train), eligible), chosen(keys, eligible), min(share, 1.0), rng)
-    made = keep(train, cut)
+    made = unweighted(keep(train, cut))
     if not made.num_rows:
         return train
     tables[split] = pa.concat_tables([made, tables[split]]) if split in tables else made

@@ -16,11 +16,11 @@ from glotune.recipe.schema import Columns
 CHUNK = 8192
 """Rows per batch: large enough for columnar work, small enough that memory stays flat."""
 
-FIELDS = ("text", "text_pair", "label", "language", "split")
+FIELDS = ("text", "text_pair", "label", "language", "split", "weight")
 
 
 class ColumnMap:
-    """Which columns of one file hold what. Text and label must be there; language and split may be.
+    """Which columns of one file hold what. Text, label and a named weight must be there; language and split may be.
 
     A column is found under another spelling of its name too (blanks around it, zero-width characters, NFD), where
     none has the very name; `names` holds the file's own.
@@ -43,7 +43,7 @@ class ColumnMap:
             name = getattr(columns, field)
             if name is None:
                 continue
-            needed = field in ("text", "text_pair") or (field == "label" and need_label)
+            needed = field in ("text", "text_pair", "weight") or (field == "label" and need_label)
             found = _columns_named(name, header)
             if found:
                 self.names[field] = found[0]

@@ -26,7 +26,7 @@ class Selected:
     source: Source
     name: str
     table: pa.Table
-    """text, text_pair (with pairs), label (dictionary), language (CODED), row, source, key."""
+    """text, text_pair (with pairs), label (dictionary), weight (where it has them), language (CODED), row, source, key."""
     splits: pa.ChunkedArray | None
     """Split name of each row as the file says it, [N] dictionary of strings."""
     other_languages: set[str]
@@ -81,7 +81,7 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
                 raise _no_such_language(source, others)
         languages = constant(source.language, map(len, table["row"].chunks))
     splits = table["split"] if loaded.has("split") else None
-    columns = {name: table[name] for name in ("text", "text_pair", "label") if name in table.column_names}
+    columns = {name: table[name] for name in ("text", "text_pair", "label", "weight") if name in table.column_names}
     columns["language"] = languages
     columns["row"], columns["key"] = table["row"], table["key"]
     columns["source"] = _repeated(index, table["row"])

@@ -32,7 +32,7 @@ _CODED = ("label", "language", "split")
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows of one source: text, text_pair (with pairs), label, language and split (where it has them), row, key."""
+    """Rows of one source: text, text_pair (with pairs), label, language, split and weight (where it has them), row, key."""
 
     source: Source
     record: DataSource
@@ -92,7 +92,7 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
 def _open(
     source: Source, data: Data, need_label: bool, swallowing: list[SwallowingRow]
 ) -> tuple[str, Iterator[pa.RecordBatch]]:
-    columns = data.columns
+    columns = data.columns if source.trains else data.columns.model_copy(update={"weight": None})
     if source.kind == "hub":
         return read_hub(source.name, columns, need_label=need_label)
     path, name = source.path, source.name
@@ -120,9 +120,32 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
     if reason.any():
         rows = row.to_numpy()
         skipped += [SkippedRow(path, int(rows[i]), reasons[reason[i]]) for i in np.flatnonzero(reason)]
+    if "weight" in fields:
+        columns["weight"] = _weights(fields["weight"], row, path)
     kept = pa.RecordBatch.from_pydict({**columns, "row": row})
     kept = kept.filter(pa.array(reason == 0)) if reason.any() else kept
     return kept.append_column("key", text_keys(kept, normalization))
+
+
+def _weights(values: pa.StringArray, row: pa.Array, path: str) -> pa.FloatArray:
+    """Row weights as numbers, null where there is none; whether they are fit to train with is asked of training rows."""
+    try:
+        return pc.if_else(pc.equal(values, ""), None, values).cast(pa.float32())
+    except pa.ArrowInvalid:
+        place = next(place for place, value in enumerate(values.to_pylist()) if value and not _is_number(value))
+    raise UserError(
+        f"the weight '{values[place].as_py()[:80]}' is no number",
+        where=f"{path}, row {row[place].as_py()}",
+        expected="a number above 0 in the column that data.columns.weight names",
+    )
+
+
+def _is_number(value: str) -> bool:
+    try:
+        pa.scalar(value).cast(pa.float32())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def text_keys(batch: pa.RecordBatch, normalization: str) -> pa.Int64Array:

@@ -38,6 +38,11 @@ class Source:
     """The language that the recipe gives it; None: see the file."""
 
     @property
+    def trains(self) -> bool:
+        """Whether its key names training rows."""
+        return self.key.split(".")[:2] == ["data", "train"]
+
+    @property
     def path(self) -> Path:
         """Where the file lies."""
         return Path(self.name).expanduser()

@@ -41,7 +41,7 @@ class LabelledTexts:
     Columns of `table`: ``text`` string as in the file; ``text_pair`` string (only with pairs); ``label`` int16, the
     class id; ``language`` dictionary of strings; ``row`` int32, the row in the source file (1 = the first data row);
     ``source`` int16, an index into `TextData.sources`; ``key`` int64, a hash of the normalised text by which
-    duplicates are found.
+    duplicates are found; ``weight`` float32 (training rows only, where the recipe names a column of weights).
     """
 
     table: pa.Table
@@ -59,6 +59,11 @@ class LabelledTexts:
     def labels(self) -> np.ndarray:
         """Class ids, [N] int16."""
         return self._numpy("label", np.int16)
+
+    @cached_property
+    def weights(self) -> np.ndarray | None:
+        """How much each row counts in the loss, [N] float32 above 0; None: all alike."""
+        return self._numpy("weight", np.float32) if "weight" in self.table.column_names else None
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -120,13 +125,15 @@ class TextData:
 
 
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
-    """SHA-256 over label names and, per split, texts, pairs, labels, languages and rows; not over file names."""
+    """SHA-256 over label names and, per split, texts, pairs, labels, weights, languages and rows; not file names."""
     digest = hashlib.sha256("\x1f".join(labels).encode())
     for name, split in splits.items():
         digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
         for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4")):
             for part in chunks(len(split)):
                 digest.update(numbers[part].astype(kind).tobytes())
+        if split.weights is not None:
+            digest.update(np.ascontiguousarray(split.weights, "<f4"))
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()

@@ -50,6 +50,8 @@ class TokenStore:
     """[N] int32, rows in the source files."""
     raw_lengths: np.ndarray
     """[N] int32: tokens before truncation, special tokens included."""
+    weights: np.ndarray | None = None
+    """[N] float32, how much each text counts in the loss; None: all alike."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -242,4 +244,5 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
         language_names=split.language_names,
         rows=split.rows,
         raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
+        weights=split.weights,
     )

@@ -77,7 +77,9 @@ def assemble(
         source_languages=texts.source_languages,
         network=network,
         stores=stores,
-        class_weights=class_weights(recipe.loss.class_weights, stores["train"].labels, texts.labels),
+        class_weights=class_weights(
+            recipe.loss.class_weights, stores["train"].labels, texts.labels, stores["train"].weights
+        ),
         id_map=None if vocabulary is None else vocabulary.to_trimmed,
         texts=texts,
     )

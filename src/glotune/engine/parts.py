@@ -92,7 +92,7 @@ class Parts:
 
     def load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
-        batch = collate(self.stores[split], rows, self.class_weights, pad_to, self.id_map)
+        batch = collate(self.stores[split], rows, pad_to, self.id_map)
         prefix = self.prefixes.get(split)
         loaded = MicroBatch(batch, None if prefix is None else prefix.rows(rows))
         return loaded.pinned() if self.device.type == "cuda" else loaded

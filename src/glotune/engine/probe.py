@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from glotune.data.batches import by_length
 from glotune.data.mapped_arrays import numbers
-from glotune.data.packed import TENSORS
 from glotune.engine.memory import peak_of
 from glotune.engine.parts import MicroBatch, Parts
 from glotune.engine.plan import Need
@@ -192,7 +191,8 @@ class Probe:
         with parts.autocast():
             logits_BC = parts.network(micro.batch, micro.hidden_TH)
         weights_C = as_tensor(parts.class_weights, parts.device)
-        loss = summed_loss(logits_BC, micro.batch.labels, weights_C, parts.recipe.loss.label_smoothing)
+        smoothing = parts.recipe.loss.label_smoothing
+        loss = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
         torch.autograd.grad(loss, wanted, allow_unused=True)
 
     @torch.no_grad()
@@ -216,5 +216,5 @@ def lowest_trained(parts: Parts) -> nn.Parameter:
 def held_by(micro: MicroBatch, parts: Parts) -> list[Tensor]:
     """Tensors that are there before a pass: weights and the micro-batch."""
     hidden = [] if micro.hidden_TH is None else [micro.hidden_TH]
-    inputs = [getattr(micro.batch, name) for name in TENSORS]
+    inputs = micro.batch.tensors().values()
     return [*parts.network.parameters(), *parts.network.buffers(), *inputs, *hidden]

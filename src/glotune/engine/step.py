@@ -119,8 +119,9 @@ class Stepper:
         self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
     ) -> StepOutcome:
         parts = self.parts
-        labels = parts.stores["train"].labels[rows]
-        denominator = total_weight(labels, parts.class_weights)
+        store = parts.stores["train"]
+        weights_B = None if store.weights is None else store.weights[rows]
+        denominator = total_weight(store.labels[rows], parts.class_weights, weights_B)
         parts.network.train()
         with packed_weights(parts.network) if len(micro_batches) > 1 else nullcontext():
             sums = self._accumulate(step, micro_batches, denominator)
@@ -155,7 +156,8 @@ class Stepper:
             with parts.autocast():
                 logits_BC = parts.network(micro.batch, micro.hidden_TH)
             smoothing = parts.recipe.loss.label_smoothing
-            loss = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing) / denominator
+            summed = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
+            loss = summed / denominator
             loss.backward()
             sums[0] += loss.detach()
             cells = micro.batch.labels * size + logits_BC.detach().argmax(dim=1)

@@ -94,6 +94,8 @@ class Columns(Section):
     """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
     split: str = "split"
     """Used where the file has it: then only the rows of the wanted split are read."""
+    weight: str | None = None
+    """How much each training row counts in the loss, above 0: 2 counts as two such rows; null: all alike."""
 
 
 def _as_list(value: Any) -> Any:

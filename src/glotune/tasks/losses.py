@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.mapped_arrays import counts
+from glotune.data.mapped_arrays import chunks, counts
 from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
 
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
 
 
-def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str]) -> NDArray[np.float32] | None:
+def class_weights(
+    spec: ClassWeights, labels: NDArray[np.int16], names: list[str], weights_N: NDArray[np.float32] | None = None
+) -> NDArray[np.float32] | None:
     """[C] weights, or None for none.
 
     ``balanced`` is ``n / (C * count)`` over the training labels, as scikit-learn's `compute_class_weight`
-    (King & Zeng 2001).
+    (King & Zeng 2001); a row counts as often as its weight says.
 
     Raises:
         UserError: explicit weights name an unknown label or leave one out.
@@ -29,7 +31,10 @@ def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str
     if spec == "none":
         return None
     if spec == "balanced":
-        return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
+        if weights_N is None:
+            return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
+        found = sum(np.bincount(labels[part], weights_N[part], len(names)) for part in chunks(len(labels)))
+        return np.asarray(np.sum(found) / (len(names) * found), np.float32)
     for name in spec:
         if name_of(name) not in map(name_of, names):
             raise UserError(
@@ -47,20 +52,38 @@ def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str
     return np.array([weights[name_of(name)] for name in names], dtype=np.float32)
 
 
-def summed_loss(logits_BC: Tensor, labels: Tensor, weights_C: Tensor | None, label_smoothing: float) -> Tensor:
+def summed_loss(
+    logits_BC: Tensor,
+    labels: Tensor,
+    weights_C: Tensor | None,
+    label_smoothing: float,
+    weights_B: Tensor | None = None,
+) -> Tensor:
     """Sum of the weighted losses of a micro-batch, in fp32.
 
     The effective batch's loss is the sum of these over its micro-batches divided by `total_weight`: torch's
-    definition of the weighted mean with label smoothing (`torch.nn.functional.cross_entropy`).
+    definition of the weighted mean with label smoothing (`torch.nn.functional.cross_entropy`). A row of weight 2
+    enters both as two such rows would.
     """
-    return functional.cross_entropy(
-        logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="sum"
+    if weights_B is None:
+        return functional.cross_entropy(
+            logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="sum"
+        )
+    losses_B = functional.cross_entropy(
+        logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="none"
     )
+    return (losses_B * weights_B).sum()
 
 
-def total_weight(labels: NDArray[np.int16], weights_C: NDArray[np.float32] | None) -> float:
-    """Sum of the class weights of an effective batch's labels, computed on the host."""
-    return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
+def total_weight(
+    labels: NDArray[np.int16],
+    weights_C: NDArray[np.float32] | None,
+    weights_B: NDArray[np.float32] | None = None,
+) -> float:
+    """Sum over an effective batch of each row's weight times the class weight of its label, computed on the host."""
+    if weights_B is None:
+        return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
+    return float((weights_B if weights_C is None else weights_B * weights_C[labels]).sum(dtype=np.float64))
 
 
 def text_losses(logits_BC: Tensor, labels: Tensor) -> Tensor:

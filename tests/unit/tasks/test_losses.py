@@ -37,6 +37,26 @@ def test_a_cut_loss_is_torchs_weighted_mean_over_the_whole_batch(
     )
 
 
+@given(weights=st.lists(st.integers(1, 4), min_size=2, max_size=12), smoothing=st.sampled_from([0.0, 0.2]))
+def test_a_row_of_weight_n_counts_as_n_such_rows(weights: list[int], smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(len(weights))
+    logits = torch.randn(len(weights), 3, generator=generator)
+    labels = np.arange(len(weights), dtype=np.int16) % 3
+    classes, rows = np.array([0.5, 1.0, 4.0], np.float32), np.array(weights, np.float32)
+    repeated = np.repeat(np.arange(len(weights)), weights)
+    for weights_C in (None, classes):
+        tensor = None if weights_C is None else torch.from_numpy(weights_C)
+        truth = torch.from_numpy(labels.astype(np.int64))
+        one = summed_loss(logits, truth, tensor, smoothing, torch.from_numpy(rows))
+        many = summed_loss(logits[repeated], truth[repeated], tensor, smoothing)
+        assert float(one) == pytest.approx(float(many), rel=1e-5)
+        assert total_weight(labels, weights_C, rows) == pytest.approx(total_weight(labels[repeated], weights_C))
+    names = ["a", "b", "c"][: len(set(labels.tolist()))]
+    assert class_weights("balanced", labels, names, rows) == pytest.approx(
+        class_weights("balanced", labels[repeated], names), rel=1e-6
+    )
+
+
 def test_balanced_weights_are_scikit_learns() -> None:
     labels = np.array([0] * 7 + [1] * 2 + [2] * 5, dtype=np.int16)
     found = class_weights("balanced", labels, ["a", "b", "c"])
