@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -25,9 +27,13 @@ class GlotuneError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it stands: a worker's error reaches whoever asked, whatever its class takes to be made."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
-class UserError(GlotuneError):
-    """A mistake in what the user gave, with what would mend it.
+
+class UserError(GlotuneError, ValueError):
+    """A mistake in what the user gave, with what would mend it. A ValueError too, as other libraries expect.
 
     Args:
         found: what was found, e.g. ``"column 'lable' in en.csv"``.
@@ -48,6 +54,13 @@ class UserError(GlotuneError):
         if remedy:
             parts.append(remedy)
         super().__init__(" ".join(_sentence(part) for part in parts))
+
+    def with_words(self, old: str, new: str) -> UserError:
+        """The same error with `new` wherever it says `old`."""
+        found, expected, remedy, where = (
+            part and part.replace(old, new) for part in (self.found, self.expected, self.remedy, self.where)
+        )
+        return UserError(found or "", expected=expected, remedy=remedy, where=where)
 
 
 class RunError(GlotuneError):

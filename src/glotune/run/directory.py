@@ -126,6 +126,8 @@ class RunDirectory:
                     remedy="Update glotune to read it",
                 )
             return Manifest.model_validate(content)
+        except UserError:
+            raise
         except (OSError, ValueError, ValidationError, RecursionError) as error:
             raise UserError(
                 f"{self.manifest_path} can't be read as a manifest ({_first_line(error)})",
