@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from glotune.cli.console import err, say
+from glotune.engine.progress_words import describe, event_line, stage_name
 from glotune.run.records import Event
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 """Plain progress lines of one stage are at least so far apart."""
-STAGE_NAMES = {"tokenize": "Tokenize", "cache": "Cache frozen layers", "train": "Train", "evaluate": "Evaluate"}
 
 
 @contextmanager
@@ -98,43 +98,8 @@ class Lines:
             del self._started[stage], self._written[stage]
 
 
-def stage_name(stage: str) -> str:
-    """The stage for people."""
-    return STAGE_NAMES[stage] if stage in STAGE_NAMES else stage.capitalize()
-
-
-def describe(figures: Mapping[str, float]) -> str:
-    """``loss 0.412, 12,345 tokens/s``, of the figures there are."""
-    shown = []
-    if "loss" in figures:
-        shown.append(f"loss {figures['loss']:.4f}")
-    if "tokens_per_second" in figures:
-        shown.append(f"{figures['tokens_per_second']:,.0f} tokens/s")
-    return ", ".join(shown)
-
-
 def seconds_left(elapsed: float, done: int, total: int) -> str:
     """Time left at the pace so far, as ``1:05:09`` or ``5:09``."""
     seconds = round(elapsed / done * (total - done))
     hours, minutes = divmod(seconds // 60, 60)
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
-
-
-def event_line(event: Event) -> str | None:
-    """The line for an event that people wait for; None for the others, which are logged or not for them."""
-    data = event.data
-    match event.kind:
-        case "epoch":
-            return f"epoch {event.epoch:g}: training{_scores(data)}"
-        case "alert":
-            return f"Alert: {data['message']}"
-    return None
-
-
-def _scores(data: Mapping[str, object]) -> str:
-    parts = [
-        f"{name.replace('_', '-')} {value:.4f}"
-        for name in ("loss", "accuracy", "macro_f1")
-        if name in data and isinstance(value := data[name], int | float)
-    ]
-    return " " + ", ".join(parts) if parts else ""

@@ -19,7 +19,8 @@ from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.evaluate import Outputs
 from glotune.engine.finish import record_split
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Quoting, Sources
@@ -65,7 +66,7 @@ def evaluate(
     directory = RunDirectory.open(run)
     directory.require_model()
     recipe, manifest = load_recipe(directory.recipe), directory.read_manifest()
-    watcher = observer or Silent()
+    watcher = watching(observer)
     if quoting is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"quoting": quoting})})
     texts = read(recipe, manifest, data)

@@ -13,7 +13,8 @@ from glotune.engine.assembly import assemble
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.few_steps import few_steps
 from glotune.engine.fitting import fit_to_machine
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Unwritten
@@ -52,7 +53,7 @@ def preview(
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
     processes = Processes.start(choose_device(resolved.train.device)[0])
-    recorder = Unwritten(RunDirectory("."), observer or Silent(), attempt=1, is_main=processes.is_main)
+    recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
     for message in texts.warnings:
         recorder.warn(message)
     tokenizer = load_tokenizer(resolved.model)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from glotune.data.reading import read_again
 from glotune.engine.control import stopped_by_signals
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes
 from glotune.recipe import load_recipe
@@ -46,7 +47,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
         if processes.is_main:
             count_attempt(directory, manifest, processes.ranks)
         processes.barrier()
-        carry_out(directory, recipe, texts, processes, observer or Silent())
+        carry_out(directory, recipe, texts, processes, watching(observer))
     if report:
-        draw_report(directory, processes, observer or Silent())
+        draw_report(directory, processes, watching(observer))
     return Run(directory)
