@@ -50,7 +50,7 @@ def _rows(name: str, splits: dict[str, Any], columns: Columns, need_label: bool)
             for field, column in mapping.names.items():
                 values = table[column].combine_chunks()
                 names = getattr(dataset.features[column], "names", None)
-                fields[field] = _names_of(values, names) if names else as_strings(values, field, column, shown)
+                fields[field] = names_of(values, names) if names else as_strings(values, field, column, shown)
             fields.setdefault("split", [split] * table.num_rows)
             yield make_batch(fields, row, shown)
             row += table.num_rows
@@ -58,6 +58,6 @@ def _rows(name: str, splits: dict[str, Any], columns: Columns, need_label: bool)
         raise UserError(f"{name} is empty", expected="data rows")
 
 
-def _names_of(values: pa.Array, names: list[str]) -> list[str | None]:
+def names_of(values: pa.Array, names: list[str]) -> list[str | None]:
     """Class ids as the names that the data set gives them; -1, the Hub's "no label", as None."""
     return [None if value is None or value < 0 else names[value] for value in values.to_pylist()]

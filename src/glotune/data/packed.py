@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
         return replace(self, **{name: each.pin_memory() for name, each in self.tensors().items()})
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
         """The tensors that there are, by their names."""
         return {name: each for name in TENSORS if (each := getattr(self, name)) is not None}
 

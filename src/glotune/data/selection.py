@@ -26,7 +26,7 @@ class Selected:
     source: Source
     name: str
     table: pa.Table
-    """text, text_pair (with pairs), label (dictionary), weight (where it has them), language (CODED), row, source, key."""
+    """text, text_pair (with pairs), label (dictionary), weight (where said), language (CODED), row, source, key."""
     splits: pa.ChunkedArray | None
     """Split name of each row as the file says it, [N] dictionary of strings."""
     other_languages: set[str]

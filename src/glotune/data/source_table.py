@@ -32,7 +32,7 @@ _CODED = ("label", "language", "split")
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows of one source: text, text_pair (with pairs), label, language, split and weight (where it has them), row, key."""
+    """Rows of one source: text, text_pair (with pairs), label, language, split and weight (where said), row, key."""
 
     source: Source
     record: DataSource
@@ -92,7 +92,7 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
 def _open(
     source: Source, data: Data, need_label: bool, swallowing: list[SwallowingRow]
 ) -> tuple[str, Iterator[pa.RecordBatch]]:
-    columns = data.columns if source.trains else data.columns.model_copy(update={"weight": None})
+    columns = data.columns if source.trains else data.columns.unweighted()
     if source.kind == "hub":
         return read_hub(source.name, columns, need_label=need_label)
     path, name = source.path, source.name
@@ -128,7 +128,7 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
 
 
 def _weights(values: pa.StringArray, row: pa.Array, path: str) -> pa.FloatArray:
-    """Row weights as numbers, null where there is none; whether they are fit to train with is asked of training rows."""
+    """Row weights as numbers, null where there is none; whether they are fit to train with is asked later."""
     try:
         return pc.if_else(pc.equal(values, ""), None, values).cast(pa.float32())
     except pa.ArrowInvalid:

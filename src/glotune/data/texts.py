@@ -133,7 +133,7 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
             for part in chunks(len(split)):
                 digest.update(numbers[part].astype(kind).tobytes())
         if split.weights is not None:
-            digest.update(np.ascontiguousarray(split.weights, "<f4"))
+            digest.update(split.weights.astype("<f4").tobytes())
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()

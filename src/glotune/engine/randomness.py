@@ -6,6 +6,8 @@ A resumed run draws the same dropout masks as an uninterrupted one because nothi
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,6 +21,19 @@ TRAINING = 1
 def _mixed(*numbers: int) -> int:
     """One 63-bit seed from several numbers, well mixed (numpy's SeedSequence)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Leaves the caller's generators as they were: whoever draws around a run goes on as if it had not been."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def seed_initialisation(seed: int) -> None:

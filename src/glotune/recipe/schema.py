@@ -97,6 +97,10 @@ class Columns(Section):
     weight: str | None = None
     """How much each training row counts in the loss, above 0: 2 counts as two such rows; null: all alike."""
 
+    def unweighted(self) -> Columns:
+        """The same for rows that are not trained on."""
+        return self.model_copy(update={"weight": None})
+
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ class RunDirectory:
         self.manifest_path = self.path / "manifest.json"
         self.lock = self.path / ".lock"
         self.log = self.path / "log.txt"
+        self.data = self.path / "data"
         self.data_profile = self.path / "data_profile.json"
         self.events_path = self.path / "events.jsonl"
         self.checkpoints = self.path / "checkpoints"
@@ -65,8 +67,11 @@ class RunDirectory:
         self.report = self.path / "report"
 
     @classmethod
-    def create(cls, path: Path, recipe_yaml: str, manifest: Manifest) -> RunDirectory:
+    def create(cls, path: Path, recipe_yaml: str, manifest: Manifest, data: Path | None = None) -> RunDirectory:
         """Makes the directory with its recipe and manifest, all at once or not at all.
+
+        Args:
+            data: a folder with the run's own texts, which are copied; None where they lie elsewhere.
 
         Raises:
             UserError: the directory exists and is not empty, or can't be written.
@@ -87,6 +92,8 @@ class RunDirectory:
             aside.mkdir()
             (aside / "recipe.yaml").write_text(recipe_yaml)
             (aside / "manifest.json").write_text(_as_json(manifest.model_dump(mode="json")))
+            if data is not None:
+                shutil.copytree(data, aside / cls(aside).data.name)
             aside.replace(path)
         except OSError as error:
             raise UserError(

@@ -54,16 +54,24 @@ class Run:
 
 
 def open_run(
-    out: str | Path | None, recipe: Recipe, texts: TextData, processes: Processes, command: list[str] | None
+    out: str | Path | None,
+    recipe: Recipe,
+    texts: TextData,
+    processes: Processes,
+    command: list[str] | None,
+    data: Path | None = None,
 ) -> RunDirectory:
     """Makes the directory of a run that begins now; the main rank writes, every rank opens.
+
+    Args:
+        data: a folder with texts that the run itself keeps; None where all lie in files elsewhere.
 
     Raises:
         UserError: the place holds something, or can't be written.
     """
     path = Path(processes.agree(str(run_path(out, recipe.name))))
     if processes.is_main:
-        RunDirectory.create(path, recipe_yaml(recipe), first_manifest(recipe, texts, command))
+        RunDirectory.create(path, recipe_yaml(recipe), first_manifest(recipe, texts, command), data)
     processes.barrier()
     return RunDirectory.open(path)
 

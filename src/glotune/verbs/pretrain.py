@@ -9,12 +9,14 @@ from glotune.data.cache import cache_folder
 from glotune.data.plain_text import PlainTexts, read_plain_texts
 from glotune.data.profile import profile
 from glotune.engine.control import stopped_by_signals
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
 from glotune.engine.pretraining.corpus import as_text_data, build_corpus
 from glotune.engine.pretraining.session import pretrain_to_the_end, record_held_out, save
 from glotune.engine.processes import Processes
+from glotune.engine.randomness import own_randomness
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
 from glotune.recipe import recipe_hash, recipe_yaml
@@ -66,11 +68,12 @@ def pretrain(
     described = {"kind": "pretrain", "recipe_hash": recipe_hash(resolved)}
     RunDirectory.create(directory.path, recipe_yaml(resolved), manifest.model_copy(update=described))
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, processes, observer or Silent())
+        carry_out(directory, resolved, texts, processes, watching(observer))
     write_pretraining_report(directory)
     return Run(directory)
 
 
+@own_randomness()
 def carry_out(
     directory: RunDirectory, recipe: PretrainRecipe, texts: PlainTexts, processes: Processes, observer: Observer
 ) -> None:
@@ -110,7 +113,7 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0])
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
-        carry_out(directory, recipe, texts, processes, observer or Silent())
+        carry_out(directory, recipe, texts, processes, watching(observer))
     write_pretraining_report(directory)
     return Run(directory)
 

@@ -10,12 +10,13 @@ from typing import Any
 from glotune.data.reading import read_again
 from glotune.data.texts import TextData
 from glotune.engine.control import stopped_by_signals
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.engine.plan import available_devices, choose_device
 from glotune.engine.processes import Processes
 from glotune.errors import UserError
 from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
-from glotune.recipe import load_recipe
+from glotune.recipe import Recipe, load_recipe, yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, Plan, RunStatus
 from glotune.verbs.lifecycle import Run, open_run, run_path, status_kept
@@ -71,12 +72,14 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     plan = plan_here(first.plan)
     processes = Processes.start(plan.device if plan else choose_device(recipe.train.device)[0])
     where = run_path(out, f"{first.name}-reproduced")
-    directory = open_run(where, recipe, texts, processes, ["glotune", "reproduce", str(path)])
+    own = original.data if original.data.is_dir() else None
+    written = Recipe.model_validate({**yaml.read(original.recipe), "track": []})  # names of its own texts as they are
+    directory = open_run(where, written, texts, processes, ["glotune", "reproduce", str(path)], own)
     with status_kept(directory, processes, fresh=True):
         if processes.is_main:
             directory.update_manifest(plan=plan)
         processes.barrier()
-        carry_out(directory, recipe, texts, processes, observer or Silent())
+        carry_out(directory, recipe, texts, processes, watching(observer))
     second = directory.read_manifest()
     numbers = differences(original, directory, apart_from=CIRCUMSTANCES)
     if numbers:

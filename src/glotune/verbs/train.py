@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from glotune.data.cache import cache_folder
+from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
-from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
@@ -17,10 +17,12 @@ from glotune.engine.costs import token_costs
 from glotune.engine.few_steps import few_steps
 from glotune.engine.fitting import fit_to_machine
 from glotune.engine.loop import DivergedTraining
-from glotune.engine.observer import Observer, Silent
+from glotune.engine.notebook import watching
+from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.prefixes import with_cached_prefix
 from glotune.engine.processes import Processes
+from glotune.engine.randomness import own_randomness
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
 from glotune.engine.session import train_to_the_end
@@ -38,6 +40,7 @@ from glotune.verbs.trackers import check_trackers, start_trackers
 def train(
     recipe: str | Path | Recipe,
     *overrides: Overrides,
+    data: Any = None,
     out: str | Path | None = None,
     observer: Observer | None = None,
     command: list[str] | None = None,
@@ -49,8 +52,12 @@ def train(
     Args:
         recipe: a built-in name, a YAML file or a `Recipe`.
         overrides: lists of ``key.path=value``, or {"key.path": value}.
+        data: the texts themselves, in place of all that the recipe names: a DataFrame (pandas, polars), a
+            `datasets.Dataset`, a `pyarrow.Table` or ``(texts, labels)``; or {split: any of these} or
+            {split: {language: any of these}}, as a `datasets.DatasetDict` is. The run keeps the columns that it
+            reads in its folder ``data``, so that it can be resumed and reproduced.
         out: the run directory; ``runs/NAME-TIME`` otherwise.
-        observer: watches; see `glotune.engine.observer`.
+        observer: watches; see `glotune.engine.observer`. None: bars in a notebook, nothing elsewhere.
         command: what the manifest says started the run; the process's own command line otherwise.
         report: draw ``report/`` at the end; ``glotune report RUN`` draws it later.
         keywords: further overrides with ``__`` for the dots: ``train__epochs=3``.
@@ -60,18 +67,20 @@ def train(
         RunError: the run failed; its manifest says why.
         InterruptedRun: it was asked to stop, and can be resumed.
     """
-    resolved = load_recipe(recipe, *overrides, keywords)
-    check_trackers(resolved.track)
-    texts = read_texts(resolved.data, resolved.seed)
-    processes = Processes.start(choose_device(resolved.train.device)[0])
-    directory = open_run(out, resolved, texts, processes, command)
+    with given_rows(data) as given:
+        resolved = load_recipe(recipe, given.keys, *overrides, keywords)
+        check_trackers(resolved.track)
+        texts = given.read(resolved)
+        processes = Processes.start(choose_device(resolved.train.device)[0])
+        directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, processes, observer or Silent())
+        carry_out(directory, resolved, texts, processes, watching(observer))
     if report:
-        draw_report(directory, processes, observer or Silent())
+        draw_report(directory, processes, watching(observer))
     return Run(directory)
 
 
+@own_randomness()
 def carry_out(
     directory: RunDirectory, recipe: Recipe, texts: TextData, processes: Processes, observer: Observer
 ) -> None:

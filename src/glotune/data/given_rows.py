@@ -1,0 +1,194 @@
+"""Rows that were given as Python objects instead of files: written as Parquet beside the run, then read as any file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from glotune.data.checks import refuse_unfit_languages
+from glotune.data.hub import names_of
+from glotune.data.reading import read_texts
+from glotune.data.rows import CHUNK, ColumnMap
+from glotune.data.texts import SPLITS, TextData
+from glotune.errors import UserError, did_you_mean
+from glotune.recipe import Recipe
+from glotune.recipe.loading import anchor_paths
+from glotune.recipe.schema import Columns, Data, SplitNames
+
+FOLDER = "data"
+"""Of the run directory: where the rows lie, and what its recipe calls them by, so that a run can be moved."""
+KINDS = "a DataFrame (pandas, polars), a datasets.Dataset, a pyarrow.Table or (texts, labels)"
+
+
+@dataclass(frozen=True)
+class GivenRows:
+    """What was given as `data`, each table under the name that the recipe calls it by."""
+
+    folder: Path | None = None
+    """A temporary one that stands in for the run directory until there is one; None where nothing was given."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """``data/train.en.parquet`` -> what was given."""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """What it means for the recipe: the rows take the place of all the texts that it names."""
+
+    @property
+    def files(self) -> Path | None:
+        """The folder of the files that belong to the run."""
+        return None if self.folder is None else self.folder / FOLDER
+
+    def read(self, recipe: Recipe) -> TextData:
+        """Writes the columns that the recipe names, and reads its texts as `read_texts`.
+
+        Raises:
+            UserError: as `read_texts`; or rows are of no kind that is read, or the recipe does not name them.
+        """
+        if self.folder is None:
+            return read_texts(recipe.data, recipe.seed)
+        content = recipe.data.model_dump(mode="json")
+        self._refuse_unread(content)
+        for name, rows in self.tables.items():
+            is_train = name.split(".")[0] == f"{FOLDER}/train"
+            _write(rows, self.folder / name, recipe.data.columns if is_train else recipe.data.columns.unweighted())
+        located = Data.model_validate(anchor_paths({"data": content}, self.folder)["data"])
+        place = f"{self.folder}/"
+        try:
+            texts = read_texts(located, recipe.seed)
+        except UserError as error:
+            raise error.with_words(place, "") from error
+        return replace(
+            texts,
+            sources=[each.model_copy(update={"path": each.path.removeprefix(place)}) for each in texts.sources],
+            warnings=[each.replace(place, "") for each in texts.warnings],
+            skipped=[replace(each, path=each.path.removeprefix(place)) for each in texts.skipped],
+        )
+
+    def _refuse_unread(self, content: Mapping[str, Any]) -> None:
+        """An override that names other files leaves no given rows unread in silence."""
+        named = {name for split in SPLITS for name in _names(content[split])}
+        for name in self.tables:
+            if name not in named:
+                split = Path(name).name.split(".")[0]
+                raise UserError(f"data gives {split} rows, and a key sets data.{split} too", expected="one of the two")
+
+
+def _names(source: Any) -> Iterator[str]:
+    parts = source.values() if isinstance(source, dict) else source if isinstance(source, list) else [source]
+    return (name for part in parts for name in (_names(part) if isinstance(part, list) else [part]))
+
+
+@contextmanager
+def given_rows(data: Any) -> Iterator[GivenRows]:
+    """The rows of `glotune.train`'s `data`; what is written of them is gone afterwards.
+
+    Raises:
+        UserError: a name that is no split, or no training rows.
+    """
+    if data is None:
+        yield GivenRows()
+        return
+    tables: dict[str, Any] = {}
+    keys: dict[str, Any] = {f"data.{split}": None for split in SPLITS}
+    for split, rows in _by_split(data).items():
+        if isinstance(rows, Mapping):
+            refuse_unfit_languages(rows)
+            keys[f"data.{split}"] = {language: f"{FOLDER}/{split}.{language}.parquet" for language in rows}
+            tables |= {f"{FOLDER}/{split}.{language}.parquet": its for language, its in rows.items()}
+        else:
+            keys[f"data.{split}"] = f"{FOLDER}/{split}.parquet"
+            tables[f"{FOLDER}/{split}.parquet"] = rows
+    with tempfile.TemporaryDirectory(prefix="glotune-") as folder:
+        place = Path(folder).resolve()
+        (place / FOLDER).mkdir()
+        yield GivenRows(place, tables, keys)
+
+
+def _by_split(data: Any) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        return {"train": data}
+    meaning = {name: split for split, names in SplitNames().model_dump().items() for name in (split, *names)}
+    found: dict[str, Any] = {}
+    for name, rows in data.items():
+        if name not in meaning:
+            raise UserError(
+                f"data has rows under {name!r}",
+                expected=f"the splits {', '.join(SPLITS)}, each with {KINDS}, or {{language: any of these}}",
+                remedy=did_you_mean(str(name), meaning) or "Leave it out, or name it as the split that it is",
+            )
+        if meaning[name] in found:
+            raise UserError(f"data has two splits that mean {meaning[name]}", expected="each split once")
+        found[meaning[name]] = rows
+    if "train" not in found:
+        raise UserError(f"data has {', '.join(found) or 'nothing'} and no training rows", expected="a split 'train'")
+    return found
+
+
+def _write(rows: Any, path: Path, columns: Columns) -> None:
+    """The columns that the recipe names, as Parquet; a `datasets.Dataset` a piece at a time."""
+    from pyarrow import parquet
+
+    shown = f"{FOLDER}/{path.name}"
+    try:
+        parts = iter(_tables(rows, columns, shown))
+        first = next(parts, None)
+        if first is None:
+            raise UserError(f"{shown} is empty", expected="data rows")
+        with parquet.ParquetWriter(path, first.schema) as writer:
+            writer.write_table(first)
+            for part in parts:
+                writer.write_table(part)
+    except (pa.ArrowException, TypeError) as error:
+        raise UserError(
+            f"the rows can't be written as a table ({'; '.join(map(str, error.args))})",
+            where=shown,
+            expected="strings, numbers or truth values, of one type in each column",
+        ) from error
+
+
+def _tables(rows: Any, columns: Columns, shown: str) -> Iterable[pa.Table]:
+    if type(rows).__module__.partition(".")[0] == "datasets" and hasattr(rows, "num_rows"):
+        return _of_dataset(rows, columns, shown)
+    if isinstance(rows, tuple) and len(rows) == 2:
+        return [_of_texts(*rows, columns, shown)]
+    if not hasattr(rows, "__arrow_c_stream__"):
+        raise UserError(f"{shown} is of the type {type(rows).__name__}", expected=KINDS)
+    if hasattr(rows, "reset_index"):  # pandas: its index would come along as a column, and names may be numbers
+        rows = rows.reset_index(drop=True).set_axis([str(name) for name in rows.columns], axis=1)
+    header = list(rows.column_names if hasattr(rows, "column_names") else rows.columns)
+    wanted = list(ColumnMap(columns, header, shown).names.values())
+    return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+
+
+def _of_dataset(dataset: Any, columns: Columns, shown: str) -> Iterator[pa.Table]:
+    """Class ids as the names that the data set gives them."""
+    names = list(ColumnMap(columns, dataset.column_names, shown).names.values())
+    for part in dataset.select_columns(names).with_format("arrow").iter(CHUNK):
+        for place, name in enumerate(part.column_names):
+            classes = getattr(dataset.features[name], "names", None)
+            if classes:
+                named = pa.array(names_of(part[name].combine_chunks(), classes), pa.string())
+                part = part.set_column(place, name, named)
+        yield part
+
+
+def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table:
+    texts, labels = list(texts), list(labels)
+    if len(texts) != len(labels):
+        raise UserError(f"{len(texts)} texts and {len(labels)} labels", where=shown, expected="one label per text")
+    found = {columns.text: texts}
+    if texts and not isinstance(texts[0], str) and isinstance(texts[0], Iterable):
+        if columns.text_pair is None:
+            raise UserError(
+                "pairs of texts",
+                where=shown,
+                expected="single texts, as data.columns.text_pair is null",
+                remedy="Name the second texts: data__columns__text_pair='text_pair'",
+            )
+        found = {columns.text: [text[0] for text in texts], columns.text_pair: [text[1] for text in texts]}
+    arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
+    return pa.table({**arrays, columns.label: pa.array(labels, from_pandas=True)})
