@@ -58,7 +58,7 @@ def check(
     from glotune.data.reading import read_texts
 
     recipe, is_recipe = _resolve(target, overrides or [])
-    texts = read_texts(recipe.data, recipe.seed) if is_recipe else read_all(recipe.data)
+    texts = read_texts(recipe.data, recipe.seed) if is_recipe else read_all(recipe.data, say)
     diagnosis = examine(
         texts,
         recipe.data,
@@ -79,7 +79,7 @@ def _resolve(target: str, overrides: list[str]) -> tuple[Recipe, bool]:
     """The recipe that a target is or stands for, and whether it is one."""
     from glotune.recipe import Recipe, builtin_recipes, load_recipe
 
-    if target.endswith((".yaml", ".yml")) or target in builtin_recipes():
+    if target.lower().endswith((".yaml", ".yml")) or target in builtin_recipes():
         return load_recipe(target, overrides), True
     stand_in = Recipe.model_validate({"name": "check", "model": {"name": "glotune-nano"}, "data": {"train": target}})
     return load_recipe(stand_in, overrides), False

@@ -53,17 +53,21 @@ class Diagnosis:
         return 3 if any(finding.severity in grave for finding in self.findings) else 0
 
 
-def read_all(data: Data) -> TextData:
+def read_all(data: Data, on_note: Progress | None = None) -> TextData:
     """Every row of ``data.train``, whatever split it belongs to, for looking at files without a recipe.
 
-    Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where the file names
-    none. Labels are those of all rows. A language that nothing tells is ``und``.
+    Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where neither the file
+    nor, in a folder, its name says one. Labels are those of all rows. A language that nothing tells is ``und``.
+
+    Args:
+        on_note: called with how the names in a folder were understood.
 
     Raises:
         UserError: as `glotune.data.reading.read_texts`, but for what concerns splits and label counts.
     """
     known = data if data.source_languages else data.model_copy(update={"source_languages": [UNDETERMINED]})
-    loaded = {source: load_source(source, data) for source in find_sources(data.train, "data.train")}
+    sources = find_sources(data.train, "data.train", data.split_names, on_note)
+    loaded = {source: load_source(source, data) for source in sources}
     chosen = [select(source, table, index, known) for index, (source, table) in enumerate(loaded.items())]
     paths = {index: source.name for index, source in enumerate(loaded)}
     values = sorted({value for rows in chosen for value in distinct(rows.table["label"])})

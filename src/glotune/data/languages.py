@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from glotune.data.subtags import are_subtags
 from glotune.errors import nearest
 
 
@@ -36,17 +37,14 @@ def languages() -> dict[str, Language]:
 
 
 def is_language(code: str) -> bool:
-    """Whether the table has `code`, alone or with a region or script behind it (``zh``, ``zh-TW``, ``sr_Latn``)."""
+    """Whether the table has `code`, alone or with a script or region behind it (``zh``, ``zh-TW``, ``sr_Latn``)."""
     return find_language(code) is not None
 
 
 def find_language(code: str) -> Language | None:
     """The language of a code; region and script behind it are ignored; None where the table has it not."""
-    if code in languages():
-        return languages()[code]
-    head, mark, tail = code.replace("_", "-").partition("-")
-    plausible = mark and tail.isalnum() and 2 <= len(tail) <= 4
-    return languages().get(head) if plausible else None
+    head, *tail = code.replace("_", "-").split("-")
+    return languages().get(head) if are_subtags(tail) else None
 
 
 def language_name(code: str) -> str:

@@ -15,8 +15,13 @@ from glotune.errors import UserError
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The content as bytes, unpacked where the name ends in ``.gz``."""
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    """The content as bytes, unpacked where the name ends in ``.gz`` or ``.GZ``."""
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether this is a pipe or device: it can be read once only, and its name may say no format."""
+    return path.exists() and not path.is_dir() and (not path.is_file() or path.parts[1:2] in (("dev",), ("proc",)))
 
 
 @contextmanager

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from glotune.data.held_out import hold_out
-from glotune.data.line_files import read_lines, split_named
+from glotune.data.line_files import holds_lines, is_line_file, read_lines, split_named
+from glotune.data.opening import is_stream
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
-from glotune.data.sources import Source, find_sources
+from glotune.data.sources import Source, find_sources, read_once
 from glotune.data.stray_quotes import about_swallowed
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.pretrain import PretrainData
-from glotune.recipe.schema import Columns, Data, Sources
+from glotune.recipe.schema import Columns, Data, Sources, SplitNames
 from glotune.run.records import DataSource
 
 OnWarning = Callable[[str], None]
@@ -142,7 +144,7 @@ class _Reader:
         """The usable rows of everything named, in order; empty where nothing is."""
         columns = ["text", "text_pair", "language"] if with_pairs else ["text", "language"]
         parts = [pa.table({name: pa.array([], pa.string()) for name in columns})]
-        lines, rest = split_named(named)
+        lines, rest = split_named(named, is_line_file if with_pairs else holds_lines)
         if lines and with_pairs:
             raise UserError(
                 f"{lines[0][0]} has no second column",
@@ -150,11 +152,27 @@ class _Reader:
                 expected="a text and its translation in a .csv, .tsv, .jsonl or .parquet file",
             )
         for name, language in lines:
+            if is_stream(Path(name).expanduser()):
+                self.warnings.append(read_once(name, key))
             table, record = read_lines(name, key, language)
             parts.append(table)
             self.sources.append(record)
-        parts += [self._rows(source, columns, with_pairs) for source in (find_sources(rest, key) if rest else [])]
+        parts += [self._rows(source, columns, with_pairs) for source in self._sources(rest, key)]
         return pa.concat_tables(parts)
+
+    def _sources(self, named: Sources, key: str) -> list[Source]:
+        """Of folders whose files say their splits only the training files."""
+        names = SplitNames()
+        found = find_sources(named, key, names, self.warnings.append) if named else []
+        chosen = [source for source in found if source.split is None or source.split in names.train]
+        if found and not chosen:
+            raise UserError(
+                f"no file of {', '.join(sorted({str(source.path.parent) for source in found}))} is for training",
+                where=key,
+                expected="files to train on",
+                remedy="Name them one by one to read them whatever their names say",
+            )
+        return chosen
 
     def _rows(self, source: Source, columns: list[str], with_pairs: bool) -> pa.Table:
         names = self.data.columns

@@ -32,6 +32,8 @@ class Pools:
     tables: dict[str, pa.Table]
     labels: list[str]
     source_languages: list[str]
+    named_validation: list[str] | None = None
+    """Languages of the rows that ``data.validation`` names; None where it names none."""
 
 
 def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, warn: Warn) -> Pools:
@@ -48,12 +50,12 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     """
     tables = {split: unweighted(_given(rows, split, data)) for split, rows in selected.items() if split != "train"}
     train = _given(selected["train"], "train", data)
-    for split in ("validation", "test"):
-        if split not in tables:
-            names = getattr(data.split_names, split)
-            own = pa.concat_tables([rows.of_split(names) for rows in selected["train"]])
-            tables |= {split: unweighted(own)} if own.num_rows else {}
     languages = _source_languages(train, data)
+    named_validation = distinct(tables["validation"]["language"]) if "validation" in tables else None
+    for split in ("validation", "test"):
+        own = pa.concat_tables([rows.of_split(getattr(data.split_names, split)) for rows in selected["train"]])
+        if own.num_rows:
+            tables[split] = _with_own(split, tables.get(split), unweighted(own), languages, warn)
     everything = train
     train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
@@ -81,7 +83,7 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     tables["train"] = pa.concat_tables([train, *few_shot])
     _refuse_unfit_weights(tables["train"], paths)
     order = [split for split in ("train", "validation", "test") if split in tables]
-    return Pools({split: tables[split] for split in order}, labels.names, languages)
+    return Pools({split: tables[split] for split in order}, labels.names, languages, named_validation)
 
 
 def evaluation_split(selected: list[Selected], split: str, data: Data, labels: LabelMap) -> Pools:
@@ -127,8 +129,35 @@ def _refuse_unfit_weights(train: pa.Table, paths: dict[int, str]) -> None:
     )
 
 
+def _with_own(split: str, named: pa.Table | None, own: pa.Table, languages: list[str], warn: Warn) -> pa.Table:
+    """The rows of a split: those that its key names, and of the training files' own what it leaves open.
+
+    Without a key these are all; else those in source languages that the key names no rows in.
+    """
+    if named is None:
+        return own
+    lacking = [language for language in languages if language not in distinct(named["language"])]
+    added = keep(own, is_in(own["language"], lacking))
+    if added.num_rows:
+        warn(
+            f"data.{split} names no rows in {', '.join(distinct(added['language']))}: "
+            f"the {added.num_rows} {split} rows of data.train in it are taken"
+        )
+    left = pc.invert(pc.or_(is_in(own["language"], lacking), pc.is_in(own["source"], pc.unique(named["source"]))))
+    if unused := pc.sum(left).as_py():
+        warn(f"{unused} {split} rows of data.train not used: data.{split} names others")
+    return pa.concat_tables([named, added])
+
+
 def _no_rows(rows: Selected, key: str, split: str, data: Data) -> UserError:
     names = getattr(data.split_names, split)
+    if rows.source.split is not None:
+        return UserError(
+            f"no file of {rows.source.path.parent} says by its name that it belongs to the split '{split}'",
+            where=key,
+            expected=f"{' or '.join(names) or '(none)'} in a file's name",
+            remedy="Name the files themselves to read them whatever their names say",
+        )
     place = "the data set" if rows.source.kind == "hub" else f"the column '{data.columns.split}'"
     return UserError(
         f"no row of {rows.name} belongs to the split '{split}'; its splits are {rows.says()}",
@@ -194,13 +223,14 @@ def _make(
 ) -> pa.Table:
     """Cuts `split` off the training rows of those source languages that have none; returns what is left.
 
-    The share counts from the `whole`, before another split was cut off.
+    The share counts from the `whole`, before another split was cut off. Where the recipe names rows of the split in
+    one of the source languages, none are cut.
     """
     share: float = getattr(data.made_splits, split)
     has = set(distinct(tables[split]["language"])) if split in tables else set()
     named = getattr(data, split) is not None
     lacking = [language for language in languages if language not in has]
-    if share == 0 or not lacking or (named and (split == "test" or len(lacking) < len(languages))):
+    if share == 0 or not lacking or (named and len(lacking) < len(languages)):
         return train
     eligible = np.asarray(is_in(train["language"], lacking))
     cut = np.zeros(train.num_rows, bool)

@@ -37,8 +37,8 @@ def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) ->
     Raises:
         UserError: for what can't be read or understood, naming file, row or recipe key.
     """
-    found = {split: find_sources(named, f"data.{split}") for split, named in _named(data).items()}
     reader = _Reader(data, on_warning)
+    found = {split: reader.find(named, f"data.{split}") for split, named in _named(data).items()}
     selected = {split: reader.select_all(sources) for split, sources in found.items()}
     for split in selected:
         reader.warn_of_unused(selected[split])
@@ -62,7 +62,7 @@ def read_evaluation_texts(
         UserError: as `read_texts`.
     """
     reader = _Reader(data, on_warning)
-    selected = reader.select_all(find_sources(named, f"data.{split}"))
+    selected = reader.select_all(reader.find(named, f"data.{split}"))
     reader.warn_of_unused(selected)
     known = LabelMap(data.labels, (), names=labels)
     return reader.finish(evaluation_split(selected, split, data, known))
@@ -100,6 +100,9 @@ class _Reader:
             self.warnings.append(message)
             if self._on_warning:
                 self._on_warning(message)
+
+    def find(self, named: Sources, key: str) -> list[Source]:
+        return find_sources(named, key, self.data.split_names, self.warn)
 
     def select_all(self, sources: list[Source]) -> list[Selected]:
         return [self._select(source) for source in sources]
@@ -153,6 +156,7 @@ class _Reader:
             warnings=self.warnings,
             skipped=[row for loaded in self.loaded.values() for row in loaded.skipped],
             swallowing=[row for loaded in self.loaded.values() for row in loaded.swallowing],
+            named_validation=pools.named_validation,
         )
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import CODED, constant, encoded, is_in, strings_of, value_counts
-from glotune.data.languages import is_language, nearest_language
+from glotune.data.languages import nearest_language
 from glotune.data.source_table import SourceTable
 from glotune.data.sources import Source
 from glotune.data.spilling import keep
@@ -28,7 +28,7 @@ class Selected:
     table: pa.Table
     """text, text_pair (with pairs), label (dictionary), weight (where said), language (CODED), row, source, key."""
     splits: pa.ChunkedArray | None
-    """Split name of each row as the file says it, [N] dictionary of strings."""
+    """Split name of each row as the file or its name says it, [N] dictionary of strings."""
     other_languages: set[str]
     """Languages of the source that this key leaves out."""
 
@@ -58,8 +58,9 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
     """The rows that `source` means, with their language.
 
     The language is that of the recipe key ({bn: …}), and then only the rows are meant whose language column (where
-    there is one) says the same; else that of the language column; else the file's name where it is a known language
-    code; else the only one of ``data.source_languages``.
+    there is one) says the same; else that of the language column; else the one that the file's name says
+    (`glotune.data.file_names`); else the only one of ``data.source_languages``. The split is that of the split column,
+    else the one that the name of a file in a folder says.
 
     Args:
         source: a source as the recipe names it.
@@ -80,12 +81,16 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
             if not table.num_rows:
                 raise _no_such_language(source, others)
         languages = constant(source.language, map(len, table["row"].chunks))
-    splits = table["split"] if loaded.has("split") else None
+    splits = table["split"] if loaded.has("split") else _named_split(source, table)
     columns = {name: table[name] for name in ("text", "text_pair", "label", "weight") if name in table.column_names}
     columns["language"] = languages
     columns["row"], columns["key"] = table["row"], table["key"]
     columns["source"] = _repeated(index, table["row"])
     return Selected(source, loaded.name, pa.table(columns), splits, others)
+
+
+def _named_split(source: Source, table: pa.Table) -> pa.ChunkedArray | None:
+    return None if source.split is None else constant(source.split, map(len, table["row"].chunks))
 
 
 def _repeated(index: int, like: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -124,15 +129,15 @@ def _languages(source: Source, loaded: SourceTable, data: Data) -> pa.ChunkedArr
 
 
 def _fallback(source: Source, data: Data) -> str | None:
-    if is_language(source.stem):
-        return source.stem
+    if source.named_language is not None:
+        return source.named_language
     names = data.source_languages
     return names[0] if names is not None and len(names) == 1 else None
 
 
 def assumed_language(source: Source, loaded: SourceTable, data: Data) -> str | None:
     """A notice about rows whose language only ``data.source_languages`` tells; None where key, file or rows say it."""
-    if source.language is not None or is_language(source.stem):
+    if source.language is not None or source.named_language is not None:
         return None
     silent = not loaded.has("language") or "" in loaded.distinct("language")
     fallback = _fallback(source, data)

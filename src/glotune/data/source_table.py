@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,14 @@ from glotune.data.hub import read_hub
 from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import sha256_of
 from glotune.data.parquet_files import read_parquet
-from glotune.data.sources import Source
+from glotune.data.sources import Source, kind_of
 from glotune.data.spelling import NOTHING_SEEN
 from glotune.data.spilling import collect
 from glotune.data.stray_quotes import SwallowingRow
+from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
-from glotune.recipe.schema import Data
+from glotune.recipe.schema import Columns, Data, Quoting
 from glotune.run.records import DataSource
 
 _CODED = ("label", "language", "split")
@@ -63,9 +65,24 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
     Raises:
         UserError: the source can't be read, or none of its rows can be used.
     """
-    skipped: list[SkippedRow] = []
+    columns = data.columns if source.trains else data.columns.unweighted()
     swallowing: list[SwallowingRow] = []
-    fingerprint, batches = _open(source, data, need_label, swallowing)
+    if source.kind == "hub":
+        return _loaded(source, data, need_label, swallowing, *read_hub(source.name, columns, need_label=need_label))
+    with on_disk(source.path, source.name) as path:
+        opened = _open(path, source.name, columns, data.quoting, need_label, swallowing)
+        return _loaded(source, data, need_label, swallowing, *opened)
+
+
+def _loaded(
+    source: Source,
+    data: Data,
+    need_label: bool,
+    swallowing: list[SwallowingRow],
+    fingerprint: str,
+    batches: Iterator[pa.RecordBatch],
+) -> SourceTable:
+    skipped: list[SkippedRow] = []
     first = next(batches, None)
     if first is None:
         raise UserError(
@@ -90,18 +107,14 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
 
 
 def _open(
-    source: Source, data: Data, need_label: bool, swallowing: list[SwallowingRow]
+    path: Path, name: str, columns: Columns, quoting: Quoting, need_label: bool, swallowing: list[SwallowingRow]
 ) -> tuple[str, Iterator[pa.RecordBatch]]:
-    columns = data.columns if source.trains else data.columns.unweighted()
-    if source.kind == "hub":
-        return read_hub(source.name, columns, need_label=need_label)
-    path, name = source.path, source.name
-    fingerprint = sha256_of(path, name)
-    if source.kind == "jsonl":
+    fingerprint, kind = sha256_of(path, name), kind_of(path)
+    if kind == "jsonl":
         return fingerprint, read_jsonl(path, name, columns, need_label=need_label)
-    if source.kind == "parquet":
+    if kind == "parquet":
         return fingerprint, read_parquet(path, name, columns, need_label=need_label)
-    form = CsvForm("\t" if source.kind == "tsv" else ",", data.quoting)
+    form = CsvForm("\t" if kind == "tsv" else ",", quoting)
     return fingerprint, read_csv(path, name, columns, form, need_label=need_label, swallowing=swallowing)
 
 

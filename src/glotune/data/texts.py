@@ -122,6 +122,8 @@ class TextData:
     skipped: list[SkippedRow] = field(default_factory=list)
     swallowing: list[SwallowingRow] = field(default_factory=list)
     """Rows that seem to have swallowed others by a stray quote."""
+    named_validation: list[str] | None = None
+    """Languages of the rows that ``data.validation`` names; None where it names none."""
 
 
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from glotune.data.texts import TextData
 from glotune.engine.state import TrainingState
 from glotune.errors import UserError
 from glotune.recipe import schema
@@ -27,6 +28,16 @@ def monitored_languages(on: str, source_languages: list[str], validated: list[st
             remedy="Add them under data.validation, or change evaluate.on",
         )
     return wanted
+
+
+def refuse_unused_validation(on: str, texts: TextData) -> None:
+    """Refuses validation texts that a recipe names and that would not choose the checkpoint.
+
+    Raises:
+        UserError: none of them is in a language that `on` asks for.
+    """
+    if texts.named_validation is not None:
+        monitored_languages(on, texts.source_languages, texts.named_validation)
 
 
 def monitored_value(scores: Mapping[str, Scores], languages: list[str], metric: str) -> float:

@@ -16,11 +16,12 @@ import pyarrow as pa
 from glotune.data.csv_files import CsvForm, read_csv
 from glotune.data.encoding import Text
 from glotune.data.jsonl_files import read_jsonl
-from glotune.data.opening import not_utf8, open_bytes, reading
+from glotune.data.opening import is_stream, not_utf8, open_bytes, reading
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.stray_quotes import SwallowingRow
+from glotune.data.streams import on_disk
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe.schema import Columns, Quoting
 
@@ -137,9 +138,12 @@ class Inputs:
 
     @contextmanager
     def _path(self, kind: Format) -> Iterator[Path]:
-        """A path to read from; standard input goes to a temporary file where the reader needs to look back."""
-        if self.source != STDIN:
+        """A path to read from; a pipe goes to a temporary file where the reader needs to look back."""
+        if self.source != STDIN and kind == "jsonl":
             yield Path(self.source)
+        elif self.source != STDIN:
+            with on_disk(Path(self.source), self.shown) as path:
+                yield path
         elif kind == "jsonl" and Path("/dev/stdin").exists():
             yield Path("/dev/stdin")
         else:
@@ -171,12 +175,13 @@ def require_source(source: str) -> None:
     Raises:
         UserError: there is no such file.
     """
-    if source != STDIN and not Path(source).is_file():
-        siblings = [path.name for path in Path(source).parent.iterdir()] if Path(source).parent.is_dir() else []
+    path = Path(source)
+    if source != STDIN and not path.is_file() and not is_stream(path):
+        siblings = [path.name for path in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
             f"there is no file {source}",
             expected="a file of texts, or - for standard input",
-            remedy=did_you_mean(Path(source).name, siblings),
+            remedy=did_you_mean(path.name, siblings),
         )
 
 

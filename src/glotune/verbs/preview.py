@@ -18,6 +18,7 @@ from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Unwritten
+from glotune.engine.selection import refuse_unused_validation
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
@@ -52,6 +53,7 @@ def preview(
     resolved = load_recipe(recipe, *overrides, keywords)
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
+    refuse_unused_validation(resolved.evaluate.on, texts)
     processes = Processes.start(choose_device(resolved.train.device)[0])
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
     for message in texts.warnings:

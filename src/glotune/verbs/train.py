@@ -25,6 +25,7 @@ from glotune.engine.processes import Processes
 from glotune.engine.randomness import own_randomness
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
+from glotune.engine.selection import refuse_unused_validation
 from glotune.engine.session import train_to_the_end
 from glotune.engine.watch import CollapsedTraining
 from glotune.evidence.judgement import judge_diverged
@@ -71,6 +72,7 @@ def train(
         resolved = load_recipe(recipe, given.keys, *overrides, keywords)
         check_trackers(resolved.track)
         texts = given.read(resolved)
+        refuse_unused_validation(resolved.evaluate.on, texts)
         processes = Processes.start(choose_device(resolved.train.device)[0])
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
