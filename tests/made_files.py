@@ -3,6 +3,11 @@
 import csv
 import io
 import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from glotune.data.reading import read_texts
@@ -34,3 +39,14 @@ def read(seed: int = 0, **keys: object) -> TextData:
 def content(split: LabelledTexts) -> list[tuple[Any, ...]]:
     columns = [name for name in split.table.column_names if name not in ("source", "key")]
     return [tuple(row[name] for name in columns) for row in split.table.select(columns).to_pylist()]
+
+
+@contextmanager
+def piped(data: bytes, path: Path) -> Iterator[Path]:
+    """A named pipe that gives `data` to whoever opens it, once."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(data,), daemon=True)
+    writer.start()
+    yield path
+    writer.join(timeout=10)
+    assert not writer.is_alive(), f"nobody read {path}"

@@ -24,7 +24,7 @@ def show_run(path: Path) -> None:
         if split in metrics and (split == "test" or "test" not in metrics):
             out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}"))
             gap = transfer_gap(metrics[split], manifest.source_languages)
-            if gap:
+            if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
     for line in _verdict(manifest):
         show(line)
@@ -69,6 +69,16 @@ def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None
     return (
         f"Transfer gap: {gap:.1f} points of macro F1 (mean of {', '.join(sorted(set(known) & set(sources)))} "
         f"minus mean of {len(target)} target language{'s' if len(target) > 1 else ''})"
+    )
+
+
+def no_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None:
+    """What is missing for a transfer gap where a run was tested on target languages alone; None where it wasn't."""
+    if not languages or set(languages) & set(sources):
+        return None
+    return (
+        f"Transfer gap: unknown, no test texts are in {', '.join(sources)} (data.test.{sources[0]}=FILE names some, "
+        "data.made_splits.test=0.1 keeps some of the training texts)"
     )
 
 

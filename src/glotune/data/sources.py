@@ -127,9 +127,15 @@ class _Finder:
         return Source(name, kind, key, language, said.language)
 
     def _in_folder(self, name: str, folder: Path, key: str, language: str | None) -> list[Source]:
-        found = self._walk(folder, folder)
+        found = self._walk(folder, folder, Said())
         if not found:
-            raise UserError(f"the folder {name} holds no data file", where=key, expected=f"at least one: {FORMATS}")
+            inner = sorted(entry.name for entry in folder.iterdir() if _holds_data(entry))
+            raise UserError(
+                f"the folder {name} holds no data file",
+                where=key,
+                expected=f"at least one: {FORMATS}",
+                remedy=f"Name a folder in it: {', '.join(inner[:10])}" if inner else None,
+            )
         _refuse_missing_shards(name, key, found)
         if language is not None:
             _refuse_other_languages(name, key, found)
@@ -141,7 +147,7 @@ class _Finder:
             for file, split in zip(found, splits, strict=True)
         ]
 
-    def _walk(self, top: Path, folder: Path, above: Said = Said()) -> list[_Found]:
+    def _walk(self, top: Path, folder: Path, above: Said) -> list[_Found]:
         """The data files of a folder, then of those folders in it whose names say that they belong to the data set."""
         with reading(folder, str(folder)):
             entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -156,7 +162,7 @@ class _Finder:
                 deep = len(entry.relative_to(top).parts) > _DEPTH
                 if (said.splits or said.language or entry.name in _PLAIN_FOLDERS) and not deep:
                     found += self._walk(top, entry, above.under(said))
-                elif any(kind_of(path) for path in entry.glob("*")):
+                elif _holds_data(entry):
                     self.note(f"the folder {entry} is not read: its name is no language, split or 'data'")
         return found
 
@@ -182,8 +188,8 @@ class _Finder:
             return [None] * len(found)
         words = [file.said.splits[0] if file.said.splits else file.only_split for file in found]
         if None in words:
-            silent, saying = (next(f.place for f, w in zip(found, words) if (w is None) == no) for no in (True, False))
-            raise _untold(name, key, f"{saying} says its split, {silent} says none")
+            saying = next(file.place for file in found if file.said.splits)
+            raise _untold(name, key, f"{saying} says its split, {found[words.index(None)].place} says none")
         return words
 
 
@@ -215,6 +221,10 @@ def kind_of(path: Path) -> Kind | None:
     last = suffixes[-2 if packed else -1] if len(suffixes) > packed else ""
     kind = SUFFIXES.get(last)
     return None if packed and kind not in _TEXT_KINDS else kind
+
+
+def _holds_data(folder: Path) -> bool:
+    return any(kind_of(path) for path in folder.glob("*"))
 
 
 def _about_splits(name: str, found: list[_Found], words: list[str | None], names: SplitNames) -> str:

@@ -1,4 +1,4 @@
-"""Pipes and devices as data: ``<(zcat …)``, named FIFOs, ``/dev/stdin``. They are copied to a file before they are read.
+"""Pipes and devices as data: ``<(zcat …)``, named FIFOs, ``/dev/stdin``; copied to a file before they are read.
 
 Readers open a file more than once (for its hash, its rows, the place of a fault), and Parquet is read from its end.
 """
@@ -14,11 +14,14 @@ from pathlib import Path
 
 from glotune.data.opening import is_stream, reading
 from glotune.data.sources import kind_of
+from glotune.data.texts import SPLITS
 from glotune.errors import UserError
-from glotune.recipe.schema import Sources
+from glotune.recipe.schema import Data, Sources
 
 _HEAD = 1 << 16
 """Bytes at the beginning by which a format is told."""
+_DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
+"""Where a shell's ``<(…)`` lies: gone once the command is over."""
 
 
 @contextmanager
@@ -55,23 +58,25 @@ def _ending(path: Path) -> str:
     return ending + ".gz" * packed
 
 
-def refuse_streams(named: Sources | None, key: str, purpose: str) -> None:
-    """Refuses pipes where the texts are needed more than once.
+def refuse_streams(data: Data, purpose: str) -> None:
+    """Refuses pipes as the texts of a recipe where they are read again, or in another process.
 
     Args:
-        purpose: what needs them, e.g. ``"a study"``.
+        purpose: what reads them, e.g. ``"a study"``.
 
     Raises:
         UserError: names the first one.
     """
-    for source in _flat(named):
-        if is_stream(Path(source).expanduser()):
-            raise UserError(
-                f"{source} is a pipe, and {purpose} reads the texts more than once",
-                where=key,
-                expected="files",
-                remedy="Write its content to a file first",
-            )
+    for split in SPLITS:
+        for name in _flat(getattr(data, split)):
+            path = Path(name).expanduser()
+            if is_stream(path) or path.parent in _DESCRIPTORS:
+                raise UserError(
+                    f"{name} is a pipe, which {purpose} can't read",
+                    where=f"data.{split}",
+                    expected="files: a pipe is read once, and by one process",
+                    remedy="Write its content to a file, and name that",
+                )
 
 
 def _flat(named: Sources | None) -> list[str]:

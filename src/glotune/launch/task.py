@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from glotune.data.sources import find_sources
+from glotune.data.streams import refuse_streams
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
 from glotune.recipe.schema import Sources
@@ -158,11 +159,12 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     names stay.
     """
     mounts: dict[str, str] = {}
+    refuse_streams(recipe.data, "another machine")
 
     def moved(named: Sources | None, key: str) -> Any:
         if named is None:
             return None
-        find_sources(named, key)  # refuses what is neither here nor on the Hub
+        find_sources(named, key, recipe.data.split_names)  # refuses what is neither here nor on the Hub
         if isinstance(named, dict):
             return {language: moved(each, f"{key}.{language}") for language, each in named.items()}
         return [move(name) for name in named] if isinstance(named, list) else move(named)

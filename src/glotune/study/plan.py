@@ -117,6 +117,7 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
         UserError: as `glotune.data.reading.read_texts`.
     """
     from glotune.data.reading import read_texts
+    from glotune.data.streams import refuse_streams
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}
@@ -124,5 +125,6 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
         key = recipe.data.model_dump_json()
         if key not in seen:
             seen.add(key)
+            refuse_streams(recipe.data, "a study")
             warnings.update(dict.fromkeys(read_texts(recipe.data, recipe.seed).warnings))
     return list(warnings)

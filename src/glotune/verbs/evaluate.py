@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from glotune.data.encoding import Text
 from glotune.data.mapped_arrays import places, zeros
 from glotune.data.reading import read_again, read_evaluation_texts
+from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.evaluate import Outputs
 from glotune.engine.finish import record_split
@@ -98,6 +99,7 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
         return read_evaluation_texts(data, recipe.data, manifest.labels)
+    refuse_streams(recipe.data, "judging a run by its own texts again")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     if texts.data_hash != manifest.data_hash:
         raise UserError(

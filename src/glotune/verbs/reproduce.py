@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glotune.data.reading import read_again
+from glotune.data.streams import refuse_streams
 from glotune.data.texts import TextData
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.notebook import watching
@@ -65,6 +66,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     first = original.read_manifest()
     refuse_unfit(original, first)
     recipe = load_recipe(original.recipe, {"track": []})
+    refuse_streams(recipe.data, "a run that is reproduced")
     texts = read_again(recipe.data, recipe.seed, first.labels)
     data = list(data_lines(first, texts))
     if data:

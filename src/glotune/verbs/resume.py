@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glotune.data.reading import read_again
+from glotune.data.streams import refuse_streams
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
@@ -36,6 +37,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
 
         return resume_pretraining(path, observer=observer)
     recipe = load_recipe(directory.recipe)
+    refuse_streams(recipe.data, "a run that goes on")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     refuse_changed_data(manifest, texts.data_hash, directory)
     device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]

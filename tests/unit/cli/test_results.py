@@ -59,6 +59,15 @@ def test_the_table_has_a_row_per_language_sources_first(run: RunDirectory, capsy
     assert str(run.metrics_path) in shown
 
 
+def test_a_run_tested_on_targets_alone_says_which_key_gives_the_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory.create(tmp_path / "run", "name: demo\n", manifest())
+    run.write_metrics([evaluation("bn", 0.40)])
+    show_run(run.path)
+    assert "Transfer gap: unknown, no test texts are in en (data.test.en=FILE names some" in capsys.readouterr().out
+
+
 def test_no_gap_without_targets() -> None:
     assert transfer_gap({"en": {"macro_f1": 0.5}}, ["en"]) is None
 

@@ -18,14 +18,23 @@ def test_scripts() -> None:
     assert language_scripts("xx") == ()
 
 
-@pytest.mark.parametrize("stem", ["en", "pcm", "zh-TW", "sr_Latn", "pes_Arab", "gaz_Latn", "azj", "luo"])
+@pytest.mark.parametrize(
+    "stem",
+    ["en", "pcm", "zh-TW", "sr_Latn", "pes_Arab", "gaz_Latn", "azj", "luo", "pt_br", "es-419", "zh-Hant-TW", "sr_latn"],
+)
 def test_codes(stem: str) -> None:
     assert is_language(stem)
 
 
-@pytest.mark.parametrize("stem", ["train", "data", "test", "reviews", "en-", "en-reviews", "EN", ""])
+@pytest.mark.parametrize("stem", ["train", "data", "test", "reviews", "en-", "en-reviews", "EN", "", "en-TW-Latn"])
 def test_other_file_names(stem: str) -> None:
     assert not is_language(stem)
+
+
+@pytest.mark.parametrize("stem", ["en_test", "en_dev", "en-val", "bn_gold", "en_100", "en_v2", "en_ok", "en_full"])
+def test_only_real_scripts_and_regions_stand_behind_a_code(stem: str) -> None:
+    assert not is_language(stem)
+    assert language_name(stem) == stem
 
 
 def test_nearest() -> None:

@@ -34,8 +34,14 @@ class TestFormats:
             Path(name).write_bytes(data)
         for name in ("a/en.csv", "a/en.tsv", "a/en.jsonl"):
             Path(name + ".gz").write_bytes(gzip.compress(contents[name]))
+        for name in ("a/en.csv", "a/en.tsv"):
+            Path(f"{name.upper().replace('A/EN', 'a/en')}.GZ").write_bytes(gzip.compress(contents[name]))
+        Path("a/en.JSONL.gz").write_bytes(gzip.compress(contents["a/en.jsonl"]))
+        Path("a/en.TSV").write_bytes(contents["a/en.tsv"])
+        parquet.write_table(pa.Table.from_pylist(rows), "a/en.Parquet")
         parquet.write_table(pa.Table.from_pylist(rows), "a/en.parquet")
-        return [*contents, "a/en.csv.gz", "a/en.tsv.gz", "a/en.jsonl.gz", "a/en.parquet"]
+        shouted = ["a/en.CSV.GZ", "a/en.TSV.GZ", "a/en.JSONL.gz", "a/en.TSV", "a/en.Parquet"]
+        return [*contents, "a/en.csv.gz", "a/en.tsv.gz", "a/en.jsonl.gz", "a/en.parquet", *shouted]
 
     def test_all_formats_hold_the_same(self) -> None:
         names = [name for name in self.write(ROWS) if name != "a/en.CSV"]

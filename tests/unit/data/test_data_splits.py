@@ -111,8 +111,39 @@ class TestSplits:
     def test_a_file_without_split_column_counts_whole(self) -> None:
         self.with_splits()
         Path("bn.csv").write_text(as_csv(ROWS))
+        data = read(train={"en": "en.csv"}, test={"bn": "bn.csv", "en": "bn.csv"})
+        assert len(data.splits["test"]) == 120
+
+    def test_the_source_languages_own_test_rows_stand_beside_named_targets(self) -> None:
+        self.with_splits()
+        Path("bn.csv").write_text(as_csv(ROWS))
         data = read(train="en.csv", test={"bn": "bn.csv"})
-        assert len(data.splits["test"]) == 60
+        assert {name: int((data.splits["test"].language_ids == i).sum()) for i, name in enumerate(("bn", "en"))} == {
+            "bn": 60,
+            "en": 10,
+        }
+        assert data.warnings[:1] == ["data.test names no rows in en: the 10 test rows of data.train in it are taken"]
+
+    def test_own_rows_that_a_key_takes_the_place_of_are_counted(self) -> None:
+        self.with_splits()
+        Path("dev.csv").write_text(as_csv(ROWS[:20]))
+        data = read(train="en.csv", validation={"en": "dev.csv"})
+        assert len(data.splits["validation"]) == 20
+        assert data.warnings[:1] == ["10 validation rows of data.train not used: data.validation names others"]
+
+    def test_own_validation_rows_come_before_cutting_some(self) -> None:
+        self.with_splits()
+        Path("bn.csv").write_text(as_csv(ROWS))
+        data = read(train="en.csv", validation={"bn": "bn.csv"})
+        assert {name: len(split) for name, split in data.splits.items()} == {"train": 40, "validation": 70, "test": 10}
+        assert data.named_validation == ["bn"]
+
+    def test_a_test_share_is_made_of_the_source_where_targets_are_named(self) -> None:
+        Path("en.csv").write_text(as_csv(ROWS))
+        Path("bn.csv").write_text(as_csv(ROWS))
+        data = read(train="en.csv", test={"bn": "bn.csv"}, made_splits={"test": 0.2})
+        assert data.splits["test"].language_names == ["bn", "en"]
+        assert len(data.splits["test"]) == 72
 
     def test_made_splits(self) -> None:
         Path("en.csv").write_text(as_csv(ROWS))

@@ -10,6 +10,7 @@ from glotune.data.held_out import text_keys
 from glotune.data.plain_text import PlainTexts, read_plain_texts
 from glotune.errors import UserError
 from glotune.recipe.pretrain import PretrainData
+from made_files import piped
 from made_pairs import pair_file, pairs, write
 
 
@@ -178,3 +179,29 @@ def test_too_few_pairs_to_hold_out(tmp_path: Path) -> None:
 def test_nothing_to_judge_by(tmp_path: Path) -> None:
     message = refusal(pairs=str(pair_file(tmp_path, 12)), held_out={"pairs": 10})
     assert "nothing can be held out" in message
+
+
+def test_only_the_training_files_of_a_folder_are_read(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        write(tmp_path / f"bn_{split}.csv", [{"text": f"{split} {number}"} for number in range(10)])
+    texts = read(text=str(tmp_path))
+    assert texts.languages == ["bn"]
+    assert {text.split()[0] for text in [*texts.texts["text"].to_pylist(), *texts.held_texts["text"].to_pylist()]} == {
+        "train"
+    }
+    (tmp_path / "bn_train.csv").unlink()
+    assert "is for training" in refusal(text=str(tmp_path))
+
+
+def test_a_pipe_holds_one_text_per_line(tmp_path: Path) -> None:
+    with piped(b"ami\n\ntumi\nshe\n", tmp_path / "texts") as pipe:
+        texts = read(text={"bn": str(pipe)})
+    assert len(texts.texts) + len(texts.held_texts) == 3
+    assert any("from a pipe" in line for line in texts.warnings)
+    with piped(b'{"text": "ami"}\n', tmp_path / "objects") as pipe:
+        assert "holds JSON lines" in refusal(text={"bn": str(pipe)})
+
+
+def test_line_files_say_their_language_beside_their_split(tmp_path: Path) -> None:
+    (tmp_path / "bn_train.TXT").write_text("ami\ntumi\nshe\n")
+    assert read(text=str(tmp_path / "bn_train.TXT")).languages == ["bn"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -135,3 +136,9 @@ def test_a_dry_run_prints_the_task_and_writes_nothing(tmp_path: Path, monkeypatc
 def test_names_fit_every_cloud() -> None:
     for recipe in ("humor-v2", "1_Big.Recipe", "x" * 100, "ÄÖ"):
         check(wanted(name=default_name(recipe), bucket=default_bucket()))
+
+
+def test_a_pipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "en.csv.pipe")
+    with pytest.raises(UserError, match="is a pipe, which another machine can't read"):
+        pack(load_recipe(recipe, {"data.train": {"en": str(tmp_path / "en.csv.pipe")}}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ from glotune.errors import UserError
 from glotune.verbs.predict import Prediction
 from glotune.verbs.predict_inputs import Inputs, Row, require_source
 from glotune.verbs.predict_outputs import format_of, whole_file, writer
+from made_files import piped
 
 
 def write(path: Path, content: str | bytes) -> str:
@@ -36,6 +38,27 @@ def rows(inputs: Inputs) -> list[Row]:
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: str) -> None:
     found = rows(Inputs(write(tmp_path / name, content)))
     assert found == [Row(1, "one"), Row(2, "two, with comma"), Row(3, "three")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("63", b"one\ntwo, with comma\nthree\n"),
+        ("texts.csv", b'text,label\none,x\n"two, with comma",y\nthree,z\n'),
+        ("texts.CSV.GZ", gzip.compress(b'text,label\none,x\n"two, with comma",y\nthree,z\n')),
+        ("texts.jsonl", b'{"text": "one"}\n{"text": "two, with comma"}\n{"text": "three"}\n'),
+    ],
+)
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path, name: str, content: bytes) -> None:
+    with piped(content, tmp_path / name) as pipe:
+        require_source(str(pipe))
+        assert rows(Inputs(str(pipe))) == [Row(1, "one"), Row(2, "two, with comma"), Row(3, "three")]
+
+
+def test_the_place_of_a_bad_byte_in_a_pipe_is_told(tmp_path: Path) -> None:
+    with piped(b"text\none\n\xff\n", tmp_path / "t.csv") as pipe:
+        with pytest.raises(UserError, match=r"row 2: byte 9 \(0xFF\) is not UTF-8"):
+            rows(Inputs(str(pipe)))
 
 
 def test_pairs_come_from_two_columns(tmp_path: Path) -> None:
