@@ -34,6 +34,9 @@ def make_stand_ins(folder: Path) -> None:
         make_encoder(encoder, family, layers=LAYERS, hidden=16, max_position=160, texts=[*TEXTS, *texts])
     for number, name in enumerate(THREE_CLASSES):
         write_csv(folder / name, sentences("en", 36, number))
+    (folder / "corpus").mkdir()
+    for number, name in enumerate(("train.csv", "dev.csv", "test.csv")):
+        write_csv(folder / "corpus" / name, sentences("en", 36, number))
     write_csv(folder / "all.csv", _with_language(sentences("en", 36), "en") + _with_language(sentences("es", 18), "bn"))
     write_csv(folder / "tweets.csv", _renamed(sentences("en", 36), {"text": "tweet", "label": "sentiment"}))
     numbers = {label: str(number) for number, label in enumerate(LABELS)}

@@ -111,9 +111,9 @@ def _data_set(run: RunData, evaluation: Evaluation) -> tuple[str, str]:
     names = sources_of(getattr(sources, evaluation.split) if sources else None, evaluation.language)
     if not names:
         return "text", f"rows of the training data held out for {evaluation.split}"
-    first = names[0].removesuffix(".gz")
+    first = names[0].removesuffix(".gz").removesuffix(".GZ")
     if _is_hub_name(first.partition(":")[0]) and hub_data_sets(run):
         return first.partition(":")[0], first
-    suffix = PurePosixPath(first).suffix
+    suffix = PurePosixPath(first).suffix.lower()
     shown = ", ".join(PurePosixPath(name).name for name in names)
     return BUILDERS.get(suffix, "text"), shown[:LONGEST_NAME]

@@ -90,7 +90,7 @@ class PretrainData(Section):
     """Plain texts, translation pairs, or both."""
 
     text: Sources | None = None
-    """Files, folders or Hub data sets, or {language: any of these}; a .txt file holds one text per line."""
+    """Files, folders or Hub data sets, or {language: any of these}; a .txt file or a pipe holds one text per line."""
     pairs: Sources | None = None
     """Files with a text and its translation in two columns."""
     columns: PretrainColumns = PretrainColumns()

@@ -93,7 +93,8 @@ class Columns(Section):
     language: str = "language"
     """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
     split: str = "split"
-    """Used where the file has it: then only the rows of the wanted split are read."""
+    """Used where the file has it: then only the rows of the wanted split are read. Else a file in a folder may say its
+    split by its name."""
     weight: str | None = None
     """How much each training row counts in the loss, above 0: 2 counts as two such rows; null: all alike."""
 
@@ -149,7 +150,7 @@ class MadeSplits(Section):
     validation: Fraction = 0.1
     """Share cut off where the recipe names no validation texts."""
     test: Fraction = 0.0
-    """Share cut off where the recipe names no test texts."""
+    """Share cut off where no test texts of a source language are named."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Draws these rows, apart from the recipe's seed: runs of several seeds are scored on the same texts."""
 
@@ -164,11 +165,13 @@ class Data(Section):
     """The labelled texts."""
 
     train: Sources
-    """A file, a list, a folder, a Hub data set, or {language: any of these}."""
+    """A file, a list, a folder, a Hub data set, or {language: any of these}. The files of a folder may say their split
+    and language by their names (``en_test.csv``, ``bn/train-00000-of-00002.parquet``)."""
     validation: Sources | None = None
-    """As ``train``; chooses the checkpoint. null: cut from the training rows, see ``made_splits``."""
+    """As ``train``; chooses the checkpoint. null: the validation rows that ``train`` names, else some of its training
+    rows, see ``made_splits``."""
     test: Sources | None = None
-    """As ``train``; scored at the end."""
+    """As ``train``; scored at the end. A source language without texts here: its test rows that ``train`` names."""
     columns: Columns = Columns()
     quoting: Quoting = "standard"
     """In CSV and TSV files. standard: a quoted field may hold delimiters and line breaks (RFC 4180); none: quotes are

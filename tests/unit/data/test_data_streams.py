@@ -58,9 +58,9 @@ def test_the_check_reads_a_pipe(tmp_path: Path) -> None:
 
 
 def test_the_row_of_a_fault_in_a_pipe_is_told(tmp_path: Path) -> None:
-    with piped(b"text,label\none,a\n\xff,b\n", tmp_path / "63") as pipe:
-        with pytest.raises(UserError, match=r"63, row 2: byte 17 \(0xFF\) is not UTF-8"):
-            read(train={"en": str(pipe)})
+    found = pytest.raises(UserError, match=r"63, row 2: byte 17 \(0xFF\) is not UTF-8")
+    with piped(b"text,label\none,a\n\xff,b\n", tmp_path / "63") as pipe, found:
+        read(train={"en": str(pipe)})
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/63", "en.pipe"])

@@ -129,6 +129,6 @@ def test_a_users_mistake_leaves_no_directory_behind(tmp_path: Path, overrides: d
 
 def test_validation_texts_that_would_not_choose_the_checkpoint_are_refused(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, data__validation={"es": str(tmp_path / "es.csv")})
-    with pytest.raises(UserError, match="evaluate.on is 'source', but the validation texts are in: es"):
+    with pytest.raises(UserError, match=r"evaluate\.on is 'source', but the validation texts are in: es"):
         train(recipe, out=tmp_path / "run", report=False)
     assert not (tmp_path / "run").exists()

@@ -56,9 +56,9 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path: Path, name: str, content: bytes) 
 
 
 def test_the_place_of_a_bad_byte_in_a_pipe_is_told(tmp_path: Path) -> None:
-    with piped(b"text\none\n\xff\n", tmp_path / "t.csv") as pipe:
-        with pytest.raises(UserError, match=r"row 2: byte 9 \(0xFF\) is not UTF-8"):
-            rows(Inputs(str(pipe)))
+    found = pytest.raises(UserError, match=r"row 2: byte 9 \(0xFF\) is not UTF-8")
+    with piped(b"text\none\n\xff\n", tmp_path / "t.csv") as pipe, found:
+        rows(Inputs(str(pipe)))
 
 
 def test_pairs_come_from_two_columns(tmp_path: Path) -> None:
