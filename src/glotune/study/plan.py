@@ -114,17 +114,20 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
         the warnings, each once.
 
     Raises:
-        UserError: as `glotune.data.reading.read_texts`.
+        UserError: as `glotune.data.reading.read_texts`; pipes; validation texts that would not choose the checkpoint.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
+    from glotune.engine.selection import refuse_unused_validation
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}
     for recipe in recipes:
-        key = recipe.data.model_dump_json()
+        key = f"{recipe.evaluate.on} {recipe.data.model_dump_json()}"
         if key not in seen:
             seen.add(key)
             refuse_streams(recipe.data, "a study")
-            warnings.update(dict.fromkeys(read_texts(recipe.data, recipe.seed).warnings))
+            texts = read_texts(recipe.data, recipe.seed)
+            refuse_unused_validation(recipe.evaluate.on, texts)
+            warnings.update(dict.fromkeys(texts.warnings))
     return list(warnings)

@@ -206,6 +206,25 @@ def test_a_mistake_in_the_data_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"train": {"en": "/dev/fd/63"}}, "is a pipe, which a study can't read"),
+        ({"validation": {"bn": "bn.csv"}}, r"evaluate\.on is 'source', but the validation texts are in: bn"),
+    ],
+)
+def test_texts_that_no_run_could_use_are_told_before_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "bn.csv", sentences("en", 12))
+    base = {"model": {"name": "folder"}, "data": {"train": {"en": "en.csv"}, **keys}}
+    study = resolve_study(load_study(study_file(tmp_path, recipe=base)))
+    with pytest.raises(UserError, match=words):
+        run_study(study, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
 def test_another_study_does_not_mix_with_the_runs_in_the_folder(tmp_path: Path) -> None:
     executed(tmp_path)
     with pytest.raises(UserError, match="of another recipe"):
