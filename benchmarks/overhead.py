@@ -116,7 +116,7 @@ def _train(out: Path, epochs: int, *, watched: bool) -> Measured:
 
     code = "import sys; from pathlib import Path; from benchmarks.overhead import train_timed; "
     code += f"train_timed(Path({str(out)!r}), {epochs}, {watched})"
-    training = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    training = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8")
     with Beside(out, training.pid, watched=watched) as beside:
         told = training.communicate()[0]
     if training.returncode:

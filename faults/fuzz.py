@@ -259,7 +259,7 @@ def harm(generator: Random, path: Path) -> None:
     if generator.random() < 0.05:
         path.unlink()
     elif path.suffix == ".json" and generator.random() < 0.6:
-        path.write_text(json.dumps(hostile.replaced(generator, json.loads(content))))
+        path.write_text(json.dumps(hostile.replaced(generator, json.loads(content))), encoding="utf-8")
     elif path.suffix == ".jsonl" and generator.random() < 0.6:
         lines = content.splitlines()
         place = generator.randrange(len(lines))

@@ -58,7 +58,7 @@ class Kills:
             self.board.clear()
             started = time.monotonic()
             if wait(spawn(then_tell_modules(go_on(self.recipe, self.folder / name), modules), log)) != 0:
-                raise SystemExit(f"the uninterrupted run failed: {log.read_text()[-500:]}")
+                raise SystemExit(f"the uninterrupted run failed: {log.read_text(encoding='utf-8')[-500:]}")
             self.seconds = time.monotonic() - started
             warm_up(modules)
         self.stages = self.board.seconds()
@@ -81,7 +81,7 @@ class Kills:
         """Leaves the run alone until it is through, and compares."""
         result.runs += 1
         if not is_complete(out) and wait(spawn(go_on(self.recipe, out), log)) != 0:
-            last = log.read_text().strip().splitlines()[-1:]
+            last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
             result.problems.append(f"{out.name} did not resume: {' '.join(last)}")
             return
         found = differences(RunDirectory(self.folder / "uninterrupted"), RunDirectory(out))

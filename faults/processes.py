@@ -76,7 +76,7 @@ def then_tell_modules(action: Callable[[], object], path: Path) -> Callable[[], 
 
     def both() -> object:
         done = action()
-        path.write_text("\n".join(list(sys.modules)))
+        path.write_text("\n".join(list(sys.modules)), encoding="utf-8")
         return done
 
     return both
@@ -84,7 +84,7 @@ def then_tell_modules(action: Callable[[], object], path: Path) -> Callable[[], 
 
 def warm_up(path: Path) -> None:
     """Imports here what a child imported, so that the next ones need not."""
-    for name in path.read_text().split():
+    for name in path.read_text(encoding="utf-8").split():
         if name not in sys.modules:
             with suppress(Exception):  # names without a file of their own, made by the libraries
                 importlib.import_module(name)

@@ -68,7 +68,7 @@ def stop_in(work: Kills, stage: str, signals: list[signal.Signals]) -> SignalRes
     elif stage != "reading the texts":
         problems.append("the run directory is gone")
     if wait(spawn(go_on(work.recipe, out), log)) != 0:
-        problems.append(f"did not resume: {log.read_text().strip().splitlines()[-1:]}")
+        problems.append(f"did not resume: {log.read_text(encoding='utf-8').strip().splitlines()[-1:]}")
     problems += differences(RunDirectory(work.folder / "uninterrupted"), run)
     if not problems:
         shutil.rmtree(out)

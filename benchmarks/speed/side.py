@@ -48,13 +48,13 @@ def measure(job: Job, threads: int) -> Result:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-m", "benchmarks.speed.side", str(folder / "job.json"), str(folder / "result.json")]
-        done = subprocess.run(command, env=environment(threads), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment(threads), capture_output=True, encoding="utf-8", check=False)
         result = folder / "result.json"
         if done.returncode != 0 or not result.exists():
             raise SideFailed(f"{job['kind']}: " + "\n".join((done.stdout + done.stderr).splitlines()[-30:]))
-        return json.loads(result.read_text())  # type: ignore[no-any-return]
+        return json.loads(result.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -65,12 +65,12 @@ def environment(threads: int) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     """Reads the job, carries it out, writes the result with the process's peak memory."""
-    job: Job = json.loads(Path(arguments[0]).read_text())
+    job: Job = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     module, function = KINDS[job["kind"]]
     with own_memory() as own:
         result: Result = getattr(import_module(module), function)(job)
     result["peak_memory_bytes"], result["own_memory_bytes"] = peak_memory(), own()
-    Path(arguments[1]).write_text(json.dumps(result))
+    Path(arguments[1]).write_text(json.dumps(result), encoding="utf-8")
 
 
 @contextmanager

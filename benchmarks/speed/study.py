@@ -46,7 +46,7 @@ def ours(job: Job) -> Result:
     }
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "study.yaml"
-        file.write_text(yaml.dump(content))
+        file.write_text(yaml.dump(content), encoding="utf-8")
         started = time.perf_counter()
         out = Path(name) / "out"
         finished = run_study(resolve_study(load_study(str(file))), out)

@@ -14,14 +14,14 @@ Results = dict[str, Any]
 
 def read_results(path: Path) -> Results:
     """What was measured so far; nothing where the file isn't there yet."""
-    return json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": {}}
 
 
 def add_result(path: Path, name: str, about: dict[str, Any], measured: dict[str, Any]) -> Results:
     """Puts a row into the file, with the machine that it was measured on; parts measured before stay."""
     results = read_results(path)
     results["rows"][name] = {**results["rows"].get(name, {}), **measured, **about}
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return results
 
 

@@ -33,7 +33,7 @@ def warm(threads: int) -> Iterator[Measure]:
     """Starts the warm process; what it yields measures a job in a fork of it, with so many threads."""
     command = [sys.executable, "-m", "benchmarks.speed.warm"]
     server = subprocess.Popen(
-        command, env=side.environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, env=side.environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     )
     asked, answers = server.stdin, server.stdout
     assert asked is not None, "a pipe was asked for"
@@ -42,13 +42,13 @@ def warm(threads: int) -> Iterator[Measure]:
     def measure(job: Job) -> Result:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            (folder / "job.json").write_text(json.dumps(job))
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
             print(folder, file=asked, flush=True)
             code, result = answers.readline().strip(), folder / "result.json"
             if code != "0" or not result.exists():
-                said = (folder / "log").read_text(errors="replace") if (folder / "log").exists() else ""
+                said = (folder / "log").read_text("utf-8", "replace") if (folder / "log").exists() else ""
                 raise SideFailed(f"{job['kind']}: " + "\n".join([f"exit code {code}", *said.splitlines()[-30:]]))
-            return json.loads(result.read_text())  # type: ignore[no-any-return]
+            return json.loads(result.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
     try:
         yield measure

@@ -61,7 +61,9 @@ class World:
         path = self.folder / f"sample-{self.shape.hidden}-{texts}.csv"
         if not path.exists():
             rows = read(self.train)
-            lengths = np.array(json.loads((self.folder / f"lengths-{self.shape.hidden}.json").read_text()))
+            lengths = np.array(
+                json.loads((self.folder / f"lengths-{self.shape.hidden}.json").read_text(encoding="utf-8"))
+            )
             order = np.argsort(lengths, kind="stable")
             chosen = order[((np.arange(texts) + 0.5) * len(order) / texts).astype(int)]
             shuffled = np.random.default_rng(0).permutation(chosen)
@@ -147,7 +149,7 @@ def _make_encoder(world: World) -> None:
     )
     torch.manual_seed(0)
     XLMRobertaForSequenceClassification(config).save_pretrained(world.encoder)
-    (world.encoder / "shape.json").write_text(json.dumps(asdict(shape)))
+    (world.encoder / "shape.json").write_text(json.dumps(asdict(shape)), encoding="utf-8")
 
 
 def train_tokenizer(texts: Sequence[str], pieces: int) -> Any:
@@ -189,7 +191,7 @@ def _measure_texts(world: World) -> None:
         return tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]  # type: ignore[no-any-return]
 
     lengths = [len(ids) for ids in ids_of(read(world.train))]
-    (world.folder / f"lengths-{world.shape.hidden}.json").write_text(json.dumps(lengths))
+    (world.folder / f"lengths-{world.shape.hidden}.json").write_text(json.dumps(lengths), encoding="utf-8")
     rows = read(world.folder / "all.csv")
     seen: set[int] = set()
     covering = []

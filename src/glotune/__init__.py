@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from glotune.verbs.predict import load
     from glotune.verbs.train import train
 
-__all__ = ["Classifier", "Recipe", "__version__", "load", "train"]
+__all__ = ["Classifier", "Recipe", "__version__", "load", "train"]  # noqa: F822 - made by __getattr__
 
 _HOMES = {
     "Classifier": "glotune.verbs.classifier",

@@ -94,7 +94,9 @@ def _build_aside(cache: Path, entry: Path, key: str, build: Build) -> Path:
         build(folder)
         files = sorted(file for file in folder.iterdir() if file.is_file())
         stated = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files}
-        (folder / MANIFEST).write_text(json.dumps({"schema": _SCHEMA, "key": key, "files": stated}, indent=1))
+        (folder / MANIFEST).write_text(
+            json.dumps({"schema": _SCHEMA, "key": key, "files": stated}, indent=1), encoding="utf-8"
+        )
         for file in (*files, folder / MANIFEST):
             _sync(file)
         if entry.exists() and damage_of(entry, key) is not None:

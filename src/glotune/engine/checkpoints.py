@@ -232,9 +232,11 @@ class CheckpointStore:
     def _complete(self, taken: Snapshot) -> None:
         with self._telling(taken):
             aside = self._aside(taken)
-            (aside / STATE).write_text(json.dumps(taken.state))
+            (aside / STATE).write_text(json.dumps(taken.state), encoding="utf-8")
             files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
-            (aside / MANIFEST).write_text(json.dumps({"format": FORMAT, "step": taken.step, "files": files}))
+            (aside / MANIFEST).write_text(
+                json.dumps({"format": FORMAT, "step": taken.step, "files": files}), encoding="utf-8"
+            )
             for path in aside.iterdir():
                 _sync(path)
             self._put_in_place(aside, taken.name)

@@ -35,7 +35,7 @@ def free_on_host() -> int:
 def _left_in_groups() -> Iterator[int]:
     """Bytes left in each control group with a limit: v2 (one hierarchy), then v1's memory controller."""
     try:
-        lines = OWN_CGROUP.read_text().splitlines()
+        lines = OWN_CGROUP.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
@@ -54,9 +54,9 @@ def _left(root: Path, place: str, limit: str, usage: str, cached: str) -> Iterat
         if not folder.is_relative_to(root):
             return
         try:
-            most = (folder / limit).read_text().strip()
-            used = int((folder / usage).read_text())
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            most = (folder / limit).read_text(encoding="utf-8").strip()
+            used = int((folder / usage).read_text(encoding="utf-8"))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
         except (OSError, ValueError):
             continue
         if most != "max":

@@ -102,7 +102,7 @@ def cpu_has_bf16() -> bool:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return False
-    flags = set(info.read_text().split())
+    flags = set(info.read_text(encoding="utf-8").split())
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 

@@ -48,7 +48,7 @@ class Remote:
             UserError: the run was not launched from here.
         """
         try:
-            content = json.loads((run / RECORD).read_text())
+            content = json.loads((run / RECORD).read_text(encoding="utf-8"))
             return cls(**content)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(

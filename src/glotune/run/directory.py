@@ -90,8 +90,8 @@ class RunDirectory:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside.mkdir()
-            (aside / "recipe.yaml").write_text(recipe_yaml)
-            (aside / "manifest.json").write_text(_as_json(manifest.model_dump(mode="json")))
+            (aside / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
+            (aside / "manifest.json").write_text(_as_json(manifest.model_dump(mode="json")), encoding="utf-8")
             if data is not None:
                 shutil.copytree(data, aside / cls(aside).data.name)
             aside.replace(path)

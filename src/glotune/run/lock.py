@@ -23,7 +23,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds the run.
     """
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -41,7 +41,7 @@ def locked(path: Path) -> Iterator[None]:
 def holder(path: Path) -> str:
     """Who the lock file says holds the run: ``process 123 on HOST since TIME``."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return f"process {content['pid']} on {content['host']} since {content['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "it does not say which"
@@ -50,7 +50,7 @@ def holder(path: Path) -> str:
 def is_held(path: Path) -> str | None:
     """Who holds the run at this moment, on whatever machine, in words; None where nobody does."""
     try:
-        with path.open("r") as file:
+        with path.open("r", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return holder(path)
@@ -62,7 +62,7 @@ def is_held(path: Path) -> str | None:
 def holding_process(path: Path) -> int | None:
     """The process id that holds the run at this moment on this machine, or None where nobody does."""
     try:
-        with path.open("r") as file:
+        with path.open("r", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

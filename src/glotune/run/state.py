@@ -40,7 +40,7 @@ class Holder:
 def read_holder(lock: Path) -> Holder | None:
     """Who the lock file names; None where it names nobody, as after a clean end."""
     try:
-        content = json.loads(lock.read_text())
+        content = json.loads(lock.read_text(encoding="utf-8"))
         return Holder(int(content["pid"]), str(content["host"]), str(content["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -73,7 +73,7 @@ def _holds(holder: Holder, lock: Path) -> bool:
     except PermissionError:
         pass  # another user's process, alive
     try:
-        with lock.open("r") as file:
+        with lock.open("r", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

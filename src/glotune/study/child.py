@@ -129,7 +129,7 @@ def peak_bytes() -> int:
 def forget_peak() -> None:
     """Lets the peak count from now on; without effect where the system can't (Linux can)."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def resident_bytes() -> int:
@@ -148,7 +148,7 @@ def _status(field: str) -> int | None:
     path = Path("/proc/self/status")
     if not path.exists():
         return None
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return None

@@ -26,7 +26,7 @@ class Progress:
     def load(cls, path: Path) -> Progress:
         """From its file; at the start where there is none, or none that can be read."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             where = str(content["where"]) if "where" in content else ""
             return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]), where)
         except (OSError, ValueError, KeyError, TypeError):

@@ -74,5 +74,5 @@ def onednn_is_faster() -> bool:
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     info = Path("/proc/cpuinfo")
-    flags = set(info.read_text().split()) if info.exists() else set()
+    flags = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
     return bool(flags & {"AuthenticAMD", "HygonGenuine"}) and "avx2" in flags
