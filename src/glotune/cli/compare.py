@@ -78,7 +78,7 @@ def _write(export: Path, tables: list[ComparisonTable]) -> list[Path]:
     """Markdown and LaTeX hold both tables; a CSV file is one table, so the runs go to NAME.runs.csv."""
     from glotune.errors import UserError
     from glotune.evidence import EXPORTS
-    from glotune.run.directory import write_atomically
+    from glotune.whole_files import write_output
 
     kind = export.suffix.removeprefix(".")
     if kind not in EXPORTS:
@@ -91,7 +91,7 @@ def _write(export: Path, tables: list[ComparisonTable]) -> list[Path]:
     if kind == "csv":
         paths = [export, export.with_suffix(".runs.csv")]
         for path, table in zip(paths, tables, strict=True):
-            write_atomically(path, writer(table))
+            write_output(path, writer(table))
         return paths
-    write_atomically(export, "\n".join(writer(table) for table in tables))
+    write_output(export, "\n".join(writer(table) for table in tables))
     return [export]

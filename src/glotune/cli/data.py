@@ -169,13 +169,7 @@ def _write_json(diagnosis: Diagnosis, path: Path) -> None:
     import json
     from dataclasses import asdict
 
-    from glotune.errors import UserError
-    from glotune.run.directory import write_atomically
+    from glotune.whole_files import write_output
 
     content = asdict(diagnosis) | {"sources": [source.model_dump() for source in diagnosis.sources]}
-    try:
-        write_atomically(path, json.dumps({"schema": 1, **content}, ensure_ascii=False, indent=1) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be written ({error.strerror or error})", expected="a folder that exists, with permission"
-        ) from error
+    write_output(path, json.dumps({"schema": 1, **content}, ensure_ascii=False, indent=1) + "\n")

@@ -44,10 +44,11 @@ def _delete(directory: Path) -> None:
 
     from glotune.run.directory import RunDirectory
     from glotune.run.lock import locked
+    from glotune.whole_files import resolved
 
-    run = RunDirectory.open(directory)  # refuses what is no run of ours
-    aside = directory.with_name(f".{directory.name}.deleted")
+    run = RunDirectory.open(resolved(directory))  # refuses what is no run of ours
+    aside = run.path.with_name(f".{run.path.name}.deleted")
     shutil.rmtree(aside, ignore_errors=True)
     with locked(run.lock):  # refuses a run that is being written
-        directory.rename(aside)
+        run.path.rename(aside)
     shutil.rmtree(aside)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from glotune.data.doctor import Diagnosis
 from glotune.data.languages import language_name
-from glotune.errors import UserError
-from glotune.run.directory import write_atomically
+from glotune.whole_files import write_output
 
 
 def render(diagnosis: Diagnosis, title: str) -> str:
@@ -24,11 +23,4 @@ def render(diagnosis: Diagnosis, title: str) -> str:
 
 def write_page(diagnosis: Diagnosis, title: str, path: Path) -> None:
     """Writes the page, whole or not at all; raises UserError where it can't be written."""
-    try:
-        write_atomically(path, render(diagnosis, title))
-    except OSError as error:
-        raise UserError(
-            f"the page {path} can't be written ({error.strerror or error})",
-            expected="a folder that exists, with write permission",
-            remedy="Name another place with --page",
-        ) from error
+    write_output(path, render(diagnosis, title))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from glotune.engine.state import TrainingState
 from glotune.errors import RunError
-from glotune.run.directory import sync_folder
+from glotune.whole_files import sync_folder
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 FORMAT = 1

@@ -15,6 +15,7 @@ from glotune.engine.evaluate import Outputs
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import softmax
 from glotune.stats.evaluation import evaluation_of
+from glotune.whole_files import written_aside
 
 ROW_GROUP = 1 << 16
 """Predictions that are written together: no more of them are held than these."""
@@ -104,10 +105,8 @@ def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, lang
     """Writes one split and language, whole or not at all."""
     folder.mkdir(exist_ok=True)
     target = folder / f"{split}.{language}.parquet"
-    aside = folder / f".{target.name}.tmp"
     first = next(tables)
-    with pq.ParquetWriter(aside, first.schema) as writer:
+    with written_aside(target) as file, pq.ParquetWriter(file, first.schema) as writer:
         writer.write_table(first)
         for table in tables:
             writer.write_table(table)
-    aside.replace(target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +19,7 @@ from glotune.model.network import Network
 from glotune.model.packed.walk import Flow
 from glotune.model.sources import arguments, locate, refuse
 from glotune.recipe import schema
+from glotune.whole_files import whole_folder
 
 Log = Callable[[str], None]
 
@@ -110,12 +110,8 @@ def load_masked_lm(model: schema.Model, log: Log) -> Any:
 
 def save_encoder(hf: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     """Saves encoder, output layer and tokenizer as any Hugging Face folder, all at once or not at all."""
-    aside = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    with quiet():
+    with whole_folder(folder) as aside, quiet():
         cast = copy.deepcopy(hf).to("cpu", dtype)  # as a whole: tensors that are tied stay one, and are saved once
         cast.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-    _tidy(aside)
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+        _tidy(aside)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +18,7 @@ from glotune.model.families import Anatomy
 from glotune.model.network import Network
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
+from glotune.whole_files import whole_folder
 
 Normalization = Literal["NFC", "NFKC", "none"]
 
@@ -56,7 +54,7 @@ def save_model(
     """
     anatomy = network.anatomy
     notes: list[str] = []
-    with _whole_folder(folder) as partial:
+    with whole_folder(folder) as partial:
         size = write_tensors(partial / "model.safetensors", _entries(anatomy, vocabulary))
         config = copy.deepcopy(anatomy.config)
         config.architectures = [type(anatomy.core).__name__]
@@ -84,7 +82,7 @@ def save_adapter(network: Network, folder: Path) -> None:
     """
     if not hasattr(network.hf, "peft_config"):
         raise ValueError("this network has no adapter")
-    with _whole_folder(folder) as partial:
+    with whole_folder(folder) as partial:
         network.hf.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
 
 
@@ -156,18 +154,3 @@ def _normalize(tokenizer: Any, normalization: Normalization) -> list[str]:
     form = getattr(normalizers, normalization)()
     backend.normalizer = form if own is None else normalizers.Sequence([form, own])
     return []
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place once it is complete."""
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from glotune.errors import RunError, UserError
 from glotune.run.records import SCHEMA, Evaluation, Event, Manifest
+from glotune.whole_files import aside_of, resolved, sync_folder, written_aside
 
 
 def now() -> str:
@@ -23,27 +24,12 @@ def now() -> str:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes aside, syncs and renames: after a crash `path` holds the old content or the new, never a half."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with written_aside(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class Occupied(UserError):
+    """A place for a new run that holds something already."""
 
 
 class RunDirectory:
@@ -70,39 +56,48 @@ class RunDirectory:
     def create(cls, path: Path, recipe_yaml: str, manifest: Manifest, data: Path | None = None) -> RunDirectory:
         """Makes the directory with its recipe and manifest, all at once or not at all.
 
+        A folder that is there and empty, also behind a link, is filled and stays the folder that it is.
+
         Args:
             data: a folder with the run's own texts, which are copied; None where they lie elsewhere.
 
         Raises:
-            UserError: the directory exists and is not empty, or can't be written.
+            Occupied: the directory exists and is not empty.
+            UserError: it can't be written.
         """
         run = cls(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            holds = "holds a run already" if run.manifest_path.exists() else "exists and is not empty"
-            raise UserError(
-                f"{path} {holds}",
-                expected="a new or empty directory",
-                remedy=f"Continue it with: glotune resume {path}"
-                if run.manifest_path.exists()
-                else "Name another one with --out",
-            )
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        content = {"recipe.yaml": recipe_yaml, "manifest.json": _as_json(manifest.model_dump(mode="json"))}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside.mkdir()
-            (aside / "recipe.yaml").write_text(recipe_yaml, encoding="utf-8")
-            (aside / "manifest.json").write_text(_as_json(manifest.model_dump(mode="json")), encoding="utf-8")
-            if data is not None:
-                shutil.copytree(data, aside / cls(aside).data.name)
-            aside.replace(path)
+            run._refuse_occupied()
+            _make_folder(resolved(path), content, data)
         except OSError as error:
+            run._refuse_occupied()  # by another process, meanwhile
             raise UserError(
                 f"the run directory {path} can't be written ({error.strerror or error})",
                 expected="a place with write permission and free space",
                 remedy="Name another one with --out",
             ) from error
-        sync_folder(path.parent)
         return run
+
+    def _refuse_occupied(self) -> None:
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        is_run = self.manifest_path.exists()
+        raise Occupied(
+            f"{self.path} {'holds a run already' if is_run else 'exists and is not empty'}",
+            expected="a new or empty directory",
+            remedy=f"Continue it with: glotune resume {self.path}" if is_run else "Name another one with --out",
+        )
+
+    def withdraw(self) -> None:
+        """Deletes everything in the directory, and the directory unless it is a link or mounted there."""
+        for child in self.path.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+        with suppress(OSError):
+            self.path.rmdir()
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -236,6 +231,41 @@ class RunDirectory:
                 f"{self.read_manifest().status.value}. Finish it with: glotune resume {self.path}"
             )
         return self.model
+
+
+def _make_folder(folder: Path, content: dict[str, str], data: Path | None) -> None:
+    """A folder with the data and these text files: a new one at once, one that is there file by file in that order."""
+    if folder.is_dir():
+        _fill(folder, content, data)
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = aside_of(folder)
+    try:
+        aside.mkdir()
+        _fill(aside, content, data)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def _fill(folder: Path, content: dict[str, str], data: Path | None) -> None:
+    """Copies the data and writes files that are not there yet; on any error what came goes again."""
+    written: list[Path] = []
+    try:
+        if data is not None:
+            shutil.copytree(data, folder / data.name)
+        for name, text in content.items():
+            with (folder / name).open("x", encoding="utf-8") as file:
+                written.append(folder / name)
+                file.write(text)
+    except BaseException:
+        for path in written:
+            path.unlink()
+        if data is not None:
+            shutil.rmtree(folder / data.name, ignore_errors=True)
+        raise
+    sync_folder(folder)
 
 
 def events_that_count(events: Iterable[Event]) -> list[Event]:

@@ -22,6 +22,7 @@ from glotune.data.reading import read_texts
 from glotune.data.texts import TextData
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
+from glotune.whole_files import written_aside
 
 _OF_NO_EFFECT_ON_FOLDS = ("fraction", "train_rows", "max_length", "truncation", "sampling_alpha", "made_splits")
 """Keys of ``data`` that a run applies to its own training folds."""
@@ -165,6 +166,5 @@ def _key(recipe: Recipe, folds: int, seed: int, texts: TextData) -> str:
 
 def _write(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, aside)
-    aside.replace(path)
+    with written_aside(path) as file:
+        pq.write_table(table, file)

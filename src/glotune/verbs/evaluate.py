@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from glotune.recipe.schema import Quoting, Sources
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
 from glotune.verbs.predict import Predictor, load
+from glotune.whole_files import aside_of, numbered
 
 ROWS = 2048
 """Rows of a table turned into Python strings at a time."""
@@ -74,10 +74,10 @@ def evaluate(
     for message in texts.warnings:
         watcher.log(f"warning: {message}")
     target = directory.path / "evaluations" / (name or _name_of(texts))
-    if target.exists():
-        raise UserError(f"{target} exists", expected="a new name", remedy="Give another one with --name")
+    if name is not None and target.exists():
+        raise _taken(target)
     predictor = load(directory.path, device=device)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    aside = aside_of(target)
     try:
         (aside / "predictions").mkdir(parents=True)
         evaluations = [
@@ -86,13 +86,32 @@ def evaluate(
             for evaluation in _record(predictor, texts, split, aside / "predictions", recipe.records.text, watcher)
         ]
         RunDirectory(aside).write_metrics(evaluations)
-        _write_provenance(aside / "evaluation.json", target.name, texts, predictor)
-        aside.rename(target)
+        for place in numbered(target):
+            _write_provenance(aside / "evaluation.json", place.name, texts, predictor)
+            if _put(aside, place):
+                return JudgedTexts(place, evaluations)
+            if name is not None:
+                raise _taken(place)
     except OSError as error:
         raise UserError(f"{target} can't be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return JudgedTexts(target, evaluations)
+    raise AssertionError("there is always another number")
+
+
+def _taken(target: Path) -> UserError:
+    return UserError(f"{target} exists", expected="a new name", remedy="Give another one with --name")
+
+
+def _put(aside: Path, target: Path) -> bool:
+    """Whether the folder could take its place: not where another evaluation was as quick."""
+    try:
+        aside.rename(target)
+    except OSError:
+        if target.exists():
+            return False
+        raise
+    return True
 
 
 def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,10 +20,11 @@ from glotune.engine.recorder import Recorder
 from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
 from glotune.report import write_report
-from glotune.run.directory import RunDirectory, now
+from glotune.run.directory import Occupied, RunDirectory, now
 from glotune.run.lock import locked
 from glotune.run.provenance import hardware, versions
 from glotune.run.records import Manifest, RunStatus
+from glotune.whole_files import numbered
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """Errors of a place that can't be written: the machine's fault, which its user can mend."""
@@ -60,27 +60,38 @@ def open_run(
     processes: Processes,
     command: list[str] | None,
     data: Path | None = None,
+    name: str | None = None,
 ) -> RunDirectory:
     """Makes the directory of a run that begins now; the main rank writes, every rank opens.
 
     Args:
         data: a folder with texts that the run itself keeps; None where all lie in files elsewhere.
+        out, name: as `create_run`; the recipe's name by default.
 
     Raises:
         UserError: the place holds something, or can't be written.
     """
-    path = Path(processes.agree(str(run_path(out, recipe.name))))
+    path = ""
     if processes.is_main:
-        RunDirectory.create(path, recipe_yaml(recipe), first_manifest(recipe, texts, command), data)
-    processes.barrier()
-    return RunDirectory.open(path)
+        manifest = first_manifest(recipe, texts, command)
+        path = str(create_run(out, name or recipe.name, recipe_yaml(recipe), manifest, data).path)
+    return RunDirectory.open(processes.agree(path))
 
 
-def run_path(out: str | Path | None, name: str) -> Path:
-    """`out`, or ``runs/NAME-TIME``."""
+def create_run(
+    out: str | Path | None, name: str, recipe: str, manifest: Manifest, data: Path | None = None
+) -> RunDirectory:
+    """Makes a run directory: `out`, or ``runs/NAME-TIME`` with a number behind it where another run was as quick.
+
+    Raises:
+        UserError: `out` holds something, or the place can't be written.
+    """
     if out is not None:
-        return Path(out)
-    return Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+        return RunDirectory.create(Path(out), recipe, manifest, data)
+    for path in numbered(Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"):
+        with suppress(Occupied):
+            return RunDirectory.create(path, recipe, manifest, data)
+    raise AssertionError("there is always another number")
 
 
 def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -> Manifest:
@@ -179,7 +190,7 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
             raise
         except BaseException as error:
             if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
-                shutil.rmtree(directory.path)
+                directory.withdraw()
                 raise
             if processes.lost_another(error):
                 error = RunError(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
 from glotune.data.encoding import Text
-from glotune.errors import UserError
 from glotune.verbs.predict import Prediction
 from glotune.verbs.predict_inputs import Row
+from glotune.whole_files import output_file
 
 OutputFormat = Literal["jsonl", "csv"]
 Write = Callable[[Row, Prediction], None]
@@ -52,22 +52,16 @@ def _texts(text: Text) -> dict[str, str]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """A file written aside and renamed at the end; on any error nothing is left, and an older file stays as it was.
+    """A text file that is whole at the end; on any error nothing is left, and an older file stays as it was.
+
+    A pipe, a device or an open descriptor is written straight into; see `glotune.whole_files.output_file`.
 
     Raises:
         UserError: it can't be written there.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder", expected="the name of a file")
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        aside.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be written ({error.strerror or error})",
-            expected="a place with write permission and free space",
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    with output_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()  # written out, and left for `output_file` to close

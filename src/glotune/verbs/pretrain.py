@@ -29,10 +29,10 @@ from glotune.run.records import RunStatus
 from glotune.verbs.lifecycle import (
     Run,
     count_attempt,
+    create_run,
     first_manifest,
     open_attempt,
     refuse_changed_data,
-    run_path,
     status_kept,
 )
 
@@ -63,10 +63,9 @@ def pretrain(
     resolved = load_pretrain_recipe(recipe, *overrides, keywords)
     texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
     processes = _one_process(choose_device(resolved.train.device)[0])
-    directory = RunDirectory(run_path(out, resolved.name))
     manifest = first_manifest(resolved.engine_recipe(), as_text_data(texts), command)
     described = {"kind": "pretrain", "recipe_hash": recipe_hash(resolved)}
-    RunDirectory.create(directory.path, recipe_yaml(resolved), manifest.model_copy(update=described))
+    directory = create_run(out, resolved.name, recipe_yaml(resolved), manifest.model_copy(update=described))
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, watching(observer))
     write_pretraining_report(directory)

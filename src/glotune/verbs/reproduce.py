@@ -20,7 +20,7 @@ from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
 from glotune.recipe import Recipe, load_recipe, yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, Plan, RunStatus
-from glotune.verbs.lifecycle import Run, open_run, run_path, status_kept
+from glotune.verbs.lifecycle import Run, open_run, status_kept
 from glotune.verbs.train import carry_out
 
 CIRCUMSTANCES = (*OWN_TO_AN_ATTEMPT, "warning", "deviation", "plan")
@@ -73,10 +73,10 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
         return Reproduction(original, None, [], data, [])
     plan = plan_here(first.plan)
     processes = Processes.start(plan.device if plan else choose_device(recipe.train.device)[0])
-    where = run_path(out, f"{first.name}-reproduced")
     own = original.data if original.data.is_dir() else None
     written = Recipe.model_validate({**yaml.read(original.recipe), "track": []})  # names of its own texts as they are
-    directory = open_run(where, written, texts, processes, ["glotune", "reproduce", str(path)], own)
+    command = ["glotune", "reproduce", str(path)]
+    directory = open_run(out, written, texts, processes, command, own, f"{first.name}-reproduced")
     with status_kept(directory, processes, fresh=True):
         if processes.is_main:
             directory.update_manifest(plan=plan)
