@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import glotune
+import glotune.verbs.evaluate
 from glotune.cli.main import run as glotune_command
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
@@ -130,6 +131,19 @@ def test_new_data_is_judged_beside_the_run(trained: Run, tmp_path: Path, capsys:
     assert pq.read_table(folder / "predictions" / "test.en.parquet").num_rows == 25
     assert call("evaluate", str(trained.path), "--data", f"en={source}", "--name", "new") == 2
     assert "Give another one with --name" in capsys.readouterr().err
+
+
+def test_evaluations_that_begin_in_the_same_second_get_names_of_their_own(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glotune.verbs.evaluate, "_name_of", lambda texts: "same")
+    with ThreadPoolExecutor(2) as pool:
+        judged = list(pool.map(lambda _: evaluate(trained.path), range(2)))
+    assert sorted(found.path.name for found in judged) == ["same", "same-2"]
+    for found in judged:
+        assert json.loads((found.path / "evaluation.json").read_text())["name"] == found.path.name
+        assert (found.path / "metrics.json").exists()
+    assert not list((trained.path / "evaluations").glob(".*"))
 
 
 def test_an_unknown_label_is_refused_and_leaves_nothing(

@@ -1,5 +1,7 @@
 """The run directory: manifests that can't be half, events that survive a crash."""
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from glotune.errors import UserError
 from glotune.run.directory import RunDirectory, now
 from glotune.run.lock import holding_process, locked
 from glotune.run.records import Evaluation, Event, Interval, Manifest, RunStatus
+from glotune.verbs import lifecycle
+from glotune.verbs.lifecycle import create_run
 
 
 def manifest(**changes: object) -> Manifest:
@@ -96,3 +100,74 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_taken_over(run: Run
     run.lock.write_text('{"pid": 1, "host": "gone", "since": "then"}')
     with locked(run.lock):
         pass
+
+
+def test_a_link_to_an_empty_folder_becomes_the_run_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o2750)
+    before = (tmp_path / "disk").stat()
+    (tmp_path / "out").symlink_to("disk")
+    run = RunDirectory.create(tmp_path / "out", "name: r\n", manifest())
+    assert (tmp_path / "out").is_symlink()
+    assert RunDirectory.open(tmp_path / "disk").read_manifest().name == "r"
+    after = (tmp_path / "disk").stat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    run.withdraw()
+    assert (tmp_path / "out").is_symlink()
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_yet_makes_the_folder_there(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("disk/run")
+    RunDirectory.create(tmp_path / "out", "name: r\n", manifest())
+    assert RunDirectory.open(tmp_path / "disk" / "run").recipe.read_text() == "name: r\n"
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_is_left_of_a_directory_that_could_not_be_written(tmp_path: Path, exists: bool) -> None:
+    if exists:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(UnicodeEncodeError):
+        RunDirectory.create(tmp_path / "run", "name: \ud800", manifest())
+    assert [path.name for path in tmp_path.rglob("*")] == ["run"] * exists
+
+
+def test_a_run_made_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, looked = tmp_path / "run", []
+
+    def late(self: RunDirectory) -> None:
+        looked.append(self)
+        if len(looked) == 1:  # the other process comes right after the first look
+            RunDirectory.create(path, "name: other\n", manifest(name="other"))
+        else:
+            refuse(self)
+
+    refuse = RunDirectory._refuse_occupied
+    monkeypatch.setattr(RunDirectory, "_refuse_occupied", late)
+    with pytest.raises(UserError, match="holds a run already"):
+        RunDirectory.create(path, "name: r\n", manifest())
+    assert RunDirectory.open(path).read_manifest().name == "other"
+    assert [found.name for found in tmp_path.iterdir()] == ["run"]
+
+
+def test_runs_that_begin_in_the_same_second_get_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lifecycle, "datetime", Still)
+    with ThreadPoolExecutor(4) as pool:
+        made = pool.map(lambda number: create_run(None, "toy", f"name: {number}\n", manifest()), range(4))
+        paths = [run.path.name for run in made]
+    stem = "toy-20260102-030405"
+    assert sorted(paths) == [stem, f"{stem}-2", f"{stem}-3", f"{stem}-4"]
+    assert sorted((Path("runs") / name / "recipe.yaml").read_text() for name in paths) == [
+        f"name: {number}\n" for number in range(4)
+    ]
+    assert len(list(Path("runs").iterdir())) == 4
+    with pytest.raises(UserError, match="holds a run already"):  # a name that the user gave is taken at its word
+        create_run(Path("runs") / stem, "toy", "", manifest())
