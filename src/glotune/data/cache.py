@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from glotune.data.sources import expanded
 from glotune.errors import UserError
 
 MANIFEST = "cache.json"
@@ -21,13 +23,38 @@ Build = Callable[[Path], None]
 OnWarning = Callable[[str], None]
 
 
-def cache_folder() -> Path:
-    """``$GLOTUNE_CACHE``, or ``glotune`` in the user's cache folder."""
+def cache_folder(on_warning: OnWarning | None = None) -> Path:
+    """``$GLOTUNE_CACHE``, or ``glotune`` in the user's cache folder; without a home, a temporary folder of the user's.
+
+    Args:
+        on_warning: told where there is no home, as in a container whose user has no entry in the password file.
+    """
     named = os.environ.get("GLOTUNE_CACHE")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "glotune"
+    if base:
+        return Path(base) / "glotune"
+    try:
+        return Path.home() / ".cache" / "glotune"
+    except RuntimeError:
+        folder = _temporary_cache()
+    if on_warning is not None:
+        on_warning(f"this user has no home folder: the cache is {folder}. Name another one in GLOTUNE_CACHE")
+    return folder
+
+
+def _temporary_cache() -> Path:
+    """A folder that is this user's alone, the same one each time where nobody else has taken its name."""
+    folder = Path(tempfile.gettempdir()) / f"glotune-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        return folder
+    other = Path(tempfile.mkdtemp(prefix="glotune-"))
+    atexit.register(shutil.rmtree, other, ignore_errors=True)
+    return other
 
 
 def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning | None = None) -> tuple[Path, bool]:

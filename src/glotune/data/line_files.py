@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from glotune.data.file_names import language_of
 from glotune.data.opening import is_stream, not_utf8, open_bytes, reading, sha256_of
-from glotune.data.sources import kind_of
+from glotune.data.sources import expanded, kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.errors import UserError, did_you_mean
@@ -58,7 +58,7 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
     Raises:
         UserError: no such file, not UTF-8, empty, or of an unknown language.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.is_file() and not is_stream(path):
         siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(

@@ -60,7 +60,7 @@ class Source:
     @property
     def path(self) -> Path:
         """Where the file lies."""
-        return Path(self.name).expanduser()
+        return expanded(self.name)
 
 
 def find_sources(
@@ -104,7 +104,7 @@ class _Finder:
         return [source for name in names for source in self._resolve(name, key, language)]
 
     def _resolve(self, name: str, key: str, language: str | None) -> list[Source]:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             return self._in_folder(name, path, key, language)
         kind = kind_of(path)
@@ -212,6 +212,14 @@ class _Found:
 def read_once(name: str, key: str) -> str:
     """A notice about texts that come from a pipe."""
     return f"{key} is read from a pipe ({name}): only from a file can a run be resumed or reproduced"
+
+
+def expanded(name: str | Path) -> Path:
+    """The path with ``~`` and ``~USER`` filled in; as it stands where there is no such home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def kind_of(path: Path) -> Kind | None:

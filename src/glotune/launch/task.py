@@ -6,12 +6,11 @@ import re
 import shlex
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from glotune.data.sources import find_sources
+from glotune.data.sources import expanded, find_sources
 from glotune.data.streams import refuse_streams
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
@@ -170,7 +169,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
         return [move(name) for name in named] if isinstance(named, list) else move(named)
 
     def move(name: str) -> str:
-        path = Path(name).expanduser().absolute()
+        path = expanded(name).absolute()
         if not path.exists():
             return name
         known = {here: there for there, here in mounts.items()}
@@ -179,9 +178,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
         return there.removeprefix(f"{PLACE}/")
 
     content = recipe.model_dump(mode="json", by_alias=True)
-    content["model"]["name"] = (
-        move(recipe.model.name) if Path(recipe.model.name).expanduser().is_dir() else recipe.model.name
-    )
+    content["model"]["name"] = move(recipe.model.name) if expanded(recipe.model.name).is_dir() else recipe.model.name
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
     return Recipe.model_validate(content), mounts
 
@@ -191,7 +188,7 @@ def _package(package: str | None, recipe: Recipe) -> tuple[str, dict[str, str]]:
     extras = f"[{','.join(sorted(set(recipe.track)))}]" if recipe.track else ""
     if package is None:
         return f"glotune{extras}=={version('glotune')}", {}
-    wheel = Path(package).expanduser()
+    wheel = expanded(package)
     if package.endswith(".whl"):
         if not wheel.is_file():
             raise UserError(f"there is no wheel {package}", expected="a file", where="--package")

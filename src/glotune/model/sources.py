@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from glotune.data.cache import cache_folder
+from glotune.data.sources import expanded
 from glotune.errors import GlotuneError, UserError, did_you_mean
 from glotune.model import e5
 from glotune.recipe import schema
@@ -48,7 +49,7 @@ def locate(model: schema.Model) -> str:
         from glotune.nano import nano_path
 
         return str(nano_path())
-    path = Path(model.name).expanduser()
+    path = expanded(model.name)
     if path.is_dir():
         _check_folder(path)
         return str(path)
@@ -133,7 +134,7 @@ def refuse(model: schema.Model, what: str, error: Exception) -> GlotuneError:
             where="model.name",
             remedy="Set model.trust_remote_code: true if you trust its authors",
         )
-    if Path(model.name).expanduser().is_dir() or model.name == EMBEDDED:
+    if expanded(model.name).is_dir() or model.name == EMBEDDED:
         return UserError(
             f"the {what} in '{model.name}' can't be loaded ({reason[:200]})",
             where="model.name",

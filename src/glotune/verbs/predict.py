@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
+from glotune.data.sources import expanded
 from glotune.data.spelling import is_blank
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
@@ -147,7 +148,7 @@ def load(
         UserError: nothing there, no classifier, or not calibrated.
         RunError: the run holds no model yet.
     """
-    where = Path(path).expanduser()
+    where = expanded(path)
     run = run_of(where)
     if run is None:
         if calibrated:

@@ -83,7 +83,9 @@ def carry_out(
     resumption = open_attempt(directory, recorder, content)
     tokenizer = prepare_tokenizer(recipe, texts, directory.path)
     engine = recipe.engine_recipe()
-    corpus = build_corpus(texts, content, tokenizer, engine.data, cache_folder(), recorder.progress("tokenize"))
+    corpus = build_corpus(
+        texts, content, tokenizer, engine.data, cache_folder(recorder.log), recorder.progress("tokenize")
+    )
     stores = {"train": corpus.texts, "validation": corpus.held_out}
     recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, engine.data))
     parts, changes = assemble(recipe, content, corpus, tokenizer, processes, recorder, manifest.plan)

@@ -59,16 +59,17 @@ def preview(
     for message in texts.warnings:
         recorder.warn(message)
     tokenizer = load_tokenizer(resolved.model)
+    cache = cache_folder(recorder.log)
     stores = tokenize(
         texts,
         tokenizer,
         resolved.data,
-        cache_folder(),
+        cache,
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
     if warning := few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs):
         recorder.warn(warning)
     assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None)
-    fitted = fit_to_machine(assembled, cache_folder(), recorder)
+    fitted = fit_to_machine(assembled, cache, recorder)
     return Preview(fitted.parts.plan, fitted.changes)

@@ -91,11 +91,12 @@ def carry_out(
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
     tokenizer = load_tokenizer(recipe.model)
+    cache = cache_folder(recorder.log)
     stores = tokenize(
         texts,
         tokenizer,
         recipe.data,
-        cache_folder(),
+        cache,
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
@@ -105,9 +106,9 @@ def carry_out(
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
     if manifest.plan is None:
-        assembled = fit_to_machine(assembled, cache_folder(), recorder)
+        assembled = fit_to_machine(assembled, cache, recorder)
     recorder.say_plan(assembled.parts.plan)
-    assembled = with_cached_prefix(assembled, cache_folder(), recorder, manifest.changes)
+    assembled = with_cached_prefix(assembled, cache, recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
     if processes.is_main:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from glotune.data import tokenization
 from glotune.data.cache import MANIFEST, cache_folder, open_or_build
 from glotune.data.reading import read_texts
 from glotune.data.source_table import normalised
+from glotune.data.sources import expanded
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.data.truncation import kept_positions
@@ -300,6 +302,39 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GLOTUNE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "glotune"
+
+
+def without_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_the_cache_is_a_temporary_folder_of_ones_own_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("GLOTUNE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", without_home)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    told: list[str] = []
+    folder = cache_folder(told.append)
+    assert folder == cache_folder() == tmp_path / f"glotune-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(told) == 1
+    assert str(folder) in told[0]
+    assert "GLOTUNE_CACHE" in told[0]
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "of-somebody-else")
+    (tmp_path / "of-somebody-else").mkdir()
+    assert cache_folder() not in (folder, tmp_path / "of-somebody-else")
+
+
+@pytest.mark.parametrize("name", ["~", "~no-such-user/en.csv"])
+def test_a_home_that_there_is_not_leaves_the_path_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def expanduser(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    assert expanded(name) == Path(name)
 
 
 def flip(file: Path) -> None:

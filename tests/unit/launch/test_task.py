@@ -142,3 +142,15 @@ def test_a_pipe_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "en.csv.pipe")
     with pytest.raises(UserError, match="is a pipe, which another machine can't read"):
         pack(load_recipe(recipe, {"data.train": {"en": str(tmp_path / "en.csv.pipe")}}))
+
+
+def test_two_jobs_of_one_minute_have_names_of_their_own() -> None:
+    assert len({default_name("x" * 100) for _ in range(20)}) == 20
+
+
+def test_a_user_without_an_entry_in_the_password_file_has_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    check(wanted(name=default_name("toy"), bucket=default_bucket()))
