@@ -70,7 +70,8 @@ class Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] = say) -> None:
         self._clock, self._write = clock, write
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
+        """When a stage was first told of, and what was done by then: a resumed one does not begin at nothing."""
         self._written: dict[str, float] = {}
 
     def log(self, message: str) -> None:
@@ -86,12 +87,13 @@ class Lines:
     def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Writes a line when the last one of this stage is some seconds old, or the stage is done after a while."""
         now = self._clock()
-        started = self._started.setdefault(stage, now)
+        started, before = self._started.setdefault(stage, (now, done))
         last = self._written.setdefault(stage, now)
         finished = done >= total
         if now - last >= SECONDS_BETWEEN_LINES or (finished and now - started >= SECONDS_BETWEEN_LINES):
             self._written[stage] = now
-            left = "" if finished or not done else f", {seconds_left(now - started, done, total)} left"
+            worked = 0 if finished else done - before
+            left = f", {seconds_left(now - started, worked, total - before)} left" if worked > 0 else ""
             shown = describe(figures)
             self._write(f"{stage_name(stage)}: {done} of {total}{', ' + shown if shown else ''}{left}")
         if finished:

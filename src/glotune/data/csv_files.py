@@ -100,10 +100,11 @@ def _records(path: Path, shown: str, file: IO[bytes], form: CsvForm) -> Iterator
     csv.field_size_limit(FIELD_LIMIT)
     row = -1
     try:
-        for record in form.reader(_text(file, "strict"), strict=True):
-            if record:
-                row += 1
-                yield row, record
+        with _text(file, "strict") as text:
+            for record in form.reader(text, strict=True):
+                if record:
+                    row += 1
+                    yield row, record
     except UnicodeDecodeError:
         offset, value = first_bad_byte(path, shown)
         raise not_utf8(shown, _row_of_bad_byte(path, form), offset, value) from None
@@ -120,9 +121,9 @@ def _text(file: IO[bytes], errors: str) -> io.TextIOWrapper:
 def _row_of_bad_byte(path: Path, form: CsvForm) -> int:
     """The row that holds the first byte that is not UTF-8: read again, with such bytes marked as lone surrogates."""
     row = -1
-    with open_bytes(path) as file:
+    with open_bytes(path) as file, _text(file, "surrogateescape") as text:
         try:
-            for record in form.reader(_text(file, "surrogateescape"), strict=False):
+            for record in form.reader(text, strict=False):
                 row += bool(record)
                 if any("\udc80" <= character <= "\udcff" for field in record for character in field):
                     return row

@@ -14,7 +14,7 @@ from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
 from glotune.engine.parts import Parts
-from glotune.engine.plan import choose_precision, make_plan
+from glotune.engine.plan import choose_precision, keep_threads, make_plan
 from glotune.engine.processes import Processes
 from glotune.engine.randomness import seed_initialisation
 from glotune.engine.recorder import Recorder
@@ -66,7 +66,7 @@ def assemble(
     )
     network, vocabulary = operated.network, operated.vocabulary
     plan = stored_plan or plan_for(recipe, network, processes)
-    torch.set_num_threads(plan.threads)
+    keep_threads(plan, recorder.log)
     network.to(processes.device)
     use_packed_weights(network, processes.device.type, plan.precision)
     parts = Parts(

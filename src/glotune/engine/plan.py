@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -155,6 +156,20 @@ def make_plan(
             "threads": why_threads(),
         },
     )
+
+
+def keep_threads(plan: Plan, log: Callable[[str], None]) -> None:
+    """Computes with as many threads as the plan says: sums over another number of them end in other last digits.
+
+    `log` is told where that is not what this process was started with.
+    """
+    here = torch.get_num_threads()
+    if here != plan.threads:
+        log(
+            f"threads: {plan.threads}, as the run began, not the {here} of {why_threads()} here: the same numbers come "
+            "out of the same number of threads only"
+        )
+    torch.set_num_threads(plan.threads)
 
 
 def why_threads() -> str:

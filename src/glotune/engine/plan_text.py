@@ -7,8 +7,8 @@ from glotune.run.records import Plan
 Rows = list[tuple[str, str]]
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """What a run says of its plan when it starts."""
+def plan_lines(plan: Plan, *, goes_on: bool = False) -> list[str]:
+    """What a run says of its plan when it starts; one that goes on has other times before it than the whole run's."""
     lines = [
         f"plan: {plan.device}, {plan.precision}, attention {plan.attention}, {plan.token_budget} tokens in a "
         f"micro-batch, {plan.threads} thread{'s' * (plan.threads != 1)}, "
@@ -16,7 +16,7 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     if "prefix_cache" in plan.reasons:
         lines.append(f"plan: frozen prefix: {plan.reasons['prefix_cache']}")
-    if "seconds" in plan.wall:
+    if "seconds" in plan.wall and not goes_on:
         lines.append(f"expected: {epoch_time(plan)}, {whole_time(plan)}")
     return lines
 
@@ -60,6 +60,13 @@ def whole_time(plan: Plan) -> str:
     filling = plan.wall["cache_seconds"]
     cache = f", at most {duration(filling)} of it to fill the cache of the frozen prefix" if filling else ""
     return f"about {duration(plan.wall['seconds'])} in all{cache}"
+
+
+def time_left(plan: Plan, step: int, steps: int) -> str:
+    """``, about 3:10 left`` after `step` of `steps`; nothing where the plan expects no time, or none is left."""
+    if "seconds" not in plan.wall or step >= steps:
+        return ""
+    return f", about {duration(plan.wall['seconds'] * (1 - step / steps))} left"
 
 
 def memory_use(plan: Plan) -> str:

@@ -84,9 +84,9 @@ class Recorder:
         if self.is_main:
             write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
-    def say_plan(self, plan: Plan) -> None:
-        """Puts the plan into the log, as soon as it stands."""
-        for line in plan_lines(plan):
+    def say_plan(self, plan: Plan, *, goes_on: bool = False) -> None:
+        """Puts the plan into the log, as soon as it stands; how long all takes only where all is to be done."""
+        for line in plan_lines(plan, goes_on=goes_on):
             self.log(line)
 
     def planned(self, plan: Plan, changes: list[Change]) -> None:

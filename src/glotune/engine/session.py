@@ -11,6 +11,7 @@ from glotune.engine.checkpoints import CheckpointStore, Resumption, restore_opti
 from glotune.engine.control import ANOTHER_RANK, Control, listening
 from glotune.engine.loop import Loop
 from glotune.engine.parts import Parts
+from glotune.engine.plan_text import time_left
 from glotune.engine.recorder import Recorder
 from glotune.engine.schedule import Schedule
 from glotune.engine.state import TrainingState
@@ -72,7 +73,8 @@ def build_loop(
         state = resumption.state
         restore_weights(resumption.folder, parts.trainable)
         restore_optimizer(resumption.folder, parts.trainable, optimizer)
-        recorder.log(f"resuming from {resumption.folder.name} (step {state.step} of {schedule.total_steps})")
+        left = time_left(parts.plan, state.step, schedule.total_steps)
+        recorder.log(f"resuming from {resumption.folder.name} (step {state.step} of {schedule.total_steps}{left})")
     if recorder.is_main:
         checkpoints.drop_after(state.step)
     parts.processes.barrier()

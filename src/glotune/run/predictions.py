@@ -85,7 +85,7 @@ class Predictions:
         import pyarrow.parquet as pq
 
         try:
-            known = pq.ParquetFile(self.path).schema_arrow.names
+            known = pq.read_schema(self.path).names
             columns = [name for name in ("text", "text_pair") if name in known]
             table = pq.read_table(self.path, columns=columns).take(positions)
             found = {name: table.column(name).to_pylist() for name in columns}

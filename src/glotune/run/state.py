@@ -53,14 +53,18 @@ def state_of(run: RunDirectory, manifest: Manifest | None = None) -> State:
         UserError: its manifest can't be read.
     """
     status = (manifest or run.read_manifest()).status
-    if status is not RunStatus.RUNNING:
-        return State(status.value)
-    holder = read_holder(run.lock)
+    return State(status.value) if status is not RunStatus.RUNNING else state_of_lock(run.lock)
+
+
+def state_of_lock(lock: Path) -> State:
+    """RUNNING where a process of this machine holds the lock, ELSEWHERE where it names another machine, CRASHED where
+    nobody holds it."""
+    holder = read_holder(lock)
     if holder is None:
         return State.CRASHED
     if holder.host != os.uname().nodename:
         return State.ELSEWHERE
-    return State.RUNNING if _holds(holder, run.lock) else State.CRASHED
+    return State.RUNNING if _holds(holder, lock) else State.CRASHED
 
 
 def _holds(holder: Holder, lock: Path) -> bool:

@@ -96,17 +96,18 @@ class Telling:
             self.tell({"alert": event.data["message"]})
 
     def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """Progress, at most twice a second."""
+        """Progress, at most twice a second; where training begins, and where it ends, in any case."""
         now = time.perf_counter()
         if stage == "cache":
             self._cache_started = now if self._cache_started is None else self._cache_started
             self.cache_seconds = max(self.cache_seconds, now - self._cache_started)
+        begins = stage == "train" and self.training_peak is None
         if stage == "train":
-            if self.training_peak is None:
+            if begins:
                 self.earlier_peak = peak_bytes()
                 forget_peak()
             self.training_peak = peak_bytes()
-        if now - self._last >= SECONDS_BETWEEN_LINES or (stage == "train" and done >= total):
+        if begins or now - self._last >= SECONDS_BETWEEN_LINES or (stage == "train" and done >= total):
             self._last = now
             self.tell({"stage": stage, "done": done, "total": total})
 

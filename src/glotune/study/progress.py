@@ -55,6 +55,8 @@ class Tally:
         self._ended: set[str] = set()
         self._shares: dict[str, float] = {}
         self._since: dict[str, float] = {}
+        self._spared: dict[str, float] = {}
+        """The share of a run that an earlier session had trained."""
         self._started = clock()
 
     def say(self, message: str) -> None:
@@ -74,6 +76,8 @@ class Tally:
         """A run tells how far it is; it never goes back."""
         if name in self._shares and stage in SHARE_OF and total > 0:
             low, high = SHARE_OF[stage]
+            if stage == "train":  # first told after a step of this session
+                self._spared.setdefault(name, (high - low) * max(0, done - 1) / total)
             self._shares[name] = max(self._shares[name], low + (high - low) * min(1.0, done / total))
             self._show()
 
@@ -95,8 +99,9 @@ class Tally:
     def state(self) -> Progress:
         """Where the study stands."""
         elapsed = self._clock() - self._started
-        worked = len(self._ended) + sum(self._shares.values())
-        left = self._total - len(self._skipped) - worked
+        made = len(self._ended) + sum(self._shares.values())
+        worked = made - sum(self._spared.values())
+        left = self._total - len(self._skipped) - made
         return Progress(
             len(self._skipped) + len(self._ended),
             self._total,

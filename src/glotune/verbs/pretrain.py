@@ -89,7 +89,7 @@ def carry_out(
     stores = {"train": corpus.texts, "validation": corpus.held_out}
     recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, engine.data))
     parts, changes = assemble(recipe, content, corpus, tokenizer, processes, recorder, manifest.plan)
-    recorder.say_plan(parts.plan)
+    recorder.say_plan(parts.plan, goes_on=resumption is not None)
     if resumption is None:
         recorder.planned(parts.plan, changes)
     state = pretrain_to_the_end(parts, resumption, recorder)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from glotune.errors import RunError, UserError
 from glotune.run.directory import RunDirectory
@@ -38,27 +39,41 @@ def stop(run: RunDirectory, *, now: bool = False, timeout: float | None = None, 
     """
     state, holder = state_of(run), read_holder(run.lock)
     if state is State.ELSEWHERE and holder:
-        raise UserError(
-            f"{run.path} is held by process {holder.pid} on {holder.host} since {holder.since}",
-            expected=f"a run of this machine ({os.uname().nodename})",
-            remedy=f"Stop it there: ssh {holder.host} glotune stop {run.path.absolute()}",
-        )
+        raise held_elsewhere(run.path, holder)
     if state is State.CRASHED:
         settle(run, "its process was gone")
         return f"{run.path} was not running any more: its process is gone. {_go_on(run)}"
     if state is not State.RUNNING or holder is None:
         return f"{run.path} is not running: it is {state.value}."
     if now:
-        _end_at_once(holder)
+        end_at_once(holder)
     else:
-        _send(holder, signal.SIGTERM)
-        tell(f"Asked process {holder.pid} to stop; it finishes its step and saves a checkpoint first.")
-        if not _wait(holder.pid, run, timeout):
-            raise RunError(
-                f"{run.path} is still busy after {timeout:g} s; it stops when its step is done. "
-                f"End it at once with: glotune stop {run.path} --now"
-            )
+        ask(holder, run.lock, timeout, tell)
     return _outcome(run, "stopped at once" if now else "stopped before its first step or while finishing")
+
+
+def held_elsewhere(path: Path, holder: Holder) -> UserError:
+    """What to say of a run or study that another machine's process holds."""
+    return UserError(
+        f"{path} is held by process {holder.pid} on {holder.host} since {holder.since}",
+        expected=f"a run of this machine ({os.uname().nodename})",
+        remedy=f"Stop it there: ssh {holder.host} glotune stop {path.absolute()}",
+    )
+
+
+def ask(holder: Holder, lock: Path, timeout: float | None, tell: Tell) -> None:
+    """Asks the process that holds a run or study to end, and waits until it has.
+
+    Raises:
+        RunError: it was still busy after `timeout` seconds.
+    """
+    _send(holder, signal.SIGTERM)
+    tell(f"Asked process {holder.pid} to stop; it finishes its step and saves a checkpoint first.")
+    if not _wait(holder.pid, lock, timeout):
+        raise RunError(
+            f"{lock.parent} is still busy after {timeout:g} s; it stops when its step is done. "
+            f"End it at once with: glotune stop {lock.parent} --now"
+        )
 
 
 def settle(run: RunDirectory, reason: str) -> None:
@@ -84,7 +99,7 @@ def _go_on(run: RunDirectory) -> str:
     return f"Go on with: glotune resume {run.path}"
 
 
-def _end_at_once(holder: Holder) -> None:
+def end_at_once(holder: Holder) -> None:
     """As Ctrl-C pressed twice, so that the run can write its status; the kill is for one that doesn't."""
     for _ in range(2):
         if not _alive(holder.pid):
@@ -98,10 +113,10 @@ def _end_at_once(holder: Holder) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _wait(pid: int, run: RunDirectory, timeout: float | None) -> bool:
+def _wait(pid: int, lock: Path, timeout: float | None) -> bool:
     """Until the process is gone or has let go of the run (a notebook's process lives on)."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    while _alive(pid) and read_holder(run.lock) is not None:
+    while _alive(pid) and read_holder(lock) is not None:
         if deadline is not None and time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)

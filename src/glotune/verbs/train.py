@@ -107,7 +107,7 @@ def carry_out(
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
     if manifest.plan is None:
         assembled = fit_to_machine(assembled, cache, recorder)
-    recorder.say_plan(assembled.parts.plan)
+    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
     assembled = with_cached_prefix(assembled, cache, recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)

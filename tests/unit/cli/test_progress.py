@@ -31,6 +31,25 @@ def test_lines_are_some_seconds_apart_and_tell_the_time_left() -> None:
     assert lines[-1] == "Train: 100 of 100, loss 0.5000, 1,234 tokens/s"
 
 
+def test_a_resumed_stage_tells_the_time_left_at_the_pace_of_this_attempt() -> None:
+    clock, lines = Clock(), []
+    watcher = Lines(clock, lines.append)
+    for step in range(81, 101):  # 80 steps were made by an earlier attempt
+        clock.now = float(step - 81)
+        watcher.progress("train", step, 100, {})
+    assert lines[0] == "Train: 91 of 100, 0:09 left"
+
+
+def test_a_resumed_bar_tells_the_time_left_at_the_pace_of_this_attempt() -> None:
+    clock = Clock()
+    with Progress(console=Console(file=io.StringIO()), auto_refresh=False, get_time=clock) as progress:
+        bars = Bars(progress)
+        for step in range(81, 92):
+            clock.now = float(step - 81)
+            bars.progress("train", step, 100, {})
+        assert progress.tasks[0].time_remaining == 9
+
+
 def test_short_stages_stay_silent() -> None:
     lines: list[str] = []
     watcher = Lines(Clock(), lines.append)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glotune.engine import plan as planning
-from glotune.engine.plan import SMALLEST_TOKENS, Need, choose_budget, choose_precision, fit_budget
-from glotune.engine.plan_text import duration, plan_lines, plan_rows, size
+from glotune.engine.plan import SMALLEST_TOKENS, Need, choose_budget, choose_precision, fit_budget, keep_threads
+from glotune.engine.plan_text import duration, plan_lines, plan_rows, size, time_left
 from glotune.run.records import Plan
 
 GB = 10**9
@@ -105,6 +105,31 @@ def test_the_plan_in_words() -> None:
 def test_a_plan_that_was_not_measured_promises_nothing() -> None:
     assert len(plan_lines(made_plan())) == 1
     assert not {"memory", "expected"} & dict(plan_rows(made_plan())).keys()
+
+
+def test_a_run_that_goes_on_tells_what_is_left_and_not_what_all_takes() -> None:
+    wall = {"seconds_per_epoch": 300.0, "evaluation_seconds_per_epoch": 0.0, "tokens_per_second": 1.0,
+            "cache_seconds": 0.0, "seconds": 3000.0}  # fmt: skip
+    plan = made_plan(wall=wall)
+    assert any("in all" in line for line in plan_lines(plan))
+    assert not any("in all" in line for line in plan_lines(plan, goes_on=True))
+    assert time_left(plan, 90, 100) == ", about 5:00 left"
+    assert time_left(plan, 100, 100) == time_left(made_plan(), 90, 100) == ""
+
+
+def test_a_resume_keeps_the_threads_of_its_plan_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, told = torch.get_num_threads(), []
+    monkeypatch.setenv("OMP_NUM_THREADS", str(here))
+    try:
+        keep_threads(made_plan(), told.append)
+        assert told == []
+        keep_threads(made_plan(threads=here + 1), told.append)
+        assert torch.get_num_threads() == here + 1
+        keep_threads(made_plan(threads=here + 1), told.append)
+    finally:
+        torch.set_num_threads(here)
+    assert len(told) == 1
+    assert told[0].startswith(f"threads: {here + 1}, as the run began, not the {here} of OMP_NUM_THREADS")
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.0314, "0.031 s"), (59.6, "1:00"), (61, "1:01"), (7325, "2:02:05")])

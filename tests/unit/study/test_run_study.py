@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ import pytest
 from glotune.errors import InterruptedRun, UserError
 from glotune.recipe import yaml
 from glotune.recipe.study_loading import load_study, resolve_study
+from glotune.run.directory import RunDirectory
+from glotune.run.records import RunStatus
 from glotune.study import execute, local
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.plan import plan_runs, write_recipes
 from glotune.study.progress import Progress, SilentWatcher, Tally
 from glotune.study.run_study import FinishedStudy, run_study
+from glotune.study.stopping import stop_study
 from made_runs import make_run
 from small_runs import sentences, write_csv
 
@@ -243,29 +248,40 @@ def test_one_variant_and_one_seed_still_make_a_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_study_takes_its_runs_along_and_goes_on(by: signal.Signals, tmp_path: Path) -> None:
     behave(tmp_path, {"bad-seed0": ["slow"]})
-    study_file(tmp_path)
+    with _studying(tmp_path) as process:
+        children = _children(process.pid)
+        assert len(children) == 1
+        process.send_signal(by)
+        process.wait()
+        deadline = time.monotonic() + 60
+        while _alive(children[0]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _alive(children[0]), "no run outlives its study"
+    assert not executed(tmp_path).failed
+    assert started(tmp_path).count("bad-seed0") == 2
+
+
+@contextmanager
+def _studying(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A study in a process of its own, its first run under way."""
+    study_file(folder)
     code = (
         "from pathlib import Path; from glotune.study import local\n"
         f"local.CHILD = {MADE_CHILD!r}\n"
         "from glotune.recipe.study_loading import load_study, resolve_study\n"
         "from glotune.study.run_study import run_study\n"
-        f"run_study(resolve_study(load_study({str(tmp_path / 'made.yaml')!r})), Path({str(tmp_path / 'study')!r}))\n"
+        f"run_study(resolve_study(load_study({str(folder / 'made.yaml')!r})), Path({str(folder / 'study')!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
-    marks = tmp_path / "study/started.txt"
-    deadline = time.monotonic() + 60
-    while not marks.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    children = _children(process.pid)
-    assert len(children) == 1
-    time.sleep(0.5)  # the study listens to its child by now
-    process.send_signal(by)
-    process.wait()
-    while _alive(children[0]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(children[0]), "no run outlives its study"
-    assert not executed(tmp_path).failed
-    assert started(tmp_path).count("bad-seed0") == 2
+    try:
+        marks, deadline = folder / "study/started.txt", time.monotonic() + 120
+        while not marks.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # the study listens to its child by now
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _children(pid: int) -> list[int]:
@@ -274,6 +290,50 @@ def _children(pid: int) -> list[int]:
 
 def _alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_study_is_stopped_by_its_folder_with_all_its_runs(now: bool, tmp_path: Path) -> None:
+    behave(tmp_path, {"bad-seed0": ["slow"]})
+    with _studying(tmp_path) as process:
+        (child,) = _children(process.pid)
+        told: list[str] = []
+        line = stop_study(tmp_path / "study", now=now, tell=told.append)
+        process.wait(10)
+        assert not _alive(child)
+    assert line.startswith(f"{tmp_path / 'study'} stopped: 0 of 6 runs are complete. Go on with: glotune study")
+    assert ("finishes its step" in "".join(told)) is not now
+    assert executed(tmp_path).finished
+    assert started(tmp_path).count("bad-seed0") == 2
+
+
+def test_a_study_that_is_not_running_settles_what_its_runs_left(tmp_path: Path) -> None:
+    behave(tmp_path, {"good-seed1": ["crash", "crash"]})
+    executed(tmp_path)
+    run = RunDirectory(tmp_path / "study/runs/good-seed1")
+    assert run.read_manifest().status is RunStatus.RUNNING
+    told: list[str] = []
+    line = stop_study(tmp_path / "study", tell=told.append)
+    assert "is not running: 5 of 6 runs are complete" in line
+    assert "its process is gone" in told[0]
+    assert run.read_manifest().status is RunStatus.INTERRUPTED
+
+
+def test_a_study_of_another_machine_is_refused_with_the_way_to_stop_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text(json.dumps({"pid": 1, "host": "far-away", "since": "then"}))
+    with pytest.raises(UserError, match=f"ssh far-away glotune stop {tmp_path}"):
+        stop_study(tmp_path, tell=lambda line: None)
+
+
+def test_time_left_of_a_resumed_run_counts_what_this_session_trained() -> None:
+    moment = [0.0]
+    tally = Tally(["a"], Told(), clock=lambda: moment[0])
+    tally.start("a")
+    tally.progress("a", "train", 81, 100)  # 80 steps were made by an earlier session
+    moment[0] = 10.0
+    tally.progress("a", "train", 91, 100)
+    trained, left = 0.15 + 0.75 * 11 / 100, 0.1 + 0.75 * 9 / 100
+    assert tally.state().seconds_left == pytest.approx(10.0 / trained * left)
 
 
 def test_time_left_follows_the_pace() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from glotune.data.plain_text import PlainTexts
 from glotune.data.texts import TextData
 from glotune.engine.assembly import plan_for
+from glotune.engine.plan import keep_threads
 from glotune.engine.pretraining.corpus import Corpus
 from glotune.engine.pretraining.parts import PretrainParts
 from glotune.engine.processes import Processes
@@ -106,7 +105,7 @@ def assemble(
     hf, changes = build_encoder(recipe, tokenizer, recorder)
     network = MaskedLanguageModel(hf)
     plan = stored_plan or plan_for(engine, network, processes)
-    torch.set_num_threads(plan.threads)
+    keep_threads(plan, recorder.log)
     network.to(processes.device)
     parts = PretrainParts(
         recipe=engine,
