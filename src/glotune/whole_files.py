@@ -72,6 +72,10 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         _put(aside, target)
+    except OSError as error:
+        if error.filename in (None, str(aside)):
+            error.filename = str(path)  # what the user knows of
+        raise
     finally:
         aside.unlink(missing_ok=True)
     sync_folder(target.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -71,6 +72,7 @@ def build_app(wanted: str | None = None) -> typer.Typer:
 
 def run(arguments: list[str] | None = None) -> None:
     """The entry point: runs one command and exits with its code."""
+    _speak_utf_8()
     given = sys.argv[1:] if arguments is None else arguments
     given = ["version"] if given == ["--version"] else given  # what every other tool understands
     own = given[: given.index("--")] if "--" in given else given
@@ -82,6 +84,16 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(report_failure(error, debug))
     except KeyboardInterrupt as error:
         sys.exit(report_failure(error, debug))
+
+
+def _speak_utf_8() -> None:
+    """What programs read is UTF-8, whatever the locale says; a terminal gets escapes for what it can't show."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if sys.stdout.isatty():
+        sys.stdout.reconfigure(errors="backslashreplace")
+    else:
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 if __name__ == "__main__":

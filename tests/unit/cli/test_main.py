@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from glotune.cli.failures import report_failure
+from glotune.cli.main import run as glotune_command
 from glotune.errors import InterruptedRun, RunError, UserError
+from made_runs import make_run
 
 
 def glotune(*arguments: str, cwd: Path | None = None, code: str = "") -> subprocess.CompletedProcess[str]:
@@ -145,6 +149,50 @@ def test_an_unforeseen_error_is_one_paragraph_and_keeps_its_traceback(capsys: py
 def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert report_failure(error, debug=False) == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (errno.EROFS, 2, "r/report/report.md can't be opened (Read-only file system). Expected a place"),
+        (errno.EACCES, 2, "r/report/report.md can't be opened (Permission denied). Expected a place"),
+        (errno.ENOSPC, 1, "r/report/report.md can't be written (No space left on device). Make room there"),
+    ],
+)
+def test_a_place_that_can_not_be_written_is_named_and_no_fault_of_ours(
+    number: int, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_failure(OSError(number, os.strerror(number), "r/report/report.md"), debug=False) == code
+    said = capsys.readouterr().err
+    assert told in said
+    assert "fault" not in said
+
+
+def test_a_report_of_a_read_only_run_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path, *arguments: object, **keywords: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    run = make_run(tmp_path / "run")
+    monkeypatch.setattr(Path, "mkdir", read_only)  # root may write wherever the disk lets it
+    with pytest.raises(SystemExit) as ended:
+        glotune_command(["report", str(run.path)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"{run.path / 'report'}" in said
+    assert "Read-only file system" in said
+    assert "copy" in said
+
+
+def test_output_for_programs_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: r  # ভালো\n", encoding="utf-8")
+    program = "import sys; sys.argv[0] = 'glotune'; from glotune.cli.main import run; run()"
+    latin = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", program, "recipes", "show", "r.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=latin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("utf-8") == "name: r  # ভালো\n"
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
