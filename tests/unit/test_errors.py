@@ -37,5 +37,5 @@ def test_an_error_of_another_process_arrives_whole(error: GlotuneError) -> None:
 
 def test_what_reads_numbers_and_json_swallows_no_user_error(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"schema": 999}))
-    with pytest.raises(UserError, match="has schema 999.*Update glotune"):
+    with pytest.raises(UserError, match=r"has schema 999.*Update glotune"):
         RunDirectory(tmp_path).read_manifest()

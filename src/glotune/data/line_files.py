@@ -24,7 +24,7 @@ def is_line_file(name: str) -> bool:
 
 def holds_lines(name: str) -> bool:
     """Whether plain lines are expected there: a text file, or a pipe whose name says no format."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return is_line_file(name) or (is_stream(path) and kind_of(path) is None)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glotune.data.opening import is_stream, reading
-from glotune.data.sources import kind_of
+from glotune.data.sources import expanded, kind_of
 from glotune.data.texts import SPLITS
 from glotune.errors import UserError
 from glotune.recipe.schema import Data, Sources
@@ -69,7 +69,7 @@ def refuse_streams(data: Data, purpose: str) -> None:
     """
     for split in SPLITS:
         for name in _flat(getattr(data, split)):
-            path = Path(name).expanduser()
+            path = expanded(name)
             if is_stream(path) or path.parent in _DESCRIPTORS:
                 raise UserError(
                     f"{name} is a pipe, which {purpose} can't read",

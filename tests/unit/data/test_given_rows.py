@@ -132,5 +132,5 @@ def test_what_is_no_rows_is_refused(data: Any, message: str) -> None:
 
 
 def test_rows_that_an_override_sets_aside_are_not_left_unread() -> None:
-    with pytest.raises(UserError, match="data gives train rows, and a key sets data.train too"):
+    with pytest.raises(UserError, match=r"data gives train rows, and a key sets data\.train too"):
         read(FRAME, data__train="en.csv")

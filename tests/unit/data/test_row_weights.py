@@ -65,5 +65,5 @@ def test_an_absent_column_of_weights_is_told_with_the_nearest() -> None:
     Path("en.csv").write_text(as_csv([{"text": f"text {i}", "label": str(i % 2), "trust": "1"} for i in range(8)]))
     Path("en.jsonl").write_text(as_jsonl(ROWS))
     for name in ("en.csv", "en.jsonl"):
-        with pytest.raises(UserError, match="has no column 'thrust'.*Did you mean 'trust'"):
+        with pytest.raises(UserError, match=r"has no column 'thrust'.*Did you mean 'trust'"):
             read(train=name, columns={"weight": "thrust"})
