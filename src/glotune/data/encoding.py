@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glotune.data.tokenization import TokenStore, fast_backend, untruncated
+from glotune.data.tokenization import TokenStore, fast_backend, has_types, untruncated
 from glotune.data.truncation import cut
 from glotune.recipe.schema import Data
 
@@ -43,7 +43,7 @@ class Encoding:
                 kept, kept_types = encoding.ids, encoding.type_ids
             ids.append(kept)
             types.append(kept_types)
-        uses_types = isinstance(texts[0], tuple) and "token_type_ids" in self.tokenizer.model_input_names
+        uses_types = has_types(self.tokenizer, isinstance(texts[0], tuple))
         zeros = np.zeros(len(texts), np.int16)
         return TokenStore(
             tokens=np.concatenate([np.asarray(each, np.int32) for each in ids]),

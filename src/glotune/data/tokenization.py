@@ -38,7 +38,7 @@ class TokenStore:
     tokens: np.ndarray
     """[T] int32: special tokens included, truncated."""
     token_types: np.ndarray | None
-    """[T] uint8 for pairs of families that use them, else None."""
+    """[T] uint8 where the tokenizer gives them and they are not all 0, else None."""
     offsets: np.ndarray
     """[N+1] int64: text i is ``tokens[offsets[i]:offsets[i + 1]]``."""
     labels: np.ndarray
@@ -92,7 +92,7 @@ def tokenize(
     backend = fast_backend(tokenizer)
     has_pairs = any(split.has_pairs for split in texts.splits.values())
     _refuse_short(tokenizer, data.max_length, has_pairs)
-    uses_types = has_pairs and "token_type_ids" in tokenizer.model_input_names
+    uses_types = has_types(tokenizer, has_pairs)
     total, before = sum(len(split) for split in texts.splits.values()), 0
     stores = {}
     with untruncated(backend):
@@ -114,6 +114,13 @@ def inputs_of(chunk: pa.RecordBatch, normalization: str) -> list[Any]:
     if "text_pair" not in chunk.schema.names:
         return texts
     return list(zip(texts, normalised(chunk.column("text_pair"), normalization), strict=True))
+
+
+def has_types(tokenizer: Any, pairs: bool) -> bool:
+    """Whether token types tell tokens apart: those of a pair, and in some families a special token (XLNet's last)."""
+    if "token_type_ids" not in tokenizer.model_input_names:
+        return False
+    return pairs or any(fast_backend(tokenizer).encode("").type_ids)
 
 
 def fast_backend(tokenizer: Any) -> Any:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from glotune.data.batches import by_length
+from glotune.data.mapped_arrays import numbers
+from glotune.data.packed import PackedBatch, collate
 from glotune.data.texts import TextData
 from glotune.engine.assembly import Assembled
 from glotune.engine.evaluate import by_language, evaluate_split
@@ -54,7 +57,17 @@ def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, r
         max_length=data.max_length,
         normalization=data.normalization,
         truncation=data.truncation,
+        check_with=_few_texts(parts),
+        trusted=parts.recipe.model.trust_remote_code,
     )
     known = directory.read_manifest().notes
     directory.update_manifest(notes=[*known, *(note for note in saved.notes if note not in known)])
     recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")
+
+
+def _few_texts(parts: Parts) -> PackedBatch:
+    """Four training texts from short to fairly long, as the network takes them."""
+    store = parts.stores["train"]
+    ordered = by_length(numbers(len(store)), store.lengths)
+    places = sorted({quarter * len(ordered) // 4 for quarter in range(4)})
+    return collate(store, ordered[places], id_map=parts.id_map)

@@ -105,7 +105,7 @@ class Probe:
         """Bytes of packed weights, which passes outside a step do without."""
         network = self.parts.network
         first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
-        return sum(map(packed_bytes, [*network.anatomy.layers[first:], *network.anatomy.head.values()]))
+        return sum(map(packed_bytes, dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])))
 
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from torch import nn
 
+from glotune.errors import UserError
+
 Body = Literal["post_norm", "modernbert", "opaque"]
 """How the layers are walked one by one; ``opaque`` families run as a whole, with padding."""
 
@@ -20,9 +22,11 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     """Values of ``config.model_type``."""
-    embeddings: str
+    embeddings: tuple[str, ...]
+    """Word, position and type embeddings with their norm, and the map to the layers' width where they have one."""
     word_embeddings: str
-    layers: str
+    stacks: tuple[str, ...]
+    """Lists of layers in the order that a text runs through them; several in encoder-decoders and in Funnel."""
     head: tuple[str, ...]
     """Modules behind the last layer that are trained for the task: the pooler too, where there is one."""
     lora_targets: Mapping[str, tuple[str, ...]]
@@ -30,6 +34,8 @@ class Family:
     body: Body
     positions_after_padding: bool = False
     """Positions start at padding_idx + 1 (fairseq's convention), not at 0."""
+    mixes_padding: bool = False
+    """Padding beside a text changes the answer to it: only texts of one length run together."""
 
     @property
     def is_packed(self) -> bool:
@@ -48,9 +54,9 @@ KNOWN: tuple[Family, ...] = (
     Family(
         name="XLM-R / RoBERTa",
         model_types=("xlm-roberta", "roberta", "camembert"),
-        embeddings="roberta.embeddings",
+        embeddings=("roberta.embeddings",),
         word_embeddings="roberta.embeddings.word_embeddings",
-        layers="roberta.encoder.layer",
+        stacks=("roberta.encoder.layer",),
         head=("classifier",),
         lora_targets=_BERT_TARGETS,
         body="post_norm",
@@ -59,9 +65,9 @@ KNOWN: tuple[Family, ...] = (
     Family(
         name="BERT",
         model_types=("bert",),
-        embeddings="bert.embeddings",
+        embeddings=("bert.embeddings",),
         word_embeddings="bert.embeddings.word_embeddings",
-        layers="bert.encoder.layer",
+        stacks=("bert.encoder.layer",),
         head=("bert.pooler", "classifier"),
         lora_targets=_BERT_TARGETS,
         body="post_norm",
@@ -69,9 +75,9 @@ KNOWN: tuple[Family, ...] = (
     Family(
         name="ModernBERT / mmBERT",
         model_types=("modernbert",),
-        embeddings="model.embeddings",
+        embeddings=("model.embeddings",),
         word_embeddings="model.embeddings.tok_embeddings",
-        layers="model.layers",
+        stacks=("model.layers",),
         head=("head", "classifier"),
         # Query, key and value are one fused matrix: an adapter on any of them is an adapter on all three.
         lora_targets={
@@ -92,6 +98,24 @@ _PROJECTIONS = {
 }
 """Last names of the projections in families that are not known."""
 
+MIXES_PADDING = ("convbert", "fnet", "funnel", "mobilebert", "nystromformer", "xlnet", "yoso")
+"""Convolutions over neighbours (ConvBERT, MobileBERT, Nyströmformer), mixing or pooling along the whole row (FNet,
+Funnel, YOSO), or a head that reads the last place of the row (XLNet)."""
+
+UNFIT: Mapping[str, str] = {
+    "canine": "it reads characters, by a tokenizer that runs in Python alone",
+    "flaubert": "its tokenizer runs in Python alone, and its layers lie in several lists",
+    "ibert": "its maps and embeddings are made for quantised numbers",
+    "layoutlmv2": "it reads pictures of pages",
+    "layoutlmv3": "it reads pictures of pages",
+    "mra": "its attention needs a CUDA extension, and is zero without it",
+    "perceiver": "it reads bytes, by a tokenizer that runs in Python alone",
+    "reformer": "it trains on texts of one fixed length alone",
+    "tapas": "it reads tables",
+    "xlm": "its tokenizer runs in Python alone, and its checkpoints want a language id beside every token",
+}
+"""``config.model_type`` -> why glotune refuses the family."""
+
 
 class Anatomy:
     """A family's facts, resolved on one model; also through PEFT's wrapping."""
@@ -106,17 +130,33 @@ class Anatomy:
         return self.core.config
 
     @cached_property
-    def embeddings(self) -> nn.Module:
-        """Word, position and type embeddings with their norm."""
-        return self.core.get_submodule(self.family.embeddings)
+    def embeddings(self) -> list[nn.Module]:
+        """The parts of the embeddings; one that looks everything up in the families that run packed."""
+        return [self.core.get_submodule(path) for path in self.family.embeddings]
 
     @property
     def word_embeddings(self) -> nn.Embedding:
         return self.core.get_submodule(self.family.word_embeddings)
 
-    @property
-    def layers(self) -> nn.ModuleList:
-        return self.core.get_submodule(self.family.layers)
+    @cached_property
+    def layer_paths(self) -> list[str]:
+        """Where each layer is, in the order that a text runs through them; shared layers come several times."""
+        paths = [f"{stack}.{index}" for stack in self.family.stacks for index in range(self._size(stack))]
+        if getattr(self.config, "num_hidden_groups", None) is None:
+            return paths
+        return [paths[group] for group in groups_of(self.config.num_hidden_layers, len(paths))]
+
+    def _size(self, stack: str) -> int:
+        return len(self.core.get_submodule(stack))
+
+    @cached_property
+    def layers(self) -> list[nn.Module]:
+        """The modules at `layer_paths`."""
+        return [self.core.get_submodule(path) for path in self.layer_paths]
+
+    def shares_weights(self, border: int) -> bool:
+        """Whether one of the first `border` layers has its weights in common with a layer above them (ALBERT)."""
+        return not set(self.layer_paths[:border]).isdisjoint(self.layer_paths[border:])
 
     @cached_property
     def head(self) -> dict[str, nn.Module]:
@@ -132,22 +172,47 @@ class Anatomy:
         """Where a parameter of ``hf.named_parameters()`` sits.
 
         Returns:
-            0 for embeddings, 1 to L for the layers (norms behind the last layer count as L), None for the head.
+            0 for embeddings, 1 to L for the layers (the last of those that share it; norms behind the last layer count
+            as L), None for the head.
         """
         inner = name.removeprefix("base_model.model.")
-        if inner.startswith(self.family.embeddings + "."):
-            return 0
-        if inner.startswith(self.family.layers + "."):
-            return int(inner[len(self.family.layers) + 1 :].split(".", 1)[0]) + 1
-        if any(inner.startswith(path + ".") for path in self.family.head):
-            return None
+        for depth, paths in self._places:
+            if inner.startswith(paths):
+                return depth
         return len(self.layers)
+
+    @cached_property
+    def _places(self) -> list[tuple[int | None, tuple[str, ...]]]:
+        """Depth -> beginnings of the names that sit there; layers from above, so that the last one has a shared one."""
+        layers = [(depth, (f"{path}.",)) for depth, path in enumerate(self.layer_paths, 1)]
+        embeddings = tuple(f"{path}." for path in self.family.embeddings)
+        head = tuple(f"{path}." for path in self.family.head)
+        return [(0, embeddings), *reversed(layers), (None, head)]
 
     def linears(self, layer: int) -> Iterator[tuple[str, nn.Module]]:
         """(path inside the layer, module) of every linear map of a layer."""
         for path, module in self.layers[layer].named_modules():
             if isinstance(module, nn.Linear):
                 yield path, module
+
+
+def groups_of(layers: int, groups: int) -> list[int]:
+    """The group whose weights each layer uses, as ALBERT shares them out."""
+    return [int(index / (layers / groups)) for index in range(layers)]
+
+
+def refuse_unfit(model_type: str) -> None:
+    """Refuses a family that can't be right here, by its name.
+
+    Raises:
+        UserError: it is one of `UNFIT`.
+    """
+    if model_type in UNFIT:
+        raise UserError(
+            f"encoders of the kind '{model_type}' can't be fine-tuned here: {UNFIT[model_type]}",
+            where="model.name",
+            expected="an encoder such as XLM-R, BERT, ModernBERT, DeBERTa or ALBERT",
+        )
 
 
 def family_of(core: Any) -> Family:
@@ -161,36 +226,92 @@ def family_of(core: Any) -> Family:
 
 def _look_into(core: Any) -> Family:
     base = core.base_model_prefix
+    stacks = _stacks(core)
     names = {id(module): path for path, module in core.named_modules()}
     word = names[id(core.get_input_embeddings())]
-    depth = core.config.num_hidden_layers
-    stacks = [
-        (sum(value.numel() for value in module.parameters()), path)
-        for path, module in core.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
-    ]
-    layers = max(stacks)[1]
     outside = tuple(
         name for name, part in core.named_children() if name != base and any(True for _ in part.parameters())
     )
     pooler = (f"{base}.pooler",) if getattr(getattr(core, base), "pooler", None) is not None else ()
+    positions = getattr(core.get_submodule(word.rpartition(".")[0]), "position_embeddings", None)
     return Family(
         name=core.config.model_type,
         model_types=(core.config.model_type,),
-        embeddings=word.rpartition(".")[0],
+        embeddings=_embeddings(core, word, stacks),
         word_embeddings=word,
-        layers=layers,
+        stacks=stacks,
         head=(*pooler, *outside),
-        lora_targets=_targets(core.get_submodule(layers)[0]),
+        lora_targets=_targets([core.get_submodule(stack)[0] for stack in stacks]),
         body="opaque",
+        positions_after_padding=getattr(positions, "padding_idx", None) is not None,
+        mixes_padding=core.config.model_type in MIXES_PADDING,
     )
 
 
-def _targets(layer: nn.Module) -> dict[str, tuple[str, ...]]:
+def _stacks(core: Any) -> tuple[str, ...]:
+    """The lists of layers: an encoder-decoder's two, Funnel's blocks, any other model's one.
+
+    Raises:
+        UserError: not found.
+    """
+    config, lists = core.config, _outermost_lists(core)
+    if config.is_encoder_decoder:
+        sides = [path for path in lists if _parent(path).rpartition(".")[2] in ("encoder", "decoder")]
+        found = sides if len(sides) == 2 else []
+    else:
+        depths = getattr(config, "num_hidden_layers", None), getattr(config, "num_hidden_groups", None)
+        whole = [path for path, parts in lists.items() if sum(map(_depth, parts)) in depths]
+        # Lists side by side hold the parts of the layers, not the layers.
+        is_plain = len({_parent(path) for path in whole}) == len(whole) > 0
+        found = [max(whole, key=lambda path: _size(lists[path]))] if is_plain else []
+    if not found:
+        raise UserError(
+            f"encoders of the kind '{config.model_type}' can't be fine-tuned here: their layers were not found",
+            where="model.name",
+            expected="an encoder that keeps its layers in one list, such as XLM-R, BERT, ModernBERT, DeBERTa or ALBERT",
+        )
+    blocks = [path for path in found if all(isinstance(part, nn.ModuleList) for part in lists[path])]
+    return tuple(f"{path}.{index}" for path in blocks for index in range(len(lists[path]))) or tuple(found)
+
+
+def _outermost_lists(core: nn.Module) -> dict[str, nn.ModuleList]:
+    found: dict[str, nn.ModuleList] = {}
+    for path, module in core.named_modules():  # outer before inner
+        if isinstance(module, nn.ModuleList) and not path.startswith(tuple(f"{outer}." for outer in found)):
+            found[path] = module
+    return found
+
+
+def _depth(part: nn.Module) -> int:
+    return len(part) if isinstance(part, nn.ModuleList) else 1
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _size(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())
+
+
+def _embeddings(core: Any, word: str, stacks: tuple[str, ...]) -> tuple[str, ...]:
+    """The outermost modules outside the layers whose names say so; relative positions belong to the layers."""
+    found: list[str] = []
+    for path, module in core.named_modules():
+        last = path.rpartition(".")[2]
+        is_named = path == word or "emb" in last or last in ("wte", "wpe")
+        holds_layers = any(stack.startswith(f"{path}.") for stack in stacks)
+        is_inside = path.startswith(tuple(f"{outer}." for outer in (*found, *stacks)))
+        if is_named and "rel" not in last and not holds_layers and not is_inside and _size(module):
+            found.append(path)
+    return tuple(found)
+
+
+def _targets(layers: list[nn.Module]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {"query": [], "key": [], "value": [], "dense": []}
-    for path, module in layer.named_modules():
+    for path, module in (pair for layer in layers for pair in layer.named_modules()):
         last = path.rpartition(".")[2]
         if isinstance(module, nn.Linear) and not last.startswith("pos_"):
             role = next((role for role, names in _PROJECTIONS.items() if last in names), "dense")
             found[role].append(path)
-    return {role: tuple(paths) for role, paths in found.items()}
+    return {role: tuple(dict.fromkeys(paths)) for role, paths in found.items()}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from glotune.errors import UserError
-from glotune.model.families import Anatomy
+from glotune.model.families import Anatomy, refuse_unfit
 from glotune.model.sources import arguments, locate, refuse
 from glotune.recipe import schema
 
@@ -42,6 +42,23 @@ def load_tokenizer(model: schema.Model) -> Any:
     return tokenizer
 
 
+def load_config(model: schema.Model) -> Any:
+    """The encoder's ``PreTrainedConfig``.
+
+    Raises:
+        UserError: neither a folder nor reachable, damaged, or of a family that can't be fine-tuned here.
+    """
+    from transformers import AutoConfig
+
+    source = locate(model)
+    try:
+        config = AutoConfig.from_pretrained(source, **arguments(model))
+    except Exception as error:
+        raise refuse(model, "configuration", error) from error
+    refuse_unfit(config.model_type)
+    return config
+
+
 def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: Log) -> Any:
     """The model for sequence classification (``PreTrainedModel``), all parameters fp32, in train mode.
 
@@ -54,19 +71,21 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
         log: takes one line for people.
 
     Raises:
-        UserError: neither a folder nor reachable; damaged; or without the encoder's weights.
+        UserError: neither a folder nor reachable; damaged; without the encoder's weights; or of a family that can't be
+            fine-tuned here.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     source = locate(model)
-    try:
-        config = AutoConfig.from_pretrained(source, **arguments(model))
-    except Exception as error:
-        raise refuse(model, "configuration", error) from error
+    config = load_config(model)
     known = _labels_of(config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = "single_label_classification"
+    if getattr(config, "attention_type", None) == "block_sparse":
+        # BigBird goes by the longest text of a batch, and stays with full attention once it met short ones.
+        config.attention_type = "original_full"
+        log("its block-sparse attention depends on the batch: full attention is used, and saved")
     if model.dropout is not None:
         _override_dropout(config, model.dropout)
     try:
@@ -113,17 +132,21 @@ def check_fit(hf: nn.Module, tokenizer: Any, max_length: int) -> None:
             where="model.name",
             expected="a tokenizer and an encoder that were trained together",
         )
-    config = anatomy.config
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or getattr(config, "position_biased_input", True) is False:
-        return
-    longest = positions - (config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0)
-    if max_length > longest:
+    longest = positions_of(anatomy)
+    if longest is not None and getattr(anatomy.config, "position_biased_input", True) and max_length > longest:
         raise UserError(
             f"max_length {max_length} of an encoder with {longest} positions",
             where="data.max_length",
             expected=f"at most {longest}",
         )
+
+
+def positions_of(anatomy: Anatomy) -> int | None:
+    """How many tokens the position embeddings reach; None where the family has none."""
+    positions = getattr(anatomy.config, "max_position_embeddings", None)
+    if positions is None or positions < 0:  # XLNet says -1
+        return None
+    return int(positions) - (anatomy.config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from glotune.data.packed import PackedBatch
 from glotune.model.cpu.dropout import use_fast_dropout
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
-from glotune.model.packed.padding import padded_inputs
+from glotune.model.packed.padding import padded_logits
 from glotune.model.packed.walk import Flow, PostNormWalk, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
@@ -80,7 +80,7 @@ class Network(nn.Module):
         if self.walk is None or batch.pad_to is not None:
             if hidden_TH is not None:
                 raise ValueError("a cached prefix goes with packed batches only")
-            return self.hf(**padded_inputs(self.anatomy, batch)).logits
+            return padded_logits(self.anatomy, self.hf, batch)
         flow = Flow.of(batch)
         if hidden_TH is None:
             hidden, first = self.walk.embed(batch), 0
@@ -111,7 +111,12 @@ class Network(nn.Module):
         """What packing and the pooled last layer do to this model, for the log."""
         counts, family = Counts.of(self.hf), self.anatomy.family.name
         if self.walk is None:
-            description = f"{family} does not run packed: texts are padded to the longest of each micro-batch"
+            how = (
+                "padding would change its answers: texts of one length run together"
+                if self.anatomy.family.mixes_padding
+                else "texts are padded to the longest of each micro-batch"
+            )
+            description = f"{family} does not run packed: {how}"
             return [counts.change("pack", description, self.hf, packed=False)]
         changes = [counts.change("pack", f"{family}: texts run end to end, without padding", self.hf, packed=True)]
         if self.pooled_last_layer:

@@ -155,7 +155,7 @@ class Filling:
         words = anatomy.word_embeddings.weight
         rows = torch.from_numpy((ids if self.id_map is None else self.id_map(ids)).astype(np.int64))
         digest.update(words.detach()[rows.to(words.device)].cpu().numpy().data)
-        parts = [anatomy.embeddings, *anatomy.layers[: self.network.prefix_depth or 0]]
+        parts = [*anatomy.embeddings, *anatomy.layers[: self.network.prefix_depth or 0]]
         for part in parts:
             for name, value in part.named_parameters():
                 if value is not words:

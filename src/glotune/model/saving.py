@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers.dynamic_module_utils import custom_object_save
 
+from glotune.data.packed import PackedBatch
 from glotune.model.families import Anatomy
 from glotune.model.network import Network
+from glotune.model.reopening import check_reopened
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
 from glotune.whole_files import whole_folder
@@ -42,15 +45,23 @@ def save_model(
     max_length: int,
     normalization: Normalization = "none",
     truncation: Literal["head", "head_tail"] = "head",
+    check_with: PackedBatch | None = None,
+    trusted: bool = False,
 ) -> Saved:
     """Writes weights, configuration and tokenizer; ``transformers.pipeline("text-classification")`` opens it.
 
-    The network is left as it was, bit for bit: training may go on. The folder appears whole or not at all.
+    The network is left as it was, bit for bit: training may go on. The folder appears whole or not at all, and only
+    after transformers has opened it and answered as the network does (`check_reopened`, which says what that costs).
 
     Args:
         vocabulary: of a trimmed network; the full matrix is written.
         max_length: becomes the tokenizer's ``model_max_length``.
         normalization: put in front of the tokenizer's own normalizer where it isn't there already.
+        check_with: a few texts as the network takes them, whose logits the saved model must give; None compares none.
+        trusted: the encoder's own code may run, and is saved with it.
+
+    Raises:
+        RunError: what was written can't be opened, or answers otherwise.
     """
     anatomy = network.anatomy
     notes: list[str] = []
@@ -59,11 +70,16 @@ def save_model(
         config = copy.deepcopy(anatomy.config)
         config.architectures = [type(anatomy.core).__name__]
         config.dtype = torch.float32
+        if vocabulary is not None:
+            vocabulary.restore_config(config)
+        if trusted and getattr(anatomy.core, "_auto_class", None) is not None:
+            custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
         saved_tokenizer = copy.deepcopy(tokenizer)
         saved_tokenizer.model_max_length = max_length
         notes += _normalize(saved_tokenizer, normalization)
         saved_tokenizer.save_pretrained(partial)
+        check_reopened(partial, network, vocabulary, check_with, trusted=trusted)
     if truncation == "head_tail":
         notes.append(
             f"texts over {max_length} tokens were cut in the middle in training; transformers cuts the end: give such "
@@ -87,13 +103,20 @@ def save_adapter(network: Network, folder: Path) -> None:
 
 
 def plain_tensors(anatomy: Anatomy) -> dict[str, Entry]:
-    """Name -> tensor of the model as if it had never been wrapped; adapters are merged one at a time, when read."""
+    """Name -> tensor of the model as if it had never been wrapped; adapters are merged one at a time, when read.
+
+    A tensor of several names is there once, by the name that transformers ties the others to.
+    """
     layers = {name: part for name, part in anatomy.core.named_modules() if hasattr(part, "merged_adapters")}
+    tied = getattr(anatomy.core, "all_tied_weights_keys", {})
+    state = anatomy.core.state_dict(keep_vars=True)
     entries: dict[str, Entry] = {}
-    for key, value in anatomy.core.state_dict().items():
-        name = _plain_name(key)
-        if name is None:
+    seen: set[int] = set()
+    for key in sorted(state, key=lambda key: key in tied):
+        name, value = _plain_name(key), state[key]
+        if name is None or id(value) in seen:
             continue
+        seen.add(id(value))
         owner = layers.get(key.rpartition(".base_layer.")[0])
         merges = owner is not None and name.endswith(".weight")
         entries[name] = Entry(tuple(value.shape), _reader(owner if merges else None, value))

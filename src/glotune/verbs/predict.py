@@ -18,7 +18,7 @@ from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
 from glotune.model.cpu.host_memory import bound_kernel_caches
 from glotune.model.families import Anatomy
-from glotune.model.loading import check_fit, load_encoder, load_tokenizer
+from glotune.model.loading import check_fit, load_encoder, load_tokenizer, positions_of
 from glotune.model.network import Network
 from glotune.recipe import load_recipe
 from glotune.recipe.schema import Columns, Data, Model, Quoting
@@ -253,10 +253,8 @@ def _assemble(
 
 def _longest(hf: Any, tokenizer: Any) -> int:
     """The most tokens that encoder and tokenizer both take."""
-    anatomy = Anatomy(hf)
-    config = anatomy.config
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 1_000_000 else []
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = positions_of(Anatomy(hf))
     if positions is not None:
-        limits.append(positions - (config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0))
+        limits.append(positions)
     return min(limits) if limits else LONGEST_UNSTATED

@@ -29,7 +29,7 @@ from glotune.engine.selection import refuse_unused_validation
 from glotune.engine.session import train_to_the_end
 from glotune.engine.watch import CollapsedTraining
 from glotune.evidence.judgement import judge_diverged
-from glotune.model.loading import load_tokenizer
+from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
@@ -73,6 +73,7 @@ def train(
         check_trackers(resolved.track)
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
+        load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
         processes = Processes.start(choose_device(resolved.train.device)[0])
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):

@@ -116,7 +116,14 @@ def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.
 
 def test_head_and_tail_is_noted(tmp_path: Path) -> None:
     operated, tokenizer = trained(tmp_path / "source", "bert")
-    saved = save_model(operated.network, tokenizer, None, tmp_path / "m", max_length=MAX_LENGTH, truncation="head_tail")
+    saved = save_model(
+        operated.network,
+        tokenizer,
+        operated.vocabulary,
+        tmp_path / "m",
+        max_length=MAX_LENGTH,
+        truncation="head_tail",
+    )
     assert "cut in the middle" in saved.notes[0]
 
 

@@ -1,15 +1,64 @@
-"""A packed batch laid out with padding: for families that can't run packed, and to measure what padding costs."""
+"""A packed batch laid out with padding: for families that can't run packed, and to measure what padding costs.
+
+Where padding would change the answers, texts of one length run together and nothing is padded.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.packed import PackedBatch
 from glotune.model.families import Anatomy
+
+TYPED = ("funnel", "xlnet")
+"""Families with token types whose configuration has no ``type_vocab_size``."""
+
+
+def padded_logits(anatomy: Anatomy, hf: Any, batch: PackedBatch) -> Tensor:
+    """Logits_BC of the model's own forward."""
+    if not anatomy.family.mixes_padding:
+        return hf(**padded_inputs(anatomy, batch)).logits
+    places, logits = zip(
+        *((rows, hf(**padded_inputs(anatomy, part)).logits) for rows, part in _by_length(batch)), strict=True
+    )
+    order = torch.from_numpy(np.argsort(np.concatenate(places))).to(batch.input_ids.device)
+    return torch.cat(logits).index_select(0, order)
+
+
+def _by_length(batch: PackedBatch) -> Iterator[tuple[NDArray[np.int64], PackedBatch]]:
+    """(their places in the batch, texts of one length), for each length."""
+    lengths = np.array(batch.lengths)
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        yield places, _taken(batch, places, int(length))
+
+
+def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> PackedBatch:
+    """The texts at `places` of the batch, all of them `length` tokens long."""
+    device = batch.input_ids.device
+    texts_B = torch.from_numpy(places).to(device)
+    starts_B = batch.cu_seqlens.long().index_select(0, texts_B)
+    tokens_T = (starts_B.unsqueeze(1) + torch.arange(length, device=device)).flatten()
+    return replace(
+        batch,
+        input_ids=batch.input_ids.index_select(0, tokens_T),
+        position_ids=batch.position_ids.index_select(0, tokens_T),
+        token_type_ids=batch.token_type_ids.index_select(0, tokens_T),
+        cu_seqlens=torch.arange(len(places) + 1, device=device, dtype=torch.int32) * length,
+        labels=batch.labels.index_select(0, texts_B),
+        weights=batch.weights.index_select(0, texts_B),
+        lengths=(length,) * len(places),
+        rows=batch.rows[places],
+        pad_to=None,
+    )
 
 
 def padded_inputs(anatomy: Anatomy, batch: PackedBatch) -> dict[str, Tensor]:
@@ -34,12 +83,13 @@ def padded_inputs(anatomy: Anatomy, batch: PackedBatch) -> dict[str, Tensor]:
         inputs["position_ids"] = laid_out(
             batch.position_ids + anatomy.config.pad_token_id + 1, anatomy.config.pad_token_id
         )
-    if _takes_types(anatomy.core):
+    if takes_types(anatomy.core):
         inputs["token_type_ids"] = laid_out(batch.token_type_ids, 0)
     return inputs
 
 
-def _takes_types(core: Any) -> bool:
-    if getattr(core.config, "type_vocab_size", 0) < 2:
+def takes_types(core: Any) -> bool:
+    """Whether token types are part of the input of a sequence classification model."""
+    if getattr(core.config, "type_vocab_size", 0) < 2 and core.config.model_type not in TYPED:
         return False
     return "token_type_ids" in inspect.signature(core.forward).parameters

@@ -79,7 +79,7 @@ class PostNormWalk:
 
     def embed(self, batch: PackedBatch) -> Tensor:
         types = batch.token_type_ids if self.has_types else torch.zeros_like(batch.token_type_ids)
-        return self.anatomy.embeddings(
+        return self.anatomy.embeddings[0](
             input_ids=batch.input_ids.unsqueeze(0),
             token_type_ids=types.unsqueeze(0),
             position_ids=batch.position_ids.unsqueeze(0) + self.offset,
@@ -142,7 +142,7 @@ class ModernBertWalk:
         self.core = anatomy.core
 
     def embed(self, batch: PackedBatch) -> Tensor:
-        return self.anatomy.embeddings(input_ids=batch.input_ids.unsqueeze(0))
+        return self.anatomy.embeddings[0](input_ids=batch.input_ids.unsqueeze(0))
 
     def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
         layer: Any = self.anatomy.layers[index]

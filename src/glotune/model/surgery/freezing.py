@@ -20,7 +20,7 @@ def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:
         The change, or None where nothing is frozen.
 
     Raises:
-        UserError: no layer would be left to train.
+        UserError: no layer would be left to train, or one that trains shares its weights with a frozen one.
     """
     if not spec.embeddings and spec.layers == 0:
         return None
@@ -32,8 +32,15 @@ def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:
             where="model.freeze.layers",
             expected=f"0 to {depth - 1}",
         )
+    if anatomy.shares_weights(spec.layers):
+        raise UserError(
+            f"{anatomy.family.name} shares weights between its layers: the first {spec.layers} of {depth} can't be"
+            " frozen while the others train",
+            where="model.freeze.layers",
+            expected="0; the embeddings alone can be frozen",
+        )
     before = Counts.of(hf)
-    frozen = [anatomy.embeddings, *anatomy.layers[: spec.layers]]
+    frozen = [*anatomy.embeddings, *anatomy.layers[: spec.layers]]
     for module in frozen:
         module.requires_grad_(False)
         if spec.dropout == "off":
@@ -78,7 +85,7 @@ def prefix_depth(anatomy: Anatomy) -> int | None:
 
     The last layer never counts: its pooled token is all that is used of it.
     """
-    if not is_fixed(anatomy.embeddings):
+    if not all(map(is_fixed, anatomy.embeddings)):
         return None
     depth = 0
     while depth < len(anatomy.layers) - 1 and is_fixed(anatomy.layers[depth]):

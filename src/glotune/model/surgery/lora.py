@@ -24,7 +24,8 @@ def add_lora(hf: Any, spec: schema.Lora, frozen_dropout: schema.OnOff = "off") -
         The ``PeftModel`` and the change.
 
     Raises:
-        UserError: an unknown target, or adapters asked in more layers than there are.
+        UserError: an unknown target, adapters asked in more layers than there are, or in some of layers that share
+            their weights.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -32,9 +33,16 @@ def add_lora(hf: Any, spec: schema.Lora, frozen_dropout: schema.OnOff = "off") -
     depth = len(anatomy.layers)
     lowest = _lowest_layer(spec, depth)
     targets = target_modules(anatomy, spec.target_modules, lowest)
+    if anatomy.shares_weights(lowest):
+        raise UserError(
+            f"{anatomy.family.name} shares weights between its layers: an adapter in the upper {spec.layers} of {depth}"
+            " is one in the layers below",
+            where="model.lora.layers",
+            expected="null for all",
+        )
     before = Counts.of(hf)
     if spec.layers is not None and frozen_dropout == "off":
-        for module in (anatomy.embeddings, *anatomy.layers[:lowest]):
+        for module in (*anatomy.embeddings, *anatomy.layers[:lowest]):
             silence_dropout(module)
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
@@ -74,13 +82,13 @@ def target_modules(anatomy: Anatomy, names: list[str], lowest: int = 0) -> list[
             wanted.add(name)
         else:
             raise _unknown(name, position, anatomy, [role for role, paths in known.items() if paths], list(inside))
-    prefix = anatomy.family.layers
-    return [
-        f"{prefix}.{layer}.{path}"
+    found = [
+        f"{anatomy.layer_paths[layer]}.{path}"
         for layer in range(lowest, len(anatomy.layers))
         for path, _ in anatomy.linears(layer)
         if path in wanted
     ]
+    return list(dict.fromkeys(found))  # a shared layer is adapted once
 
 
 def _lowest_layer(spec: schema.Lora, depth: int) -> int:

@@ -40,6 +40,9 @@ class VocabularyMap:
     """[V] token id -> row of the trimmed matrix, -1 where it was cut"""
     source: Matrix
     """[V, H] the full matrix as loaded: mapped from a file, not held in memory"""
+    pad_token_id: int | None = None
+    """The configuration's, where it names a row while the vocabulary is trimmed: families that run whole look for
+    padding among the ids themselves. None: it was left as it is."""
 
     @property
     def size(self) -> int:
@@ -83,6 +86,11 @@ class VocabularyMap:
             yield chunk
             release(self.source)
 
+    def restore_config(self, config: Any) -> None:
+        """Puts the token id back where a trimmed network's configuration names the row that stands for padding."""
+        if self.pad_token_id is not None:
+            config.pad_token_id = self.pad_token_id
+
     def restore(self, hf: nn.Module) -> None:
         """Puts the full matrix back into the model, trained rows in their places."""
         anatomy = Anatomy(hf)
@@ -92,6 +100,7 @@ class VocabularyMap:
         for chunk in self.full_chunks(trimmed.weight):
             full[start : start + len(chunk)] = torch.from_numpy(chunk)
             start += len(chunk)
+        self.restore_config(anatomy.config)
         padding = trimmed.padding_idx
         _put(anatomy, full, None if padding is None else int(self.kept[padding]), trimmed.weight)
 
@@ -125,7 +134,11 @@ def trim_vocabulary(
     kept = _arrange(used, special)
     places = np.full(full_size, -1, dtype=np.int32)
     places[kept] = np.arange(len(kept), dtype=np.int32)
-    vocabulary = VocabularyMap(kept, places, _source_of(anatomy, source))
+    pad = anatomy.config.pad_token_id if not anatomy.family.is_packed else None
+    pad = pad if pad in special else None
+    if pad is not None:
+        anatomy.config.pad_token_id = int(places[pad])
+    vocabulary = VocabularyMap(kept, places, _source_of(anatomy, source), pad)
     padding = None if embedding.padding_idx is None else int(places[embedding.padding_idx])
     # Read from the map: transformers' own pages of the matrix are never touched, hence never in memory.
     _put(anatomy, torch.from_numpy(_gather(vocabulary.source, kept)), padding, embedding.weight)
@@ -142,7 +155,7 @@ def trim_vocabulary(
 
 
 def _special_of(config: Any) -> set[int]:
-    found = (getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep"))
+    found = (getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep", "decoder_start"))
     return {index for index in found if isinstance(index, int)}
 
 
@@ -168,10 +181,13 @@ def _gather(source: Matrix, kept: NDArray[np.int64]) -> Matrix:
 
 
 def _put(anatomy: Anatomy, matrix: Tensor, padding: int | None, like: Tensor) -> None:
-    old = anatomy.word_embeddings
-    embedding = nn.Embedding.from_pretrained(matrix.to(like.device), freeze=not like.requires_grad, padding_idx=padding)
-    embedding.train(old.training)
-    anatomy.core.set_input_embeddings(embedding)
+    """Puts the matrix into every module that looks up in the old one: an encoder-decoder has several, scaled ones too."""
+    old = anatomy.word_embeddings.weight
+    weight = nn.Parameter(matrix.to(like.device), requires_grad=like.requires_grad)
+    for module in anatomy.core.modules():
+        if isinstance(module, nn.Embedding) and module.weight is old:
+            module.weight, module.num_embeddings = weight, len(matrix)
+            module.padding_idx = None if module.padding_idx is None else padding
 
 
 def _source_of(anatomy: Anatomy, source: str | Path) -> Matrix:
