@@ -91,7 +91,7 @@ def make_encoder(
         torch.manual_seed(seed)
         auto = AutoModelForSequenceClassification if labels is not None else AutoModel
         model = auto.from_config(AutoConfig.for_model(family, **settings))
-        _shake(model)
+        shake(model)
     if safetensors:
         model.save_pretrained(folder)
     else:
@@ -217,7 +217,7 @@ def _config(
     return settings
 
 
-def _shake(model: torch.nn.Module) -> None:
+def shake(model: torch.nn.Module) -> None:
     """Make weights large and biases and norms nonzero, so that a lost bias or a wrong row shows in the logits."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,15 +1,16 @@
-"""Small random sequence classifiers of transformers' encoder families, whose configurations have many names for a size."""
+"""Small random sequence classifiers of transformers' encoder families, each by its own names for the sizes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from encoders import _shake as shake
-from encoders import make_tokenizer
+from encoders import TEXTS, make_tokenizer, shake
 
 LAYERS, VOCABULARY, LABELS = 3, 400, ("negative", "neutral", "positive")
 
@@ -17,10 +18,8 @@ _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     **dict.fromkeys(("hidden_size", "d_model", "emb_dim", "dim", "n_embd"), 32),
     **dict.fromkeys(("embedding_size", "input_embedding_size", "output_embedding_size"), 16),
-    **dict.fromkeys(
-        ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers"), LAYERS
-    ),
-    **dict.fromkeys(("n_layers", "n_layer"), LAYERS),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer"), LAYERS),
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "num_decoder_layers"), LAYERS),
     **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "num_heads", "n_heads", "n_head"), 4),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
     **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "d_ff", "d_inner", "hidden_dim"), 64),
@@ -66,9 +65,22 @@ SEVERAL = ("bart", "funnel", "mbart", "mt5", "mvp", "plbart", "t5", "umt5")
 """Encoder-decoders, and Funnel's blocks."""
 
 
-def make_family(folder: Path, kind: str, **config: Any) -> Path:
+_TEMPLATES = {
+    "funnel": ("[CLS]:2 $A:0 [SEP]:0", "[CLS]:2 $A:0 [SEP]:0 $B:1 [SEP]:1"),
+    "xlnet": ("$A:0 [SEP]:0 [CLS]:2", "$A:0 [SEP]:0 $B:1 [SEP]:1 [CLS]:2"),
+}
+"""Where a special token has a type of its own: a text, and a pair of texts."""
+
+
+def make_family(folder: Path, kind: str, *, texts: Sequence[str] = TEXTS, **config: Any) -> Path:
     """Writes a random classifier of the family with a WordPiece tokenizer to `folder`, and returns the folder."""
-    tokenizer = make_tokenizer("bert", vocab=VOCABULARY, max_position=128)
+    tokenizer = make_tokenizer("bert", texts, VOCABULARY, max_position=128)
+    if kind in _TEMPLATES:
+        single, pair = _TEMPLATES[kind]
+        special_tokens = [("[CLS]", tokenizer.cls_token_id), ("[SEP]", tokenizer.sep_token_id)]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=single, pair=pair, special_tokens=special_tokens
+        )
     default = AutoConfig.for_model(kind)
     sizes = {name: size for name, size in _SIZES.items() if name in default.to_dict()}
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}

@@ -25,9 +25,10 @@ def check_reopened(
 ) -> None:
     """Opens the folder as any user would, and compares names, shapes and the logits of a few texts.
 
-    transformers maps the file's float32 tensors and copies none of them, so no second model is held in memory beyond
-    pages that the system takes back at need. It costs the opening and one forward pass over `texts` here and there: for
-    XLM-R-base (1.1 GB) and four texts of 32 tokens about MEASURED.
+    transformers maps the file's float32 tensors and copies none of them: no second model is held. For XLM-R-base (1.1
+    GB) and four texts of 32 tokens on a CPU, opening took 0.4 s of processor time and the forward passes here and there
+    7 s; 10 MB of memory, and 0.6 GB of mapped pages that the system takes back at need. A large encoder takes as much
+    more as its passes do.
 
     Args:
         folder: weights, configuration and tokenizer.
@@ -43,12 +44,17 @@ def check_reopened(
     try:
         with torch.random.fork_rng(devices=[]), quiet():
             saved, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=trusted
+                folder,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                trust_remote_code=trusted,
             )
     except Exception as error:  # whatever it is that transformers or the family's code stumbles over
         raise _fault(network, f"transformers can't open it: {' '.join(str(error).split())[:300]}") from error
     for kind in ("missing", "unexpected", "mismatched"):
-        if names := sorted(map(str, info[f"{kind}_keys"])):
+        keys = info[f"{kind}_keys"]  # names; of mismatched ones with both shapes
+        if names := sorted(key if isinstance(key, str) else key[0] for key in keys):
             raise _fault(network, f"{len(names)} tensors are {kind}, the first {names[0]}")
     if texts is not None:
         _compare(saved.eval(), network, vocabulary, texts)

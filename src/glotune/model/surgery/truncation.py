@@ -90,12 +90,9 @@ def _check_rebuilt(anatomy: Anatomy) -> None:
     core = anatomy.core
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            rebuilt = type(core)(type(core.config).from_dict(core.config.to_dict())).state_dict()
-        found = {name: value.shape for name, value in core.state_dict().items()}
-        differing = sorted(
-            name for name, _ in found.items() ^ {key: value.shape for key, value in rebuilt.items()}.items()
-        )
-        problem = f"{differing[0]} does not fit" if differing else None
+            rebuilt = type(core)(type(core.config).from_dict(core.config.to_dict()))
+        differing = sorted(_shapes(core) ^ _shapes(rebuilt))
+        problem = f"{differing[0][0]} does not fit" if differing else None
     except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
         problem = " ".join(str(error).split())[:200]
     if problem is not None:
@@ -104,3 +101,7 @@ def _check_rebuilt(anatomy: Anatomy) -> None:
             where="model.layers",
             expected="null for all layers",
         )
+
+
+def _shapes(model: nn.Module) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(value.shape)) for name, value in model.state_dict().items()}

@@ -181,7 +181,7 @@ def _gather(source: Matrix, kept: NDArray[np.int64]) -> Matrix:
 
 
 def _put(anatomy: Anatomy, matrix: Tensor, padding: int | None, like: Tensor) -> None:
-    """Puts the matrix into every module that looks up in the old one: an encoder-decoder has several, scaled ones too."""
+    """Puts the matrix into every module that looks up in the old one, in its own way: some scale, and some are two."""
     old = anatomy.word_embeddings.weight
     weight = nn.Parameter(matrix.to(like.device), requires_grad=like.requires_grad)
     for module in anatomy.core.modules():
