@@ -191,7 +191,7 @@ def test_albert_of_several_groups_keeps_every_layer_in_its_group(tmp_path: Path,
 
 
 def test_albert_of_several_groups_is_not_cut_across_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="share 2 sets of weights.*one of 1, 2, 3, 5, or null"):
+    with pytest.raises(UserError, match=r"share 2 sets of weights.*one of 1, 2, 3, 5, or null"):
         truncate(albert(tmp_path, num_hidden_layers=6, num_hidden_groups=2), 4)
 
 
@@ -309,7 +309,7 @@ def _wrong_values(operated: Operated | None, monkeypatch: pytest.MonkeyPatch) ->
     ("kind", "spoil", "said"),
     [
         ("longformer", _old_window, "transformers can't open it"),
-        ("t5", _every_name, "2 tensors are mismatched, the first transformer.decoder.embed_tokens.weight"),
+        ("t5", _every_name, "a tensor has another shape than config.json says"),
         ("bert", _without_head, "2 tensors are missing, the first classifier.bias"),
         ("bert", _wrong_values, "its logits differ by"),
     ],
