@@ -1,11 +1,15 @@
 """C7: the saved model opens in transformers.pipeline and gives the recorded labels, scores to 1e-5."""
 
+import json
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import pytest
 
+import glotune
+from encoders import TEXTS, make_encoder
 from glotune.verbs.train import train
 from small_runs import small_recipe
 
@@ -38,3 +42,21 @@ def test_decomposed_text_is_read_as_in_training(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(run.path / "model")
     text = "la comida fue buenísima y el café también"
     assert tokenizer(unicodedata.normalize("NFD", text))["input_ids"] == tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_predict_gives_the_pipelines_scores_in_every_unicode_form(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    """Under the family's own tokenizer class, whose normalizer transformers builds anew."""
+    from transformers import pipeline
+
+    texts = ["পড়া বোঝা ভালো ছিল", "tiếng Việt rất hay", "관객 음식이 맛있고"]
+    encoder = make_encoder(tmp_path / "xlm-roberta-2", texts=[*TEXTS, *texts])
+    settings = json.loads((encoder / "tokenizer_config.json").read_text())
+    (encoder / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "XLMRobertaTokenizer"}))
+    run = train(small_recipe(tmp_path, train__epochs=1), out=tmp_path / "run", report=False)
+    given = [unicodedata.normalize(form, text) for text in texts]
+    classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu", top_k=None)
+    for folder in (run.path, run.path / "model"):
+        for answer, prediction in zip(classify(given), glotune.load(folder).predict(given), strict=True):
+            scores = {entry["label"]: entry["score"] for entry in answer}
+            assert scores == pytest.approx(prediction.probabilities, abs=1e-6)

@@ -21,6 +21,7 @@ from glotune.data.sources import find_sources
 from glotune.data.stray_quotes import SwallowingRow, about_swallowed
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
+from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
@@ -181,9 +182,9 @@ def tokens_of(split: LabelledTexts, tokenizer: Any, data: Data) -> dict[str, dic
     backend = fast_backend(tokenizer)
     special = tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
     lengths, unknown = [], []
-    with untruncated(backend):
+    with untruncated(backend), normalising(backend, data.normalization):
         for chunk in split.chunks(CHUNK):
-            encodings = backend.encode_batch_fast(inputs_of(chunk, data.normalization))
+            encodings = backend.encode_batch_fast(inputs_of(chunk))
             lengths += [len(encoding) for encoding in encodings]
             unknown += [encoding.ids.count(tokenizer.unk_token_id) for encoding in encodings]
     return _per_language(split, np.array(lengths), np.array(unknown), special, data.max_length)

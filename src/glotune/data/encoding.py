@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from glotune.data.tokenization import TokenStore, fast_backend, has_types, untruncated
 from glotune.data.truncation import cut
+from glotune.data.unicode_form import put_first
 from glotune.recipe.schema import Data
 
 Text = str | tuple[str, str]
@@ -19,10 +19,16 @@ Text = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a model wants its texts: the tokenizer, and the recipe's keys that decide what it sees."""
+    """How a model wants its texts: the tokenizer, and the recipe's keys that decide what it sees.
+
+    The tokenizer is made to bring texts to the Unicode form of ``data.normalization``.
+    """
 
     tokenizer: Any
     data: Data
+
+    def __post_init__(self) -> None:
+        put_first(fast_backend(self.tokenizer), self.data.normalization)
 
     def store(self, texts: Sequence[Text]) -> TokenStore:
         """The texts as a token store in memory, in their order; labels and rows are zeros.
@@ -32,7 +38,7 @@ class Encoding:
         """
         backend = fast_backend(self.tokenizer)
         with untruncated(backend):
-            encodings = backend.encode_batch_fast([self._normalised(text) for text in texts])
+            encodings = backend.encode_batch_fast(list(texts))
         ids, types, raw = [], [], []
         limit = self.data.max_length
         for encoding in encodings:
@@ -55,11 +61,3 @@ class Encoding:
             rows=zeros.astype(np.int32),
             raw_lengths=np.asarray(raw, np.int32),
         )
-
-    def _normalised(self, text: Text) -> Text:
-        form = self.data.normalization
-        if form == "none":
-            return text
-        if isinstance(text, tuple):
-            return unicodedata.normalize(form, text[0]), unicodedata.normalize(form, text[1])
-        return unicodedata.normalize(form, text)

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from glotune.data.cache import open_or_build
 from glotune.data.mapped_arrays import distinct, offsets_of, zeros
-from glotune.data.source_table import normalised
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.truncation import Strategy, cut
+from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 
@@ -95,7 +95,7 @@ def tokenize(
     uses_types = has_types(tokenizer, has_pairs)
     total, before = sum(len(split) for split in texts.splits.values()), 0
     stores = {}
-    with untruncated(backend):
+    with untruncated(backend), normalising(backend, data.normalization):
         identity = _identity(tokenizer, backend, data, uses_types)
         for name, split in texts.splits.items():
             report = _offset_progress(progress, before, total)
@@ -108,12 +108,12 @@ def tokenize(
     return stores
 
 
-def inputs_of(chunk: pa.RecordBatch, normalization: str) -> list[Any]:
+def inputs_of(chunk: pa.RecordBatch) -> list[Any]:
     """The texts of a chunk, or its pairs of texts, as a tokenizer takes them."""
-    texts = normalised(chunk.column("text"), normalization)
+    texts: list[Any] = chunk.column("text").to_pylist()
     if "text_pair" not in chunk.schema.names:
         return texts
-    return list(zip(texts, normalised(chunk.column("text_pair"), normalization), strict=True))
+    return list(zip(texts, chunk.column("text_pair").to_pylist(), strict=True))
 
 
 def has_types(tokenizer: Any, pairs: bool) -> bool:
@@ -207,10 +207,7 @@ class _Writer:
         with ThreadPoolExecutor(1) as executor:
             waiting: tuple[pa.RecordBatch, Future[list[Any]]] | None = None
             for chunk in self.split.chunks(CHUNK):
-                started = (
-                    chunk,
-                    executor.submit(self.backend.encode_batch_fast, inputs_of(chunk, self.data.normalization)),
-                )
+                started = (chunk, executor.submit(self.backend.encode_batch_fast, inputs_of(chunk)))
                 if waiting:
                     yield waiting[0], waiting[1].result()
                 waiting = started

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers.dynamic_module_utils import custom_object_save
 
 from glotune.data.packed import PackedBatch
+from glotune.data.unicode_form import Normalization, put_first
 from glotune.model.families import Anatomy
 from glotune.model.network import Network
 from glotune.model.reopening import check_reopened
@@ -23,7 +24,7 @@ from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
 from glotune.whole_files import whole_folder
 
-Normalization = Literal["NFC", "NFKC", "none"]
+SETTINGS = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def save_model(
         config.save_pretrained(partial)
         saved_tokenizer = copy.deepcopy(tokenizer)
         saved_tokenizer.model_max_length = max_length
-        notes += _normalize(saved_tokenizer, normalization)
-        saved_tokenizer.save_pretrained(partial)
+        put_first(saved_tokenizer.backend_tokenizer, normalization)
+        _save_tokenizer(saved_tokenizer, partial)
         check_reopened(partial, network, vocabulary, check_with, trusted=trusted)
     if truncation == "head_tail":
         notes.append(
@@ -162,18 +163,17 @@ def _merged(layer: Any) -> Tensor:
     return merged
 
 
-def _normalize(tokenizer: Any, normalization: Normalization) -> list[str]:
-    """Puts the Unicode form in front of the tokenizer's own normalizer."""
-    if normalization == "none":
-        return []
-    from tokenizers import normalizers
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Writes a tokenizer whose ``tokenizer.json`` says all that it does.
 
-    backend = tokenizer.backend_tokenizer
-    own = backend.normalizer
-    stated = json.loads(backend.to_str())["normalizer"] or {}
-    first = (stated.get("normalizers") or [stated])[0]
-    if first.get("type") == normalization:
-        return []
-    form = getattr(normalizers, normalization)()
-    backend.normalizer = form if own is None else normalizers.Sequence([form, own])
-    return []
+    Under a family's own class (``XLMRobertaTokenizer``) transformers takes pieces and template from the file and builds
+    the rest anew: the Unicode form would be lost. Its general class reads the whole file.
+    """
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    if "auto_map" in settings:  # code of its own, which knows how to read its file
+        return
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the name that transformers 4 and 5 know
+    for attribute in ("model_input_names", "padding_side", "truncation_side"):  # the family's, else by its class
+        settings[attribute] = getattr(tokenizer, attribute)
+    (folder / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

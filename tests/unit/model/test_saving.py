@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from encoders import FAMILIES, PACKED_FAMILIES, TEXTS, make_encoder
 from glotune.model.loading import load_encoder, load_tokenizer
+from glotune.model.network import Network
 from glotune.model.saving import save_adapter, save_model
 from glotune.model.surgery.operate import Operated, operate
 from glotune.model.tensorfile import Entry, map_matrix, write_tensors
@@ -72,6 +75,44 @@ def test_normalisation_is_saved(tmp_path: Path, family: str, form: str) -> None:
     composed, split = "é ক\u09cb", "e\u0301 ক\u09c7\u09be"
     assert tokenizer(composed)["input_ids"] == tokenizer(split)["input_ids"]
     assert repr(tokenizer.backend_tokenizer.normalizer).count(f"{form}()") == 1, "put in front once"
+
+
+OWN_CLASSES = {
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "roberta": "RobertaTokenizer",
+    "bert": "BertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "rembert": "RemBertTokenizer",
+}
+"""The class that a family's published folders name: transformers rebuilds the normalizer under it."""
+IN_TWO_FORMS = (
+    "\u09aa\u09a1\u09bc\u09be \u09ac\u09cb\u099d\u09be",
+    "ti\u1ebfng Vi\u1ec7t",
+    "\uad00\uac1d \uc74c\uc2dd",
+)
+"""Bangla, Vietnamese, Korean: in NFC; decomposed, the vowel sign, the letters and the syllables fall apart."""
+
+
+@pytest.mark.parametrize("family", OWN_CLASSES)
+@pytest.mark.parametrize("form", ["NFC", "NFKC"])
+def test_normalisation_outlives_the_familys_own_tokenizer_class(tmp_path: Path, family: str, form: str) -> None:
+    source = make_encoder(tmp_path / "source", family, texts=[*TEXTS, *IN_TWO_FORMS])
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": OWN_CLASSES[family], "do_lower_case": False}  # cased, as mBERT is
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_tokenizer(Model(name=str(source)))
+    assert type(tokenizer).__name__ == OWN_CLASSES[family]
+    network = Network(load_encoder(Model(name=str(source)), LABELS, seed=0, log=lambda line: None))
+    save_model(network, tokenizer, None, tmp_path / "model", max_length=MAX_LENGTH, normalization=form)
+    saved = AutoTokenizer.from_pretrained(tmp_path / "model")
+    for text in IN_TWO_FORMS:
+        split = unicodedata.normalize("NFD", text)
+        expected = tokenizer(unicodedata.normalize(form, text), text)
+        apart = tokenizer(split)["input_ids"] != tokenizer(text)["input_ids"]
+        assert apart or family == "deberta-v2", "only its own normalizer composes"
+        assert dict(saved(split, split)) == dict(saved(text, text)) == dict(expected)
+    assert saved.model_input_names == tokenizer.model_input_names
+    assert saved.special_tokens_map == tokenizer.special_tokens_map
 
 
 @pytest.mark.parametrize("family", PACKED_FAMILIES)
