@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 import glotune.verbs.evaluate
 from glotune.cli.main import run as glotune_command
+from glotune.errors import UserError
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
@@ -144,6 +147,42 @@ def test_evaluations_that_begin_in_the_same_second_get_names_of_their_own(
         assert json.loads((found.path / "evaluation.json").read_text())["name"] == found.path.name
         assert (found.path / "metrics.json").exists()
     assert not list((trained.path / "evaluations").glob(".*"))
+
+
+@pytest.fixture
+def broken(trained: Run, tmp_path: Path) -> Path:
+    """A copy of the run whose model has lost its head."""
+    run = shutil.copytree(trained.path, tmp_path / "broken")
+    weights = load_file(run / "model" / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier.")}
+    save_file(kept, run / "model" / "model.safetensors", metadata={"format": "pt"})
+    return run
+
+
+def test_a_run_that_lost_its_head_answers_nothing(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_csv(tmp_path / "new.csv", sentences("en", 25, 9))
+    for command in (
+        ["predict", str(broken), str(source), "--out", str(tmp_path / "out.csv")],
+        ["predict", str(broken / "model"), str(source)],
+        ["evaluate", str(broken), "--data", f"en={source}", "--name", "headless"],
+    ):
+        assert call(*command) == 2
+        shown = capsys.readouterr()
+        assert "lack classifier.dense.bias, classifier.dense.weight" in shown.err
+        assert shown.out == ""
+    assert not (tmp_path / "out.csv").exists()
+    assert not (broken / "evaluations" / "headless").exists()
+
+
+def test_a_run_with_the_model_of_other_labels_answers_nothing(trained: Run, tmp_path: Path) -> None:
+    run = shutil.copytree(trained.path, tmp_path / "swapped")
+    config = json.loads((run / "model" / "config.json").read_text())
+    names = {index: f"other {name}" for index, name in config["id2label"].items()}
+    (run / "model" / "config.json").write_text(json.dumps(config | {"id2label": names, "label2id": {}}))
+    with pytest.raises(UserError, match=r"has the labels other bad.* Expected those of its run: bad"):
+        glotune.load(run)
 
 
 def test_an_unknown_label_is_refused_and_leaves_nothing(

@@ -14,6 +14,7 @@ from torch import nn
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy, refuse_unfit
+from glotune.model.heads import StatedHead, lacking, refuse_partial, refuse_unusable
 from glotune.model.sources import arguments, locate, refuse
 from glotune.recipe import schema
 
@@ -74,47 +75,40 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
         UserError: neither a folder nor reachable; damaged; without the encoder's weights; or of a family that can't be
             fine-tuned here.
     """
-    from transformers import AutoModelForSequenceClassification
-
     source = locate(model)
     config = load_config(model)
-    known = _labels_of(config)
+    stated = StatedHead.of(config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = "single_label_classification"
-    if getattr(config, "attention_type", None) == "block_sparse":
-        # BigBird goes by the longest text of a batch, and stays with full attention once it met short ones.
-        config.attention_type = "original_full"
+    if _use_full_attention(config):
         log("its block-sparse attention depends on the batch: full attention is used, and saved")
     if model.dropout is not None:
         _override_dropout(config, model.dropout)
-    try:
-        with torch.random.fork_rng(devices=[]), quiet():
-            hf, info = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype=torch.float32,
-                weights_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **arguments(model),
-            )
-    except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, TypeError, ImportError) as error:
-        raise refuse(model, "model", error) from error
-    except Exception as error:
-        # safetensors and the Hub's client raise classes of their own.
-        if type(error).__module__.partition(".")[0] not in (
-            "safetensors",
-            "safetensors_rust",
-            "huggingface_hub",
-            "httpx",
-        ):
-            raise
-        raise refuse(model, "model", error) from error
+    hf, info = _read_weights(model, source, config)
     if _is_pickled(source):
         log(f"{model.name} comes as a .bin file: read with weights_only, no pickled code runs")
-    _fit_head(hf, model, known, list(labels), info, seed, log)
+    _fit_head(hf, model, stated, list(labels), info, seed, log)
     return hf.train()
+
+
+def load_classifier(model: schema.Model) -> tuple[Any, list[str]]:
+    """A trained classifier (``PreTrainedModel``), fp32 and in evaluation mode, and its labels by class id.
+
+    Nothing is made afresh: an answer comes from weights that were trained, or there is none.
+
+    Raises:
+        UserError: no folder of a model, damaged, weights of encoder or head missing or of other shapes than
+            ``config.json`` says, a head of another kind than one class per text, or labels that don't name its classes.
+    """
+    source = locate(model)
+    config = load_config(model)
+    _use_full_attention(config)
+    refuse_unusable(config, model.name)
+    hf, info = _read_weights(model, source, config)
+    _refuse_partial_encoder(Anatomy(hf), model, info)
+    refuse_partial(info, model.name)
+    return hf.eval(), StatedHead.of(config).labels
 
 
 def check_fit(hf: nn.Module, tokenizer: Any, max_length: int) -> None:
@@ -165,8 +159,52 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _labels_of(config: Any) -> list[str]:
-    return [str(config.id2label[index]) for index in sorted(config.id2label)]
+def _use_full_attention(config: Any) -> bool:
+    """BigBird goes by the longest text of a batch, and stays with full attention once it met short ones."""
+    if getattr(config, "attention_type", None) != "block_sparse":
+        return False
+    config.attention_type = "original_full"
+    return True
+
+
+def _read_weights(model: schema.Model, source: str, config: Any) -> tuple[Any, dict[str, Any]]:
+    """The model with what its files hold, and transformers' account of what they lack."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.random.fork_rng(devices=[]), quiet():
+            hf, info = AutoModelForSequenceClassification.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                weights_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **arguments(model),
+            )
+    except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, TypeError, ImportError) as error:
+        raise refuse(model, "model", error) from error
+    except Exception as error:
+        # safetensors and the Hub's client raise classes of their own.
+        if type(error).__module__.partition(".")[0] not in (
+            "safetensors",
+            "safetensors_rust",
+            "huggingface_hub",
+            "httpx",
+        ):
+            raise
+        raise refuse(model, "model", error) from error
+    return hf, info
+
+
+def _refuse_partial_encoder(anatomy: Anatomy, model: schema.Model, info: dict[str, Any]) -> None:
+    outside = sorted(name for name in lacking(info) if anatomy.depth_of(name) is not None)
+    if outside:
+        raise UserError(
+            f"the checkpoint '{model.name}' lacks {len(outside)} weights of its encoder, the first {outside[0]}",
+            where="model.name",
+            expected="weights of the architecture that its config.json names",
+        )
 
 
 def _override_dropout(config: Any, rate: float) -> None:
@@ -186,30 +224,29 @@ def _is_pickled(source: str) -> bool:
 
 
 def _fit_head(
-    hf: Any, model: schema.Model, known: list[str], labels: list[str], info: dict[str, Any], seed: int, log: Log
+    hf: Any, model: schema.Model, stated: StatedHead, labels: list[str], info: dict[str, Any], seed: int, log: Log
 ) -> None:
-    anatomy = Anatomy(hf)
-    lacking = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
-    outside = sorted(name for name in lacking if anatomy.depth_of(name) is not None)
-    if outside:
-        raise UserError(
-            f"the checkpoint '{model.name}' lacks {len(outside)} weights of its encoder, the first {outside[0]}",
-            where="model.name",
-            expected="weights of the architecture that its config.json names",
-        )
+    anatomy, known = Anatomy(hf), stated.labels
+    _refuse_partial_encoder(anatomy, model, info)
+    absent = lacking(info)
     last = anatomy.family.head[-1]
     has_head = not any(name.startswith(f"{last}.") for name in info["missing_keys"])
-    if has_head and known == labels:
+    fits = not absent and stated.other_task is None
+    if fits and known == labels:
         log("the checkpoint's classification head has these labels: kept")
-    elif has_head and sorted(known) == sorted(labels):
+    elif fits and sorted(known) == sorted(labels):
         _reorder(anatomy.head[last], [known.index(name) for name in labels])
         log(f"the checkpoint's head has these labels in another order ({', '.join(known)}): moved by name")
     else:
-        if has_head:
+        if has_head and stated.other_task:
+            log(f"the checkpoint's classification head answers {stated.other_task}: made afresh")
+        elif has_head and sorted(known) == sorted(labels):
+            log(f"the checkpoint's classification head is not whole ({', '.join(sorted(absent))}): made afresh")
+        elif has_head:
             log(f"the checkpoint's classification head is for other labels ({', '.join(known[:8])}): made afresh")
-        lacking = lacking | {f"{last}.{name}" for name, _ in anatomy.head[last].named_parameters()}
-    if lacking:
-        _make_afresh(hf, lacking, seed)
+        absent = absent | {f"{last}.{name}" for name, _ in anatomy.head[last].named_parameters()}
+    if absent:
+        _make_afresh(hf, absent, seed)
 
 
 def _reorder(head: nn.Module, rows: list[int]) -> None:

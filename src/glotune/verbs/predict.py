@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
 from glotune.model.cpu.host_memory import bound_kernel_caches
 from glotune.model.families import Anatomy
-from glotune.model.loading import check_fit, load_encoder, load_tokenizer, positions_of
+from glotune.model.loading import check_fit, load_classifier, load_tokenizer, positions_of
 from glotune.model.network import Network
 from glotune.recipe import load_recipe
 from glotune.recipe.schema import Columns, Data, Model, Quoting
@@ -134,7 +133,7 @@ def load(
     *,
     calibrated: bool = False,
     device: str = "auto",
-    precision: Literal["fp32", "bf16"] | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Predictor:
     """Opens a run, or a folder with a saved text classifier, to predict with.
 
@@ -142,10 +141,12 @@ def load(
         path: a run directory, its ``model`` folder, or any folder that transformers' text classification opens.
         calibrated: apply what ``glotune calibrate`` fitted for the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: None: that of the run's plan where its device is used, fp32 otherwise.
+        precision: ``fp32`` gives the scores of transformers' pipeline; ``bf16`` is faster where the hardware has it, and
+            moves probabilities by up to about 0.01.
 
     Raises:
-        UserError: nothing there, no classifier, or not calibrated.
+        UserError: nothing there, not calibrated, or no classifier that chooses one of several classes: a head that is
+            missing, of other sizes than its ``config.json`` says, or of another task.
         RunError: the run holds no model yet.
     """
     where = expanded(path)
@@ -153,7 +154,17 @@ def load(
     if run is None:
         if calibrated:
             raise UserError(f"{path} is not a run, and only runs are calibrated", expected="a run directory")
-        return _of_folder(where, choose_device(device), precision or "fp32")
+        kind = choose_device(device)
+        return _assemble(
+            where,
+            labels=None,
+            data=None,
+            device=kind,
+            precision=precision,
+            token_budget=TOKENS[kind],
+            takes_pairs=None,
+            calibration=None,
+        )
     manifest = run.read_manifest()
     if manifest.kind != "train":
         raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
@@ -165,7 +176,7 @@ def load(
         labels=manifest.labels,
         data=recipe.data,
         device=kind,
-        precision=precision or (plan.precision if plan else "fp32"),
+        precision=precision,
         token_budget=plan.token_budget if plan else TOKENS[kind],
         takes_pairs=recipe.data.columns.text_pair is not None,
         calibration=read_calibration(run) if calibrated else None,
@@ -196,35 +207,10 @@ def choose_device(wanted: str) -> str:
     return here[0] if wanted == "auto" else wanted
 
 
-def _of_folder(folder: Path, device: str, precision: Literal["fp32", "bf16"]) -> Predictor:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{folder / 'config.json'} can't be read as JSON") from error
-    heads = [name for name in config.get("architectures") or [] if name.endswith("ForSequenceClassification")]
-    if not heads:
-        raise UserError(
-            f"{folder} holds an encoder without a classification head",
-            expected="a trained text classifier",
-            remedy="Train one with: glotune train",
-        )
-    names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return _assemble(
-        folder,
-        labels=[str(names[key]) for key in sorted(names, key=int)],
-        data=None,
-        device=device,
-        precision=precision,
-        token_budget=TOKENS[device],
-        takes_pairs=None,
-        calibration=None,
-    )
-
-
 def _assemble(
     folder: Path,
     *,
-    labels: list[str],
+    labels: list[str] | None,
     data: Data | None,
     device: str,
     precision: Literal["fp32", "bf16"],
@@ -234,7 +220,13 @@ def _assemble(
 ) -> Predictor:
     model = Model(name=str(folder))
     tokenizer = load_tokenizer(model)
-    hf = load_encoder(model, labels, seed=0, log=lambda message: None)
+    hf, stated = load_classifier(model)
+    if labels is not None and stated != labels:
+        raise UserError(
+            f"the model in {folder} has the labels {', '.join(stated)}",
+            expected=f"those of its run: {', '.join(labels)}",
+            remedy="Put back the model that the run saved, or predict with the folder alone, outside the run",
+        )
     columns = None if data is None else data.columns
     if data is None:
         data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
@@ -243,7 +235,7 @@ def _assemble(
     network = Network(hf)
     return Predictor(
         engine=Engine(network, Encoding(tokenizer, data), device, precision, token_budget),
-        labels=labels,
+        labels=stated,
         takes_pairs=takes_pairs,
         calibration=calibration,
         columns=columns,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from encoders import FAMILIES, make_encoder, make_tokenizer
 from glotune.errors import UserError
@@ -107,6 +108,34 @@ def test_head_of_other_labels_is_made_afresh(tmp_path: Path, labels: tuple[str, 
     assert torch.equal(
         one.roberta.encoder.layer[0].output.dense.weight, kept.roberta.encoder.layer[0].output.dense.weight
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"problem_type": "multi_label_classification"}, "answers several labels per text"),
+        ({"problem_type": "regression"}, "answers numbers"),
+    ],
+)
+def test_head_of_another_task_is_made_afresh(tmp_path: Path, keys: dict[str, str], told: str) -> None:
+    folder = make_encoder(tmp_path, "xlm-roberta", labels=LABELS, **keys)
+    one, log = load(folder, seed=1)
+    two, _ = load(folder, seed=2)
+    assert any(told in line and "afresh" in line for line in log)
+    assert not torch.equal(one.classifier.out_proj.weight, two.classifier.out_proj.weight)
+    assert one.config.problem_type == "single_label_classification"
+
+
+def test_half_a_head_is_not_called_kept(tmp_path: Path) -> None:
+    """The labels' names fit, but the classifier was trained on a pooler that the folder lacks."""
+    folder = make_encoder(tmp_path, "bert", labels=LABELS)
+    weights = load_file(folder / "model.safetensors")
+    del weights["bert.pooler.dense.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    one, log = load(folder, seed=1)
+    two, _ = load(folder, seed=2)
+    assert log == ["the checkpoint's classification head is not whole (bert.pooler.dense.weight): made afresh"]
+    assert not torch.equal(one.classifier.weight, two.classifier.weight)
 
 
 def test_pickled_weights_are_read_safely_and_said(tmp_path: Path) -> None:

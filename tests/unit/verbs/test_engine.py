@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from encoders import TEXTS, make_encoder
 from glotune.engine import predict as engine_module
@@ -126,6 +128,86 @@ def test_no_texts_give_no_predictions(predictor: Predictor) -> None:
 def test_an_encoder_without_a_head_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="without a classification head"):
         load(make_encoder(tmp_path / "bare"))
+
+
+def edited(folder: Path, **keys: object) -> Path:
+    """The folder with these keys in its config.json; None takes one out."""
+    config = json.loads((folder / "config.json").read_text())
+    config = {key: value for key, value in (config | keys).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def without(folder: Path, *endings: str) -> Path:
+    """The folder without the weights whose names end so."""
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.endswith(endings)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+HEADS = {
+    "xlm-roberta": ("classifier.dense.weight", "classifier.out_proj.bias"),
+    "bert": ("bert.pooler.dense.weight", "classifier.weight"),
+    "modernbert": ("head.dense.weight", "classifier.bias"),
+    "deberta-v2": ("pooler.dense.bias", "classifier.weight"),
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "weight"), [(family, weight) for family, names in HEADS.items() for weight in names]
+)
+def test_a_head_that_is_not_there_does_not_answer(tmp_path: Path, family: str, weight: str) -> None:
+    folder = without(make_encoder(tmp_path / "model", family, labels=LABELS), weight)
+    with pytest.raises(UserError, match=f"without a classification head: its weights lack .*{weight}"):
+        load(folder)
+
+
+@pytest.mark.parametrize("architectures", [None, ["XLMRobertaForTokenClassification"]])
+def test_a_head_for_something_else_does_not_answer(tmp_path: Path, architectures: list[str] | None) -> None:
+    folder = edited(make_encoder(tmp_path / "bare"), architectures=architectures)
+    with pytest.raises(UserError, match="without a classification head"):
+        load(folder)
+
+
+def test_a_head_of_other_sizes_than_its_config_does_not_answer(tmp_path: Path) -> None:
+    folder = edited(make_encoder(tmp_path / "model", labels=LABELS), id2label={"0": "no", "1": "yes"}, label2id=None)
+    with pytest.raises(UserError, match=r"classifier\.out_proj\.bias of .* \[3\], its config.json asks for \[2\]"):
+        load(folder)
+
+
+def test_num_labels_without_names_gives_those_of_transformers(tmp_path: Path) -> None:
+    from transformers import pipeline
+
+    folder = make_encoder(tmp_path / "model", labels=LABELS)
+    edited(folder, id2label=None, label2id=None, num_labels=3, architectures=None)
+    predictor = load(folder)
+    assert predictor.labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    classify = pipeline("text-classification", model=str(folder), dtype=torch.float32, top_k=None)
+    for text, prediction in zip(TEXTS, predictor.predict(TEXTS), strict=True):
+        scores = {entry["label"]: entry["score"] for entry in classify([text])[0]}
+        assert prediction.probabilities == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "keys", "message"),
+    [
+        (["score"], {}, "answers one number per text"),
+        (["score"], {"problem_type": "regression"}, "answers numbers"),
+        (LABELS, {"problem_type": "regression"}, "answers numbers"),
+        (LABELS, {"problem_type": "multi_label_classification"}, "answers several labels per text"),
+        (LABELS, {"id2label": {"1": "a", "2": "b", "3": "c"}}, "id2label of .* is .*1: 'a'"),
+        (LABELS, {"id2label": {"0": "a", "1": "b", "2": "a"}}, "a name of its own for each class from 0 to 2"),
+    ],
+)
+def test_a_head_of_another_kind_is_refused(
+    tmp_path: Path, labels: list[str], keys: dict[str, object], message: str
+) -> None:
+    folder = edited(make_encoder(tmp_path / "model", labels=labels), label2id=None, **keys)
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder)
+    assert "config.json" in str(caught.value)
 
 
 def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
