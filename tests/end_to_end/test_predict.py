@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import glotune.verbs.evaluate
 from glotune.cli.main import run as glotune_command
 from glotune.errors import UserError
+from glotune.run.directory import RunDirectory
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
@@ -147,6 +148,50 @@ def test_evaluations_that_begin_in_the_same_second_get_names_of_their_own(
         assert json.loads((found.path / "evaluation.json").read_text())["name"] == found.path.name
         assert (found.path / "metrics.json").exists()
     assert not list((trained.path / "evaluations").glob(".*"))
+
+
+def test_texts_that_are_cut_are_said_and_counted(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "la comida " * 40
+    stdin = f"corto\n{long}\n{long}\notro\n".encode()
+    assert call("predict", str(trained.path), stdin=stdin, monkeypatch=monkeypatch) == 0
+    assert "2 of 4 texts cut: longer than 32 tokens (rows 2, 3)" in capsys.readouterr().err
+    rows = [{"text": f"nice room {number}", "label": "good"} for number in range(10)] + [{"text": long, "label": "bad"}]
+    source = write_csv(tmp_path / "long.csv", rows)
+    assert call("evaluate", str(trained.path), f"en={source}", "--name", "long") == 0
+    assert "1 of 11 test texts are longer than 32 tokens: cut" in capsys.readouterr().err
+    record = json.loads((trained.path / "evaluations" / "long" / "evaluation.json").read_text())
+    assert record["truncated"] == {"test": 1}
+
+
+def test_a_run_in_bf16_predicts_in_fp32_unless_asked(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import pipeline
+
+    run = RunDirectory(shutil.copytree(trained.path, tmp_path / "run"))
+    assert trained.manifest.plan is not None
+    run.update_manifest(plan=trained.manifest.plan.model_copy(update={"precision": "bf16"}))
+    texts = [row["text"] for row in sentences("es", 12, 4)]
+    classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu", top_k=None)
+    expected = [{entry["label"]: entry["score"] for entry in answer} for answer in classify(texts, truncation=True)]
+    found = [prediction.probabilities for prediction in glotune.load(run.path).predict(texts)]
+    assert found == [pytest.approx(scores, abs=1e-6) for scores in expected]
+    source = write_csv(tmp_path / "es.csv", [{"text": text} for text in texts])
+    shown = {}
+    for precision in ("fp32", "bf16"):
+        assert call("predict", str(run.path), str(source), "--precision", precision) == 0
+        shown[precision] = [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
+    assert shown["fp32"] == found
+    assert shown["bf16"] != found
+    assert shown["bf16"] == [pytest.approx(scores, abs=0.05) for scores in expected]
+    data = write_csv(tmp_path / "new.csv", sentences("en", 12, 9))
+    for name, options in (("plain", []), ("fast", ["--precision", "bf16"])):
+        assert call("evaluate", str(run.path), f"en={data}", "--name", name, *options) == 0
+        assert ("computed in bf16" in capsys.readouterr().out) == (name == "fast")
+        record = json.loads((run.path / "evaluations" / name / "evaluation.json").read_text())
+        assert record["precision"] == ("bf16" if name == "fast" else "fp32")
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ def evaluate(
         typer.Option(help="none: quotes in CSV and TSV are characters like others. As in the run's recipe."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="fp32: transformers' scores; bf16: faster, off by up to about 0.01.")
+    ] = "fp32",
 ) -> None:
     """Evaluate a run's saved model on labelled texts: metrics, intervals and predictions per language."""
     from glotune.cli.console import out, show
@@ -39,7 +42,9 @@ def evaluate(
     from glotune.verbs.evaluate import evaluate as evaluate_run
 
     with watch() as observer:
-        judged = evaluate_run(run, sources, name=name, device=device, observer=observer, quoting=quoting)
+        judged = evaluate_run(
+            run, sources, name=name, device=device, precision=precision, observer=observer, quoting=quoting
+        )
     manifest = directory.read_manifest()
     for split, languages in RunDirectory(judged.path).read_metrics().items():
         if split == "schema":
@@ -48,6 +53,8 @@ def evaluate(
         gap = transfer_gap(languages, manifest.source_languages)
         if gap:
             show(gap)
+    if precision == "bf16":
+        show("computed in bf16: probabilities are off transformers' by up to about 0.01")
     show(f"evaluation   {judged.path}")
 
 

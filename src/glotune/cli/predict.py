@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from glotune.verbs.predict import Predictor
     from glotune.verbs.predict_inputs import Inputs
     from glotune.verbs.predict_outputs import Write
+
+SHOWN = 10
+"""Rows named in a line for people."""
 
 
 def predict(
@@ -41,6 +45,9 @@ def predict(
         bool, typer.Option("--skip-empty", help="Leave empty texts out and count them, instead of stopping.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="fp32: transformers' scores; bf16: faster, off by up to about 0.01.")
+    ] = "fp32",
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
@@ -55,7 +62,7 @@ def predict(
 
     from glotune.verbs.predict import load
 
-    predictor = load(run, calibrated=calibrated, device=device)
+    predictor = load(run, calibrated=calibrated, device=device, precision=precision)
     columns = predictor.columns or Columns()
     inputs = Inputs(
         source,
@@ -65,17 +72,37 @@ def predict(
         skip_empty,
         quoting or predictor.quoting,
     )
-    count = _write(predictor, inputs, out, to)
+    count, cut = _write(predictor, inputs, out, to)
     if inputs.skipped:
-        first = ", ".join(str(row) for row in inputs.skipped[:10]) + (", …" if len(inputs.skipped) > 10 else "")
-        say(f"{len(inputs.skipped)} rows of {inputs.shown} left out: empty text (rows {first})")
+        skipped = Listed(len(inputs.skipped), inputs.skipped[:SHOWN])
+        say(f"{skipped.count} rows of {inputs.shown} left out: empty text ({skipped})")
+    if cut.count:
+        say(f"{cut.count} of {count} texts cut: longer than {predictor.max_length} tokens ({cut})")
     for message in about_swallowed(inputs.swallowing, "set --quoting none"):
         say(f"warning: {message}")
     if out is not None:
         say(f"{count} predictions in {out}")
 
 
-def _write(predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None) -> int:
+@dataclass
+class Listed:
+    """Some rows: how many, and the first of them by number; memory does not grow with them."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, row: int) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(row)
+
+    def __str__(self) -> str:
+        return f"rows {', '.join(map(str, self.first))}{', …' if self.count > SHOWN else ''}"
+
+
+def _write(
+    predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None
+) -> tuple[int, Listed]:
     from glotune.verbs.predict_outputs import format_of, whole_file, writer
 
     kind, pairs = format_of(out, to), inputs.text_pair is not None
@@ -85,8 +112,8 @@ def _write(predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["
         return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs))
 
 
-def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> int:
-    """Pairs every prediction with its row; as many rows as one window are held meanwhile."""
+def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> tuple[int, Listed]:
+    """Pairs every prediction with its row, and lists the rows that were cut; one window of rows is held meanwhile."""
     from collections import deque
 
     from glotune.verbs.predict_inputs import Row
@@ -98,8 +125,11 @@ def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> int:
             waiting.append(row)
             yield row.text
 
-    count = 0
+    count, cut = 0, Listed()
     for prediction in predictor.stream(texts(inputs.rows())):
-        write(waiting.popleft(), prediction)
+        row = waiting.popleft()
+        write(row, prediction)
         count += 1
-    return count
+        if prediction.truncated:
+            cut.add(row.number)
+    return count, cut

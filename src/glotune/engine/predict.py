@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,14 @@ REMEMBERED = 16_384
 """Answers kept for texts that come again, some megabytes."""
 
 
+class Answers(NamedTuple):
+    """What the network says of N texts."""
+
+    logits_NC: NDArray[np.float64]
+    truncated_N: NDArray[np.bool_]
+    """Which texts are longer than it reads."""
+
+
 @dataclass
 class Engine:
     """A network in evaluation mode with its encoding.
@@ -40,35 +48,35 @@ class Engine:
     precision: Literal["fp32", "bf16"]
     token_budget: int
     """Most tokens in one micro-batch, counted as the attention product sees them."""
-    _known: OrderedDict[bytes, NDArray[np.float64]] = field(default_factory=OrderedDict)
+    _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
         if not use_packed_weights(self.network, self.device, self.precision):
             use_fast_linear(self.network)
 
-    def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[NDArray[np.float64]]:
-        """Logits_NC of each window of `texts`, in their order; memory does not grow with their number."""
+    def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
+        """The answers to each window of `texts`, in their order; memory does not grow with their number."""
         waiting = iter(texts)
         while taken := list(islice(waiting, window)):
-            yield self.logits(taken)
+            yield self.answers(taken)
 
-    def logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
-        """Logits_NC of N > 0 texts in their order, all in one window."""
+    def answers(self, texts: Sequence[Text]) -> Answers:
+        """The answers to N > 0 texts in their order, all in one window."""
         keys = [_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if new:
-            computed = self._compute(list(new.values()))
-            self._known.update(zip(new, computed, strict=True))
-        answers = np.stack([self._known[key] for key in keys])
+            logits_NC, truncated_N = self._compute(list(new.values()))
+            self._known.update(zip(new, zip(logits_NC, truncated_N.tolist(), strict=True), strict=True))
+        found = [self._known[key] for key in keys]
         for key in keys:
             self._known.move_to_end(key)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return answers
+        return Answers(np.stack([logits_C for logits_C, _ in found]), np.array([cut for _, cut in found]))
 
     @torch.no_grad()
-    def _compute(self, texts: list[Text]) -> NDArray[np.float64]:
+    def _compute(self, texts: list[Text]) -> Answers:
         store = self.encoding.store(texts)
         pieces = [rows for rows, _ in cut(np.arange(len(texts)), store.lengths, self.token_budget)]
         answers: NDArray[np.float64] | None = None
@@ -82,7 +90,7 @@ class Engine:
                     answers = np.empty((len(texts), found.shape[1]))
                 answers[rows] = found
         assert answers is not None
-        return answers
+        return Answers(answers, store.raw_lengths > store.lengths)
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")

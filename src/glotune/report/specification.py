@@ -11,6 +11,10 @@ from glotune.report.words import count, counted, duration, millions, percent, pl
 from glotune.run.data import RunData
 
 Rows = list[tuple[str, str]]
+PREDICTED_IN_BF16 = (
+    "computed in bf16 as training was; glotune predict, glotune evaluate and transformers compute in fp32: "
+    "probabilities differ by up to about 0.01"
+)
 
 
 def model_rows(run: RunData) -> Rows:
@@ -64,6 +68,8 @@ def training_rows(run: RunData) -> Rows:
     if plan:
         ranks = f", {plan.ranks} ranks" if plan.ranks > 1 else ""
         rows.append(("Machine", f"{plan.device}, {plan.precision}, {counted(plan.threads, 'thread')}{ranks}"))
+        if plan.precision == "bf16":
+            rows.append(("Predictions", PREDICTED_IN_BF16))
         rows.append(("Attention", plan.attention.replace("_", " ")))
         rows.append(("Micro-batch budget", f"{count(plan.token_budget)} tokens"))
     steps = run.history.steps

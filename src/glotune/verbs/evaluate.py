@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def evaluate(
     *,
     name: str | None = None,
     device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
     observer: Observer | None = None,
     quoting: Quoting | None = None,
 ) -> JudgedTexts:
@@ -58,6 +60,7 @@ def evaluate(
     Args:
         data: labelled files, as ``data.test`` of a recipe names them; None: the run's own held-out splits again.
         name: of the folder; None: from the data's names and the time.
+        precision: as for `glotune.load`.
         quoting: of CSV and TSV files, as ``data.quoting``; None: as in the run's recipe.
 
     Raises:
@@ -76,18 +79,18 @@ def evaluate(
     target = directory.path / "evaluations" / (name or _name_of(texts))
     if name is not None and target.exists():
         raise _taken(target)
-    predictor = load(directory.path, device=device)
+    predictor = load(directory.path, device=device, precision=precision)
     aside = aside_of(target)
     try:
         (aside / "predictions").mkdir(parents=True)
-        evaluations = [
-            evaluation
-            for split in texts.splits
-            for evaluation in _record(predictor, texts, split, aside / "predictions", recipe.records.text, watcher)
-        ]
+        evaluations, truncated = [], {}
+        for split, found in texts.splits.items():
+            outputs, truncated[split] = _answer(predictor, found, watcher)
+            languages = {each: places(found.language_ids == code) for code, each in enumerate(found.language_names)}
+            evaluations += record_split(aside / "predictions", texts, split, languages, outputs, recipe.records.text)
         RunDirectory(aside).write_metrics(evaluations)
         for place in numbered(target):
-            _write_provenance(aside / "evaluation.json", place.name, texts, predictor)
+            _write_provenance(aside / "evaluation.json", place.name, texts, truncated, predictor)
             if _put(aside, place):
                 return JudgedTexts(place, evaluations)
             if name is not None:
@@ -130,20 +133,22 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     return TextData(held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [])
 
 
-def _record(
-    predictor: Predictor, texts: TextData, split: str, folder: Path, with_text: bool, observer: Observer
-) -> list[Evaluation]:
-    found = texts.splits[split]
-    outputs = Outputs(zeros((len(found), len(texts.labels)), np.float64), zeros(len(found), np.float64))
-    done = 0
-    for logits_BC in predictor.engine.stream(texts_of(found)):
+def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[Outputs, int]:
+    """The outputs for a split's texts, and how many of them were cut."""
+    outputs = Outputs(zeros((len(found), len(predictor.labels)), np.float64), zeros(len(found), np.float64))
+    done = truncated = 0
+    for logits_BC, truncated_B in predictor.engine.stream(texts_of(found)):
+        truncated += int(truncated_B.sum())
         part = slice(done, done + len(logits_BC))
         outputs.logits_NC[part] = logits_BC
         outputs.losses_N[part] = cross_entropy(logits_BC, found.labels[part])
         done = part.stop
         observer.progress("evaluate", done, len(found), {})
-    languages = {name: places(found.language_ids == code) for code, name in enumerate(found.language_names)}
-    return record_split(folder, texts, split, languages, outputs, with_text)
+    if truncated:
+        observer.log(
+            f"{truncated:,} of {len(found):,} {found.split} texts are longer than {predictor.max_length} tokens: cut"
+        )
+    return outputs, truncated
 
 
 def texts_of(split: LabelledTexts) -> Iterator[Text]:
@@ -168,7 +173,7 @@ def _name_of(texts: TextData) -> str:
     return f"{stems[:60]}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
 
 
-def _write_provenance(path: Path, name: str, texts: TextData, predictor: Predictor) -> None:
+def _write_provenance(path: Path, name: str, texts: TextData, truncated: dict[str, int], predictor: Predictor) -> None:
     content = {
         "schema": 1,
         "name": name,
@@ -177,6 +182,7 @@ def _write_provenance(path: Path, name: str, texts: TextData, predictor: Predict
         "data_hash": texts.data_hash,
         "labels": texts.labels,
         "rows": {split: len(found) for split, found in texts.splits.items()},
+        "truncated": truncated,
         "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
         "device": predictor.engine.device,
         "precision": predictor.engine.precision,

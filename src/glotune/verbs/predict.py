@@ -38,6 +38,8 @@ class Prediction:
     label: str
     probabilities: dict[str, float]
     """Label name -> probability, in the order of the class ids."""
+    truncated: bool = False
+    """Whether the text was longer than the model reads, and cut."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +63,11 @@ class Predictor:
         engine = self.engine
         return f"Predictor(labels={self.labels!r}, device={engine.device!r}, precision={engine.precision!r}{more})"
 
+    @property
+    def max_length(self) -> int:
+        """Tokens read of a text, special tokens included; longer ones are cut."""
+        return self.engine.encoding.data.max_length
+
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """One prediction per text (or per pair, as a tuple), in their order.
 
@@ -73,14 +80,14 @@ class Predictor:
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Prediction]:
         """As `predict`, for a stream: at most `window` texts are held at a time."""
-        for logits_NC in self.engine.stream(self._checked(texts), window):
+        for logits_NC, truncated_N in self.engine.stream(self._checked(texts), window):
             probabilities, answers = self.read(logits_NC)
-            for answer, row in zip(answers, probabilities, strict=True):
-                yield Prediction(self.labels[answer], dict(zip(self.labels, row.tolist(), strict=True)))
+            for answer, row, cut in zip(answers, probabilities, truncated_N.tolist(), strict=True):
+                yield Prediction(self.labels[answer], dict(zip(self.labels, row.tolist(), strict=True)), cut)
 
     def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Probabilities_NC, columns in the order of `labels`."""
-        found = [self.read(logits)[0] for logits in self.engine.stream(self._checked(texts))]
+        found = [self.read(logits_NC)[0] for logits_NC, _ in self.engine.stream(self._checked(texts))]
         return np.concatenate(found) if found else np.empty((0, len(self.labels)))
 
     def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -141,8 +148,8 @@ def load(
         path: a run directory, its ``model`` folder, or any folder that transformers' text classification opens.
         calibrated: apply what ``glotune calibrate`` fitted for the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: ``fp32`` gives the scores of transformers' pipeline; ``bf16`` is faster where the hardware has it, and
-            moves probabilities by up to about 0.01.
+        precision: ``fp32`` gives the scores of transformers' pipeline, whatever the run was trained in; ``bf16`` is
+            faster where the hardware has it, and moves probabilities by up to about 0.01.
 
     Raises:
         UserError: nothing there, not calibrated, or no classifier that chooses one of several classes: a head that is

@@ -102,6 +102,13 @@ def test_texts_longer_than_the_model_are_cut(predictor: Predictor) -> None:
     long = " ".join(TEXTS) * 5
     assert len(predictor.predict([long, "short"])) == 2
     assert predictor.engine.encoding.store([long]).lengths[0] == 128
+    assert predictor.max_length == 128
+
+
+def test_every_text_that_is_cut_is_marked_also_when_it_comes_again(predictor: Predictor) -> None:
+    long, fits = " ".join(TEXTS) * 5, "short"
+    found = list(predictor.stream([fits, long, fits, long, long], window=2))
+    assert [prediction.truncated for prediction in found] == [False, True, False, True, True]
 
 
 @pytest.mark.parametrize(
