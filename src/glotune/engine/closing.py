@@ -48,7 +48,7 @@ def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, r
     recorder.write_log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
     data = parts.recipe.data
     if parts.recipe.model.lora is not None:
-        save_adapter(parts.network, directory.adapter)
+        save_adapter(parts.network, directory.adapter, assembled.vocabulary)
     saved = save_model(
         parts.network,
         tokenizer,

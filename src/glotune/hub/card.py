@@ -29,7 +29,7 @@ print(classify("{example}", truncation=True, max_length={max_length}))"""
 ADAPTER = """from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
 
-model = AutoPeftModelForSequenceClassification.from_pretrained("{repository}", num_labels={classes})
+model = AutoPeftModelForSequenceClassification.from_pretrained("{repository}", id2label={id2label})
 tokenizer = AutoTokenizer.from_pretrained("{repository}")
 inputs = tokenizer("{example}", truncation=True, max_length={max_length}, return_tensors="pt")
 print(model(**inputs).logits.softmax(-1))"""
@@ -98,7 +98,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
         repository=repository,
         example="a text to classify",
         max_length=run.recipe.data.max_length if run.recipe else 128,
-        classes=len(run.manifest.labels),
+        id2label=dict(enumerate(run.manifest.labels)),
     )
 
 

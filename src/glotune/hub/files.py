@@ -56,7 +56,7 @@ def uploads(run: RunDirectory, repository: str, choice: Choice) -> list[Upload]:
     card = model_card(run, repository, adapter=choice.adapter, license=choice.license)
     found = [Upload("README.md", str(card).encode()), Upload("recipe.yaml", public_recipe(data.recipe_yaml).encode())]
     if choice.adapter:
-        found += [_made_public(path, path.name, data) for path in _files(_adapter_of(data))]
+        found += [_made_public(path, path.name, data) for path in _files(_adapter_of(data)) if path.name != "README.md"]
         found += [_made_public(path, path.name, data) for path in _files(folder) if _is_tokenizer(path)]
     else:
         found += [_made_public(path, path.name, data) for path in _files(folder) if path.name != "README.md"]

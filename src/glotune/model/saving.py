@@ -25,6 +25,7 @@ from glotune.model.tensorfile import Entry, write_tensors
 from glotune.whole_files import whole_folder
 
 SETTINGS = "tokenizer_config.json"
+BASE_CONFIG = "base_config.json"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,7 @@ def save_model(
     notes: list[str] = []
     with whole_folder(folder) as partial:
         size = write_tensors(partial / "model.safetensors", _entries(anatomy, vocabulary))
-        config = copy.deepcopy(anatomy.config)
-        config.architectures = [type(anatomy.core).__name__]
-        config.dtype = torch.float32
-        if vocabulary is not None:
-            vocabulary.restore_config(config)
+        config = _config(anatomy, vocabulary)
         if trusted and getattr(anatomy.core, "_auto_class", None) is not None:
             custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
@@ -89,10 +86,11 @@ def save_model(
     return Saved(folder, size, notes)
 
 
-def save_adapter(network: Network, folder: Path) -> None:
+def save_adapter(network: Network, folder: Path, vocabulary: VocabularyMap | None = None) -> None:
     """Writes the adapter and the head in PEFT's layout (safetensors).
 
-    Its base is the encoder with the layers that the run kept.
+    Its base is the encoder with the layers that the run kept, and labels: ``base_config.json`` is the configuration to
+    load it with. (As ``config.json`` it would make transformers look for the base's weights in this folder.)
 
     Raises:
         ValueError: the network has no adapter.
@@ -101,6 +99,17 @@ def save_adapter(network: Network, folder: Path) -> None:
         raise ValueError("this network has no adapter")
     with whole_folder(folder) as partial:
         network.hf.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
+        _config(network.anatomy, vocabulary).to_json_file(partial / BASE_CONFIG)
+
+
+def _config(anatomy: Anatomy, vocabulary: VocabularyMap | None) -> Any:
+    """The configuration of the model with its full vocabulary, in fp32."""
+    config = copy.deepcopy(anatomy.config)
+    config.architectures = [type(anatomy.core).__name__]
+    config.dtype = torch.float32
+    if vocabulary is not None:
+        vocabulary.restore_config(config)
+    return config
 
 
 def plain_tensors(anatomy: Anatomy) -> dict[str, Entry]:

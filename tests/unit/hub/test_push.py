@@ -28,6 +28,8 @@ def run(tmp_path: Path) -> RunDirectory:
     (run.model / "tokenizer.json").write_text("{}")
     (run.model / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 128}))
     (run.adapter / "adapter_config.json").write_text(json.dumps({"r": 8, "base_model_name_or_path": "/home/ada/m"}))
+    (run.adapter / "base_config.json").write_text(json.dumps({"_name_or_path": "/home/ada/m", "id2label": {"0": "a"}}))
+    (run.adapter / "README.md").write_text("PEFT's template")
     (run.checkpoints / "step-00000120").mkdir(parents=True)
     (run.checkpoints / "step-00000120" / "weights.safetensors").write_bytes(b"w" * 100)
     (run.report / "figures").mkdir(parents=True)
@@ -111,7 +113,13 @@ def test_an_adapter_goes_with_its_tokenizer_and_a_base_that_others_can_load(
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= set(files)
     assert "model.safetensors" not in files
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "FacebookAI/xlm-roberta-base"
-    assert b"library_name: peft" in files["README.md"]
+    assert b"library_name: peft" in files["README.md"], "the card, not the template that PEFT leaves in the adapter"
+    labels = dict(enumerate(run.read_manifest().labels))
+    assert f'from_pretrained("ada/humor", id2label={labels})' in files["README.md"].decode()
+    assert json.loads(files["base_config.json"]) == {
+        "_name_or_path": "FacebookAI/xlm-roberta-base",
+        "id2label": {"0": "a"},
+    }
 
 
 def test_a_dry_run_needs_neither_hub_nor_credentials_and_shows_files_and_card(run: RunDirectory) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from encoders import FAMILIES, PACKED_FAMILIES, TEXTS, make_encoder
 from glotune.model.loading import load_encoder, load_tokenizer
@@ -131,6 +131,26 @@ def test_adapter_opens_in_peft(tmp_path: Path, family: str) -> None:
         expected = operated.network(packed([operated.vocabulary.to_trimmed(np.array(kept)).tolist()]))
         assert len(text) == 4
         assert (model(input_ids=torch.tensor([kept])).logits - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("family", PACKED_FAMILIES)
+@pytest.mark.parametrize("layers", [None, 2])
+def test_adapter_carries_the_labels_and_the_layers_of_its_base(tmp_path: Path, family: str, layers: int | None) -> None:
+    from peft import PeftModel
+
+    lora = Lora(rank=2, target_modules=["query", "dense"])
+    operated, tokenizer = trained(tmp_path / "source", family, lora=lora, layers=layers)
+    save_adapter(operated.network, tmp_path / "adapter")
+    config = AutoConfig.from_pretrained(tmp_path / "adapter" / "base_config.json")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "source", config=config)
+    model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert not (tmp_path / "adapter" / "config.json").exists(), "transformers would look for the base's weights there"
+    assert operated.vocabulary is not None
+    row = tokenizer(TEXTS[0])["input_ids"]
+    with torch.no_grad():
+        expected = operated.network(packed([operated.vocabulary.to_trimmed(np.array(row)).tolist()]))
+        assert (model(input_ids=torch.tensor([row])).logits - expected).abs().max() < 1e-5
 
 
 def test_only_adapters_have_a_folder(tmp_path: Path) -> None:
