@@ -68,7 +68,7 @@ def mute_stdout() -> None:
 
 def _keep_traceback(error: BaseException) -> Path:
     descriptor, name = tempfile.mkstemp(prefix="glotune-", suffix=".log")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{' '.join(sys.argv)}\n\n")
         traceback.print_exception(error, file=file)
     return Path(name)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from glotune.data.sources import expanded
 from glotune.errors import UserError
+from glotune.recipe.paths import place_of
 
 MANIFEST = "cache.json"
 _SCHEMA = 1
@@ -31,7 +31,7 @@ def cache_folder(on_warning: OnWarning | None = None) -> Path:
     """
     named = os.environ.get("GLOTUNE_CACHE")
     if named:
-        return expanded(named)
+        return place_of(named)
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
         return Path(base) / "glotune"

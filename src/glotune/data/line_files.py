@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from glotune.data.file_names import language_of
 from glotune.data.opening import is_stream, not_utf8, open_bytes, reading, sha256_of
-from glotune.data.sources import expanded, kind_of
+from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.errors import UserError, did_you_mean
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Sources
 from glotune.run.records import DataSource
 
@@ -24,7 +25,7 @@ def is_line_file(name: str) -> bool:
 
 def holds_lines(name: str) -> bool:
     """Whether plain lines are expected there: a text file, or a pipe whose name says no format."""
-    path = expanded(name)
+    path = place_of(name)
     return is_line_file(name) or (is_stream(path) and kind_of(path) is None)
 
 
@@ -58,7 +59,7 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
     Raises:
         UserError: no such file, not UTF-8, empty, or of an unknown language.
     """
-    path = expanded(name)
+    path = place_of(name)
     if not path.is_file() and not is_stream(path):
         siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(

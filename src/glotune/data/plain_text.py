@@ -14,10 +14,11 @@ from glotune.data.line_files import holds_lines, is_line_file, read_lines, split
 from glotune.data.opening import is_stream
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
-from glotune.data.sources import Source, expanded, find_sources, read_once
+from glotune.data.sources import Source, find_sources, read_once
 from glotune.data.stray_quotes import about_swallowed
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
+from glotune.recipe.paths import place_of
 from glotune.recipe.pretrain import PretrainData
 from glotune.recipe.schema import Columns, Data, Sources, SplitNames
 from glotune.run.records import DataSource
@@ -151,7 +152,7 @@ class _Reader:
                 expected="a text and its translation in a .csv, .tsv, .jsonl or .parquet file",
             )
         for name, language in lines:
-            if is_stream(expanded(name)):
+            if is_stream(place_of(name)):
                 self.warnings.append(read_once(name, key))
             table, record = read_lines(name, key, language)
             parts.append(table)

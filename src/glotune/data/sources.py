@@ -12,6 +12,7 @@ from typing import Literal
 from glotune.data.file_names import Said, language_of, said_by, split_meant, stem_of
 from glotune.data.opening import is_stream, reading
 from glotune.errors import UserError, did_you_mean
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Sources, SplitNames
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet", "hub"]
@@ -60,7 +61,7 @@ class Source:
     @property
     def path(self) -> Path:
         """Where the file lies."""
-        return expanded(self.name)
+        return place_of(self.name)
 
 
 def find_sources(
@@ -104,7 +105,11 @@ class _Finder:
         return [source for name in names for source in self._resolve(name, key, language)]
 
     def _resolve(self, name: str, key: str, language: str | None) -> list[Source]:
-        path = expanded(name)
+        path = place_of(name)
+        try:
+            path.exists()
+        except OSError as error:
+            raise UserError(f"{name} can't be opened ({error.strerror})", where=key, expected=FORMATS) from error
         if path.is_dir():
             return self._in_folder(name, path, key, language)
         kind = kind_of(path)
@@ -212,14 +217,6 @@ class _Found:
 def read_once(name: str, key: str) -> str:
     """A notice about texts that come from a pipe."""
     return f"{key} is read from a pipe ({name}): only from a file can a run be resumed or reproduced"
-
-
-def expanded(name: str | Path) -> Path:
-    """The path with ``~`` and ``~USER`` filled in; as it stands where there is no such home."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def kind_of(path: Path) -> Kind | None:

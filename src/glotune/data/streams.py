@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glotune.data.opening import is_stream, reading
-from glotune.data.sources import expanded, kind_of
+from glotune.data.sources import kind_of
 from glotune.data.texts import SPLITS
 from glotune.errors import UserError
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data, Sources
 
 _HEAD = 1 << 16
@@ -69,7 +70,7 @@ def refuse_streams(data: Data, purpose: str) -> None:
     """
     for split in SPLITS:
         for name in _flat(getattr(data, split)):
-            path = expanded(name)
+            path = place_of(name)
             if is_stream(path) or path.parent in _DESCRIPTORS:
                 raise UserError(
                     f"{name} is a pipe, which {purpose} can't read",

@@ -33,15 +33,13 @@ def _public_word(word: str) -> str:
 
 def public_recipe(text: str) -> str:
     """A recipe with the paths of its data and encoder made public."""
-    import yaml as pyyaml
-
     content = yaml.parse(text, "recipe.yaml")
     data, model = content.get("data"), content.get("model")
     if isinstance(data, dict):
         content["data"] = {key: _public(value) if key in SPLITS else value for key, value in data.items()}
     if isinstance(model, dict) and isinstance(model.get("name"), str):
         content["model"] = {**model, "name": public_path(model["name"])}
-    return str(pyyaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return yaml.dump(content)
 
 
 def _public(value: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from glotune.data.sources import expanded, find_sources
+from glotune.data.sources import find_sources
 from glotune.data.streams import refuse_streams
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Sources
 
 PLACE = "~/glotune-job"
@@ -169,7 +170,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
         return [move(name) for name in named] if isinstance(named, list) else move(named)
 
     def move(name: str) -> str:
-        path = expanded(name).absolute()
+        path = place_of(name).absolute()
         if not path.exists():
             return name
         known = {here: there for there, here in mounts.items()}
@@ -178,7 +179,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
         return there.removeprefix(f"{PLACE}/")
 
     content = recipe.model_dump(mode="json", by_alias=True)
-    content["model"]["name"] = move(recipe.model.name) if expanded(recipe.model.name).is_dir() else recipe.model.name
+    content["model"]["name"] = move(recipe.model.name) if place_of(recipe.model.name).is_dir() else recipe.model.name
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
     return Recipe.model_validate(content), mounts
 
@@ -188,7 +189,7 @@ def _package(package: str | None, recipe: Recipe) -> tuple[str, dict[str, str]]:
     extras = f"[{','.join(sorted(set(recipe.track)))}]" if recipe.track else ""
     if package is None:
         return f"glotune{extras}=={version('glotune')}", {}
-    wheel = expanded(package)
+    wheel = place_of(package)
     if package.endswith(".whl"):
         if not wheel.is_file():
             raise UserError(f"there is no wheel {package}", expected="a file", where="--package")

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from glotune.data.cache import cache_folder
-from glotune.data.sources import expanded
 from glotune.errors import GlotuneError, UserError, did_you_mean
 from glotune.model import e5
 from glotune.recipe import schema
+from glotune.recipe.paths import exists, place_of
 
 EMBEDDED = "glotune-nano"
 """The multilingual encoder that comes with the package."""
@@ -49,14 +49,14 @@ def locate(model: schema.Model) -> str:
         from glotune.nano import nano_path
 
         return str(nano_path())
-    path = expanded(model.name)
-    if path.is_dir():
+    path = place_of(model.name)
+    if exists(path) and path.is_dir():
         _check_folder(path)
         return str(path)
     looks_like_path = model.name.startswith((".", "~", os.sep)) or model.name.count("/") > 1 or "\\" in model.name
-    if path.is_file() or looks_like_path:
+    if exists(path) or looks_like_path:
         raise UserError(
-            f"'{model.name}' is {'a file' if path.is_file() else 'not a folder'}",
+            f"'{model.name}' is {'a file' if exists(path) else 'not a folder'}",
             where="model.name",
             expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
         )
@@ -134,7 +134,7 @@ def refuse(model: schema.Model, what: str, error: Exception) -> GlotuneError:
             where="model.name",
             remedy="Set model.trust_remote_code: true if you trust its authors",
         )
-    if expanded(model.name).is_dir() or model.name == EMBEDDED:
+    if model.name == EMBEDDED or exists(place_of(model.name)):
         return UserError(
             f"the {what} in '{model.name}' can't be loaded ({reason[:200]})",
             where="model.name",

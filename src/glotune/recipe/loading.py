@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import yaml
-from glotune.recipe.problems import refuse
+from glotune.recipe.paths import PATH_KEYS, exists, literal_paths, names_paths
+from glotune.recipe.problems import refuse, section_in
 from glotune.recipe.schema import Recipe
+from glotune.recipe.values import Written, alternatives
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 MAX_EXTENDS = 10
@@ -27,7 +29,10 @@ def builtin_recipes(folder: Path = BUILTIN_FOLDER) -> dict[str, Path]:
 
 
 Overrides = Iterable[str] | Mapping[str, Any]
-"""``key.path=value`` strings (values are YAML), or {"key.path": value}, ``__`` standing for a dot."""
+"""``key.path=value`` strings, or {"key.path": value}, ``__`` standing for a dot.
+
+A value in a string is YAML, but where one string is wanted (a path, a revision, a column name) it is what is written.
+"""
 
 
 def load_recipe(source: str | Path | Recipe, *overrides: Overrides) -> Recipe:
@@ -50,8 +55,8 @@ def load_as(schema: type[AnyRecipe], source: str | Path | AnyRecipe, *overrides:
     else:
         content, where = read_extended(find_recipe(source)), str(source)
     for given in overrides:
-        for key, value in parsed_overrides(given):
-            set_key(content, key, value)
+        for key, value in parsed_overrides(given, schema):
+            set_key(content, key, value, schema)
     try:
         return schema.model_validate(content)
     except ValidationError as error:
@@ -100,17 +105,15 @@ def anchor_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Paths in a recipe file are relative to that file: those that exist there become absolute."""
 
     def anchor(value: Any) -> Any:
-        if isinstance(value, str) and value and not Path(value).is_absolute():
-            try:
-                return str((folder / value).resolve()) if (folder / value).exists() else value
-            except OSError:
-                return value
+        is_null = isinstance(value, Written) and value.value is None
+        if isinstance(value, str) and value and not is_null and not Path(value).is_absolute():
+            return str((folder / value).resolve()) if exists(folder / value) else value
         if isinstance(value, list):
             return [anchor(item) for item in value]
         return {key: anchor(item) for key, item in value.items()} if isinstance(value, dict) else value
 
     anchored = dict(content)
-    for section, keys in (("data", ("train", "validation", "test", "text", "pairs")), ("model", ("name",))):
+    for section, keys in PATH_KEYS.items():
         if isinstance(anchored.get(section), dict):
             anchored[section] = {
                 key: anchor(value) if key in keys else value for key, value in anchored[section].items()
@@ -129,7 +132,7 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def parsed_overrides(overrides: Overrides) -> list[tuple[str, Any]]:
+def parsed_overrides(overrides: Overrides, schema: type[BaseModel] = Recipe) -> list[tuple[str, Any]]:
     """(key, value) of each override, in order; raises UserError for one without a value."""
     if isinstance(overrides, Mapping):
         return [(key.replace("__", "."), value) for key, value in overrides.items()]
@@ -138,17 +141,58 @@ def parsed_overrides(overrides: Overrides) -> list[tuple[str, Any]]:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise UserError(f"the override '{override}' has no value", expected="key=value, e.g. train.epochs=3")
-        pairs.append((key.strip(), yaml.parse(value, f"override {key}") if value.strip() else None))
+        pairs.append((key.strip(), _override_value(key.strip(), value, schema)))
     return pairs
 
 
-def set_key(content: dict[str, Any], key: str, value: Any) -> None:
+def _override_value(key: str, text: str, schema: type[BaseModel]) -> Any:
+    """What stands behind ``key=``: YAML, but one string is taken as it is written; nothing at all is null."""
+    if not text.strip():
+        return None
+    parts, annotation = split_key(schema, key)
+    if names_paths(parts) and exists(text):
+        return text
+    text, kinds = text.strip(), alternatives(annotation)
+    if names_paths(parts) and (found := literal_paths(text)) is not None:
+        return found
+    has_items = text[0] in "[{" and any(get_origin(kind) for kind in kinds)
+    if str not in kinds or has_items:
+        return yaml.parse(text, f"override {key}")
+    if text in ("null", "Null", "NULL", "~"):
+        return Written(text, None)
+    quoted = yaml.unquoted(text)
+    return text if quoted is None else quoted
+
+
+def split_key(schema: type[BaseModel], key: str) -> tuple[list[str], Any]:
+    """``a.b.c`` cut where the schema has sections and mappings, and the type that stands there; None: no such key.
+
+    What follows a mapping's dot is one key of it, dots and all: a label ``1.10`` of ``loss.class_weights.1.10``.
+    """
+    parts: list[str] = []
+    kind: Any = schema
+    while key:
+        section = section_in(kind)
+        mapping = next((each for each in alternatives(kind) if get_origin(each) is dict), None)
+        if section is not None:
+            part, _, key = key.partition(".")
+            field = section.model_fields.get(part)
+            kind = field.annotation if field else None
+            parts.append(part)
+        elif mapping is not None:
+            return [*parts, key], get_args(mapping)[1]
+        else:
+            return [*parts, *key.split(".")], None
+    return parts, kind
+
+
+def set_key(content: dict[str, Any], key: str, value: Any, schema: type[BaseModel] = Recipe) -> None:
     """Sets ``a.b.c`` in nested dictionaries, making sections on the way.
 
     As in `merge`, a section takes the place of what was no section: ``data.train.en=mine.csv`` of a recipe whose
-    ``data.train`` is one file. A language code or label after ``data.test.`` may hold no dot.
+    ``data.train`` is one file.
     """
-    *sections, last = key.split(".")
+    *sections, last = split_key(schema, key)[0]
     for section in sections:
         inner = content.get(section)
         content[section] = dict(inner) if isinstance(inner, dict) else {}

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from glotune.errors import UserError, nearest
+from glotune.recipe.values import plain
 
 MISSING_EXAMPLES = {
     "data": "data.train=FILE",
@@ -70,7 +71,7 @@ def _describe(details: list[ErrorDetails], schema: type[BaseModel]) -> str:
     detail = details[0]
     parts = _key_parts(detail)
     key = ".".join(parts) or "recipe"
-    found = _short(detail["input"])
+    found = _short(plain(detail["input"]))
     if detail["type"] == "extra_forbidden":
         known = known_keys(schema, parts[:-1])
         close = nearest(parts[-1], known)
@@ -130,7 +131,7 @@ def known_keys(schema: type[BaseModel], parts: list[str]) -> list[str]:
     section: type[BaseModel] = schema
     for part in parts:
         field = section.model_fields.get(part)
-        inner = _section_in(field.annotation) if field else None
+        inner = section_in(field.annotation) if field else None
         if inner is None:
             return []
         section = inner
@@ -141,12 +142,13 @@ def all_keys(schema: type[BaseModel], above: str = "") -> list[str]:
     """Every key with the sections above it: ``name``, ``train.epochs``, ``model.freeze.layers``, ..."""
     found = []
     for name, field in schema.model_fields.items():
-        inner = _section_in(field.annotation)
+        inner = section_in(field.annotation)
         found += [f"{above}{name}", *(all_keys(inner, f"{above}{name}.") if inner else [])]
     return found
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key of this type holds, if any."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _section_in(inner))), None)
+    return next((found for inner in get_args(annotation) if (found := section_in(inner))), None)

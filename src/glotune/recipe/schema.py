@@ -6,15 +6,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from glotune.recipe.values import settled
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all recipe sections: immutable, unknown keys refused, values not coerced from strings."""
+    """Base of all recipe sections: immutable, unknown keys refused, values not coerced from strings.
+
+    Where a string is wanted, a scalar's own characters count: ``00``, ``1.10`` and ``True`` stay what they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        fields = cls.model_fields
+        return {key: settled(value, fields[key].annotation) if key in fields else value for key, value in given.items()}
 
 
 def _on_or_off(value: Any) -> Any:
@@ -23,6 +36,7 @@ def _on_or_off(value: Any) -> Any:
 
 
 OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_or_off)]
+AutoOrOff = Annotated[Literal["auto", "off"], BeforeValidator(_on_or_off)]
 
 
 class Freeze(Section):
@@ -179,7 +193,7 @@ class Data(Section):
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
     labels: dict[str, str] | list[str] | None = None
-    """Order of the classes, and a mapping from what the files say: {"0": negative, "1": positive}."""
+    """Order of the classes, and a mapping from what the files say: {0: negative, 1: positive}."""
     source_languages: list[str] | None = None
     """Train on these; every other language is a target. null: every language that `train` names."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
@@ -196,22 +210,6 @@ class Data(Section):
     """Keep the beginning, or the beginning and the end."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode form that texts are brought to; saved with the tokenizer."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _labels_as_strings(cls, given: Any) -> Any:
-        """Unquoted YAML labels (0, 1, true) are the strings that the file holds."""
-        if isinstance(given, dict) and isinstance(given.get("labels"), dict):
-            return {**given, "labels": {_plain(key): _plain(value) for key, value in given["labels"].items()}}
-        if isinstance(given, dict) and isinstance(given.get("labels"), list):
-            return {**given, "labels": [_plain(value) for value in given["labels"]]}
-        return given
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
 
 
 class Loss(Section):
@@ -285,17 +283,10 @@ class Speed(Section):
     """Compute the last layer's queries and feed-forward for the pooled token alone."""
     trim_vocabulary: bool = True
     """Load only the embedding rows that the texts use; all are saved."""
-    prefix_cache: Literal["auto", "off"] = "auto"
+    prefix_cache: AutoOrOff = "auto"
     """Keep the output of frozen layers on disk, where that saves work."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of what is kept; bf16 halves it and is no longer exact."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _off_is_a_word(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("prefix_cache") is False:
-            return {**given, "prefix_cache": "off"}
-        return given
 
 
 class Evaluate(Section):

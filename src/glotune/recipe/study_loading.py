@@ -23,10 +23,12 @@ from glotune.recipe.loading import (
     parsed_overrides,
     read_extended,
     set_key,
+    split_key,
 )
 from glotune.recipe.problems import refuse
 from glotune.recipe.schema import Recipe
 from glotune.recipe.study import Keys, Scale, StudyRecipe
+from glotune.recipe.values import settled
 
 STUDIES_FOLDER = BUILTIN_FOLDER.parent / "studies"
 FULL = "full"
@@ -238,12 +240,13 @@ def _expanded(study: StudyRecipe) -> dict[str, list[Keys]]:
 
 
 def _levels(axis: str, levels: list[Any] | dict[str, Keys]) -> list[tuple[str, Keys]]:
+    kind = split_key(Recipe, axis)[1]
     if isinstance(levels, dict):
         return list(levels.items())
     if not levels:
         raise UserError(f"grid.{axis} is empty", expected="a list of values, or levels with keys")
     short = axis.rpartition(".")[2]
-    return [(f"{short}-{_word(value)}", {axis: value}) for value in levels]
+    return [(f"{short}-{_word(settled(value, kind))}", {axis: value}) for value in levels]
 
 
 def _word(value: Any) -> str:

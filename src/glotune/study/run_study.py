@@ -70,7 +70,7 @@ def run_study(
         held.enter_context(_only_one(directory))
         plan = plan_runs(resolved, directory)
         write_recipes(plan, directory)
-        directory.write_study({"scale": resolved.scale, **resolved.study.model_dump(mode="json")})
+        directory.write_study({"scale": resolved.scale, **resolved.study.model_dump()})
         workers = LocalWorkers(directory, jobs or 1) if on is None else RayWorkers(directory, needs or Needs(), jobs)
         outcome = carry_out(list(plan.runs), directory, workers, watching)
         watching.say("Writing the report")

@@ -80,9 +80,10 @@ def about(run: RunDirectory) -> About:
 
 def _recipe(run: RunDirectory) -> dict[str, Any]:
     from glotune.recipe import yaml
+    from glotune.recipe.values import plain
 
     try:
-        return flatten(yaml.parse(run.recipe.read_text(encoding="utf-8"), "recipe.yaml"))
+        return flatten(plain(yaml.parse(run.recipe.read_text(encoding="utf-8"), "recipe.yaml")))
     except (OSError, ValueError, UserError):
         return {}
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
-from glotune.data.sources import expanded
 from glotune.data.spelling import is_blank
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
@@ -20,6 +19,7 @@ from glotune.model.families import Anatomy
 from glotune.model.loading import check_fit, load_classifier, load_tokenizer, positions_of
 from glotune.model.network import Network
 from glotune.recipe import load_recipe
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Columns, Data, Model, Quoting
 from glotune.run.directory import RunDirectory
 from glotune.stats.arrays import softmax
@@ -156,7 +156,7 @@ def load(
             missing, of other sizes than its ``config.json`` says, or of another task.
         RunError: the run holds no model yet.
     """
-    where = expanded(path)
+    where = place_of(path)
     run = run_of(where)
     if run is None:
         if calibrated:

@@ -16,11 +16,11 @@ from glotune.data import tokenization
 from glotune.data.cache import MANIFEST, cache_folder, open_or_build
 from glotune.data.reading import read_texts
 from glotune.data.source_table import normalised
-from glotune.data.sources import expanded
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.data.truncation import kept_positions
 from glotune.errors import UserError
+from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data
 
 FAMILIES = ("xlm-roberta", "roberta", "bert", "modernbert")
@@ -334,7 +334,7 @@ def test_a_home_that_there_is_not_leaves_the_path_as_it_is(monkeypatch: pytest.M
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", expanduser)
-    assert expanded(name) == Path(name)
+    assert place_of(name) == Path(name)
 
 
 def flip(file: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_problem_is_listed_at_once_with_its_key(tmp_path: Path) -> None:
         ("train.epochs=2.5", "train.epochs: found 2.5, expected an integer\n"),
         ("model.freeze.embeddings=maybe", "model.freeze.embeddings: found 'maybe', expected true or false\n"),
         ("optimizer.learning_rate=[1]", "optimizer.learning_rate: found [1], expected a number\n"),
-        ("data.train.en=3", "\n  - data.train.en: found 3, expected a string or a list\n"),
+        ("data.train.en={x: a.csv}", "\n  - data.train.en: found {'x': 'a.csv'}, expected a string or a list\n"),
         ("epochs=3", "epochs: unknown key (did you mean 'train.epochs'?)"),
         ("train.learning_rate=3", "train.learning_rate: unknown key (did you mean 'optimizer.learning_rate'?)"),
     ],
