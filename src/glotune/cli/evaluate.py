@@ -61,15 +61,21 @@ def evaluate(
 def parse_sources(given: list[str]) -> list[str] | dict[str, str | list[str]] | None:
     """``bn=bn.csv`` names a language; without any, files are named by their language or have a column that says it.
 
+    What exists under the whole of its name is a file, ``a=b.csv`` too.
+
     Raises:
         UserError: some name a language and some don't.
     """
     from glotune.errors import UserError
+    from glotune.recipe.paths import exists
 
     if not given:
         return None
     pairs = [entry.partition("=") for entry in given]
-    named = [bool(equals) and "/" not in language and "." not in language for language, equals, _ in pairs]
+    named = [
+        bool(equals) and "/" not in language and "." not in language and not exists(entry)
+        for entry, (language, equals, _) in zip(given, pairs, strict=True)
+    ]
     if not any(named):
         return given
     if not all(named):

@@ -9,7 +9,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from glotune.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, GlotuneError, InterruptedRun
+from glotune.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USER_ERROR, GlotuneError, InterruptedRun, printable
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -19,7 +19,8 @@ def report_failure(error: BaseException, debug: bool) -> int:
     """Prints what went wrong on stderr and returns the exit code.
 
     GlotuneError: its own message and code. KeyboardInterrupt: 130. A place that can't be written: said so, 2 where it
-    is forbidden and 1 where it is full. Anything else is a fault of glotune or of the
+    is forbidden and 1 where it is full. A name too long for any file: the user's mistake, wherever it was looked at
+    first. Anything else is a fault of glotune or of the
     machine: its traceback is kept in a file that the message names (or printed, with `debug`).
     """
     if debug and not isinstance(error, KeyboardInterrupt):
@@ -40,6 +41,9 @@ def report_failure(error: BaseException, debug: bool) -> int:
     if isinstance(error, OSError) and error.errno in (*_FORBIDDEN, *_FULL):
         _say(f"Error: {_of_the_place(error)}")
         return EXIT_USER_ERROR if error.errno in _FORBIDDEN else EXIT_FAILURE
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        _say(f"Error: {printable(str(error.filename))} is too long to be the name of a file.")
+        return EXIT_USER_ERROR
     kept = "" if debug else f" The traceback is in {_keep_traceback(error)}; --debug shows it here."
     _say(
         f"Error: glotune failed with {type(error).__name__}: {_first_line(error)}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -11,6 +12,7 @@ from glotune.recipe import yaml
 from glotune.recipe.schema import Source, Sources
 
 SPLITS = ("train", "validation", "test")
+_FRONT = re.compile(r"""(\s*[\[{]?\s*(?:[\w-]+:\s+)?\[?\s*['"]?)(.*)""", re.DOTALL)
 
 
 def public_path(path: str) -> str:
@@ -28,7 +30,13 @@ def _public_word(word: str) -> str:
     key, sign, value = word.partition("=")
     if not sign:
         return public_path(word)
-    return f"{key}={','.join(public_path(part) for part in value.split(','))}"
+    return f"{key}={','.join(_public_part(part) for part in value.split(','))}"
+
+
+def _public_part(part: str) -> str:
+    """One of several paths in a list or map, with what stands in front of it there."""
+    front, path = _FRONT.fullmatch(part).groups()  # type: ignore[union-attr]  # every string matches
+    return f"{front}{public_path(path)}"
 
 
 def public_recipe(text: str) -> str:

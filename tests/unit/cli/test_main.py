@@ -65,6 +65,23 @@ def test_evaluate_takes_files_as_predict_does(tmp_path: Path) -> None:
         parse_sources(["bn=bn.csv", "sw.csv"])
 
 
+def test_a_file_with_an_equals_sign_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from glotune.cli.evaluate import parse_sources
+
+    monkeypatch.chdir(tmp_path)
+    assert parse_sources(["a=b.csv"]) == {"a": "b.csv"}
+    (tmp_path / "a=b.csv").touch()
+    assert parse_sources(["a=b.csv"]) == ["a=b.csv"]
+
+
+@pytest.mark.parametrize("command", ["train", "report", "predict", "study"])
+def test_a_name_too_long_for_a_file_is_the_users_mistake(command: str, tmp_path: Path) -> None:
+    done = glotune(command, "x" * 300, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "x" * 300 in done.stderr
+    assert "fault of glotune" not in done.stderr
+
+
 def test_help_is_fast() -> None:
     """In processor time, which a busy machine stretches less than the clock's."""
     seconds = []

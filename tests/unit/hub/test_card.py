@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,5 @@ def test_paths() -> None:
     assert public_path("data/b.csv") == "data/b.csv"
     assert public_path("cardiffnlp/tweets") == "cardiffnlp/tweets"
     assert public_command(["glotune", "train", "/x/r.yaml", "seed=1"]) == "glotune train r.yaml seed=1"
+    several = "data.test={en: /home/me/a #1.csv, bn: [/home/me/b.csv, '../c.csv']}"
+    assert public_command([several]) == shlex.quote("data.test={en: a #1.csv, bn: [b.csv, 'c.csv']}")
