@@ -78,6 +78,7 @@ class Loop:
             self.state.evaluation_due = self._evaluates_here()
             self._finish_step()
             if self.state.stopped_early:
+                self._log_early_stop()
                 break
         self.checkpoints.wait()
         self.recorder.flush()
@@ -245,6 +246,13 @@ class Loop:
         self.recorder.log(
             f"epoch {self.recorder.epoch:.3g}/{total}, step {self.state.step}: validation loss {mean_loss:.4f}, "
             f"{spec.metric} {value:.4f} on {', '.join(self._monitored)}{best}"
+        )
+
+    def _log_early_stop(self) -> None:
+        spec, state = self.parts.recipe.evaluate, self.state
+        self.recorder.log(
+            f"stopped early, at epoch {self.recorder.epoch:.3g}/{self.parts.recipe.train.epochs}: no evaluation better "
+            f"than that of step {state.best_step} (evaluate.patience is {spec.patience})"
         )
 
     def _checkpoints_here(self, evaluated: bool) -> bool:

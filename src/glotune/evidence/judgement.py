@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
+from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.predictions import read_predictions, split_and_language
@@ -23,6 +24,7 @@ def judge_run(directory: RunDirectory) -> Verdict:
         recorded_outcomes(directory),
         manifest.labels,
         source_languages=manifest.source_languages,
+        recipe=load_recipe(directory.recipe),
     )
 
 
@@ -30,7 +32,8 @@ def judge_diverged(directory: RunDirectory) -> None:
     """Writes the verdict of a run that stopped at a number that is not finite."""
     manifest = directory.read_manifest()
     history = training_history(read_history(directory.events()), manifest.source_languages)
-    directory.update_manifest(verdict=judge(replace(history, was_stopped=True), {}, manifest.labels))
+    verdict = judge(replace(history, was_stopped=True), {}, manifest.labels, recipe=load_recipe(directory.recipe))
+    directory.update_manifest(verdict=verdict)
 
 
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:

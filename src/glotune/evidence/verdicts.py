@@ -16,7 +16,9 @@ import numpy as np
 from glotune.evidence.beginning import hardly_begun, not_learned
 from glotune.evidence.collapse import Collapse, find_collapses, find_pooled_collapse, prior_entropy
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
+from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
+from glotune.stats import advice
 from glotune.stats.arrays import Outcomes
 from glotune.stats.count_bootstrap import resample_counts
 from glotune.stats.scores import Scores, score_outcomes
@@ -31,6 +33,7 @@ def judge(
     labels: Sequence[str],
     *,
     source_languages: Sequence[str] = (),
+    recipe: Recipe = advice.DEFAULTS,
 ) -> Verdict:
     """Judge a run by its course and its predictions.
 
@@ -40,37 +43,48 @@ def judge(
         labels: label names in the order of the class ids.
         source_languages: the run is collapsed if these are; without texts in any, if all languages are.
             Another language that is answered with one class is named in the evidence.
+        recipe: what it was trained by; the remedies say nothing that stands there already.
     """
     bad = not_finite(history) or _not_finite_predictions(outcomes_by_language)
     if bad is not None:
-        return Verdict(status="diverged", evidence=[bad], remedy=_DIVERGED)
+        return Verdict(status="diverged", evidence=[bad], remedy=advice.on_divergence(recipe))
     scores = {language: score_outcomes(each) for language, each in outcomes_by_language.items()}
     collapses = find_collapses(scores)
     proof = _run_collapse(scores, collapses, source_languages)
     begun = hardly_begun(history, len(labels))
     if proof:
         evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
-        if begun is not None:
-            return Verdict(status="collapsed", evidence=[*evidence, begun], remedy=[*_HARDLY_BEGUN, _NO_COMPARISON])
-        return Verdict(status="collapsed", evidence=evidence, remedy=_collapse_remedy(proof))
+        evidence += [] if begun is None else [begun]
+        remedy = advice.on_collapse(
+            recipe, len(labels), still_ranks=_still_ranks(proof), hardly_begun=begun is not None
+        )
+        return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
     chance = _no_better_than_chance(scores, collapses)
     if chance:
         asides.append(f"Not shown to be better than chance (MCC interval holds 0): {', '.join(chance)}.")
-    advice = _LANGUAGE_REMEDY if collapses else []
+    if (early := advice.stopped_early(history, recipe)) is not None:
+        asides.insert(0, early)
+    languages = [advice.LANGUAGES] if collapses else []
     overfit = past_its_best(history)
     if overfit is not None:
-        return Verdict(status="overfit", evidence=[overfit, *asides], remedy=[*_OVERFIT, *advice])
+        return Verdict(
+            status="overfit", evidence=[overfit, *asides], remedy=[*advice.on_overfitting(recipe), *languages]
+        )
     if begun is not None:
-        return Verdict(status="improving", evidence=[begun, *asides], remedy=[*_HARDLY_BEGUN, *advice])
+        return Verdict(status="improving", evidence=[begun, *asides], remedy=[*advice.on_few_steps(recipe), *languages])
     deciding = _deciding(scores, source_languages)
     guessing = not_learned(history, len(labels), at_chance=bool(deciding) and set(deciding) <= {*chance, *collapses})
     if guessing is not None:
-        return Verdict(status="improving", evidence=[guessing, *asides], remedy=[*_NOT_LEARNED, *advice])
+        return Verdict(
+            status="improving", evidence=[guessing, *asides], remedy=[*advice.on_nothing_learned(recipe), *languages]
+        )
     improving = still_improving(history)
     if improving is not None:
-        return Verdict(status="improving", evidence=[improving, *asides], remedy=[*_IMPROVING, *advice])
-    return Verdict(status="sound", evidence=[*_sound_evidence(history, scores), *asides], remedy=advice)
+        return Verdict(
+            status="improving", evidence=[improving, *asides], remedy=[*advice.on_improvement(recipe), *languages]
+        )
+    return Verdict(status="sound", evidence=[*_sound_evidence(history, scores), *asides], remedy=languages)
 
 
 def collapse_evidence(collapse: Collapse, labels: Sequence[str]) -> list[str]:
@@ -158,42 +172,7 @@ def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> l
     return evidence
 
 
-def _collapse_remedy(proof: Sequence[Collapse]) -> list[str]:
+def _still_ranks(proof: Sequence[Collapse]) -> bool:
+    """Whether the probabilities order the texts wherever the answer is always the same."""
     aucs = [each.scores.roc_auc for each in proof if each.scores is not None and each.scores.roc_auc is not None]
-    if aucs and min(aucs) > RANKS:
-        return [
-            "Set loss.class_weights: balanced, or fit a threshold on validation texts: the probabilities still "
-            "order the texts, only the decision is always the same.",
-            "Train longer, or with a higher optimizer.learning_rate, if the loss was still falling.",
-        ]  # fmt: skip
-    return [
-        "Set schedule.warmup_ratio: 0.1, so that the first steps are small.",
-        "Lower optimizer.learning_rate, e.g. to a third.",
-        "Or set train.on_collapse: retry, which does both once and records it.",
-        _NO_COMPARISON,
-    ]
-
-
-_NO_COMPARISON = "Don't compare other runs with this one."
-_DIVERGED = [
-    "Lower optimizer.learning_rate, e.g. to a third, and set schedule.warmup_ratio: 0.1.",
-    "Set optimizer.max_grad_norm: 1.0 if it is off; try train.precision: fp32.",
-    _NO_COMPARISON,
-]
-_OVERFIT = [
-    "Train for fewer epochs, or set evaluate.patience: the best checkpoint is kept and evaluated either way.",
-    "Raise optimizer.weight_decay or loss.label_smoothing, lower the rate, freeze layers, or add texts.",
-]
-_IMPROVING = ["Raise train.epochs: what it reached is a lower bound of what this recipe can do."]
-_HARDLY_BEGUN = [
-    "Raise train.epochs, lower train.batch_size (more steps per epoch), or give more training texts: these scores say "
-    "nothing of what the recipe can do.",
-]
-_NOT_LEARNED = [
-    "Raise train.epochs or optimizer.learning_rate; if the loss stays there, lower the rate and set "
-    "schedule.warmup_ratio: 0.1, and check that labels and texts belong together.",
-]
-_LANGUAGE_REMEDY = [
-    "Read nothing into the languages answered with one class: check their script and unknown tokens in the data "
-    "profile, or add a few of their texts with data.few_shot."
-]
+    return bool(aucs) and min(aucs) > RANKS

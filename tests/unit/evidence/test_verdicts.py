@@ -5,6 +5,7 @@ import pytest
 
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
+from glotune.recipe import load_recipe
 from glotune.stats.arrays import outcomes
 
 NAMES = ["negative", "neutral", "positive"]
@@ -234,3 +235,62 @@ def test_a_language_that_is_guessed_is_named():
 def test_nothing_but_predictions_is_enough():
     assert judge(TrainingHistory(), {"en": language()}, NAMES).status == "sound"
     assert judge(TrainingHistory(), {}, NAMES).status == "sound"
+
+
+def recipe(**keys):
+    return load_recipe("xlmr-6-layers", {"data__train": "en.csv", **keys})
+
+
+OVERFIT = course([0.60, 0.65, 0.64, 0.63], train=[0.9, 0.6, 0.3, 0.1], validation=[0.8, 0.7, 0.85, 1.1])
+
+
+def advised(history, outcomes_by_language, **keys):
+    return " ".join(judge(history, outcomes_by_language, NAMES, recipe=recipe(**keys)).remedy)
+
+
+def test_overfitting_is_not_answered_by_what_the_recipe_sets():
+    assert "set evaluate.patience" in advised(OVERFIT, {"en": language()})
+    patient = advised(OVERFIT, {"en": language()}, evaluate__patience=3)
+    assert "set evaluate.patience" not in patient
+    assert "lower evaluate.patience from 3" in patient
+    assert "patience" not in advised(OVERFIT, {"en": language()}, evaluate__patience=1)
+    frozen = advised(OVERFIT, {"en": language()}, model__freeze={"embeddings": True, "layers": 2})
+    assert "freeze more layers" in frozen
+    assert "model.lora.rank" in advised(OVERFIT, {"en": language()}, model__lora={})
+
+
+def test_a_collapse_is_not_answered_by_what_the_recipe_sets():
+    weighted = advised(SETTLED, {"en": one_class(ranks=True)}, loss__class_weights="balanced")
+    assert "class_weights" not in weighted
+    assert weighted.startswith("The probabilities still order the texts")
+    assert "threshold" not in advised(SETTLED, {"en": one_class(ranks=True)})  # three classes have none
+    warm = advised(SETTLED, {"en": one_class()}, schedule__warmup_ratio=0.2, train__on_collapse="retry")
+    assert "Raise schedule.warmup_ratio (now 0.2)" in warm
+    assert "on_collapse" not in warm
+    counted = advised(SETTLED, {"en": one_class()}, schedule__warmup_steps=50)
+    assert "Raise schedule.warmup_steps (now 50)" in counted
+
+
+def test_a_divergence_is_not_answered_by_what_the_recipe_sets():
+    diverged = TrainingHistory(step_losses=[1.0, math.nan])
+    clipped = advised(diverged, {}, train__precision="fp32")
+    assert "max_grad_norm" not in clipped
+    assert "fp32" not in clipped
+    assert "Set optimizer.max_grad_norm: 1.0; try train.precision: fp32." in advised(
+        diverged, {}, optimizer__max_grad_norm=None
+    )
+
+
+def test_early_stopping_is_said():
+    waiting = recipe(train__epochs=20, evaluate__patience=2)
+    verdict = judge(SETTLED, {"en": language()}, NAMES, recipe=waiting)
+    assert "Training stopped early, at epoch 5 of 20: 2 evaluations without a better macro_f1" in " ".join(
+        verdict.evidence
+    )
+    for other in (recipe(train__epochs=5, evaluate__patience=2), recipe(train__epochs=20)):
+        assert "stopped early" not in " ".join(judge(SETTLED, {"en": language()}, NAMES, recipe=other).evidence)
+
+
+def test_more_epochs_alone_do_not_help_a_run_that_patience_ends():
+    advice = advised(steps(*[1.09] * 400), {"en": language()}, train__epochs=20, evaluate__patience=2)
+    assert "Raise train.epochs (and evaluate.patience)" in advice
