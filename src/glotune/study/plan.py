@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from glotune.errors import UserError
+from glotune.evidence.claims import SEEDS_TO_START
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, write_atomically
@@ -105,6 +106,22 @@ def _differs(run: PlannedRun, directory: StudyDirectory) -> bool:
         return recipe_hash(load_recipe(path)) != recipe_hash(run.recipe)
     except UserError:
         return True
+
+
+def few_seeds(resolved: ResolvedStudy) -> str | None:
+    """What a study of so few seeds can't show, where it compares anything; None for enough of them."""
+    study, seeds = resolved.study, len(resolved.study.seeds)
+    if seeds >= SEEDS_TO_START or (len(resolved.variants) < 2 and not study.claims):
+        return None
+    lacks = (
+        "no interval over seeds, and no claim is tested"
+        if seeds == 1
+        else "an interval over two seeds is several times as wide as one over five, so that hardly any claim is settled"
+    )
+    return (
+        f"{seeds} seed{'s' * (seeds > 1)} for each variant can't tell a difference from chance: {lacks}. Set seeds "
+        f"to at least {SEEDS_TO_START}, better 5 (--seeds 5); seeds that are trained already are kept"
+    )
 
 
 def check_texts(recipes: Iterable[Recipe]) -> list[str]:

@@ -14,7 +14,7 @@ from glotune.study.directory import StudyDirectory
 from glotune.study.execute import Outcome, carry_out
 from glotune.study.local import LocalWorkers
 from glotune.study.on_ray import Needs, RayWorkers, connected
-from glotune.study.plan import StudyPlan, check_texts, plan_runs, write_recipes
+from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, write_recipes
 from glotune.study.progress import SilentWatcher, Watcher
 from glotune.study.summarise import Summary, write_summary
 
@@ -60,6 +60,8 @@ def run_study(
         raise UserError(f"{jobs} jobs", expected="at least 1")
     watching = watcher or SilentWatcher()
     directory = StudyDirectory(out or default_folder(resolved))
+    if (message := few_seeds(resolved)) is not None:
+        watching.say(f"warning: {message}")
     if not directory.study.exists():  # a mistake in the data leaves nothing behind
         for message in check_texts(resolved.variants.values()):
             watching.say(f"warning: {message}")

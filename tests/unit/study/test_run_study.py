@@ -21,7 +21,7 @@ from glotune.run.records import RunStatus
 from glotune.study import execute, local
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
-from glotune.study.plan import plan_runs, write_recipes
+from glotune.study.plan import few_seeds, plan_runs, write_recipes
 from glotune.study.progress import Progress, SilentWatcher, Tally
 from glotune.study.run_study import FinishedStudy, run_study
 from glotune.study.stopping import stop_study
@@ -91,6 +91,30 @@ def started(folder: Path) -> list[str]:
 def studied(folder: Path, told: Told | None = None, jobs: int = 2, **content: Any) -> FinishedStudy:
     resolved = resolve_study(load_study(study_file(folder, **content)))
     return run_study(resolved, folder / "study", jobs=jobs, watcher=told)
+
+
+class LeavesAtOnce(Told):
+    """Leaves the study when it is told anything, as a user may."""
+
+    def say(self, message: str) -> None:
+        super().say(message)
+        raise InterruptedRun("enough")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_are_warned_of_before_anything_is_trained(tmp_path: Path, seeds: int) -> None:
+    told = LeavesAtOnce()
+    with pytest.raises(InterruptedRun):
+        studied(tmp_path, told, seeds=seeds)
+    assert told.lines[0].startswith(f"warning: {seeds} seed")
+    assert "better 5 (--seeds 5)" in told.lines[0]
+    assert not (tmp_path / "study").exists()
+
+
+def test_three_seeds_or_a_study_that_compares_nothing_are_not_warned_of(tmp_path: Path) -> None:
+    assert few_seeds(resolve_study(load_study(study_file(tmp_path, seeds=3)))) is None
+    alone = study_file(tmp_path, seeds=2, claims=[], variants={"good": {}})
+    assert few_seeds(resolve_study(load_study(alone))) is None
 
 
 def executed(folder: Path, told: Told | None = None, jobs: int = 2) -> execute.Outcome:
