@@ -250,8 +250,10 @@ class CheckpointStore:
     def _telling(self, taken: Snapshot) -> Iterator[None]:
         try:
             yield
-        except (OSError, SafetensorError) as error:
+        except BaseException as error:
             shutil.rmtree(self._aside(taken), ignore_errors=True)  # its space is what the run's last words need
+            if not isinstance(error, OSError | SafetensorError):
+                raise
             raise RunError(
                 f"the checkpoint {taken.name} could not be written to {self.folder} ({error}). Checkpoints before it "
                 f"are whole: free some space there, then go on with: glotune resume {self.folder.parent}"

@@ -99,10 +99,12 @@ def _copy(source: Path, target: Path) -> None:
     """Written aside and renamed; where a mounted bucket can't rename, written in place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(source, aside)
     try:
-        aside.replace(target)
-    except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, aside)
+        try:
+            aside.replace(target)
+        except OSError:
+            shutil.copyfile(source, target)
+    finally:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            aside.unlink(missing_ok=True)

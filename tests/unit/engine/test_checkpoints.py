@@ -149,6 +149,21 @@ def test_a_failed_write_is_raised_at_the_next_wait(tmp_path: Path) -> None:
         store.wait()
 
 
+@pytest.mark.parametrize("error", [OSError("full"), UnicodeEncodeError("ascii", "x", 0, 1, "why"), MemoryError()])
+def test_nothing_half_written_is_left_whatever_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("glotune.engine.checkpoints._sync", failing)
+    store = CheckpointStore(tmp_path, keep=2)
+    with pytest.raises(RunError if isinstance(error, OSError) else type(error)):
+        save(store, 1)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_whose_best_weights_are_damaged_falls_back_to_one_before_them(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=9)
     save(store, 1)
