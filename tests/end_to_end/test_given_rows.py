@@ -52,7 +52,7 @@ def test_a_run_on_frames_is_that_on_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in on_frames.directory.data.iterdir()) == [
         "test.es.parquet", "train.en.parquet", "validation.en.parquet",
     ]  # fmt: skip
-    assert next(source.path for source in on_frames.manifest.data) == "data/train.en.parquet"
+    assert on_frames.manifest.data[0].path == "data/train.en.parquet"
 
 
 def test_it_is_resumed_evaluated_and_reproduced_from_its_directory_alone(tmp_path: Path, recipe: Recipe) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from glotune.evidence import advice
 from glotune.evidence.beginning import hardly_begun, not_learned
 from glotune.evidence.collapse import Collapse, find_collapses, find_pooled_collapse, prior_entropy
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
-from glotune.stats import advice
 from glotune.stats.arrays import Outcomes
 from glotune.stats.count_bootstrap import resample_counts
 from glotune.stats.scores import Scores, score_outcomes

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from glotune.data.encoding import Text
 from glotune.data.odd_labels import odd_labels, quoted
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
-from glotune.recipe import Recipe, load_recipe
+from glotune.recipe import Recipe
+from glotune.run.directory import RunDirectory
 from glotune.verbs.predict import Predictor, load, problem_of
 from glotune.verbs.train import train
 
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
 
 NO_LANGUAGE = "und"
 """ISO 639-3 for texts whose language was not said."""
+SAID_BY_FIT = ("data.train", "data.labels", "data.columns", "data.source_languages")
+OWN = ("encoder", "recipe", "language", "out")
+"""Parameters that are no keys of the recipe."""
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -36,7 +45,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         encoder: Hub name, folder, or ``glotune-nano`` (embedded).
         recipe: a built-in recipe or file to start from; None: the defaults.
         language: of the texts, for the run's records.
-        out: the run directory; None: in a temporary folder that goes with this object.
+        out: a folder that keeps the runs, each fit's in a subfolder of its own, so that the fits of a search don't
+            meet; None: in a temporary folder that goes with this object.
         keys: recipe keys with ``__`` for the dots: ``train__epochs=3``, ``model__layers=6``, ``seed=1``.
 
     Attributes:
@@ -45,7 +55,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         device_: what it was trained on: ``cpu``, ``cuda`` or ``mps``.
 
     A validation share (``data__made_splits={"validation": 0.1}`` by default) is cut from the training texts to choose
-    the checkpoint. The same texts, labels and keys give the same model, bit for bit on a CPU.
+    the checkpoint. The same texts, labels and keys give the same model, bit for bit on a CPU. A fitted classifier is
+    pickled with its model, and predicts the same where it is unpickled.
     """
 
     def __init__(
@@ -61,47 +72,59 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.recipe = recipe
         self.language = language
         self.out = out
-        self.keys = keys
+        self.set_params(**keys)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of this classifier, recipe keys among them."""
-        own = {"encoder": self.encoder, "recipe": self.recipe, "language": self.language, "out": self.out}
-        return {**own, **self.keys}
+        return {name: getattr(self, name) for name in OWN} | self._keys()
 
     def set_params(self, **params: Any) -> Classifier:
         """Changes arguments; recipe keys are checked by `fit`."""
         for name, value in params.items():
-            if name in ("encoder", "recipe", "language", "out"):
-                setattr(self, name, value)
-            else:
-                self.keys = {**self.keys, name: value}
+            setattr(self, name, value)
         return self
 
-    def fit(self, X: Sequence[Text], y: ArrayLike) -> Classifier:
+    def fit(self, X: Sequence[Text], y: ArrayLike, sample_weight: ArrayLike | None = None) -> Classifier:
         """Trains on texts (or pairs, as tuples) and their labels.
 
+        Args:
+            X: N texts or pairs: a list, an array, a Series, or the columns of a DataFrame.
+            y: N labels: strings, whole numbers or truth values.
+            sample_weight: N numbers, how much each text counts in the loss: 2 as two of it, 0 as if it was not there.
+
         Raises:
-            UserError: texts and labels don't go together, a label is missing (None, NaN, pandas.NA), two labels differ
-                in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
+            UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
+                labels differ in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
         """
-        texts = _texts(X)
-        labels = np.asarray(y)
-        _refuse_missing_labels(np.asarray(y, dtype=object))
-        if labels.ndim != 1 or len(labels) != len(texts):
+        texts, labels = _texts(X), _labels(y)
+        if len(labels) != len(texts):
             raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
-        self.classes_, ids = np.unique(labels, return_inverse=True)
-        names = _label_names(self.classes_)
-        _warn_of_odd_labels(self.classes_, ids)
-        self._temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
-        target = self.out if self._temporary is None else Path(self._temporary.name) / "run"
-        with tempfile.TemporaryDirectory(prefix="glotune-") as place:
-            source = Path(place) / "train.parquet"
-            _write(texts, [names[index] for index in ids], source)
-            run = train(self._recipe(source, names, isinstance(texts[0], tuple)), out=target, report=False)
-        self.run_ = str(run.path)
+        keys = self._keys()
+        _refuse_what_fit_says(keys)
+        weights = None if sample_weight is None else _weights(sample_weight, len(texts))
+        if weights is not None:
+            texts = [text for text, weight in zip(texts, weights, strict=True) if weight]
+            labels, weights = labels[weights > 0], weights[weights > 0]
+        classes, ids = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise UserError(f"the one label {classes.tolist()[0]!r} in y: 1 class", expected="at least two classes")
+        names = _label_names(classes)
+        _warn_of_odd_labels(classes, ids)
+        table = _table(texts, [names[index] for index in ids], weights)
+        temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
+        run = train(
+            self._base(),
+            {"model.name": self.encoder, "data.labels": names, "data.source_languages": [self.language]},
+            {"data.columns": {name: name for name in table.column_names}},
+            keys,
+            data={"train": {self.language: table}},
+            out=_new_folder(self.out) if self.out is not None else Path(temporary.name if temporary else "") / "run",
+            report=False,
+        )
         plan = run.manifest.plan
+        self.classes_, self.run_ = classes, str(run.path)
         self.device_ = plan.device if plan is not None else "cpu"
-        self._predictor: Predictor | None = None
+        self._kept = _Kept(run.path, temporary)
         return self
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
@@ -112,9 +135,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Probabilities_NC, columns in the order of ``classes_``."""
         check_is_fitted(self, "run_")
-        if self._predictor is None:
-            self._predictor = load(self.run_)
-        return self._predictor.predict_proba(_texts(X))
+        return self._kept.predictor.predict_proba(_texts(X))
+
+    def decision_function(self, X: Sequence[Text]) -> NDArray[np.float64]:
+        """Logits_NC, columns in the order of ``classes_``; of two classes [N], the second's minus the first's."""
+        check_is_fitted(self, "run_")
+        logits_NC = np.concatenate(list(self._kept.predictor.engine.stream(_texts(X))))
+        return logits_NC if len(self.classes_) > 2 else logits_NC[:, 1] - logits_NC[:, 0]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """``Classifier(encoder='glotune-nano', seed=3)``; with the labels and the device once it is fitted."""
@@ -129,35 +156,94 @@ class Classifier(ClassifierMixin, BaseEstimator):
         usual = {"recipe": None, "language": NO_LANGUAGE, "out": None}
         return {key: value for key, value in self.get_params().items() if key not in usual or value != usual[key]}
 
-    def _recipe(self, source: Path, names: list[str], pairs: bool) -> Recipe:
-        fixed: dict[str, Any] = {
-            "data.train": {self.language: str(source)},
-            "data.labels": names,
-            "data.source_languages": [self.language],
+    def _keys(self) -> dict[str, Any]:
+        """The recipe keys: attributes that are no parameter of another kind, nothing private and nothing learned."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in OWN and not name.startswith("_") and not name.endswith("_")
         }
-        if pairs:
-            fixed["data.columns.text_pair"] = "text_pair"
+
+    def _base(self) -> str | Path | Recipe:
+        """The recipe to start from; `fit` names its texts."""
         if self.recipe is not None:
-            return load_recipe(self.recipe, {"model.name": self.encoder, **fixed}, self.keys)
-        base = {"name": "classifier", "model": {"name": self.encoder}, "data": {"train": str(source)}}
-        return load_recipe(Recipe.model_validate(base), fixed, self.keys)
+            return self.recipe
+        return Recipe.model_validate({"name": "classifier", "model": {"name": self.encoder}, "data": {"train": "rows"}})
 
     def __getstate__(self) -> dict[str, Any]:
-        if getattr(self, "_temporary", None) is not None:
-            raise UserError(
-                "this classifier lies in a temporary folder and can't be pickled",
-                remedy="Give it a place with out=FOLDER, or use the run directory in run_",
-            )
-        return {**self.__dict__, "_predictor": None}
+        """The parameters and what was learned, the files that predicting reads among it."""
+        state = dict(vars(self))
+        if "_kept" in state:
+            state["_kept"] = self._kept.files()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Files that came along go to a temporary folder, unless the run that `out` keeps is here."""
+        self.__dict__.update(state)
+        if "_kept" not in state:
+            return
+        is_here = self.out is not None and RunDirectory(self.run_).manifest_path.is_file()
+        self._kept = _Kept(Path(self.run_)) if is_here else _Kept.of_files(state["_kept"])
+        self.run_ = str(self._kept.run)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "run_")
 
+    def __sklearn_tags__(self) -> Tags:
+        """Takes strings, no matrix of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags
 
-def _texts(given: Sequence[Text]) -> list[Text]:
+
+@dataclass(eq=False)
+class _Kept:
+    """The run of a fitted classifier; its model is loaded when first asked."""
+
+    run: Path
+    temporary: tempfile.TemporaryDirectory[str] | None = None
+    """The folder that holds the run and goes with this object; None where the run stays."""
+
+    @classmethod
+    def of_files(cls, files: dict[str, bytes]) -> _Kept:
+        """The run of another process, as far as it came along, in a temporary folder."""
+        temporary = tempfile.TemporaryDirectory(prefix="glotune-")
+        run = Path(temporary.name) / "run"
+        for name, content in files.items():
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_bytes(content)
+        return cls(run, temporary)
+
+    def files(self) -> dict[str, bytes]:
+        """Whatever predicting reads: the model, and the recipe and manifest that say how."""
+        run = RunDirectory(self.run)
+        found = [run.manifest_path, run.recipe, *sorted(run.require_model().rglob("*"))]
+        return {file.relative_to(run.path).as_posix(): file.read_bytes() for file in found if file.is_file()}
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        return load(self.run)
+
+
+def _new_folder(out: str | Path) -> Path:
+    """A place in `out` that no other fit takes, also none that begins at the same moment elsewhere."""
+    return Path(out).expanduser() / f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def _refuse_what_fit_says(keys: dict[str, Any]) -> None:
+    """Texts, labels and their order come with `fit`: a key that says otherwise would make the answers wrong."""
+    for key in keys:
+        if key.replace("__", ".").startswith(SAID_BY_FIT):
+            raise UserError(f"the key {key}", expected="what fit is given to say it", remedy="Leave it out")
+
+
+def _texts(given: Any) -> list[Text]:
     if isinstance(given, str):
         raise UserError("one string was given", expected="a list of texts")
-    texts: list[Text] = [tuple(text) if isinstance(text, list | np.ndarray) else text for text in given]
+    if hasattr(given, "columns"):  # a DataFrame goes by its columns; its rows are meant
+        given = np.asarray(given)
+    texts: list[Text] = [_text(text) for text in given]
     if not texts:
         raise UserError("no texts were given", expected="a list of texts")
     takes_pairs = isinstance(texts[0], tuple)
@@ -168,30 +254,65 @@ def _texts(given: Sequence[Text]) -> list[Text]:
     return [str(text) if isinstance(text, str) else (str(text[0]), str(text[1])) for text in texts]
 
 
-def _refuse_missing_labels(labels: NDArray[Any]) -> None:
-    """Raises UserError where a label is None, NaN, pandas.NA or NaT, or strings and other values are mixed."""
-    for number, label in enumerate(labels.ravel(), 1):
+def _text(given: Any) -> Any:
+    """A row of one column is its text, one of two a pair."""
+    if not isinstance(given, list | np.ndarray):
+        return given
+    return given[0] if isinstance(given, np.ndarray) and given.shape == (1,) else tuple(given)
+
+
+def _labels(given: ArrayLike) -> NDArray[Any]:
+    """[N] labels of one type.
+
+    Raises:
+        UserError: no labels of classes, one is missing, or they are of several types.
+    """
+    labels = np.asarray(given)
+    if given is None:
+        raise UserError("Classifier requires y to be passed, but the target y is None", expected="a label per text")
+    labels = column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1:
+        raise UserError(f"labels of shape {labels.shape}", expected="one label per text")
+    for number, label in enumerate(labels.tolist(), 1):
         if _is_missing(label):
-            raise UserError(
-                f"{label!r} is no label",
-                where=f"label {number}",
-                expected="a label for each text",
-                remedy="Leave texts without a label out",
-            )
-    kinds = {isinstance(label, str): type(label).__name__ for label in labels.ravel()}
-    if len(kinds) > 1:
+            raise UserError(f"Input y contains NaN: label {number} is {label}", expected="a label for each text")
+    kinds = sorted({type(label).__name__ for label in labels.tolist()})
+    if labels.dtype == object and len(kinds) > 1:
+        raise UserError(f"labels of the types {' and '.join(kinds)}", expected="labels of one type")
+    labels = np.array(labels.tolist()) if labels.dtype == object else labels
+    if type_of_target(labels) not in ("binary", "multiclass"):
         raise UserError(
-            f"labels of the types {kinds[True]} and {kinds[False]}", expected="only strings, or only numbers"
+            f"Unknown label type: {type_of_target(labels)}",
+            expected="labels of classes: strings, whole numbers or truth values",
+            remedy="Bring scores into classes first",
         )
+    return labels
 
 
 def _is_missing(label: Any) -> bool:
-    if label is None:
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
+    return isinstance(label, float) and not np.isfinite(label)
+
+
+def _weights(given: ArrayLike, count: int) -> NDArray[np.float32]:
+    """[N] finite weights of at least 0.
+
+    Raises:
+        UserError: others, another number of them, or none above 0.
+    """
     try:
-        return bool(label != label)
-    except TypeError:  # pandas.NA is neither equal nor unequal
-        return True
+        weights = np.asarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"sample_weight holds something else than numbers ({error})") from error
+    if weights.shape != (count,):
+        raise UserError(f"sample_weight has the shape {weights.shape}", expected=f"({count},), a weight per text")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        number = int(np.argmin(np.isfinite(weights) & (weights >= 0))) + 1
+        raise UserError(f"weight {number} is {weights[number - 1]}", expected="finite weights of at least 0")
+    if not weights.any():
+        raise UserError("every weight is zero", expected="a sample_weight with a weight above zero")
+    return weights
 
 
 def _label_names(classes: NDArray[Any]) -> list[str]:
@@ -211,9 +332,11 @@ def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:
         warnings.warn(odd.message, stacklevel=3)
 
 
-def _write(texts: list[Text], labels: list[str], path: Path) -> None:
+def _table(texts: list[Text], labels: list[str], weights: NDArray[np.float32] | None) -> pa.Table:
     columns: dict[str, Any] = {"text": [text if isinstance(text, str) else text[0] for text in texts]}
     if isinstance(texts[0], tuple):
         columns["text_pair"] = [text[1] for text in texts]
     columns["label"] = labels
-    pq.write_table(pa.table(columns), path)
+    if weights is not None:
+        columns["weight"] = weights
+    return pa.table(columns)
