@@ -44,6 +44,7 @@ def make_stand_ins(folder: Path) -> None:
     write_csv(
         folder / "nli.csv", _renamed(sentences("en", 36, pairs=True), {"text": "premise", "text_pair": "hypothesis"})
     )
+    write_csv(folder / "weighted.csv", [{**row, "trust": "0.5"} for row in sentences("en", 36)])
     humor = [{**row, "label": "humor" if row["label"] == "good" else "not_humor"} for row in sentences("es", 60)]
     write_csv(folder / "haha.csv", humor)
     (folder / "messy.csv").write_text(MESSY, encoding="utf-8")

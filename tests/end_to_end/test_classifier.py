@@ -289,12 +289,12 @@ def test_it_must_be_fitted_first(encoder: str) -> None:
 @pytest.mark.parametrize("missing", [float("nan"), None, pd.NA, pd.NaT])
 @pytest.mark.parametrize("kind", [list, lambda labels: np.array(labels, dtype=object), pd.Series])
 def test_a_missing_label_is_no_class(encoder: str, missing: object, kind: Any) -> None:
-    with pytest.raises(UserError, match=r"label 2: (nan|None|<NA>|NaT) is no label"):
+    with pytest.raises(UserError, match=r"label 2 is (nan|None|<NA>|NaT)"):
         glotune.Classifier(encoder).fit(["a", "b", "c"], kind(["x", missing, "y"]))
 
 
 def test_nan_among_numbers_is_no_class(encoder: str) -> None:
-    with pytest.raises(UserError, match="label 2: nan is no label"):
+    with pytest.raises(UserError, match="label 2 is nan"):
         glotune.Classifier(encoder).fit(["a", "b", "c"], np.array([0.0, np.nan, 1.0]))
 
 

@@ -131,11 +131,10 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
     digest = hashlib.sha256("\x1f".join(labels).encode())
     for name, split in splits.items():
         digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
-        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4")):
+        weights = [] if split.weights is None else [(split.weights, "<f4")]
+        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4"), *weights):
             for part in chunks(len(split)):
                 digest.update(numbers[part].astype(kind).tobytes())
-        if split.weights is not None:
-            digest.update(split.weights.astype("<f4").tobytes())
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()
