@@ -267,7 +267,7 @@ class Train(Section):
     batching: Literal["packed", "dynamic", "fixed"] = "packed"
     """Texts end to end without padding; padded to the longest of a micro-batch; padded to max_length."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16: autocast over float32 weights. auto: bf16 where the hardware has it."""
+    """bf16: autocast over float32 weights. auto: bf16 where the hardware has it. ``glotune predict`` has its own."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: the best one present."""
     on_collapse: Literal["warn", "stop", "retry"] = "warn"
