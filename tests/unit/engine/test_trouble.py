@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from glotune.engine import assembly
 from glotune.engine import step as step_module
 from glotune.errors import RunError, UserError
 from glotune.run.directory import RunDirectory
@@ -85,11 +86,15 @@ def test_memory_halves_the_budget_and_keeps_the_effective_batch(
 
 def one_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network whose answers never leave the first class, whatever it is trained on."""
-    from glotune.model.network import Network
+    plain = assembly.load_encoder
 
-    plain = Network.forward
-    offset = torch.tensor([50.0, 0.0, 0.0])
-    monkeypatch.setattr(Network, "forward", lambda self, *given: plain(self, *given) + offset)
+    def load(*given: Any, **keywords: Any) -> Any:
+        hf = plain(*given, **keywords)
+        with torch.no_grad():
+            hf.classifier.out_proj.bias[0] += 50.0
+        return hf
+
+    monkeypatch.setattr(assembly, "load_encoder", load)
 
 
 def test_a_collapse_is_announced_and_retried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
