@@ -164,6 +164,16 @@ def test_padding_is_found_among_the_rows_of_a_trimmed_vocabulary(tmp_path: Path,
     assert AutoConfig.from_pretrained(tmp_path / "model").pad_token_id == 390
 
 
+@pytest.mark.parametrize("kind", ["xlnet", "t5", "bart", "gpt2", "electra"])
+def test_frozen_embeddings_leave_the_layers_beside_them_to_train(tmp_path: Path, kind: str) -> None:
+    operated, _ = prepared(tmp_path, kind, freeze=Freeze(embeddings=True))
+    anatomy = operated.network.anatomy
+    frozen = {name for name, value in anatomy.hf.named_parameters() if not value.requires_grad}
+    assert anatomy.word_embedding_name in frozen
+    assert not any(name.startswith(tuple(anatomy.layer_paths)) for name in frozen)
+    assert all("emb" in name or "shared" in name or "wpe" in name or "wte" in name for name in frozen)
+
+
 # ---- ALBERT: shared layers, factorised embeddings ------------------------------------------------------
 
 

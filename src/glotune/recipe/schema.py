@@ -45,7 +45,8 @@ class Freeze(Section):
     embeddings: bool = False
     """Keep the word embeddings (and what is added to them) as pretraining left them."""
     layers: int = Field(default=0, ge=0)
-    """The first so many encoder layers; freezing layers freezes the embeddings below them too."""
+    """The first so many encoder layers; freezing layers freezes the embeddings below them too. 0 where layers share
+    their weights (ALBERT)."""
     dropout: OnOff = "off"
     """Dropout inside the frozen part. ``off`` makes its output a function of the text, so it is computed once."""
 
@@ -86,7 +87,7 @@ class Model(Section):
     revision: str | None = None
     """Commit, branch or tag on the Hub; null: the newest."""
     layers: int | None = Field(default=None, ge=1)
-    """Keep the first so many encoder layers; null keeps all."""
+    """Keep the first so many encoder layers; null keeps all, as encoder-decoders must."""
     freeze: Freeze = Freeze()
     lora: Lora | None = None
     dropout: Fraction | None = None
