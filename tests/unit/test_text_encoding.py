@@ -16,7 +16,8 @@ from glotune.run.directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 PATH_METHODS = ("read_text", "write_text")
-OPENERS = ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile")
+OPENERS = ("open", "fdopen")
+BINARY_BY_DEFAULT = ("NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile")
 PROCESSES = ("Popen", "run", "check_output")
 
 
@@ -34,9 +35,10 @@ def unnamed(tree: ast.AST) -> Iterator[ast.Call]:
         texts = [value for value in values if isinstance(value, str)]
         if name in PATH_METHODS:
             missing = not any(is_encoding(text) for text in texts)
-        elif name in OPENERS:
+        elif name in (*OPENERS, *BINARY_BY_DEFAULT):
             modes = [text for text in texts if set(text) <= set("rwaxbt+")]
-            missing = not any("b" in mode for mode in modes) if modes else not (call.args or given)
+            by_default = name in OPENERS and not (call.args or given)
+            missing = not any("b" in mode for mode in modes) if modes else by_default
         else:
             missing = name in PROCESSES and bool({"text", "universal_newlines"} & given.keys())
         if missing and "encoding" not in given:
