@@ -8,25 +8,33 @@ import time
 from pathlib import Path
 
 import glotune.verbs.train
-from faults import fuzz
+from faults import fuzz, handed_over
 from faults.encoder import make_encoder
 from faults.recipes import make_recipe
 
 SHARES = {
-    "recipes": 0.25,
-    "data files": 0.25,
-    "prediction inputs": 0.15,
-    "texts to predict": 0.1,
-    "checkpoints": 0.1,
-    "run directories": 0.15,
+    "recipes": 0.18,
+    "data files": 0.18,
+    "prediction inputs": 0.1,
+    "texts to predict": 0.08,
+    "checkpoints": 0.08,
+    "run directories": 0.12,
+    "file names": 0.06,
+    "recipe scalars": 0.06,
+    "encodings": 0.05,
+    "label types": 0.04,
+    "output targets": 0.025,
+    "foreign models": 0.025,
 }
 """Kind of input -> its part of all."""
 
 
 def fuzz_all(count: int, folder: Path, seed: int, only: str | None = None) -> list[fuzz.FuzzResult]:
     """Tries `count` inputs in all, or of the kind `only`."""
+    folder = folder.resolve()  # attempts work in a folder of their own
     os.environ["GLOTUNE_CACHE"] = str(folder / "cache")
-    recipe = make_recipe(folder, "trimmed", make_encoder(folder / "encoder"))
+    encoder = make_encoder(folder / "encoder")
+    recipe = make_recipe(folder, "trimmed", encoder)
     run = glotune.verbs.train.train(recipe, out=folder / "run", command=[], report=False).directory
     attempts: dict[str, fuzz.Attempt] = {
         "recipes": fuzz.recipes(recipe),
@@ -35,6 +43,7 @@ def fuzz_all(count: int, folder: Path, seed: int, only: str | None = None) -> li
         "texts to predict": fuzz.predictions(run),
         "checkpoints": fuzz.checkpoints(run),
         "run directories": fuzz.run_directories(run),
+        **handed_over.attempts(run.path, run.model, encoder),
     }
     return [
         fuzz.fuzz(kind, attempt, range(count if only else round(count * SHARES[kind])), seed, folder)
