@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glotune.engine.watch import collapses_without_skill
 from glotune.evidence.beginning import not_learned
 from glotune.evidence.collapse import find_collapses
 from glotune.evidence.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
@@ -39,6 +40,28 @@ def test_models_without_skill_that_answer_nearly_one_class_are_found():
         made = weak_model(rng, 2000, 0.3, strength=0.0, bias=2.2)
         found += bool(find_collapses({"en": score_outcomes(made)}))
     assert found / REPEATS >= 0.95
+
+
+def leaning_model(rng, num_texts, minority, skill, noise):
+    """Answers the majority class for every text; `skill` and `noise` in nats."""
+    labels = (np.arange(num_texts) < minority * num_texts).astype(int)
+    logit = noise * rng.normal(size=num_texts) + skill * (labels - minority) + np.log(minority / (1 - minority))
+    positive = 1 / (1 + np.exp(-np.minimum(logit, -0.01)))
+    probabilities = np.column_stack([1 - positive, positive])
+    return {"en": score_outcomes(outcomes(labels, probabilities, -np.log(probabilities[np.arange(num_texts), labels])))}
+
+
+@pytest.mark.parametrize("num_texts", [60, 200, 1000])
+def test_a_beginner_on_unbalanced_texts_is_told_from_a_collapse(num_texts):
+    """Both answer the larger class (72 %) alone. The probabilities of one know a little of the labels; those of the
+    other hardly depend on the text."""
+    rng = np.random.default_rng(6)
+    beginners, collapsed = 0, 0
+    for _ in range(REPEATS):
+        beginners += bool(collapses_without_skill(leaning_model(rng, num_texts, 0.28, skill=0.5, noise=0.2), ["en"]))
+        collapsed += bool(collapses_without_skill(leaning_model(rng, num_texts, 0.28, skill=0.0, noise=0.05), ["en"]))
+    assert beginners / REPEATS <= 0.02
+    assert collapsed / REPEATS >= 0.95
 
 
 def evaluations(rng, truth, validation_texts):

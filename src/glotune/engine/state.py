@@ -40,6 +40,9 @@ class TrainingState:
     best_value: float | None = None
     evaluations_without_gain: int = 0
     stopped_early: bool = False
+    one_class_since: int | None = None
+    """Step of the first of the evaluations, up to the last one, that all found one class answered and nothing learned;
+    None where the last one did not."""
     collapse_announced: bool = False
     evaluation_due: bool = False
     """The step is done, its evaluation is not: the run was asked to stop in between."""

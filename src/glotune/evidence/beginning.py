@@ -15,7 +15,8 @@ from glotune.evidence.trend import FEW_STEPS, TrainingHistory
 GUESSING = 0.02
 """A training loss within 2 % of ln C is that of guessing."""
 LITTLE = 0.1
-"""One within 10 % shows little learning: too little after few steps, or where the scores are those of chance."""
+"""One within 10 % shows little learning: too little after few steps; and where the scores are those of chance, one
+within 10 % of that of knowing only how frequent each label is (less than ln C on unbalanced texts)."""
 FALLING = 0.02
 """With few steps: the mean loss of the second half is at least so much below that of the first."""
 
@@ -36,25 +37,25 @@ def hardly_begun(history: TrainingHistory, num_labels: int) -> str | None:
     return f"{made}, and its loss was still falling: {first:.4f} in the first half of them, {second:.4f} in the second."
 
 
-def not_learned(history: TrainingHistory, num_labels: int, *, at_chance: bool = False) -> str | None:
+def not_learned(history: TrainingHistory, num_labels: int, *, chance_loss: float | None = None) -> str | None:
     """The sentence that shows a training loss that stayed at that of guessing; None for a run of few steps.
 
     Args:
         history: the course of the run.
         num_labels: C.
-        at_chance: no language that decides is shown to be answered better than by chance; a loss somewhat below
-            that of guessing then proves nothing either.
+        chance_loss: where no language that decides is shown to be answered better than by chance, the loss of knowing
+            only how frequent each label is there; a loss somewhat below it then proves nothing either.
     """
     losses = np.asarray(history.step_losses, dtype=np.float64)
     if len(losses) < FEW_STEPS:
         return None
     late = float(losses[len(losses) // 2 :].mean())
-    if late <= (1.0 - (LITTLE if at_chance else GUESSING)) * math.log(num_labels):
-        return None
-    return (
-        f"The training loss was {late:.4f} over the second half of {len(losses)} steps{_guessing(num_labels)}: "
-        "little was learned."
-    )
+    made = f"The training loss was {late:.4f} over the second half of {len(losses)} steps"
+    if late > (1.0 - GUESSING) * math.log(num_labels):
+        return f"{made}{_guessing(num_labels)}: little was learned."
+    if chance_loss is not None and late > (1.0 - LITTLE) * chance_loss:
+        return f"{made}, against {chance_loss:.4f} for knowing only how frequent each label is: little was learned."
+    return None
 
 
 def _guessing(num_labels: int) -> str:

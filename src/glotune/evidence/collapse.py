@@ -8,7 +8,7 @@ that look like a weak model's, and with which every comparison is one with nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,10 @@ WEAKEST_RECALL, DOUBT = 0.2, 0.05
 knows just one in five texts of the other classes misses m of them with a chance of 0.8^m, which must
 be at most 5 %: 14 texts of other classes."""
 LEAST_OTHERS = math.ceil(math.log(DOUBT) / math.log(1.0 - WEAKEST_RECALL))
+
+RANKS, CHANCE_SPREADS = 0.6, 2.0
+"""A macro AUC above 0.6 says that the probabilities order the texts, where it also lies two standard errors above
+the 0.5 of chance."""
 
 NEARLY_ONE = 0.95
 NO_SKILL = 0.1
@@ -130,11 +134,50 @@ def find_pooled_collapse(scores_by_language: Mapping[str, Scores]) -> Collapse |
     return _collapse(tuple(scores_by_language), counts_CC, None)
 
 
+def deciding_languages(scored: Iterable[str], source_languages: Sequence[str]) -> list[str]:
+    """The languages by which a run is judged: those it was trained on; without texts in any, all that are scored."""
+    known = list(scored)
+    return [language for language in source_languages if language in known] or known
+
+
+def run_collapses(scores_by_language: Mapping[str, Scores], source_languages: Sequence[str]) -> list[Collapse]:
+    """The collapses that condemn a run: one for each deciding language, or one of all their texts; empty otherwise."""
+    deciding = {name: scores_by_language[name] for name in deciding_languages(scores_by_language, source_languages)}
+    collapses = find_collapses(deciding)
+    if len(collapses) == len(deciding):
+        return list(collapses.values())
+    pooled = find_pooled_collapse(deciding)
+    return [] if pooled is None else [pooled]
+
+
+def has_learned(scores: Scores) -> bool:
+    """Whether the probabilities behind the answers know something, even where every answer is the same class.
+
+    On unbalanced texts nearly every training passes through such a stage: the probabilities already order the texts,
+    or their loss is below that of stating the label frequencies, before any of them crosses the threshold.
+    """
+    support = [each.support for each in scores.per_class]
+    if scores.loss is not None and scores.loss < NO_GAIN * prior_entropy(support):
+        return True
+    return scores.roc_auc is not None and scores.roc_auc > max(RANKS, 0.5 + CHANCE_SPREADS * _auc_spread(support))
+
+
+def _auc_spread(support: Sequence[int]) -> float:
+    """Standard error of a chance AUC of the rarest class against the rest (Mann and Whitney 1947)."""
+    rare, total = min(support), sum(support)
+    return math.sqrt((total + 1) / (12.0 * rare * (total - rare)))
+
+
 def prior_entropy(support: Sequence[int]) -> float:
     """Loss in nats of stating the label frequencies for every text; at most ln C."""
     shares = np.asarray([count for count in support if count > 0], dtype=np.float64)
     shares /= shares.sum()
     return float(-(shares * np.log(shares)).sum())
+
+
+def frequency_loss(scores: Iterable[Scores]) -> float:
+    """Loss in nats of knowing only how frequent each label is, mean over languages."""
+    return float(np.mean([prior_entropy([one.support for one in each.per_class]) for each in scores]))
 
 
 def _answers_one_class(counts_CC: IntArray) -> bool:

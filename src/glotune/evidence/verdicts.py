@@ -15,16 +15,21 @@ import numpy as np
 
 from glotune.evidence import advice
 from glotune.evidence.beginning import hardly_begun, not_learned
-from glotune.evidence.collapse import Collapse, find_collapses, find_pooled_collapse, prior_entropy
+from glotune.evidence.collapse import (
+    RANKS,
+    Collapse,
+    deciding_languages,
+    find_collapses,
+    frequency_loss,
+    prior_entropy,
+    run_collapses,
+)
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
 from glotune.stats.arrays import Outcomes
 from glotune.stats.count_bootstrap import resample_counts
 from glotune.stats.scores import Scores, score_outcomes
-
-RANKS = 0.6
-"""A macro AUC above this says that the probabilities still order the texts."""
 
 
 def judge(
@@ -50,7 +55,7 @@ def judge(
         return Verdict(status="diverged", evidence=[bad], remedy=advice.on_divergence(recipe))
     scores = {language: score_outcomes(each) for language, each in outcomes_by_language.items()}
     collapses = find_collapses(scores)
-    proof = _run_collapse(scores, collapses, source_languages)
+    proof = run_collapses(scores, source_languages)
     begun = hardly_begun(history, len(labels))
     if proof:
         evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
@@ -73,8 +78,11 @@ def judge(
         )
     if begun is not None:
         return Verdict(status="improving", evidence=[begun, *asides], remedy=[*advice.on_few_steps(recipe), *languages])
-    deciding = _deciding(scores, source_languages)
-    guessing = not_learned(history, len(labels), at_chance=bool(deciding) and set(deciding) <= {*chance, *collapses})
+    deciding = deciding_languages(scores, source_languages)
+    at_chance = bool(deciding) and set(deciding) <= {*chance, *collapses}
+    guessing = not_learned(
+        history, len(labels), chance_loss=frequency_loss(scores[name] for name in deciding) if at_chance else None
+    )
     if guessing is not None:
         return Verdict(
             status="improving", evidence=[guessing, *asides], remedy=[*advice.on_nothing_learned(recipe), *languages]
@@ -118,22 +126,6 @@ def collapse_evidence(collapse: Collapse, labels: Sequence[str]) -> list[str]:
 def _not_finite_predictions(outcomes_by_language: Mapping[str, Outcomes]) -> str | None:
     bad = [language for language, each in outcomes_by_language.items() if not each.is_finite]
     return f"Predictions are not finite in: {', '.join(bad)}." if bad else None
-
-
-def _run_collapse(
-    scores: Mapping[str, Scores], collapses: Mapping[str, Collapse], source_languages: Sequence[str]
-) -> list[Collapse]:
-    """The collapses that condemn the run: those of every deciding language, or all texts together."""
-    deciding = _deciding(scores, source_languages)
-    if deciding and all(language in collapses for language in deciding):
-        return [collapses[language] for language in deciding]
-    pooled = find_pooled_collapse({language: scores[language] for language in deciding})
-    return [] if pooled is None else [pooled]
-
-
-def _deciding(scores: Mapping[str, Scores], source_languages: Sequence[str]) -> list[str]:
-    """The languages by which a run is judged: those it was trained on; without texts in any, all."""
-    return [language for language in source_languages if language in scores] or list(scores)
 
 
 def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str, Collapse]) -> list[str]:

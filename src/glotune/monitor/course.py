@@ -29,7 +29,7 @@ class Course:
         """Of all steps."""
         self.loss, self.learning_rate = Growing(), Growing()
         self.alarm: str | None = None
-        """What the last alert is about."""
+        """What the last alert is about; None again once it was taken back."""
         self.taken = self.scored = 0
         """Events so far, and evaluations among them: what rests on either is made anew when it has grown."""
         self._attempt = 0
@@ -59,6 +59,8 @@ class Course:
                 self.step, self.epoch = event.step, event.epoch
             if event.kind == "alert":
                 self.alarm = str(event.data["what"]) if "what" in event.data else "alert"
+            if event.kind == "warning" and event.data.get("what") == "recovered" and self.alarm == "collapsed":
+                self.alarm = None
             if event.kind == "step":
                 self._last_step = event.step
             else:

@@ -272,7 +272,8 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: the best one present."""
     on_collapse: Literal["warn", "stop", "retry"] = "warn"
-    """A run that answers one class: say so, stop, or start once more with a gentler rate and warmup."""
+    """A run that stays at one class and learns nothing: say so, stop, or start once more with a gentler rate and
+    warmup."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """A loss that is not finite: stop, or leave out that update; recorded either way."""
 
