@@ -56,7 +56,7 @@ def obstacle_to(claim: Claim, variants: Sequence[Variant]) -> str | None:
     measured = count_runs(claim, variants)
     if min(measured) == 0:
         return f"'{variants[measured.index(0)].name}' has no finished run with {claim.metric}"
-    if min(measured) == 1:
+    if min(measured) == 1 and not is_fixed(claim, variants):
         return f"'{variants[measured.index(1)].name}' has one seed, which says nothing about other seeds"
     return None
 
@@ -72,25 +72,54 @@ def _uses_values(claim: Claim, variants: Sequence[Variant]) -> bool:
     return is_ratio(claim) or not any(variant.outcomes_S for variant in variants)
 
 
+def is_fixed(claim: Claim, variants: Sequence[Variant]) -> bool:
+    """Whether no other seed would change the figures: they follow from the recipe, or none of several seeds did."""
+    if not _uses_values(claim, variants):
+        return False
+    agree = all(len(set(variant.values_S)) == 1 < len(variant.values_S) for variant in variants)
+    return all(variant.is_fixed for variant in variants) or (agree and is_ratio(claim) and claim.metric not in UNITS)
+
+
+def fixed_range(claim: Claim, variants: Sequence[Variant]) -> tuple[float, float, float]:
+    """The improvement between the least and the most favourable seeds, and that of the means, as (low, mean, high).
+
+    Raises:
+        UserError: values that have no logarithm.
+    """
+    parts = list(zip(_signed_weights(claim), _values_on_scale(claim, variants), strict=True))
+    ends = [sorted((weight * min(values), weight * max(values))) for weight, values in parts]
+    mean = sum(weight * float(np.mean(values)) for weight, values in parts)
+    return sum(end[0] for end in ends), mean, sum(end[1] for end in ends)
+
+
 def claim_contrast(claim: Claim, variants: Sequence[Variant]) -> Contrast:
     """The improvement: turned so that positive is better, in logs for a ratio.
 
     Raises:
         UserError: values that have no logarithm, or runs that don't answer the same texts.
     """
-    sign = 1.0 if claim.trait.higher_is_better else -1.0
-    weights = [sign * weight for weight in WEIGHTS[claim.form]]
+    weights = _signed_weights(claim)
     if not _uses_values(claim, variants):
         return score_contrast([variant.outcomes_S for variant in variants], weights, _resolved(claim.metric, variants))
-    values = [list(variant.values_S) for variant in variants]
+    values = _values_on_scale(claim, variants)
     unit = UNITS.get(claim.metric, 0.0)
+    scale = [float(np.mean(variant.values_S)) if is_ratio(claim) else 1.0 for variant in variants]
+    return contrast_of_values(values, weights, extra_variance_G=[(unit / each) ** 2 / 12 for each in scale])
+
+
+def _signed_weights(claim: Claim) -> list[float]:
+    sign = 1.0 if claim.trait.higher_is_better else -1.0
+    return [sign * weight for weight in WEIGHTS[claim.form]]
+
+
+def _values_on_scale(claim: Claim, variants: Sequence[Variant]) -> list[list[float]]:
+    """Each variant's values; their logarithms for a ratio."""
+    values = [list(variant.values_S) for variant in variants]
     if not is_ratio(claim):
-        return contrast_of_values(values, weights, extra_variance_G=[unit**2 / 12] * len(values))
+        return values
     if any(not math.isfinite(value) or value <= 0 for group in values for value in group):
         raise UserError(f"{claim.metric} of 0, below or not finite", expected="positive values", where=claim.name)
-    rounding = [(unit / float(np.mean(group))) ** 2 / 12 for group in values]
-    logs = [[math.log(value) for value in group] for group in values]
-    return contrast_of_values(logs, weights, extra_variance_G=rounding)
+    return [[math.log(value) for value in group] for group in values]
 
 
 def _resolved(metric: str, variants: Sequence[Variant]) -> str:

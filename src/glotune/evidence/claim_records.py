@@ -48,12 +48,14 @@ class Variant:
         outcomes_S: for a score, what each run answered per language.
         values_S: for a ratio or another measured figure, one value for each run.
         verdicts_S: one for each run; a claim about an unsound run has no answer.
+        is_fixed: `values_S` follow from the recipe (a number of parameters): other seeds would not change them.
     """
 
     name: str
     outcomes_S: Sequence[RunOutcomes] = ()
     values_S: Sequence[float] = ()
     verdicts_S: Sequence[Verdict] = ()
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class ClaimAnswer:
         scale: ``difference`` in raw units, or ``ratio``: a factor, above 1 is better.
         improvement: the estimate, on that scale; None without an estimate.
         threshold: what it is held against, on that scale.
-        interval: of the improvement, at the corrected level; None without an estimate.
-        p_value: two-sided, against the threshold, not corrected.
+        interval: of the improvement, at the corrected level; None without an estimate, and for figures that no seed
+            changes.
+        p_value: two-sided, against the threshold, not corrected; None where there is no interval.
         adjusted_p_value: corrected by Holm for all claims that could be tested.
         seeds: of each variant.
         more_seeds: how many more of each variant would settle it with a chance of 80 %, if the truth is

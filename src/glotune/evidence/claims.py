@@ -14,6 +14,9 @@ interval lies short of it. The claims of one study are corrected together by Hol
 interval has the level at which its claim was tested, so interval and answer never disagree. In
 simulation, with 3 to 5 seeds and all claims false by a hair, the chance that any of them is
 supported stays under the stated level (tests/simulation).
+
+What no seed changes, such as a number of parameters, is compared as it stands: without interval and
+p-value, and outside Holm's correction.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from glotune.evidence.claim_evidence import (
     claim_contrast,
     claim_threshold,
     count_runs,
+    fixed_range,
+    is_fixed,
     is_ratio,
     obstacle_to,
 )
@@ -39,6 +44,8 @@ from glotune.stats.settle import MOST_SEEDS, seeds_to_settle
 __all__ = ["Answer", "Claim", "ClaimAnswer", "Form", "Variant", "answer_claims"]
 
 SEEDS_TO_START = 3
+ROUNDING = 1e-9
+"""Fixed figures nearer than this to the threshold lie on it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +76,9 @@ def answer_claims(claims: Sequence[tuple[Claim, Sequence[Variant]]], level: floa
         obstacle = obstacle_to(claim, variants)
         if obstacle is not None:
             answers[index] = _unanswered(claim, variants, obstacle)
+            continue
+        if is_fixed(claim, variants):
+            answers[index] = _compared(claim, variants)
             continue
         found, threshold = claim_contrast(claim, variants), claim_threshold(claim)
         tests.append(_Test(index, claim, variants, found, threshold, float(found.p_value(threshold))))
@@ -108,15 +118,43 @@ def _answer(test: _Test, decided: bool, level: float, adjusted: float) -> ClaimA
     return replace(found, reason=_sentence(found, test.variants, bool(test.contrast.text_variance > 0)))
 
 
+def _compared(claim: Claim, variants: Sequence[Variant]) -> ClaimAnswer:
+    """The answer about figures that no seed changes: the least favourable seeds must meet the claim as well."""
+    low, mean, high = fixed_range(claim, variants)
+    threshold = claim_threshold(claim)
+    held = threshold + (-ROUNDING if claim.form == "non_inferior" else ROUNDING)
+    answer: Answer = "supported" if low > held else "refuted" if high <= held else "inconclusive"
+    shown = math.exp if is_ratio(claim) else float
+    found = ClaimAnswer(
+        claim=claim,
+        answer=answer,
+        reason="",
+        scale=claim.trait.scale,
+        improvement=shown(mean),
+        threshold=shown(threshold),
+        interval=None,
+        p_value=None,
+        adjusted_p_value=None,
+        seeds=tuple(count_runs(claim, variants)),
+        more_seeds=0,
+    )
+    is_same = high - low <= ROUNDING
+    spread = "" if is_same else f", {shown(low):.3g} to {shown(high):.3g} over the seeds"
+    held_against = "at least" if claim.form == "non_inferior" else "above"
+    why = "No seed changes it" if is_same else "It is counted, not estimated"
+    reason = (
+        f"{_subject(found, variants)}: {_amount(found, shown(mean))}{spread}; claimed: {held_against} "
+        f"{_threshold(found)}. {why}: there is nothing to test."
+    )
+    return replace(found, reason=reason)
+
+
 def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool) -> str:
     if found.interval is None or found.improvement is None:
         raise ValueError("a sentence of figures needs figures")
-    names = " over ".join(f"'{variant.name}'" for variant in variants[:2])
-    if found.claim.form == "interaction":
-        names = f"({names}) minus ({' over '.join(repr(variant.name) for variant in variants[2:])})"
     value, reach, held = _figures(found, found.improvement, found.interval)
     text = (
-        f"{found.claim.trait.display}, {names}: {value}, {100 * found.interval.level:.3g} % interval {reach}; "
+        f"{_subject(found, variants)}: {value}, {100 * found.interval.level:.3g} % interval {reach}; "
         f"claimed: above {held}."
     )
     if found.answer != "inconclusive":
@@ -129,17 +167,37 @@ def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool)
     return f"{text} About {found.more_seeds} more seeds of each variant would settle it."
 
 
+def _subject(found: ClaimAnswer, variants: Sequence[Variant]) -> str:
+    """The metric, and which variants are compared."""
+    names = " over ".join(f"'{variant.name}'" for variant in variants[:2])
+    if found.claim.form == "interaction":
+        names = f"({names}) minus ({' over '.join(repr(variant.name) for variant in variants[2:])})"
+    return f"{found.claim.trait.display}, {names}"
+
+
 def _figures(found: ClaimAnswer, improvement: float, interval: Interval) -> tuple[str, str, str]:
     """The improvement, its interval and what it is held against, in words."""
     if found.scale == "ratio":
-        value = f"a factor of {improvement:.3g} (above 1 is better)"
-        return value, f"{interval.low:.3g} to {interval.high:.3g}", f"{found.threshold:.3g}"
+        reach = f"{interval.low:.3g} to {interval.high:.3g}"
+    else:
+        scale = 100 if found.claim.trait.is_percent else 1
+        reach = f"{scale * interval.low:+.2f} to {scale * interval.high:+.2f}"
+    return _amount(found, improvement), reach, _threshold(found)
+
+
+def _amount(found: ClaimAnswer, improvement: float) -> str:
+    if found.scale == "ratio":
+        return f"a factor of {improvement:.3g} (above 1 is better)"
     scale, unit = (100, " points") if found.claim.trait.is_percent else (1, "")
     value = f"{scale * improvement:+.2f}{unit}"
-    if not found.claim.trait.higher_is_better:
-        value += " (positive is better)"
-    held = f"{scale * found.threshold:+.2f}" if found.threshold else "0"
-    return value, f"{scale * interval.low:+.2f} to {scale * interval.high:+.2f}", held
+    return value if found.claim.trait.higher_is_better else f"{value} (positive is better)"
+
+
+def _threshold(found: ClaimAnswer) -> str:
+    if found.scale == "ratio":
+        return f"{found.threshold:.3g}"
+    scale = 100 if found.claim.trait.is_percent else 1
+    return f"{scale * found.threshold:+.2f}" if found.threshold else "0"
 
 
 def _unanswered(claim: Claim, variants: Sequence[Variant], obstacle: str) -> ClaimAnswer:

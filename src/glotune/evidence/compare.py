@@ -13,7 +13,7 @@ from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
 from glotune.stats.percentage import PercentageChange, percentage_change
-from glotune.stats.traits import trait
+from glotune.stats.traits import TRAITS, trait
 
 MOST_TESTED = 40
 """More variants than this are listed, not tested, unless asked for: predictions of all would have to be read."""
@@ -82,7 +82,8 @@ def compare_runs(
         tests: whether to test; None tests up to `MOST_TESTED` variants.
 
     Raises:
-        UserError: fewer than two runs, no such metric, a run without scores, or runs scored on different texts.
+        UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores, or
+            runs scored on different texts.
     """
     trait(metric)
     summaries = [run if isinstance(run, RunData) else load_run(run).require_scores() for run in _distinct(runs)]
@@ -92,6 +93,7 @@ def compare_runs(
     split = common_split(kept)
     languages = common_languages(kept, split, language)
     refuse_different_tests(kept, split, languages)
+    _require_metric(kept, metric, split, languages)
     variants = group(kept)
     base = _find(variants, reference)
     tested = len(variants) <= MOST_TESTED if tests is None else tests
@@ -131,6 +133,18 @@ def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[str]]:
     if not kept:
         raise UserError("none of the runs has scores", expected="finished runs")
     return kept, notes
+
+
+def _require_metric(runs: Sequence[RunSummary], metric: str, split: str, languages: list[str]) -> None:
+    """What a run costs is no score of its texts: there is nothing to pair or to test."""
+    if any(run.score(split, metric, languages) is not None for run in runs):
+        return
+    known = [name for name in TRAITS if any(run.score(split, name, languages) is not None for run in runs)]
+    raise UserError(
+        f"no run has the score '{metric}' on {split} ({', '.join(languages)})",
+        expected=f"one of {', '.join(known)}",
+        remedy="Costs (times, sizes, numbers of parameters) are compared by the claims of a study",
+    )
 
 
 def _find(variants: Sequence[Variant], reference: str | None) -> Variant:

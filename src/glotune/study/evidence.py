@@ -80,7 +80,7 @@ def _variant(
     if claim.metric in MEASURED:
         costs = [costs_of(plan, results, name, run.manifest.seed) for run in own]
         values = [cost[claim.metric] for cost in costs if claim.metric in cost]
-        return Variant(name, values_S=values, verdicts_S=verdicts)
+        return Variant(name, values_S=values, verdicts_S=verdicts, is_fixed=_is_fixed(claim.metric, name, plan))
     trait(claim.metric.partition("[")[0])
     scored = [run for run in own if run.languages("test") or run.languages("validation")]
     split = "test" if all(run.languages("test") for run in runs) else "validation"
@@ -89,6 +89,13 @@ def _variant(
     languages = claim_languages(claim, plan, runs, split)
     outcomes = [{language: run.outcomes(split, language) for language in languages} for run in scored]
     return Variant(name, outcomes_S=outcomes, verdicts_S=verdicts)
+
+
+def _is_fixed(metric: str, variant: str, plan: StudyPlan) -> bool:
+    """Whether a cost follows from the recipe: the number of parameters, and of epochs where nothing stops early."""
+    if metric == "epochs":
+        return all(run.recipe.evaluate.patience is None for run in plan.runs if run.variant == variant)
+    return metric == "trainable_parameters"
 
 
 def claim_languages(claim: StudyClaim, plan: StudyPlan, runs: Sequence[RunData], split: str) -> list[str]:

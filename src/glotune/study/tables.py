@@ -48,7 +48,7 @@ def claims_table(claims: Sequence[StudyClaim], answers: Sequence[ClaimAnswer]) -
     notes = (
         "A claim is supported when its whole interval lies beyond what it is held against, refuted when the whole "
         "interval lies short of it. Intervals are over seeds and texts, at the level at which Holm's method tested the "
-        "claim.",
+        "claim. What no seed changes, such as a number of parameters, is compared without interval or p-value.",
         *(
             f"{claim.name}: {answer.reason}"
             for claim, answer in zip(claims, answers, strict=True)

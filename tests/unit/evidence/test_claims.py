@@ -89,8 +89,49 @@ def test_a_speed_is_compared_by_ratio():
 def test_a_memory_that_is_always_the_same_needs_no_spread():
     less, more = Variant("dynamic", values_S=[60, 60, 60]), Variant("fixed", values_S=[100, 100, 100])
     found = answer(Claim("20 % less memory", "superior", "peak_memory_bytes", margin=1.25), less, more)
-    assert found.answer == "supported"
-    assert found.interval.low == pytest.approx(found.interval.high)
+    assert (found.answer, found.more_seeds) == ("supported", 0)
+    assert found.improvement == pytest.approx(100 / 60)
+    assert (found.interval, found.p_value, found.adjusted_p_value) == (None, None, None)
+    assert found.reason.endswith("claimed: above 1.25. No seed changes it: there is nothing to test.")
+
+
+PARAMETERS = Claim("ten times fewer", "superior", "trainable_parameters", margin=10)
+
+
+def counted(name, *values):
+    return Variant(name, values_S=values, is_fixed=True)
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "answered"),
+    [
+        ([2e6], [4e7], "supported"),  # one seed is enough: it is no sample
+        ([2e6, 2e6, 2e6], [4e7, 4e7, 4e7], "supported"),
+        ([2e6], [2e7], "refuted"),  # exactly ten times is not more
+        ([2e6, 2e6], [1.9e7, 1.8e7], "refuted"),
+        ([2e6, 2e6], [1.9e7, 2.1e7], "inconclusive"),  # the seeds' texts leave different vocabularies
+    ],
+)
+def test_a_number_of_parameters_is_compared_without_a_p_value(few, many, answered):
+    found = answer(PARAMETERS, counted("lora", *few), counted("full", *many))
+    assert found.answer == answered
+    assert (found.interval, found.p_value, found.adjusted_p_value, found.more_seeds) == (None, None, None, 0)
+    assert found.improvement == pytest.approx(np.exp(np.mean(np.log(many)) - np.mean(np.log(few))))
+
+
+def test_a_fixed_figure_that_is_no_worse_than_the_margin_is_supported_on_the_margin_itself():
+    claim = Claim("at most a quarter more", "non_inferior", "trainable_parameters", margin=1.25)
+    assert answer(claim, counted("a", 125.0), counted("b", 100.0)).answer == "supported"
+    assert answer(claim, counted("a", 126.0), counted("b", 100.0)).answer == "refuted"
+
+
+def test_a_number_of_parameters_takes_no_share_of_the_correction():
+    first, second = Variant("a", values_S=[0.62, 0.66, 0.64]), Variant("b", values_S=[0.58, 0.60, 0.59])
+    scores = (Claim("a beats b", "superior", "accuracy"), (first, second))
+    refuted = (PARAMETERS, (counted("lora", 2e6), counted("full", 2e7)))
+    among = answer_claims([refuted, scores])[1]
+    assert among.p_value == among.adjusted_p_value
+    assert among.interval.level == pytest.approx(0.95)
 
 
 def test_whole_epochs_that_agree_are_not_taken_for_exact():

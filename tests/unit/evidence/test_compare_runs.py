@@ -185,6 +185,14 @@ def test_mistakes_of_the_user(folder):
         compare_runs([folder / "base-0", folder / "nowhere"])
 
 
+@pytest.mark.parametrize("metric", ["trainable_parameters", "train_seconds"])
+def test_a_cost_is_no_score_to_compare_by(folder, metric):
+    with pytest.raises(UserError, match=f"no run has the score '{metric}' on test") as refused:
+        compare_runs([folder / "base-0", folder / "lora-0"], metric)
+    assert "macro_f1" in refused.value.expected
+    assert "claims of a study" in refused.value.remedy
+
+
 def test_the_runs_table_holds_every_figure_of_a_run(comparison, folder):
     table = runs_table(comparison, relative_to=folder)
     names = [column.name for column in table.columns]

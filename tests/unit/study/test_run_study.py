@@ -264,6 +264,27 @@ def test_another_study_does_not_mix_with_the_runs_in_the_folder(tmp_path: Path) 
         run_study(resolve_study(load_study(study_file(tmp_path))), tmp_path / "notes")
 
 
+def test_counted_costs_are_answered_without_a_p_value_by_one_seed_too(tmp_path: Path) -> None:
+    """The made-up runs train 43,120,899 parameters and 2 epochs, whatever their seed."""
+    claims = [
+        {"name": f"{metric} {form}", "form": form, "metric": metric, "margin": margin, "variants": ["good", "bad"]}
+        for metric in ("trainable_parameters", "epochs")
+        for form, margin in (("superior", 1.5), ("non_inferior", 1.0))
+    ]
+    found = studied(tmp_path, claims=claims, seeds=1)
+    answered = found.summary.answers
+    assert [each.answer for each in answered] == ["refuted", "supported"] * 2
+    assert {(each.interval, each.p_value, each.improvement, each.more_seeds) for each in answered} == {
+        (None, None, 1.0, 0)
+    }
+    table = found.summary.tables[0]
+    shown = [dict(zip([column.name for column in table.columns], row, strict=True)) for row in table.rows]
+    assert {(row["p, corrected"].text, row["Interval"].text, row["Improvement"].text) for row in shown} == {
+        ("–", "–", "× 1")
+    }
+    assert "is compared without interval or p-value" in found.summary.files.markdown.read_text()
+
+
 def test_one_variant_and_one_seed_still_make_a_report(tmp_path: Path) -> None:
     found = studied(tmp_path, variants={"good": {}}, seeds=1, claims=[])
     assert "nothing is tested" in found.summary.files.markdown.read_text()
