@@ -135,7 +135,7 @@ def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[str]]:
     return kept, notes
 
 
-def _require_metric(runs: Sequence[RunSummary], metric: str, split: str, languages: list[str]) -> None:
+def _require_metric(runs: Sequence[RunData], metric: str, split: str, languages: list[str]) -> None:
     """What a run costs is no score of its texts: there is nothing to pair or to test."""
     if any(run.score(split, metric, languages) is not None for run in runs):
         return
