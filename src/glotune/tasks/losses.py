@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.mapped_arrays import counts
 from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
 
@@ -29,7 +28,7 @@ def class_weights(spec: ClassWeights, labels: NDArray[np.int16], names: list[str
     if spec == "none":
         return None
     if spec == "balanced":
-        return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
+        return (len(labels) / (len(names) * np.bincount(labels, minlength=len(names)))).astype(np.float32)
     for name in spec:
         if name_of(name) not in map(name_of, names):
             raise UserError(

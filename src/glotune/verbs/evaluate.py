@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Text
-from glotune.data.mapped_arrays import places, zeros
 from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.evaluate import Outputs
@@ -112,7 +111,7 @@ def _record(
     predictor: Predictor, texts: TextData, split: str, folder: Path, with_text: bool, observer: Observer
 ) -> list[Evaluation]:
     found = texts.splits[split]
-    outputs = Outputs(zeros((len(found), len(texts.labels)), np.float64), zeros(len(found), np.float64))
+    outputs = Outputs(np.zeros((len(found), len(texts.labels))), np.zeros(len(found)))
     done = 0
     for logits_BC in predictor.engine.stream(texts_of(found)):
         part = slice(done, done + len(logits_BC))
@@ -120,7 +119,7 @@ def _record(
         outputs.losses_N[part] = cross_entropy(logits_BC, found.labels[part])
         done = part.stop
         observer.progress("evaluate", done, len(found), {})
-    languages = {name: places(found.language_ids == code) for code, name in enumerate(found.language_names)}
+    languages = {name: np.flatnonzero(found.language_ids == code) for code, name in enumerate(found.language_names)}
     return record_split(folder, texts, split, languages, outputs, with_text)
 
 
