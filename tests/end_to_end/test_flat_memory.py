@@ -9,8 +9,6 @@ import pytest
 from faults.load import write_rows
 from faults.memory import in_child
 
-from glotune.data import first_rows
-from glotune.data.mapped_arrays import places
 from glotune.data.profile import leaked_rows, shared_texts, split_profile
 from glotune.data.reading import read_texts
 from glotune.engine import finish
@@ -31,12 +29,11 @@ def judge(source: Path, folder: Path) -> None:
     assert not leaked_rows(texts, "validation")
     assert not shared_texts(texts)
     outputs = Outputs(np.broadcast_to(np.array([1.0, 0.5, 0.0]), (len(train), 3)), np.broadcast_to(0.5, len(train)))
-    record_split(folder, texts, "train", {"en": places(train.language_ids == 0)}, outputs, with_text=True)
+    record_split(folder, texts, "train", {"en": np.flatnonzero(train.language_ids == 0)}, outputs, with_text=True)
 
 
 def test_memory_does_not_grow_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finish, "ROW_GROUP", 1 << 13)  # blocks that few rows fill as many do
-    monkeypatch.setattr(first_rows, "TOGETHER", 1 << 14)
     monkeypatch.setattr(finish, "score_intervals", lambda found, seed: {})  # a block of its own, and slow
     own = {}
     for count in (FEW, MANY):

@@ -12,8 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.mapped_arrays import CHUNK, chunks, numbers, zeros
-
 Rows = NDArray[np.int64]
 Batching = Literal["packed", "dynamic", "fixed"]
 
@@ -30,9 +28,7 @@ def epoch_order(languages: NDArray[np.int16], seed: int, epoch: int, sampling_al
     generator = np.random.default_rng([seed, epoch])
     count = len(languages)
     if sampling_alpha is None:
-        order = numbers(count)
-        generator.shuffle(order)  # as ``generator.permutation(count)`` does
-        return order
+        return generator.permutation(count)
     codes, sizes = np.unique(languages, return_counts=True)
     drawn = [
         _rounds(np.flatnonzero(languages == code), visits, generator)
@@ -71,20 +67,8 @@ def shard(rows: Rows, lengths: NDArray[np.int64], rank: int, ranks: int) -> Rows
 
 
 def by_length(rows: Rows, lengths: NDArray[np.integer[Any]]) -> Rows:
-    """The rows by the length of their texts, those of one length in their order: a stable counting sort."""
-    if len(rows) <= CHUNK:
-        return rows[np.argsort(lengths[rows], kind="stable")]
-    sizes = np.zeros(int(lengths.max()) + 2, np.int64)
-    for part in chunks(len(rows)):
-        sizes[1:] += np.bincount(lengths[rows[part]], minlength=len(sizes) - 1)
-    next_place, arranged = np.cumsum(sizes), zeros(len(rows), np.int64)
-    for part in chunks(len(rows)):
-        order = np.argsort(lengths[rows[part]], kind="stable")
-        mine, counted = np.unique(lengths[rows[part]], return_counts=True)
-        within = np.arange(len(order)) - np.repeat(np.cumsum(counted) - counted, counted)
-        arranged[np.repeat(next_place[mine], counted) + within] = rows[part][order]
-        next_place[mine] += counted
-    return arranged
+    """The rows by the length of their texts, those of one length in their order."""
+    return rows[np.argsort(lengths[rows], kind="stable")]
 
 
 def cut(

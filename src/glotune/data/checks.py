@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from glotune.data.first_rows import is_among
-from glotune.data.mapped_arrays import chunks, gather, sums, zeros
 from glotune.data.texts import LabelledTexts
 from glotune.errors import UserError
 
@@ -37,21 +35,20 @@ def leaked(splits: dict[str, LabelledTexts], split: str = "test") -> np.ndarray:
     normalisation, in any language.
     """
     earlier = {"test": ("train", "validation"), "validation": ("train",)}[split]
-    return is_among(splits[split].keys, [splits[name].keys for name in earlier if name in splits])
+    others = [splits[name].keys for name in earlier if name in splits]
+    return np.isin(splits[split].keys, np.concatenate(others)) if others else np.zeros(len(splits[split]), bool)
 
 
 def repeated(first: np.ndarray) -> np.ndarray:
-    """Which rows repeat an earlier one of the same split, [N] bool; `first` as `first_rows` finds it."""
-    found = (first[part] != np.arange(part.start, part.stop) for part in chunks(len(first)))
-    return gather(found, len(first), bool)
+    """Which rows repeat an earlier one of the same split, [N] bool; `first` is of `texts.first_rows`."""
+    return np.asarray(first != np.arange(len(first)))
 
 
 def conflicting(first: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which rows have a text that stands with another label elsewhere, [N] bool; `first` as `first_rows` finds it."""
-    torn = zeros(len(first), bool)
-    for part in chunks(len(first)):
-        torn[first[part][labels[part] != labels[first[part]]]] = True
-    return gather((torn[first[part]] for part in chunks(len(first))), len(first), bool)
+    """Which rows have a text that stands with another label elsewhere, [N] bool; `first` is of `texts.first_rows`."""
+    torn = np.zeros(len(first), bool)
+    torn[first[labels != labels[first]]] = True
+    return torn[first]
 
 
 def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
@@ -78,5 +75,5 @@ def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
 
 def _by_language(texts: LabelledTexts, mask: np.ndarray) -> str:
     names = texts.language_names
-    counts = sums(texts.language_ids, mask, len(names))
+    counts = np.bincount(texts.language_ids[mask], minlength=len(names))
     return ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True) if count)

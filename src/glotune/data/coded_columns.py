@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glotune.data.mapped_arrays import gather
 from glotune.data.spelling import name_of
 
 CODED = pa.dictionary(pa.int16(), pa.string())
@@ -66,7 +65,6 @@ def is_in(column: pa.ChunkedArray, values: Iterable[str]) -> pa.ChunkedArray:
 
 
 def codes(column: pa.ChunkedArray, names: list[str]) -> np.ndarray:
-    """The place of each row's value in `names`, which hold them all, [N] int16."""
+    """The place of each row's value in `names`, which hold them all, [N] int32."""
     known = pa.array(names, pa.string())
-    parts = (pc.index_in(chunk, known).to_numpy(zero_copy_only=False) for chunk in strings_of(column))
-    return gather(parts, len(column), np.int16)
+    return pa.chunked_array([pc.index_in(chunk, known) for chunk in strings_of(column)], pa.int32()).to_numpy()

@@ -11,12 +11,11 @@ from typing import Literal
 import numpy as np
 
 from glotune.data.checks import conflicting, repeated
-from glotune.data.first_rows import first_rows
 from glotune.data.languages import language_scripts
 from glotune.data.near_duplicates import near_duplicate_groups
 from glotune.data.odd_labels import odd_labels
 from glotune.data.scripts import flaws_of, is_odd
-from glotune.data.texts import LabelledTexts
+from glotune.data.texts import LabelledTexts, first_rows
 
 Severity = Literal["problem", "warning", "note"]
 Splits = dict[str, LabelledTexts]

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glotune.data.coded_columns import is_in, strings_of
-from glotune.data.mapped_arrays import gather
+from glotune.data.coded_columns import codes, is_in
 from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
 
@@ -78,8 +77,7 @@ class LabelMap:
         if not pc.all(is_in(table["label"], self._ids)).as_py():
             self._refuse(table, known, paths)
         meaning = np.asarray(list(self._ids.values()), np.int16)
-        places = (pc.index_in(values, known).to_numpy() for values in strings_of(table["label"]))
-        ids = gather((meaning[each] for each in places), table.num_rows, np.int16)
+        ids = meaning[codes(table["label"], list(self._ids))]
         return table.set_column(table.column_names.index("label"), "label", pa.array(ids))
 
     def _refuse(self, table: pa.Table, known: pa.Array, paths: dict[int, str]) -> None:

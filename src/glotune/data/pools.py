@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from glotune.data.coded_columns import codes, distinct, is_in, value_counts
 from glotune.data.label_names import LabelMap
 from glotune.data.languages import nearest_language
-from glotune.data.mapped_arrays import chosen, chunks, gather
 from glotune.data.odd_labels import odd_labels
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
@@ -235,8 +234,8 @@ def _make(
     eligible = np.asarray(is_in(train["language"], lacking))
     cut = np.zeros(train.num_rows, bool)
     share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
-    keys = gather((chunk.to_numpy() for chunk in train["key"].chunks), train.num_rows, np.int64)
-    cut[eligible] = cut_off(chosen(strata(train), eligible), chosen(keys, eligible), min(share, 1.0), rng)
+    keys = train["key"].to_numpy()
+    cut[eligible] = cut_off(strata(train)[eligible], keys[eligible], min(share, 1.0), rng)
     made = unweighted(keep(train, cut))
     if not made.num_rows:
         return train
@@ -259,8 +258,4 @@ def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
 def strata(rows: pa.Table) -> np.ndarray:
     """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
     names = distinct(rows["language"])
-    found = gather((chunk.to_numpy() for chunk in rows["label"].chunks), rows.num_rows, np.int32)
-    languages = codes(rows["language"], names)
-    for part in chunks(len(found)):
-        found[part] = found[part] * len(names) + languages[part]
-    return found
+    return rows["label"].to_numpy().astype(np.int32) * len(names) + codes(rows["language"], names)

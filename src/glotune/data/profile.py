@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow.compute as pc
 
 from glotune.data.checks import conflicting, leaked, repeated
-from glotune.data.first_rows import is_among
-from glotune.data.mapped_arrays import chosen, chunks, counts, gather, sums, zeros
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.schema import Data
@@ -19,6 +17,8 @@ from glotune.recipe.schema import Data
 SCHEMA = 1
 LISTED = 10_000
 """Most skipped rows to list; all are counted."""
+TOGETHER = 1 << 16
+"""Texts whose tokens are looked at together."""
 
 
 def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: Data) -> dict[str, Any]:
@@ -63,9 +63,10 @@ def split_profile(split: LabelledTexts, labels: list[str]) -> dict[str, dict[str
     words = word_counts(split)
     found: dict[str, Any] = {}
     for language, mask in _by_language(split):
+        counts = np.bincount(split.labels[mask], minlength=len(labels)).tolist()
         found[language] = {
             "rows": int(np.count_nonzero(mask)),
-            "label_counts": dict(zip(labels, counts(chosen(split.labels, mask), len(labels)).tolist(), strict=True)),
+            "label_counts": dict(zip(labels, counts, strict=True)),
             "characters": spread(characters, mask),
             "words": spread(words, mask),
             "duplicate_rows": int(np.count_nonzero(again & mask)),
@@ -80,12 +81,11 @@ def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> di
     names = split.language_names
 
     def per_language(values: np.ndarray) -> list[int]:
-        return sums(split.language_ids, values, len(names)).tolist()
+        return [int(values[split.language_ids == code].sum()) for code in range(len(names))]
 
     raw, kept, words = (per_language(values) for values in (store.raw_lengths, store.lengths, word_counts(split)))
     unknown = per_language(unknown_counts(store, tokenizer.unk_token_id))
-    cut = (store.raw_lengths[part] > store.lengths[part] for part in chunks(len(store)))
-    truncated = per_language(gather(cut, len(store), bool))
+    truncated = per_language(store.raw_lengths > store.lengths)
     found: dict[str, Any] = {}
     for code, (language, mask) in enumerate(_by_language(split)):
         rows = int(np.count_nonzero(mask))
@@ -114,20 +114,16 @@ def shared_texts(texts: TextData) -> dict[str, int]:
             holders.setdefault(language, []).append(split)
     several = {language: found for language, found in sorted(holders.items()) if len(found) > 1}
     counted = {
-        language: _in_several([chosen(split.keys, mask_of(split, language)) for split in found])
+        language: _in_several([split.keys[mask_of(split, language)] for split in found])
         for language, found in several.items()
     }
     return {language: count for language, count in counted.items() if count}
 
 
 def _in_several(lists: list[np.ndarray]) -> int:
-    """How many different keys stand in two or more of the lists; the longest is only looked through."""
-    *short, longest = sorted(lists, key=len)
-    keys = np.unique(np.concatenate(short))
-    seen = np.zeros(len(keys), np.int8)
-    for each in (*short, longest):
-        seen += is_among(keys, [each])
-    return int(np.count_nonzero(seen > 1))
+    """How many different keys stand in two or more of the lists."""
+    _, held_by = np.unique(np.concatenate([np.unique(keys) for keys in lists]), return_counts=True)
+    return int(np.count_nonzero(held_by > 1))
 
 
 def word_counts(split: LabelledTexts) -> np.ndarray:
@@ -137,20 +133,19 @@ def word_counts(split: LabelledTexts) -> np.ndarray:
 
 def unknown_counts(store: TokenStore, unknown_id: int | None) -> np.ndarray:
     """Unknown tokens per text, [N] int32."""
-    if unknown_id is None or not len(store.tokens):
-        return zeros(len(store), np.int32)
-    return gather((_marked(store, part, unknown_id) for part in chunks(len(store))), len(store), np.int32)
-
-
-def _marked(store: TokenStore, part: slice, token: int) -> np.ndarray:
-    offsets = store.offsets[part.start : part.stop + 1]
-    marks = (store.tokens[offsets[0] : offsets[-1]] == token).astype(np.int32)
-    return np.add.reduceat(marks, offsets[:-1] - offsets[0])
+    found = np.zeros(len(store), np.int32)
+    if unknown_id is None:
+        return found
+    for start in range(0, len(store), TOGETHER):  # a mark for each token of all texts would not be small
+        offsets = store.offsets[start : start + TOGETHER + 1]
+        marks = store.tokens[offsets[0] : offsets[-1]] == unknown_id
+        found[start : start + TOGETHER] = np.add.reduceat(marks, offsets[:-1] - offsets[0], dtype=np.int32)
+    return found
 
 
 def spread(values: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """Mean, median, 95th percentile and maximum of the `values` [N] where `mask` [N] is true."""
-    mine = gather((values[part][mask[part]] for part in chunks(len(values))), int(np.count_nonzero(mask)), np.int64)
+    mine = values[mask]
     return {
         "mean": round(float(mine.mean()), 3),
         "median": float(np.median(mine, overwrite_input=True)),
@@ -161,7 +156,7 @@ def spread(values: np.ndarray, mask: np.ndarray) -> dict[str, float]:
 
 def _lengths(split: LabelledTexts, measure: Any) -> np.ndarray:
     """The measures of a row's texts added up, [N] int32."""
-    found = zeros(len(split), np.int32)
+    found = np.zeros(len(split), np.int32)
     for name in ("text", "text_pair") if split.has_pairs else ("text",):
         done = 0
         for chunk in split.table[name].chunks:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+import numpy as np
+
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.label_names import LabelMap
-from glotune.data.mapped_arrays import counts
 from glotune.data.odd_labels import quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
@@ -161,7 +162,8 @@ class _Reader:
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
-    missing = [name for name, count in zip(names, counts(train.labels, len(names)), strict=True) if not count]
+    counts = np.bincount(train.labels, minlength=len(names))
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing:
         more = f" (and {len(missing) - 10} more labels)" if len(missing) > 10 else ""
         raise UserError(

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glotune.data.first_rows import first_rows
-from glotune.data.mapped_arrays import chunks, distinct, gather, zeros
+from glotune.data.texts import first_rows
 
 
 def allocate(counts: np.ndarray, total: int) -> np.ndarray:
@@ -46,7 +45,7 @@ def sample(strata: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarr
         rng: the only source of chance.
     """
     chosen = np.zeros(len(strata), bool)
-    names = distinct(strata)
+    names = np.unique(strata)
     sizes = np.array([np.count_nonzero(strata == name) for name in names], np.int64)
     for name, share in zip(names, allocate(sizes, total), strict=True):
         chosen[rng.permutation(np.flatnonzero(strata == name))[:share]] = True
@@ -66,15 +65,13 @@ def cut_off(strata: np.ndarray, keys: np.ndarray, share: float, rng: np.random.G
         rng: the only source of chance.
     """
     first = first_rows(keys)  # a group goes by its first row, which is independent of the hash's order
-    sizes, leads, cut = zeros(len(first), first.dtype), zeros(len(first), bool), np.zeros(len(first), bool)
-    for part in chunks(len(first)):
-        np.add.at(sizes, first[part], 1)
-        leads[part] = first[part] == np.arange(part.start, part.stop)
-    for name in distinct(strata):
+    sizes, leads = np.bincount(first, minlength=len(first)), first == np.arange(len(first))
+    cut = np.zeros(len(first), bool)
+    for name in np.unique(strata):
         groups = np.flatnonzero((strata == name) & leads)
         if len(groups) >= 2 and share > 0:
             cut[_fill(rng.permutation(groups), sizes, share)] = True
-    return gather((cut[first[part]] for part in chunks(len(first))), len(first), bool)
+    return cut[first]
 
 
 def _fill(groups: np.ndarray, sizes: np.ndarray, share: float) -> np.ndarray:

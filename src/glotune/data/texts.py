@@ -10,11 +10,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import DTypeLike
 
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
-from glotune.data.first_rows import first_rows
-from glotune.data.mapped_arrays import chunks, gather
 from glotune.data.stray_quotes import SwallowingRow
 from glotune.run.records import DataSource
 
@@ -58,27 +55,27 @@ class LabelledTexts:
     @cached_property
     def labels(self) -> np.ndarray:
         """Class ids, [N] int16."""
-        return self._numpy("label", np.int16)
+        return self.table["label"].to_numpy()
 
     @cached_property
     def weights(self) -> np.ndarray | None:
         """How much each row counts in the loss, [N] float32 above 0; None: all alike."""
-        return self._numpy("weight", np.float32) if "weight" in self.table.column_names else None
+        return self.table["weight"].to_numpy() if "weight" in self.table.column_names else None
 
     @cached_property
     def rows(self) -> np.ndarray:
         """Rows in the source files, [N] int32."""
-        return self._numpy("row", np.int32)
+        return self.table["row"].to_numpy()
 
     @cached_property
     def source_ids(self) -> np.ndarray:
         """Indices into `TextData.sources`, [N] int16."""
-        return self._numpy("source", np.int16)
+        return self.table["source"].to_numpy()
 
     @cached_property
     def keys(self) -> np.ndarray:
         """Hashes of the normalised texts, [N] int64."""
-        return self._numpy("key", np.int64)
+        return self.table["key"].to_numpy()
 
     @cached_property
     def first_rows(self) -> np.ndarray:
@@ -93,17 +90,11 @@ class LabelledTexts:
     @cached_property
     def language_ids(self) -> np.ndarray:
         """Indices into `language_names`, [N] int16."""
-        return codes(self.table["language"], self.language_names)
+        return codes(self.table["language"], self.language_names).astype(np.int16)
 
     def chunks(self, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows in order, at most `rows` at a time."""
         yield from self.table.to_batches(max_chunksize=rows)
-
-    def _numpy(self, name: str, dtype: DTypeLike) -> np.ndarray:
-        column = self.table[name]
-        if column.num_chunks == 1:
-            return column.chunk(0).to_numpy()
-        return gather((chunk.to_numpy() for chunk in column.chunks), len(column), dtype)
 
 
 @dataclass(frozen=True)
@@ -126,15 +117,21 @@ class TextData:
     """Languages of the rows that ``data.validation`` names; None where it names none."""
 
 
+def first_rows(keys: np.ndarray) -> np.ndarray:
+    """For each row the first row with the same key, [N] int64."""
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return first[group]
+
+
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
     """SHA-256 over label names and, per split, texts, pairs, labels, weights, languages and rows; not file names."""
     digest = hashlib.sha256("\x1f".join(labels).encode())
     for name, split in splits.items():
         digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
-        weights = [] if split.weights is None else [(split.weights, "<f4")]
-        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4"), *weights):
-            for part in chunks(len(split)):
-                digest.update(numbers[part].astype(kind).tobytes())
+        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4")):
+            digest.update(numbers.astype(kind).tobytes())
+        if split.weights is not None:
+            digest.update(split.weights.astype("<f4").tobytes())
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from glotune.data.cache import open_or_build
-from glotune.data.mapped_arrays import distinct, offsets_of, zeros
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.truncation import Strategy, cut
 from glotune.data.unicode_form import normalising
@@ -26,6 +25,8 @@ from glotune.recipe.schema import Data
 
 CHUNK = 2048
 """Texts per call of the tokenizer: enough to keep its threads busy, little enough that memory stays flat."""
+TOGETHER = 1 << 20
+"""Tokens that are looked at together where a run looks at all of them: there are far more of them than of texts."""
 
 OnWarning = Callable[[str], None]
 OnProgress = Callable[[int, int], None]
@@ -59,11 +60,14 @@ class TokenStore:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens per text, [N] int64."""
-        return np.subtract(self.offsets[1:], self.offsets[:-1], out=zeros(len(self), np.int64))
+        return np.diff(self.offsets)
 
     def distinct_tokens(self) -> np.ndarray:
         """The token ids that the texts hold, sorted, int32."""
-        return distinct(self.tokens)
+        found = np.zeros(0, np.int32)
+        for start in range(0, len(self.tokens), TOGETHER):  # sorting all tokens at once would take a copy of them
+            found = np.union1d(found, self.tokens[start : start + TOGETHER])
+        return found
 
 
 def tokenize(
@@ -184,7 +188,7 @@ class _Writer:
 
     def write(self, folder: Path) -> None:
         """tokens.bin, token_types.bin (where used), lengths.npy, raw_lengths.npy."""
-        lengths, raw_lengths = zeros(len(self.split), np.int32), zeros(len(self.split), np.int32)
+        lengths, raw_lengths = np.zeros(len(self.split), np.int32), np.zeros(len(self.split), np.int32)
         done = 0
         with (folder / "tokens.bin").open("wb") as tokens, (folder / "token_types.bin").open("wb") as types:
             for chunk, encodings in self._encoded():
@@ -242,7 +246,7 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
     return TokenStore(
         tokens=np.memmap(folder / "tokens.bin", np.int32, "r"),
         token_types=np.memmap(types, np.uint8, "r") if types.exists() else None,
-        offsets=offsets_of(lengths),
+        offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         labels=split.labels,
         languages=split.language_ids,
         language_names=split.language_names,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from glotune.data.batches import by_length
-from glotune.data.mapped_arrays import numbers
 from glotune.data.packed import PackedBatch, collate
 from glotune.data.texts import TextData
 from glotune.engine.assembly import Assembled
@@ -68,6 +69,6 @@ def judge_and_save(assembled: Assembled, state: TrainingState, tokenizer: Any, r
 def _few_texts(parts: Parts) -> PackedBatch:
     """Four training texts from short to fairly long, as the network takes them."""
     store = parts.stores["train"]
-    ordered = by_length(numbers(len(store)), store.lengths)
+    ordered = by_length(np.arange(len(store)), store.lengths)
     places = sorted({quarter * len(ordered) // 4 for quarter in range(4)})
     return collate(store, ordered[places], id_map=parts.id_map)

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from glotune.data.batches import shard
-from glotune.data.mapped_arrays import chunks, numbers, places, zeros
 from glotune.engine.observer import Observer
 from glotune.engine.parts import Parts
 from glotune.engine.prefetch import ahead
@@ -33,19 +32,12 @@ class Outputs:
         Raises:
             UserError: see `glotune.stats.arrays.outcomes`.
         """
-        label_B, loss_B = zeros(len(rows), np.int64), zeros(len(rows), np.float64)
-        probabilities_BC = zeros((len(rows), self.logits_NC.shape[1]), np.float64)
-        for part in chunks(len(rows)):
-            mine = rows[part]
-            label_B[part], loss_B[part] = labels_N[mine], self.losses_N[mine]
-            probabilities_BC[part] = softmax(self.logits_NC[mine])
-        return outcomes(label_B, probabilities_BC, loss_B)
+        return outcomes(labels_N[rows], softmax(self.logits_NC[rows]), self.losses_N[rows])
 
     @property
     def refused(self) -> int:
         """Texts whose logits are not all finite."""
-        parts = (self.logits_NC[part] for part in chunks(len(self.logits_NC)))
-        return sum(int((~np.isfinite(logits_BC).all(axis=1)).sum()) for logits_BC in parts)
+        return int((~np.isfinite(self.logits_NC).all(axis=1)).sum())
 
 
 @torch.no_grad()
@@ -57,8 +49,8 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     """
     store = parts.stores[split]
     processes = parts.processes
-    rows = shard(numbers(len(store)), store.lengths, processes.rank, processes.ranks)
-    answers = zeros((len(store.labels), len(parts.labels) + 1), np.float64)
+    rows = shard(np.arange(len(store)), store.lengths, processes.rank, processes.ranks)
+    answers = np.zeros((len(store.labels), len(parts.labels) + 1))
     parts.network.eval()
     done = 0
     with packed_weights():
@@ -78,5 +70,5 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
 def by_language(parts: Parts, split: str) -> Mapping[str, NDArray[np.int64]]:
     """Language -> the rows of a split's store, languages in the order of the data."""
     store = parts.stores[split]
-    found = {name: places(store.languages == code) for code, name in enumerate(store.language_names)}
+    found = {name: np.flatnonzero(store.languages == code) for code, name in enumerate(store.language_names)}
     return {name: rows for name, rows in found.items() if len(rows)}

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from glotune.data.batches import epoch_order
-from glotune.data.mapped_arrays import chunks
 from glotune.engine.assembly import Assembled
 from glotune.engine.memory import free_memory, local_ranks
 from glotune.engine.parts import Parts
@@ -72,7 +71,7 @@ def expectations(parts: Parts, rates: Rates, cached: Mapping[str, bool]) -> dict
     store, visits = parts.stores["train"], visits_of(parts)
     order = epoch_order(store.languages, recipe.seed, 0, recipe.data.sampling_alpha)
     steps = math.ceil(len(order) / recipe.train.batch_size)
-    tokens = sum(int(store.lengths[order[part]].sum()) for part in chunks(len(order)))
+    tokens = int(store.lengths[order].sum())
     training = tokens * rates.training / ranks + steps * rates.update
     passes = {split: _pass_seconds(parts, split, rates, cached) for split in parts.stores if split != "train"}
     evaluating = sum((visits[split] - 1) * seconds for split, seconds in passes.items())

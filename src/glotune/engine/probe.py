@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from glotune.data.batches import by_length
-from glotune.data.mapped_arrays import numbers
 from glotune.engine.memory import peak_of
 from glotune.engine.parts import MicroBatch, Parts
 from glotune.engine.plan import Need
@@ -140,7 +139,7 @@ class Probe:
         most = min(len(lengths), parts.recipe.train.batch_size)
         count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
         places = (np.arange(count) + 0.5) * len(lengths) / count
-        rows = by_length(numbers(len(lengths)), lengths)[places.astype(np.int64)]
+        rows = by_length(np.arange(len(lengths)), lengths)[places.astype(np.int64)]
         return parts.micro_batches(split, rows, parts.plan.token_budget)
 
     def _fastest(self, micro_batches: Sequence[MicroBatch], work: Callable[[MicroBatch], object]) -> float:

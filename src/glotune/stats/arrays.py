@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glotune.errors import UserError
-from glotune.stats.confusion import CHUNK, FloatArray, IntArray, confusion_matrix
+from glotune.stats.confusion import FloatArray, IntArray, confusion_matrix
 
 # Probabilities come from a float32 softmax; a row of 10 classes sums to 1 within about 1e-6.
 SUM_TOLERANCE = 1e-3
@@ -107,23 +107,16 @@ def _check_values(labels: IntArray, probabilities: FloatArray) -> None:
             remedy="map the labels with data.labels",
             where=f"text {outside[0]} ({outside.size} texts in all)",
         )
-    wrong = np.concatenate(
-        [start + _not_one(probabilities[start : start + CHUNK]) for start in range(0, len(probabilities), CHUNK)]
-    )
+    sums = probabilities.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(np.isfinite(sums) & (np.abs(sums - 1.0) > SUM_TOLERANCE))
     if wrong.size:
         raise UserError(
-            found=f"probabilities that sum to {probabilities[wrong[0]].sum():.4f}",
+            found=f"probabilities that sum to {sums[wrong[0]]:.4f}",
             expected="rows that sum to 1",
             remedy="store the softmax of the logits, not the logits",
             where=f"text {wrong[0]} ({wrong.size} texts in all)",
         )
-
-
-def _not_one(probabilities: FloatArray) -> IntArray:
-    """The rows whose finite sum is not 1."""
-    sums = probabilities.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.flatnonzero(np.isfinite(sums) & (np.abs(sums - 1.0) > SUM_TOLERANCE))
 
 
 def softmax(logits_NC: FloatArray) -> FloatArray:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from glotune.stats.arrays import Outcomes
-from glotune.stats.confusion import CHUNK, FloatArray, IntArray, ratio
+from glotune.stats.confusion import FloatArray, IntArray, ratio
 
 NUM_BINS = 15
+CHUNK = 1 << 16
+"""Texts that are worked on together: each has a row of `NUM_BINS` numbers meanwhile."""
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,12 @@ from glotune.errors import UserError, did_you_mean
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CHUNK = 1 << 16
-"""Texts that are worked on together: what is computed on the way stays small however many there are."""
-
 
 def confusion_matrix(label_B: ArrayLike, prediction_B: ArrayLike, num_labels: int) -> IntArray:
     """Counts [C, C]: entry (i, j) is the texts of label i that were predicted j."""
     labels = np.asarray(label_B, dtype=np.int64)
     predictions = np.asarray(prediction_B, dtype=np.int64)
-    counts = np.zeros(num_labels**2, dtype=np.int64)
-    for start in range(0, len(labels), CHUNK):
-        part = slice(start, start + CHUNK)
-        counts += np.bincount(labels[part] * num_labels + predictions[part], minlength=num_labels**2)
+    counts = np.bincount(labels * num_labels + predictions, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels)
 
 

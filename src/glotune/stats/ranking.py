@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from glotune.stats.arrays import Outcomes
-from glotune.stats.confusion import CHUNK, FloatArray
+from glotune.stats.confusion import FloatArray
 
 
 def roc_auc(positive_B: ArrayLike, score_B: ArrayLike) -> float | None:
@@ -20,12 +20,8 @@ def roc_auc(positive_B: ArrayLike, score_B: ArrayLike) -> float | None:
     negatives = len(scores) - len(above)
     if not len(above) or not negatives:
         return None
-    halves = 0
-    for start in range(0, len(scores), CHUNK):
-        part = slice(start, start + CHUNK)
-        below = scores[part][~positive[part]]
-        places = (np.searchsorted(above, below, side) for side in ("left", "right"))
-        halves += 2 * len(above) * len(below) - sum(int(place.sum()) for place in places)
+    not_below = sum(int(np.searchsorted(above, scores[~positive], side).sum()) for side in ("left", "right"))
+    halves = 2 * len(above) * negatives - not_below
     return halves / 2 / (len(above) * negatives)
 
 

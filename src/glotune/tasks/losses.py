@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.mapped_arrays import chunks, counts
 from glotune.data.spelling import name_of
 from glotune.errors import UserError, did_you_mean
 
@@ -31,10 +30,8 @@ def class_weights(
     if spec == "none":
         return None
     if spec == "balanced":
-        if weights_N is None:
-            return (len(labels) / (len(names) * counts(labels, len(names)))).astype(np.float32)
-        found = sum(np.bincount(labels[part], weights_N[part], len(names)) for part in chunks(len(labels)))
-        return np.asarray(np.sum(found) / (len(names) * found), np.float32)
+        found = np.bincount(labels, weights_N, len(names))
+        return (found.sum() / (len(names) * found)).astype(np.float32)
     for name in spec:
         if name_of(name) not in map(name_of, names):
             raise UserError(

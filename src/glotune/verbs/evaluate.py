@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Text
-from glotune.data.mapped_arrays import places, zeros
 from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
@@ -86,7 +85,9 @@ def evaluate(
         evaluations, truncated = [], {}
         for split, found in texts.splits.items():
             outputs, truncated[split] = _answer(predictor, found, watcher)
-            languages = {each: places(found.language_ids == code) for code, each in enumerate(found.language_names)}
+            languages = {
+                each: np.flatnonzero(found.language_ids == code) for code, each in enumerate(found.language_names)
+            }
             evaluations += record_split(aside / "predictions", texts, split, languages, outputs, recipe.records.text)
         RunDirectory(aside).write_metrics(evaluations)
         for place in numbered(target):
@@ -135,7 +136,7 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
 
 def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[Outputs, int]:
     """The outputs for a split's texts, and how many of them were cut."""
-    outputs = Outputs(zeros((len(found), len(predictor.labels)), np.float64), zeros(len(found), np.float64))
+    outputs = Outputs(np.zeros((len(found), len(predictor.labels))), np.zeros(len(found)))
     done = truncated = 0
     for logits_BC, truncated_B in predictor.engine.stream(texts_of(found)):
         truncated += int(truncated_B.sum())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from encoders import make_tokenizer
-from glotune.data import mapped_arrays
+from glotune.data import profile as profile_module
 from glotune.data.checks import conflicting, leaked, repeated
 from glotune.data.profile import profile, unknown_counts, word_counts
 from glotune.data.reading import read_texts
@@ -68,7 +68,7 @@ def test_unknown_tokens_in_any_chunking(monkeypatch: pytest.MonkeyPatch) -> None
     by_hand = [int((store.tokens[a:b] == tokenizer.unk_token_id).sum()) for a, b in pairwise(store.offsets)]
     assert whole.tolist() == by_hand
     assert unknown_counts(store, None).sum() == 0
-    monkeypatch.setattr(mapped_arrays, "CHUNK", 7)
+    monkeypatch.setattr(profile_module, "TOGETHER", 7)
     assert unknown_counts(store, tokenizer.unk_token_id).tolist() == by_hand
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from glotune.data import csv_files, first_rows, jsonl_files, mapped_arrays, spilling
+from glotune.data import csv_files, jsonl_files, spilling
 from glotune.errors import UserError
 from made_files import ROWS, as_csv, as_jsonl, content, read
 
@@ -39,9 +39,7 @@ class TestSpilling:
         monkeypatch.setattr(csv_files, "CHUNK", 9)
         monkeypatch.setattr(jsonl_files, "CHUNK", 7)
         pieced = read(**keys)
-        small = ((spilling, "LIMIT", 0), (mapped_arrays, "LIMIT", 0), (mapped_arrays, "CHUNK", 8))
-        for module, name, value in (*small, (first_rows, "TOGETHER", 4)):
-            monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(spilling, "LIMIT", 0)
         spilled = read(**keys)
         assert pieced.data_hash == held.data_hash
         assert spilled.data_hash == held.data_hash

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+from documentation.toy_corpus import WORDS
+from documentation.toy_corpus.generate import draw, normalized
+from documentation.toy_corpus.lexicon import GroupLexicon, GroupPlan, Lexicon, Noun, read_lexicon
 
-from glotune.corpora import quickstart_path
-from glotune.corpora.generate import draw, normalized
-from glotune.corpora.lexicon import GroupLexicon, GroupPlan, Lexicon, Noun, read_lexicon
 from glotune.errors import UserError
 
 
@@ -55,7 +55,7 @@ def test_a_noun_of_unknown_class_is_refused(tmp_path: object) -> None:
     from pathlib import Path
 
     folder = Path(str(tmp_path))
-    text = (quickstart_path() / "lexicon" / "es.yaml").read_text(encoding="utf-8")
+    text = (WORDS / "es.yaml").read_text(encoding="utf-8")
     (folder / "es.yaml").write_text(text.replace("[m, libro]", "[x, libro]"), encoding="utf-8")
     with pytest.raises(UserError, match="works, book"):
         read_lexicon(folder, "es")

@@ -1,6 +1,6 @@
 """Writes the quickstart corpus from its lexicon: the same bytes every time.
 
-    python -m glotune.corpora.generate [FOLDER]
+    python -m documentation.toy_corpus.generate [FOLDER]
 
 Combinations are drawn in the order of a hash of their identifiers, the least used pattern and noun first, so that
 neither Python's version nor its random generator has a say. Test is drawn first and in every language alike: row
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from glotune.corpora import quickstart_path
-from glotune.corpora.lexicon import CorpusPlan, GroupPlan, Lexicon, Role, read_lexicon, read_plan
+from documentation.toy_corpus import CORPUS, WORDS
+from documentation.toy_corpus.lexicon import CorpusPlan, GroupPlan, Lexicon, Role, read_lexicon, read_plan
 from glotune.errors import UserError
 
 COLUMNS = ("text", "label", "language", "split")
@@ -99,10 +99,9 @@ def normalized(text: str) -> str:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write every file of the corpus into `folder` from the lexicon of the package; returns the paths."""
-    lexicon = quickstart_path() / "lexicon"
+    """Write every file of the corpus into `folder` from the lexicon; returns the paths."""
     paths = []
-    for name, text in corpus(read_plan(lexicon), lexicon).items():
+    for name, text in corpus(read_plan(WORDS), WORDS).items():
         path = folder / name
         path.write_text(text, encoding="utf-8", newline="\n")
         paths.append(path)
@@ -155,5 +154,5 @@ def _csv(lexicon: Lexicon, rows: list[Meaning]) -> str:
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1]) if len(sys.argv) > 1 else quickstart_path()):
+    for written in write(Path(sys.argv[1]) if len(sys.argv) > 1 else CORPUS):
         sys.stdout.write(f"{written}\n")
