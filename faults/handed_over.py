@@ -469,7 +469,7 @@ def foreign_models(model: Path) -> Attempt:
         shutil.copytree(model, place)
         config = json.loads((place / "config.json").read_text(encoding="utf-8"))
         changed = dict(weights)
-        harm = generator.choice(list(HARMS))
+        harm = "none" if generator.random() < 0.25 else generator.choice(list(HARMS))
         torch.manual_seed(generator.getrandbits(31))
         HARMS[harm](generator, place, config, changed, head)
         if (place / "config.json").exists() and harm != "broken config":
