@@ -106,6 +106,13 @@ def _unreachable(model: schema.Model) -> GlotuneError | None:
 
 
 def _check_folder(path: Path) -> None:
+    if (path / "adapter_config.json").is_file():
+        raise UserError(
+            f"the folder '{path}' holds an adapter, which goes on top of another model",
+            where="model.name",
+            expected="a whole model",
+            remedy="Merge it (PEFT: merge_and_unload, then save_pretrained); a LoRA run's folder 'model' is merged",
+        )
     if not (path / "config.json").is_file():
         inner = path / "model" / "config.json"
         remedy = f"A run's model is in its folder 'model': {path / 'model'}" if inner.is_file() else None

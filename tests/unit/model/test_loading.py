@@ -201,6 +201,9 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
     make_encoder(tmp_path / "model", "bert")
     with pytest.raises(UserError, match="A run's model is in its folder"):
         load(tmp_path)
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds an adapter, which goes on top of another model"):
+        load(tmp_path / "model")
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file"):
         load(tmp_path / "file")
