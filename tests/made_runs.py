@@ -46,6 +46,9 @@ class Made:
     """Language -> share of texts that the model gets right at the end."""
     sources: tuple[str, ...] = ("en",)
     labels: tuple[str, ...] = ("negative", "neutral", "positive")
+    validated: tuple[str, ...] | None = None
+    tested: tuple[str, ...] | None = None
+    """Languages of the validation and the test split; all where they are None."""
     n: int = 240
     """Texts per test language; half as many per validation language."""
     epochs: int = 6
@@ -72,9 +75,15 @@ def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory
     if kind not in ("running", "diverged"):
         run.predictions.mkdir()
         run.write_metrics(
-            [_evaluate(run, made, split, code) for split in ("validation", "test") for code in made.languages]
+            [_evaluate(run, made, split, code) for split in ("validation", "test") for code in _of(made, split)]
         )
     return run
+
+
+def _of(made: Made, split: str) -> tuple[str, ...]:
+    """Languages of a split."""
+    chosen = made.validated if split == "validation" else made.tested
+    return tuple(made.languages) if chosen is None else chosen
 
 
 def _recipe(made: Made) -> Recipe:
@@ -86,8 +95,8 @@ def _recipe(made: Made) -> Recipe:
             "model": {"name": "FacebookAI/xlm-roberta-base", "layers": 6, "freeze": {"embeddings": True}},
             "data": {
                 "train": {code: f"{code}.csv" for code in made.sources},
-                "validation": {code: f"{code}_dev.csv" for code in made.languages},
-                "test": {code: f"{code}.csv" for code in made.languages},
+                "validation": {code: f"{code}_dev.csv" for code in _of(made, "validation")},
+                "test": {code: f"{code}.csv" for code in _of(made, "test")},
                 "source_languages": list(made.sources),
                 "labels": list(made.labels),
             },
@@ -259,7 +268,7 @@ def _epoch_end(made: Made, step: int, epoch: float, rng: np.random.Generator) ->
     events = [_event("epoch", step, epoch, scores, "train")]
     splits = ["validation", "test"] if made.test_while_training else ["validation"]
     for split in splits:
-        for code in made.languages:
+        for code in _of(made, split):
             n = made.n if split == "test" else made.n // 2
             events.append(_event("evaluation", step, epoch, _scores_then(made, code, epoch, rng, n), f"{split}/{code}"))
     return events
@@ -354,10 +363,10 @@ def _profile(made: Made) -> dict[str, Any]:
     """As glotune.data.profile writes it."""
     splits = {
         "train": {code: _language_profile(made, code, 4 * made.n) for code in made.sources},
-        "validation": {code: _language_profile(made, code, made.n // 2) for code in made.languages},
-        "test": {code: _language_profile(made, code, made.n) for code in made.languages},
+        "validation": {code: _language_profile(made, code, made.n // 2) for code in _of(made, "validation")},
+        "test": {code: _language_profile(made, code, made.n) for code in _of(made, "test")},
     }
-    leaked = {code: list(range(1, made.leaked + 1)) for code in made.languages if code not in made.sources}
+    leaked = {code: list(range(1, made.leaked + 1)) for code in _of(made, "test") if code not in made.sources}
     return {
         "schema": 1,
         "data_hash": _data_hash(made),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from glotune.cli.console import out, show
 from glotune.run.directory import RunDirectory
-from glotune.run.records import Manifest
+from glotune.run.records import Evaluation, Manifest
 
 EVIDENCE_SHOWN = 6
 SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -33,7 +33,10 @@ def show_run(path: Path) -> None:
 
 
 def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -> Table:
-    """One row per language, source languages first: n, and each metric with its 95 % interval."""
+    """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
+    from glotune.report.target_mean import averaged, mean_name, mean_of
+    from glotune.run.data import evaluation_of
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
     table.add_column("n", justify="right")
@@ -41,21 +44,26 @@ def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -
         table.add_column(name, justify="right", no_wrap=True)
         table.add_column("95 % interval", no_wrap=True)
     ordered = sorted(languages, key=lambda code: (code not in manifest.source_languages, code))
-    for code in ordered:
-        scores = languages[code]
+    evaluations = {code: evaluation_of("", code, languages[code]) for code in ordered}
+    for code, each in evaluations.items():
         mark = " (source)" if code in manifest.source_languages else ""
-        cells = [cell for metric in SHOWN_METRICS for cell in _score_cells(scores, metric)]
-        table.add_row(f"{code}{mark}", str(scores["n"]), *cells)
+        table.add_row(f"{code}{mark}", *_score_cells(each))
+    told = averaged(evaluations, manifest.source_languages)
+    if len(told) > 1:
+        name = f"mean ({mean_name(told, manifest.source_languages).removesuffix(' languages')}s)"
+        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told])))
     return table
 
 
-def _score_cells(scores: Mapping[str, Any], metric: str) -> tuple[str, str]:
-    value = scores[metric]
-    interval = scores["intervals"].get(metric, None)
-    return (
-        "-" if value is None else f"{value:.4f}",
-        f"[{interval['low']:.4f}, {interval['high']:.4f}]" if interval else "",
-    )
+def _score_cells(evaluation: Evaluation) -> list[str]:
+    cells = [str(evaluation.n)]
+    for metric in SHOWN_METRICS:
+        value, interval = evaluation.scores.get(metric), evaluation.intervals.get(metric)
+        cells += [
+            "-" if value is None else f"{value:.4f}",
+            f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else "",
+        ]
+    return cells
 
 
 def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None:

@@ -27,6 +27,23 @@ class Audit:
     differences: tuple[str, ...]
     """Sentences: which score of metrics.json differs from its predictions, and by how much."""
 
+    @property
+    def agreement(self) -> str:
+        """The sentence that all is as stated; empty where nothing was recomputed or something differs."""
+        if not self.checked or self.differences:
+            return ""
+        return (
+            f"Accuracy, F1 and MCC of {self.checked} evaluations were recomputed from the prediction records and agree "
+            "with metrics.json."
+        )
+
+    @property
+    def left_out(self) -> str:
+        """The sentence that names what could not be recomputed; empty where all could."""
+        if not self.unchecked:
+            return ""
+        return f"Without readable predictions, so not recomputed: {', '.join(self.unchecked)}."
+
 
 def audit(run: RunData) -> Audit:
     """Recomputes every score of ``metrics.json`` that the reports show from the prediction records."""

@@ -11,9 +11,10 @@ from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_ef
 from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
-from glotune.report.target_mean import mean_cells
+from glotune.report.target_mean import averaged, mean_name, mean_of, mean_row
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 from glotune.run.data import RunData
+from glotune.run.records import Evaluation
 from glotune.stats.transfer import Transfer
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
@@ -45,6 +46,8 @@ class ReportContent:
     headline: str
     results: dict[str, Table]
     """split -> scores by language."""
+    means: dict[str, tuple[str, Evaluation]]
+    """split -> name and scores of the mean over its languages; without the splits of a single one."""
     per_class: Table | None
     transfer: Table | None
     transfer_note: str
@@ -64,11 +67,18 @@ class ReportContent:
 def gather(run: RunData) -> ReportContent:
     """Puts a report together; sections without data are empty."""
     found, leaked = transfer(run), leak_effects(run)
+    rows = {split: mean_row(evaluations, run.sources) for split, evaluations in run.evaluations.items()}
+    means = {split: row for split, row in rows.items() if row is not None}
     return ReportContent(
         run=run,
         title=titled(run),
         headline=headline(run, found) + _leaks_in_short(leaked),
-        results={split: _results(run, split) for split in ("test", "validation") if run.evaluations.get(split)},
+        results={
+            split: _results(run, split, means.get(split))
+            for split in ("test", "validation")
+            if run.evaluations.get(split)
+        },
+        means=means,
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
@@ -95,22 +105,39 @@ def headline(run: RunData, found: Transfer | None) -> str:
     """One sentence with the result that the run is about."""
     if not run.main:
         return f"The run is {run.manifest.status.value}: nothing was evaluated on a kept checkpoint yet."
-    sources = [code for code in run.sources if code in run.main] or list(run.main)[:1]
-    parts = [f"{with_interval(run.main[code], 'macro_f1')} on {named(code)}" for code in sources]
-    text = f"Macro-F1 {', '.join(parts)} ({run.main_split})"
+    told = averaged(run.main, run.sources)
+    text = f"Macro-F1 {_macro_f1(run, told)} ({run.main_split}){_lowest(run, told)}"
     if run.manifest.verdict and not run.manifest.verdict.is_sound:
         return (
             f"{text}, but the run {run.manifest.verdict.status}: its scores, and differences from them, mean nothing."
         )
+    sources = [code for code in run.sources if code in run.main and code not in told]
+    if sources:
+        text += f"; {_macro_f1(run, sources)}, the source{'s' if len(sources) > 1 else ''}"
     if found and found.average_points is not None and found.average_interval is not None:
         low, high = found.average_interval.low, found.average_interval.high
-        several = "on average over" if len(found.gaps) > 1 else "in"
-        names = f"{len(found.gaps)} target languages" if len(found.gaps) > 1 else named(found.gaps[0].language)
-        text += f"; transfer gap {found.average_points:.1f} [{low:.1f}, {high:.1f}] points {several} {names}"
+        text += f"; transfer gap {found.average_points:.1f} [{low:.1f}, {high:.1f}] points"
     return text + "."
 
 
-def _results(run: RunData, split: str) -> Table:
+def _macro_f1(run: RunData, languages: list[str]) -> str:
+    """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several."""
+    if len(languages) == 1:
+        return f"{with_interval(run.main[languages[0]], 'macro_f1')} on {named(languages[0])}"
+    mean = mean_of([run.main[code] for code in languages])
+    return f"{with_interval(mean, 'macro_f1')} on average over {mean_name(languages, run.sources)}"
+
+
+def _lowest(run: RunData, languages: list[str]) -> str:
+    """The language that a mean hides the most."""
+    known = {code: value for code in languages if (value := run.main[code].scores.get("macro_f1")) is not None}
+    if len(known) < 2:
+        return ""
+    worst = min(known, key=lambda code: known[code])
+    return f", lowest on {named(worst)} with {with_interval(run.main[worst], 'macro_f1')}"
+
+
+def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> Table:
     evaluations = run.evaluations[split]
     order = [code for code in ranked(run) if code in evaluations] + [
         code for code in evaluations if code not in run.main
@@ -120,10 +147,8 @@ def _results(run: RunData, split: str) -> Table:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
         rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
-    targets = [evaluations[language] for language in order if not run.is_source(language)]
-    if len(targets) > 1:
-        name = f"Mean of the {len(targets)} target languages"
-        rows.append((name, count(sum(each.n for each in targets)), *mean_cells(targets, RESULT_METRICS)))
+    if mean:
+        rows.append((mean[0], count(mean[1].n), *[with_interval(mean[1], metric) for metric in RESULT_METRICS]))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
 
 

@@ -56,6 +56,7 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         "isSound": verdict.is_sound if verdict else None,
         "headline": content.headline,
         "split": run.main_split,
+        "selection": content.selection,
         "labels": run.manifest.labels,
         "languages": [
             {"code": code, "name": language_name(code), "source": run.is_source(code)} for code in _languages(run)
@@ -64,7 +65,9 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
             split: {language: _evaluation(each) for language, each in evaluations.items()}
             for split, evaluations in run.evaluations.items()
         },
+        "means": {split: {"name": name, **_evaluation(mean)} for split, (name, mean) in content.means.items()},
         "transfer": _transfer(run),
+        "transferNote": content.transfer_note,
         "history": _history(run),
         "roc": {
             language: [
@@ -235,6 +238,9 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     checks = [*content.notices, *content.audit.differences]
     if checks:
         sections.append({"title": "Notices", "list": checks})
+    audited = [text for text in (content.audit.agreement, content.audit.left_out) if text]
+    if audited:
+        sections.append({"title": "Scores recomputed from the predictions", "list": audited})
     return sections
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
+from glotune.report.target_mean import averaged
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import is_held
 from glotune.run.records import RunStatus
@@ -193,10 +194,11 @@ def _set_aside(run: Path, attempt: int) -> None:
 
 
 def _figures(path: Path) -> str:
-    """One line about a finished run: its mean test macro-F1 and verdict."""
+    """One line about a finished run: its test macro-F1, of the languages that it was not trained on, and verdict."""
     run = RunDirectory(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()
     entries = metrics.get("test") or metrics.get("validation") or {}
-    scores = [entry["macro_f1"] for entry in entries.values() if entry.get("macro_f1") is not None]
+    told = [entries[language] for language in averaged(entries, manifest.source_languages)]
+    scores = [entry["macro_f1"] for entry in told if entry.get("macro_f1") is not None]
     score = f"macro-F1 {100 * sum(scores) / len(scores):.1f}" if scores else "no score"
     return f"{score}, {manifest.verdict.status if manifest.verdict else 'no verdict'}"

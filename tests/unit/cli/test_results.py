@@ -68,6 +68,25 @@ def test_a_run_tested_on_targets_alone_says_which_key_gives_the_gap(
     assert "Transfer gap: unknown, no test texts are in en (data.test.en=FILE names some" in capsys.readouterr().out
 
 
+def test_the_mean_of_the_targets_stands_below_the_languages_as_in_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from glotune.report.content import gather
+    from glotune.report.words import with_interval
+    from glotune.run.data import load_run
+    from made_runs import make_run
+
+    run = make_run(tmp_path / "run", n=60, epochs=1)
+    show_run(run.path)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mean (3 targets)"))
+    name, mean = gather(load_run(run)).means["test"]
+    interval = mean.intervals["macro_f1"]
+    assert f"{mean.scores['macro_f1']:.4f}  [{interval.low:.4f}, {interval.high:.4f}]" in row
+    assert row.split()[3] == f"{mean.n}"
+    assert name == "Mean of the 3 target languages"
+    assert with_interval(mean, "macro_f1") in gather(load_run(run)).headline
+
+
 def test_no_gap_without_targets() -> None:
     assert transfer_gap({"en": {"macro_f1": 0.5}}, ["en"]) is None
 

@@ -11,8 +11,7 @@ from glotune.report.figures.render import build_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
-from glotune.report.words import code, duration, escaped, number, size
-from glotune.run.data import load_run
+from glotune.report.words import code, duration, escaped, number, size, with_interval
 from made_events import event
 from made_runs import make_run
 from made_texts import HOSTILE
@@ -224,3 +223,57 @@ def test_the_mean_over_the_targets_stands_below_the_languages(runs):
     narrowest = min(each.intervals["macro_f1"].high - each.intervals["macro_f1"].low for each in targets)
     assert low < shown < high
     assert high - low < 100 * narrowest  # a mean of three is known better than each
+
+
+TARGETS = {"en": 0.8, "ar": 0.7, "bn": 0.5, "sw": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("choices", "begins"),
+    [
+        # the alphabet would say Arabic, the best of them
+        ({"tested": ("ar", "bn", "sw")}, r"Macro-F1 \S+ \[\S+, \S+\] on average over 3 target languages \(test\), "
+         r"lowest on Bangla \(bn\) with \S+ \[\S+, \S+\]\."),
+        ({"tested": ("sw",)}, r"Macro-F1 \S+ \[\S+, \S+\] on Swahili \(sw\) \(test\)\."),
+        ({"tested": ("en",)}, r"Macro-F1 \S+ \[\S+, \S+\] on English \(en\) \(test\)\."),
+        ({"sources": tuple(TARGETS)}, r"Macro-F1 \S+ \[\S+, \S+\] on average over 4 source languages \(test\), "
+         r"lowest on Bangla \(bn\) with"),
+        ({"tested": ("en", "sw")}, r"Macro-F1 \S+ \[\S+, \S+\] on Swahili \(sw\) \(test\); \S+ \[\S+, \S+\] on "
+         r"English \(en\), the source; transfer gap \S+ \[\S+, \S+\] points\."),
+        ({}, r"Macro-F1 \S+ \[\S+, \S+\] on average over 3 target languages \(test\), lowest on Bangla \(bn\) with \S+ "
+         r"\[\S+, \S+\]; \S+ \[\S+, \S+\] on English \(en\), the source; transfer gap"),
+    ],
+)  # fmt: skip
+def test_the_headline_is_the_mean_of_the_targets_with_the_worst_named(tmp_path, choices, begins):
+    made = make_run(tmp_path / "run", "sound", languages=TARGETS, n=150, epochs=1, leaked=0, **choices)
+    assert re.match(begins, gather(load_run(made)).headline)
+
+
+def test_the_headlines_mean_is_that_of_the_table(runs):
+    run = runs["sound"]
+    content = gather(run)
+    mean = content.means["test"][1]
+    targets = [each.scores["macro_f1"] for code, each in run.main.items() if not run.is_source(code)]
+    assert mean.scores["macro_f1"] == pytest.approx(sum(targets) / len(targets))
+    shown = with_interval(mean, "macro_f1")
+    assert content.headline.startswith(f"Macro-F1 {shown} on average")
+    assert content.results["test"].rows[-1][3] == shown
+
+
+def test_the_page_holds_the_mean_row_the_average_gap_and_the_audit(runs):
+    content = gather(runs["sound"])
+    shown = page_payload([content], "x")["runs"][0]
+    name, mean = content.means["test"]
+    assert shown["means"]["test"]["name"] == name == "Mean of the 3 target languages"
+    assert shown["means"]["test"]["scores"] == mean.scores
+    assert shown["means"]["test"]["intervals"]["macro_f1"] == [
+        mean.intervals["macro_f1"].low,
+        mean.intervals["macro_f1"].high,
+    ]
+    assert (shown["transferNote"], shown["selection"]) == (content.transfer_note, content.selection)
+    audited = next(each for each in shown["sections"] if each["title"] == "Scores recomputed from the predictions")
+    assert audited["list"] == [content.audit.agreement]
+    assert content.audit.agreement in markdown(runs["sound"])
+    page = render_page([content], "x")
+    assert "run.means[picked.split]" in page
+    assert "run.transfer.average" in page

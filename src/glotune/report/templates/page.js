@@ -141,11 +141,12 @@ const RESULT_METRICS = ["accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc",
 
 function drawResults() {
   const rows = pickedRuns().flatMap((run) => ordered(run, run.evaluations[picked.split]).map(([code, each]) => ({ run, code, each })));
+  for (const run of pickedRuns()) if (run.means[picked.split]) rows.push({ run, code: null, each: run.means[picked.split], isMean: true });
   const splits = ["test", "validation", "train"].filter((split) => DATA.runs.some((run) => run.evaluations[split]));
-  const gap = (row) => (row.run.transfer && picked.split === row.run.split ? row.run.transfer.gaps[row.code] : null) || null;
+  const gap = (row) => (row.run.transfer && picked.split === row.run.split ? (row.isMean ? row.run.transfer.average : row.run.transfer.gaps[row.code]) : null) || null;
   const profile = (row, key) => (picked.split === row.run.split && row.run.profile[row.code] ? row.run.profile[row.code][key] : null);
   const columns = [
-    { name: "Language", words: true, cell: (row) => `${fullName(row.code)}${row.run.languages.find((each) => each.code === row.code).source ? " · source" : ""}`, key: (row) => row.code },
+    { name: "Language", words: true, cell: (row) => row.isMean ? row.each.name : `${fullName(row.code)}${row.run.languages.find((each) => each.code === row.code).source ? " · source" : ""}`, key: (row) => row.code },
     ...(several ? [{ name: "Run", words: true, cell: (row) => runTitle(row.run), key: (row) => row.run.name }] : []),
     { name: "n", cell: (row) => row.each.n.toLocaleString("en"), key: (row) => row.each.n },
     ...RESULT_METRICS.map((metric) => ({
@@ -158,12 +159,14 @@ function drawResults() {
     })),
     { name: "Gap", note: "Transfer gap in points of macro-F1", cell: (row) => (gap(row) ? [fixed(gap(row)[0], 1), element("small", {}, `${fixed(gap(row)[1], 1)} to ${fixed(gap(row)[2], 1)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
+    { name: "Unknown", note: "Share of unknown tokens", cell: (row) => percentText(profile(row, "unknown"), 2), key: (row) => profile(row, "unknown") },
     { name: "Truncated", cell: (row) => percentText(profile(row, "truncation")), key: (row) => profile(row, "truncation") },
   ];
   holders.results.replaceChildren(
     splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
     rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
-    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts. Click a column to sort."));
+    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. Click a column to sort."),
+    ...pickedRuns().filter((run) => run.split).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: checkpoint` : "Checkpoint"} kept: ${run.selection}.`)));
 }
 
 function drawCharts() {
@@ -181,11 +184,17 @@ function drawCharts() {
     tip: `${fullName(code)}: ${fixed(value, 1)} points below ${run.transfer.source.join(", ")}\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` + (run.profile[code] ? `\ntokens per word ${fixed(run.profile[code].fertility, 2)}, unknown ${percentText(run.profile[code].unknown, 2)}` : ""),
   })) : []));
   gaps.sort((first, second) => second.value - first.value);
+  for (const run of pickedRuns()) if (run.transfer && run.transfer.average && Object.keys(run.transfer.gaps).length > 1) {
+    const [value, low, high] = run.transfer.average;
+    gaps.push({ name: several ? `average · ${runTitle(run)}` : "average", color: "var(--muted)", value, low, high,
+      tip: `average over ${Object.keys(run.transfer.gaps).length} languages: ${fixed(value, 1)} points\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` });
+  }
   holders.charts.replaceChildren(
     element("div", { class: "bar" }, select("Metric", metrics.map((metric) => [metric, traitOf(metric).name]), picked.metric, (value) => { picked.metric = value; redraw(); })),
     element("div", { class: "grid wide" },
       intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals", columns: 2 }),
-      intervalChart(gaps, { title: `Transfer gap (macro-F1, source minus target)${pickedRuns().some((run) => run.isSound === false) ? ": meaningless where a run is not sound" : ""}`, x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })));
+      intervalChart(gaps, { title: `Transfer gap (macro-F1, source minus target)${pickedRuns().some((run) => run.isSound === false) ? ": meaningless where a run is not sound" : ""}`, x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })),
+    ...pickedRuns().filter((run) => run.transferNote).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: ` : ""}${run.transferNote}`)));
 }
 
 function drawTraining() {

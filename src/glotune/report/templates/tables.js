@@ -1,5 +1,5 @@
 // A table whose columns sort by click or key. columns: {name, cell(row) -> node or text, key(row) -> number or string,
-// words, note}; the order is kept in `state`, so that a redrawn table stays sorted.
+// words, note}; a row that `isMean` stays last; the order is kept in `state`, so that a redrawn table stays sorted.
 function sortable(columns, rows, state) {
   const body = element("tbody");
   const heads = columns.map((column, place) => element("th", { scope: "col", class: column.words ? "words" : null, title: column.note },
@@ -11,7 +11,7 @@ function sortable(columns, rows, state) {
     fill();
   }
   function fill() {
-    const ordered = [...rows];
+    const ordered = rows.filter((row) => !row.isMean);
     if (state.column !== null && state.column !== undefined) {
       const key = columns[state.column].key, sign = state.descending ? -1 : 1;
       ordered.sort((first, second) => order(key(first), key(second), sign));
@@ -20,7 +20,8 @@ function sortable(columns, rows, state) {
       if (place === state.column) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    body.replaceChildren(...ordered.slice(0, state.limit || ordered.length).map((row) => element("tr", {}, columns.map((column) => {
+    const shown = [...ordered.slice(0, state.limit || ordered.length), ...rows.filter((row) => row.isMean)];
+    body.replaceChildren(...shown.map((row) => element("tr", { class: row.isMean ? "mean" : null }, columns.map((column) => {
       const content = column.cell(row);
       const cell = content instanceof HTMLTableCellElement ? content : element("td", { class: column.words ? "words" : null }, content);
       cell.dataset.name = column.name;
