@@ -35,7 +35,7 @@ def show_run(path: Path) -> None:
 def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -> Table:
     """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
     from glotune.report.target_mean import averaged, mean_name, mean_of
-    from glotune.run.data import evaluation_of
+    from glotune.run.metrics import read_evaluation
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
@@ -44,7 +44,7 @@ def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -
         table.add_column(name, justify="right", no_wrap=True)
         table.add_column("95 % interval", no_wrap=True)
     ordered = sorted(languages, key=lambda code: (code not in manifest.source_languages, code))
-    evaluations = {code: evaluation_of("", code, languages[code]) for code in ordered}
+    evaluations = {code: read_evaluation("", code, languages[code]) for code in ordered}
     for code, each in evaluations.items():
         mark = " (source)" if code in manifest.source_languages else ""
         table.add_row(f"{code}{mark}", *_score_cells(each))

@@ -41,14 +41,15 @@ def _parsed(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, d
             continue
         order = sorted(entries, key=lambda language: (language not in source_languages, language))
         found[split] = {
-            language: _evaluation(split, language, entries[language])
+            language: read_evaluation(split, language, entries[language])
             for language in order
             if isinstance(entries[language], dict)
         }
     return found
 
 
-def _evaluation(split: str, language: str, entry: dict[str, Any]) -> Evaluation:
+def read_evaluation(split: str, language: str, entry: dict[str, Any]) -> Evaluation:
+    """One entry of ``metrics.json`` as a record."""
     scores = {
         name: None if value is None else float(value)
         for name, value in entry.items()

@@ -12,6 +12,7 @@ from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
 from glotune.report.words import code, duration, escaped, number, size, with_interval
+from glotune.run.data import load_run
 from made_events import event
 from made_runs import make_run
 from made_texts import HOSTILE
