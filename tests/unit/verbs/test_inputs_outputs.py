@@ -45,7 +45,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: st
     [
         ("63", b"one\ntwo, with comma\nthree\n"),
         ("texts.csv", b'text,label\none,x\n"two, with comma",y\nthree,z\n'),
-        ("texts.CSV.GZ", gzip.compress(b'text,label\none,x\n"two, with comma",y\nthree,z\n')),
+        ("texts.CSV.GZ", gzip.compress(b'text,label\none,x\n"two, with comma",y\nthree,z\n', mtime=0)),
         ("texts.jsonl", b'{"text": "one"}\n{"text": "two, with comma"}\n{"text": "three"}\n'),
     ],
 )
