@@ -5,7 +5,7 @@ from hypothesis.extra.numpy import arrays
 
 from glotune.stats.arrays import outcomes
 from glotune.stats.confusion import COUNT_METRICS, accuracy, confusion_matrix
-from glotune.stats.ranking import roc_auc
+from glotune.stats.curves import roc_auc
 from glotune.stats.scores import score_outcomes
 
 counts = st.integers(2, 5).flatmap(lambda size: arrays(np.int64, (size, size), elements=st.integers(0, 40)))

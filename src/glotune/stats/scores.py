@@ -21,7 +21,7 @@ from glotune.stats.confusion import (
     precision_per_class,
     recall_per_class,
 )
-from glotune.stats.ranking import macro_roc_auc, roc_auc_per_class
+from glotune.stats.curves import macro_roc_auc, roc_auc_per_class
 
 
 @dataclass(frozen=True)
