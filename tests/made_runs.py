@@ -28,8 +28,9 @@ from glotune.run.records import (
     RunStatus,
     Verdict,
 )
+from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import score_intervals
-from glotune.stats.scores import compute_scores
+from glotune.stats.scores import score_outcomes
 from made_texts import HOSTILE, sentence
 
 Kind = Literal["sound", "collapsed", "diverged", "improving", "overfit", "running"]
@@ -297,10 +298,8 @@ def _evaluate(run: RunDirectory, made: Made, split: str, code: str) -> Evaluatio
     label_B, probabilities_BC = _predict(made, split, code)
     loss_B = -np.log(np.maximum(probabilities_BC[np.arange(len(label_B)), label_B], 1e-12))
     _write(run, made, split, code, label_B, probabilities_BC, loss_B)
-    scores = compute_scores(label_B, probabilities_BC, loss_B)
-    from glotune.stats.arrays import outcomes
-
-    intervals = score_intervals(outcomes(label_B, probabilities_BC, loss_B), seed=0, resamples=400)
+    found = outcomes(label_B, probabilities_BC, loss_B)
+    scores, intervals = score_outcomes(found), score_intervals(found, seed=0, resamples=400)
     return Evaluation(
         split=split, language=code, n=scores.n, scores=scores.values(), intervals=intervals,
         per_class=scores.class_values(made.labels), confusion=[list(row) for row in scores.confusion_CC],

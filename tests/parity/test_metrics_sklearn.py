@@ -6,7 +6,7 @@ from sklearn import metrics as sk
 
 from glotune.stats.arrays import outcomes
 from glotune.stats.curves import precision_recall_curves, roc_curves
-from glotune.stats.scores import compute_scores
+from glotune.stats.scores import score_outcomes
 
 
 def made_up(num_labels: int, num_texts: int, seed: int, absent: int | None = None, rounded: bool = False):
@@ -27,7 +27,7 @@ def test_scores_equal_scikit_learn(num_labels, num_texts, absent, rounded):
     labels, probabilities = made_up(num_labels, num_texts, seed=num_labels, absent=absent, rounded=rounded)
     predicted = probabilities.argmax(axis=1)
     losses = -np.log(probabilities[np.arange(num_texts), labels])
-    ours = compute_scores(labels, probabilities, losses)
+    ours = score_outcomes(outcomes(labels, probabilities, losses))
 
     every = list(range(num_labels))
     assert ours.accuracy == pytest.approx(sk.accuracy_score(labels, predicted))
@@ -47,7 +47,7 @@ def test_scores_equal_scikit_learn(num_labels, num_texts, absent, rounded):
 @pytest.mark.parametrize(("num_labels", "num_texts", "absent", "rounded"), CASES)
 def test_areas_equal_scikit_learn(num_labels, num_texts, absent, rounded):
     labels, probabilities = made_up(num_labels, num_texts, seed=7, absent=absent, rounded=rounded)
-    ours = compute_scores(labels, probabilities)
+    ours = score_outcomes(outcomes(labels, probabilities))
     for index, scores in enumerate(ours.per_class):
         if index == absent:
             assert scores.roc_auc is None
@@ -94,4 +94,4 @@ def test_calibration_error_equals_a_loop_over_the_bins():
         inside = (confidence > index / 15) & (confidence <= (index + 1) / 15)
         if inside.any():
             expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    assert compute_scores(labels, probabilities).ece == pytest.approx(expected)
+    assert score_outcomes(outcomes(labels, probabilities)).ece == pytest.approx(expected)

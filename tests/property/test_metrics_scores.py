@@ -3,9 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from glotune.stats.arrays import outcomes
 from glotune.stats.confusion import COUNT_METRICS, accuracy, confusion_matrix
-from glotune.stats.ranking import roc_auc
-from glotune.stats.scores import compute_scores
+from glotune.stats.curves import roc_auc
+from glotune.stats.scores import score_outcomes
 
 counts = st.integers(2, 5).flatmap(lambda size: arrays(np.int64, (size, size), elements=st.integers(0, 40)))
 
@@ -58,7 +59,7 @@ def test_auc_is_the_share_of_ordered_pairs(texts):
 @given(st.integers(2, 4), st.integers(1, 30), st.integers(0, 1000))
 def test_a_perfect_model_scores_one_on_the_classes_that_are_there(num_labels, num_texts, seed):
     labels = np.random.default_rng(seed).integers(num_labels, size=num_texts)
-    scores = compute_scores(labels, np.eye(num_labels)[labels])
+    scores = score_outcomes(outcomes(labels, np.eye(num_labels)[labels]))
     assert scores.accuracy == scores.weighted_f1 == 1.0
     assert scores.ece == 0.0
     assert np.isclose(scores.macro_f1, 1 - len(scores.absent_labels) / num_labels)

@@ -68,11 +68,6 @@ class LabelledTexts:
         return self.table["row"].to_numpy()
 
     @cached_property
-    def source_ids(self) -> np.ndarray:
-        """Indices into `TextData.sources`, [N] int16."""
-        return self.table["source"].to_numpy()
-
-    @cached_property
     def keys(self) -> np.ndarray:
         """Hashes of the normalised texts, [N] int64."""
         return self.table["key"].to_numpy()

@@ -37,9 +37,8 @@ from glotune.evidence.claim_evidence import (
 )
 from glotune.evidence.claim_records import Answer, Claim, ClaimAnswer, Form, Variant
 from glotune.run.records import Interval
-from glotune.stats.contrasts import Contrast
+from glotune.stats.contrasts import MOST_SEEDS, Contrast, seeds_to_settle
 from glotune.stats.resampling import LEVEL
-from glotune.stats.settle import MOST_SEEDS, seeds_to_settle
 
 __all__ = ["Answer", "Claim", "ClaimAnswer", "Form", "Variant", "answer_claims"]
 

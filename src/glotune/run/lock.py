@@ -59,17 +59,3 @@ def is_held(path: Path) -> str | None:
     except OSError:
         return None
     return None
-
-
-def holding_process(path: Path) -> int | None:
-    """The process id that holds the run at this moment on this machine, or None where nobody does."""
-    try:
-        with path.open("r", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                content = json.load(file)
-                return int(content["pid"]) if content["host"] == os.uname().nodename else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None

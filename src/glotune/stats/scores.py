@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from glotune.errors import UserError
-from glotune.stats.arrays import Outcomes, outcomes
+from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import expected_calibration_error
 from glotune.stats.confusion import (
     COUNT_METRICS,
@@ -22,7 +21,7 @@ from glotune.stats.confusion import (
     precision_per_class,
     recall_per_class,
 )
-from glotune.stats.ranking import macro_roc_auc, roc_auc_per_class
+from glotune.stats.curves import macro_roc_auc, roc_auc_per_class
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,6 @@ class Scores:
             )
         return {label: _class_values(scores) for label, scores in zip(labels, self.per_class, strict=True)}
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, ready for JSON."""
-        return {
-            "n": self.n,
-            **self.values(),
-            "per_class": [_class_values(scores) for scores in self.per_class],
-            "confusion": [list(row) for row in self.confusion_CC],
-        }
-
 
 def _class_values(scores: ClassScores) -> dict[str, float]:
     values = {
@@ -100,17 +90,8 @@ def _class_values(scores: ClassScores) -> dict[str, float]:
     return values if scores.roc_auc is None else {**values, "roc_auc": scores.roc_auc}
 
 
-def compute_scores(label_B: ArrayLike, probabilities_BC: ArrayLike, loss_B: ArrayLike | None = None) -> Scores:
-    """Score labels [B] against probabilities [B, C] and losses [B]; see `score_outcomes`.
-
-    Raises:
-        UserError: the arrays don't fit together, or hold a value that is not finite.
-    """
-    return score_outcomes(outcomes(label_B, probabilities_BC, loss_B))
-
-
 def score_outcomes(checked: Outcomes) -> Scores:
-    """Score outcomes that were checked before.
+    """Every score of what a model said of a list of texts.
 
     Raises:
         UserError: a probability or loss is not finite: a diverged model has a verdict, not scores.

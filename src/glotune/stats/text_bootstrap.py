@@ -17,7 +17,7 @@ from glotune.errors import UserError, did_you_mean
 from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import weighted_ece
 from glotune.stats.confusion import COUNT_METRICS, FloatArray, count_metric, is_count_metric
-from glotune.stats.ranking import weighted_macro_roc_auc
+from glotune.stats.curves import weighted_macro_roc_auc
 from glotune.stats.resampling import RESAMPLES, Resampled, jackknife_moments
 
 Statistic = Callable[[FloatArray], FloatArray]

@@ -9,7 +9,7 @@ another, as in XNLI, the interval is wider than it need be, never narrower.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -166,24 +166,11 @@ class TransferMatrix:
     targets: tuple[str, ...]
     score_ST: tuple[tuple[float | None, ...], ...]
 
-    @property
-    def gap_ST(self) -> tuple[tuple[float | None, ...], ...]:
-        """Each row's own language minus the target, raw; None where either is unknown."""
-        rows = []
-        for source, row in zip(self.sources, self.score_ST, strict=True):
-            own = row[self.targets.index(source)] if source in self.targets else None
-            rows.append(tuple(None if own is None or score is None else own - score for score in row))
-        return tuple(rows)
-
     def average_to_others(self, source: str) -> float | None:
         """The mean score of a source over the targets that are not itself; None without any."""
         row = self.score_ST[self.sources.index(source)]
         others = [score for name, score in zip(self.targets, row, strict=True) if name != source and score is not None]
         return float(np.mean(others)) if others else None
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, ready for JSON."""
-        return {**asdict(self), "gap_ST": self.gap_ST}
 
 
 def transfer_matrix(metric: str, scores: Mapping[tuple[str, str], float]) -> TransferMatrix:

@@ -16,7 +16,7 @@ from glotune.report.languages import named
 from glotune.report.words import duration, millions, size
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
-from glotune.stats.settle import MOST_SEEDS
+from glotune.stats.contrasts import MOST_SEEDS
 from glotune.stats.traits import trait
 from glotune.stats.transfer import transfer_matrix
 from glotune.study.evidence import Costs, costs_of

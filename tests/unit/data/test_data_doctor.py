@@ -14,9 +14,8 @@ from encoders import make_tokenizer
 from glotune.cli.main import run as glotune
 from glotune.data.doctor import Diagnosis, examine, read_all
 from glotune.data.doctor_page import render, write_page
-from glotune.data.findings import Finding
+from glotune.data.findings import Finding, flaws_of, is_odd, scripts_of
 from glotune.data.near_duplicates import jaccard, near_duplicate_groups, shingles_of, skeleton
-from glotune.data.scripts import flaws_of, is_odd, scripts_of
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 

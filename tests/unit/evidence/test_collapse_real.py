@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from glotune.evidence.collapse import collapsed_from_published
-from glotune.stats.scores import compute_scores
+from glotune.stats.arrays import outcomes
+from glotune.stats.scores import score_outcomes
 
 
 @pytest.mark.real_data
@@ -23,5 +24,5 @@ def test_a_collapse_on_the_bangla_data_is_recognised_by_its_label_shares():
         support = [count for (known, _), count in sorted(counted.items()) if known == split]
         shares = [count / sum(support) for count in support]
         labels = np.repeat(np.arange(3), support)
-        scores = compute_scores(labels, np.eye(3)[np.full(len(labels), int(np.argmax(support)))])
+        scores = score_outcomes(outcomes(labels, np.eye(3)[np.full(len(labels), int(np.argmax(support)))]))
         assert collapsed_from_published(scores.accuracy, [scores.macro_f1, scores.weighted_f1], 3, shares)

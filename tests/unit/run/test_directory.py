@@ -1,5 +1,6 @@
 """The run directory: manifests that can't be half, events that survive a crash."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from glotune.errors import UserError
 from glotune.run.directory import RunDirectory, now
-from glotune.run.lock import holding_process, locked
+from glotune.run.lock import is_held, locked
 from glotune.run.records import Evaluation, Event, Interval, Manifest, RunStatus
 from glotune.verbs import lifecycle
 from glotune.verbs.lifecycle import create_run
@@ -93,10 +94,10 @@ def test_metrics_round_trip(run: RunDirectory) -> None:
 
 def test_a_second_process_is_refused_and_a_dead_ones_lock_is_taken_over(run: RunDirectory) -> None:
     with locked(run.lock):
-        assert holding_process(run.lock) is not None
+        assert f"process {os.getpid()}" in str(is_held(run.lock))
         with pytest.raises(UserError, match="in use by another process"), locked(run.lock):
             pytest.fail("two holders")
-    assert holding_process(run.lock) is None
+    assert is_held(run.lock) is None
     run.lock.write_text('{"pid": 1, "host": "gone", "since": "then"}')
     with locked(run.lock):
         pass

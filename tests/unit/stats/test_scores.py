@@ -7,7 +7,7 @@ from glotune.errors import UserError
 from glotune.stats.arrays import outcomes
 from glotune.stats.calibration import reliability
 from glotune.stats.curves import precision_recall_curves, roc_curves
-from glotune.stats.scores import compute_scores
+from glotune.stats.scores import score_outcomes
 from glotune.stats.traits import TRAITS, trait
 
 LABELS = [0, 1, 1, 0]
@@ -15,7 +15,7 @@ PROBABILITIES = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]]
 
 
 def test_scores_by_hand():
-    scores = compute_scores(LABELS, PROBABILITIES, [0.1, 0.2, 0.9, 0.4])
+    scores = score_outcomes(outcomes(LABELS, PROBABILITIES, [0.1, 0.2, 0.9, 0.4]))
     assert (scores.n, scores.accuracy, scores.loss) == (4, 0.75, pytest.approx(0.4))
     assert scores.per_class[1].recall == 0.5
     assert scores.per_class[1].precision == 1.0
@@ -24,26 +24,26 @@ def test_scores_by_hand():
 
 
 def test_every_value_is_plain_json_and_has_a_trait():
-    scores = compute_scores(LABELS, PROBABILITIES)
-    written = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
-    assert written["n"] == 4
+    scores = score_outcomes(outcomes(LABELS, PROBABILITIES))
+    written = json.loads(json.dumps(scores.values(), allow_nan=False))
     assert written["loss"] is None
-    assert written["per_class"][0]["support"] == 2
+    assert written["accuracy"] == 0.75
+    assert json.loads(json.dumps(scores.class_values(["no", "yes"]), allow_nan=False))["no"]["support"] == 2
     assert set(scores.values()) <= set(TRAITS)
     assert scores.class_values(["no", "yes"])["yes"]["recall"] == 0.5
 
 
 def test_class_names_must_match_the_classes():
     with pytest.raises(UserError, match="1 label names for 2 classes"):
-        compute_scores(LABELS, PROBABILITIES).class_values(["no"])
+        score_outcomes(outcomes(LABELS, PROBABILITIES)).class_values(["no"])
 
 
 def test_a_tie_goes_to_the_lower_label():
-    assert compute_scores([0], [[0.5, 0.5]]).accuracy == 1.0
+    assert score_outcomes(outcomes([0], [[0.5, 0.5]])).accuracy == 1.0
 
 
 def test_one_class_only_has_no_auc_and_no_mcc():
-    scores = compute_scores([1, 1], [[0.1, 0.9], [0.2, 0.8]])
+    scores = score_outcomes(outcomes([1, 1], [[0.1, 0.9], [0.2, 0.8]]))
     assert (scores.roc_auc, scores.mcc, scores.macro_f1) == (None, 0.0, 0.5)
     assert roc_curves(outcomes([1, 1], [[0.1, 0.9], [0.2, 0.8]])) == (None, None)
 
@@ -68,7 +68,7 @@ def test_an_absent_class_has_no_curve():
 )
 def test_wrong_arrays_are_named(labels, probabilities, losses, message):
     with pytest.raises(UserError, match=message):
-        compute_scores(labels, probabilities, losses)
+        score_outcomes(outcomes(labels, probabilities, losses))
 
 
 def test_non_finite_outcomes_can_be_gathered_for_the_verdict():

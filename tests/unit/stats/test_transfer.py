@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -75,11 +73,5 @@ def test_the_matrix_of_a_study():
     matrix = transfer_matrix("macro_f1", {("en", "en"): 0.8, ("en", "bn"): 0.5, ("bn", "bn"): 0.7, ("en", "sw"): 0.6})
     assert (matrix.sources, matrix.targets) == (("bn", "en"), ("bn", "en", "sw"))
     assert matrix.score_ST == ((0.7, None, None), (0.5, 0.8, 0.6))
-    assert matrix.gap_ST[1] == pytest.approx((0.3, 0.0, 0.2))
     assert matrix.average_to_others("en") == pytest.approx(0.55)
     assert matrix.average_to_others("bn") is None
-    json.dumps(matrix.to_dict())
-
-
-def test_a_source_never_tested_on_itself_has_no_gap():
-    assert transfer_matrix("accuracy", {("en", "bn"): 0.5}).gap_ST == ((None,),)
