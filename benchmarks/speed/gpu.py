@@ -17,6 +17,7 @@ from glotune.data.batches import cut
 from glotune.data.packed import PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.engine.plan import choose_budget
+from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
 
 BATCH = 512
@@ -135,6 +136,7 @@ def flops_of(shape: Shape, lengths: list[int]) -> float:
 def packed_step(shape: Shape, dropout: float, store: TokenStore, device: torch.device) -> list[Measured]:
     """glotune's step: trimmed to the texts' tokens, packed, pooled last layer, fused AdamW."""
     network = Network(model_of(shape, dropout, rows=int(store.tokens.max()) + 1)).to(device).train()
+    tune(network, device.type, "bf16", training=True)
     budget, _ = choose_budget(device.type, shape.hidden, shape.layers, "bf16")
     batches = [collate(store, rows).to(device) for rows, _ in cut(np.arange(len(store)), store.lengths, budget)]
 

@@ -103,7 +103,7 @@ def test_an_update_with_row_weights_does_not_depend_on_the_cut(tmp_path: Path, s
     store, hf = plain.stores["train"], plain.network.hf.train()
     assert store.weights is not None and store.weights[:3].tolist() == [0.25, 0.5, 0.75]
     batch = effective_batches(epoch_order(store.languages, 0, 0, None), 32)[0]
-    micro = plain.micro_batches("train", batch, 10**6)[0].batch
+    micro = plain.micro_batches("train", batch, 10**6)[0]
     weights_C, smoothing = torch.from_numpy(plain.class_weights), recipe.loss.label_smoothing
     each = functional.cross_entropy(
         plain.network(micro), micro.labels, weight=weights_C, label_smoothing=smoothing, reduction="none"
@@ -131,7 +131,7 @@ def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
     weights = torch.from_numpy(plain.class_weights)
     for epoch in range(recipe.train.epochs):
         for rows in effective_batches(epoch_order(store.languages, 0, epoch, None), 32):
-            micro = plain.micro_batches("train", np.sort(rows), 10**6)[0].batch
+            micro = plain.micro_batches("train", np.sort(rows), 10**6)[0]
             logits = hf(**padded_inputs(plain.network.anatomy, micro)).logits
             loss = functional.cross_entropy(logits, micro.labels, weight=weights, label_smoothing=0.1)
             optimizer.zero_grad()

@@ -60,13 +60,13 @@ def choices() -> Rows:
     from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
     from glotune.engine.plan_text import size
 
-    device, why_device = choose_device("auto")
+    device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
     tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12, precision)
     attention, why_attention = _attention(device, precision)
     free = size(free_memory(torch.device(device)))
     return [
-        ("device", f"{device}: {why_device}. Another one: train.device"),
+        ("device", f"{device}: the fastest device here. Another one: train.device"),
         ("precision", f"{precision}: {why_precision}. Another one: train.precision"),
         ("attention", f"{attention}: {why_attention}"),
         (

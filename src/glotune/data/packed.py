@@ -15,7 +15,7 @@ from glotune.data.tokenization import TokenStore
 
 IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 """Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
-TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights")
+TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights", "hidden_TH")
 """Fields of a `PackedBatch` that go to the device."""
 
 
@@ -41,6 +41,8 @@ class PackedBatch:
     """[B] indices into the token store."""
     pad_to: int | None = None
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
+    hidden_TH: Tensor | None = None
+    """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts behind it."""
 
     def __len__(self) -> int:
         return len(self.lengths)

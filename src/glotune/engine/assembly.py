@@ -18,7 +18,7 @@ from glotune.engine.plan import choose_precision, make_plan
 from glotune.engine.processes import Processes
 from glotune.engine.randomness import seed_initialisation
 from glotune.engine.recorder import Recorder
-from glotune.model.cpu.packed_weights import use_packed_weights
+from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
 from glotune.model.sources import stand_in
@@ -68,7 +68,7 @@ def assemble(
     plan = stored_plan or plan_for(recipe, network, processes)
     torch.set_num_threads(plan.threads)
     network.to(processes.device)
-    use_packed_weights(network, processes.device.type, plan.precision)
+    tune(network, processes.device.type, plan.precision, training=True)
     parts = Parts(
         recipe=recipe,
         plan=plan,

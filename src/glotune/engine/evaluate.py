@@ -13,8 +13,6 @@ from glotune.data.batches import shard
 from glotune.data.mapped_arrays import chunks, numbers, places, zeros
 from glotune.engine.observer import Observer
 from glotune.engine.parts import Parts
-from glotune.engine.prefetch import ahead
-from glotune.model.cpu.packed_weights import packed_weights
 from glotune.stats.arrays import Outcomes, outcomes, softmax
 from glotune.tasks.losses import text_losses
 
@@ -59,18 +57,15 @@ def evaluate_split(parts: Parts, split: str, observer: Observer, token_budget: i
     processes = parts.processes
     rows = shard(numbers(len(store)), store.lengths, processes.rank, processes.ranks)
     answers = zeros((len(store.labels), len(parts.labels) + 1), np.float64)
-    parts.network.eval()
     done = 0
-    with packed_weights():
-        for micro_batch in ahead(parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)):
-            micro = micro_batch.to(parts.device)
-            with parts.autocast():
-                logits_BC = parts.network(micro.batch, micro.hidden_TH)
-            losses_B = text_losses(logits_BC, micro.batch.labels)
-            both = torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
-            answers[micro.batch.rows] = both.double().cpu().numpy()
-            done += len(micro.batch)
-            observer.progress("evaluate", done, len(rows), {})
+    for batch, logits_BC in parts.forward(
+        parts.micro_batches_lazily(split, rows, token_budget or parts.plan.token_budget)
+    ):
+        losses_B = text_losses(logits_BC, batch.labels)
+        both = torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+        answers[batch.rows] = both.double().cpu().numpy()
+        done += len(batch)
+        observer.progress("evaluate", done, len(rows), {})
     summed = processes.sum_array(answers)
     return Outputs(logits_NC=summed[:, :-1], losses_N=summed[:, -1])
 

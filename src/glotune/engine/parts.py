@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from glotune.data.batches import Rows, cut
 from glotune.data.packed import IdMap, PackedBatch, collate
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
+from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.processes import Processes
 from glotune.model.network import Network
 from glotune.recipe import Recipe
@@ -29,23 +30,6 @@ class Prefix(Protocol):
     def rows(self, rows: Rows) -> Tensor:
         """Hidden_TH of these texts, end to end, on the host."""
         ...
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """A packed batch and, where a frozen prefix is cached, its output."""
-
-    batch: PackedBatch
-    hidden_TH: Tensor | None = None
-
-    def to(self, device: torch.device) -> MicroBatch:
-        """The same micro-batch on `device`."""
-        hidden = None if self.hidden_TH is None else self.hidden_TH.to(device, non_blocking=True)
-        return MicroBatch(self.batch.to(device), hidden)
-
-    def pinned(self) -> MicroBatch:
-        """The same micro-batch in page-locked memory, from which a GPU copies while it computes."""
-        return MicroBatch(self.batch.pinned(), None if self.hidden_TH is None else self.hidden_TH.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -77,22 +61,28 @@ class Parts:
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 products with fp32 masters, or nothing."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16")
+        return autocast(self.device, self.plan.precision)
 
-    def micro_batches(self, split: str, rows: Rows, token_budget: int) -> list[MicroBatch]:
+    def forward(
+        self, batches: Iterable[PackedBatch], through: Through | None = None
+    ) -> Iterator[tuple[PackedBatch, Tensor]]:
+        """`glotune.engine.forward.forward` through this network, on this device, in the plan's precision."""
+        return forward(batches, self.network, device=self.device, precision=self.plan.precision, through=through)
+
+    def micro_batches(self, split: str, rows: Rows, token_budget: int) -> list[PackedBatch]:
         """Cuts the texts at `rows` of a split by length under the budget, on the host."""
         return list(self.micro_batches_lazily(split, rows, token_budget))
 
-    def micro_batches_lazily(self, split: str, rows: Rows, token_budget: int) -> Iterator[MicroBatch]:
+    def micro_batches_lazily(self, split: str, rows: Rows, token_budget: int) -> Iterator[PackedBatch]:
         """`micro_batches`, one at a time: for splits that need not fit in memory."""
         lengths = self.stores[split].lengths
         batching, max_length = self.recipe.train.batching, self.recipe.data.max_length
         for piece, pad_to in cut(rows, lengths, token_budget, batching, max_length):
             yield self.load(split, piece, pad_to)
 
-    def load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
+    def load(self, split: str, rows: Rows, pad_to: int | None) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
         batch = collate(self.stores[split], rows, pad_to, self.id_map)
         prefix = self.prefixes.get(split)
-        loaded = MicroBatch(batch, None if prefix is None else prefix.rows(rows))
+        loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         return loaded.pinned() if self.device.type == "cuda" else loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from glotune.engine.assembly import Assembled
@@ -23,8 +24,8 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
     parts = assembled.parts
     if parts.recipe.speed.prefix_cache == "off":
         return assembled
-    filling = Filling(parts.network, parts.autocast, parts.plan.precision, parts.device, parts.id_map)
-    parts.network.eval()
+    states = partial(parts.forward, through=parts.network.prefix)
+    filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
     prefixes = cache_prefixes(
         filling,
         parts.stores,

@@ -6,8 +6,8 @@ It leaves no trace: weights, gradients, moments and random states are as before,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from glotune.data.batches import by_length
 from glotune.data.mapped_arrays import numbers
+from glotune.data.packed import PackedBatch
 from glotune.engine.memory import peak_of
-from glotune.engine.parts import MicroBatch, Parts
+from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
 from glotune.tasks.losses import as_tensor, summed_loss
@@ -123,18 +124,18 @@ class Probe:
         texts = self._typical("train")
         prefix = 0.0
         if any(self.cached.values()):
-            prefix = self._fastest(texts, lambda micro: self._prefix(micro.to(parts.device)))
+            prefix = self._fastest(texts, partial(parts.forward, through=parts.network.prefix))
         ready = [self._ready(micro, "train") for micro in texts]
         parts.network.train()
         trained = list(parts.trainable.values())
-        training = self._fastest(ready, lambda micro: self._backward(micro, trained))
+        training = self._fastest(ready, partial(map, partial(self._backward, wanted=trained)))
         evaluation = 0.0
         if "validation" in parts.stores:
             held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
-            evaluation = self._fastest(held_out, self._answer)
+            evaluation = self._fastest(held_out, parts.forward)
         return Rates(training, evaluation, prefix, self._update())
 
-    def _typical(self, split: str) -> list[MicroBatch]:
+    def _typical(self, split: str) -> list[PackedBatch]:
         """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""
         parts, lengths = self.parts, self.parts.stores[split].lengths
         most = min(len(lengths), parts.recipe.train.batch_size)
@@ -143,15 +144,17 @@ class Probe:
         rows = by_length(numbers(len(lengths)), lengths)[places.astype(np.int64)]
         return parts.micro_batches(split, rows, parts.plan.token_budget)
 
-    def _fastest(self, micro_batches: Sequence[MicroBatch], work: Callable[[MicroBatch], object]) -> float:
-        """Seconds per token."""
-        tokens = sum(micro.batch.num_tokens for micro in micro_batches)
+    def _fastest(
+        self, micro_batches: Sequence[PackedBatch], work: Callable[[Sequence[PackedBatch]], Iterator[object]]
+    ) -> float:
+        """Seconds per token of going through `work` to its end."""
+        tokens = sum(micro.num_tokens for micro in micro_batches)
         taken: list[float] = []
         while not taken or (len(taken) < REPEATS and sum(taken) < ENOUGH_SECONDS):
             self._wait()
             begin = time.perf_counter()
-            for micro in micro_batches:
-                work(micro)
+            for _ in work(micro_batches):
+                pass
             self._wait()
             taken.append(time.perf_counter() - begin)
         return min(taken) / tokens
@@ -175,31 +178,25 @@ class Probe:
 
     # ---- passes ---------------------------------------------------------------------------------------
 
-    def _ready(self, micro: MicroBatch, split: str) -> MicroBatch:
+    def _ready(self, micro: PackedBatch, split: str) -> PackedBatch:
         """On the device, with the prefix's output where training will find it in the cache."""
         moved = micro.to(self.parts.device)
-        return MicroBatch(moved.batch, self._prefix(moved)) if self.cached.get(split, False) else moved
+        return replace(moved, hidden_TH=self._prefix(moved)) if self.cached.get(split, False) else moved
 
-    def _prefix(self, micro: MicroBatch) -> Tensor:
+    def _prefix(self, micro: PackedBatch) -> Tensor:
         self.parts.network.eval()
         with self.parts.autocast():
-            return self.parts.network.prefix(micro.batch).float()
+            return self.parts.network.prefix(micro).float()
 
-    def _backward(self, micro: MicroBatch, wanted: Sequence[nn.Parameter]) -> None:
+    def _backward(self, micro: PackedBatch, wanted: Sequence[nn.Parameter]) -> None:
         """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
         parts = self.parts
         with parts.autocast():
-            logits_BC = parts.network(micro.batch, micro.hidden_TH)
+            logits_BC = parts.network(micro)
         weights_C = as_tensor(parts.class_weights, parts.device)
         smoothing = parts.recipe.loss.label_smoothing
-        loss = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
+        loss = summed_loss(logits_BC, micro.labels, weights_C, smoothing, micro.weights)
         torch.autograd.grad(loss, wanted, allow_unused=True)
-
-    @torch.no_grad()
-    def _answer(self, micro: MicroBatch) -> None:
-        self.parts.network.eval()
-        with self.parts.autocast():
-            self.parts.network(micro.batch, micro.hidden_TH)
 
 
 def lowest_trained(parts: Parts) -> nn.Parameter:
@@ -213,8 +210,6 @@ def lowest_trained(parts: Parts) -> nn.Parameter:
     return parts.trainable[min(parts.trainable, key=place)]
 
 
-def held_by(micro: MicroBatch, parts: Parts) -> list[Tensor]:
+def held_by(micro: PackedBatch, parts: Parts) -> list[Tensor]:
     """Tensors that are there before a pass: weights and the micro-batch."""
-    hidden = [] if micro.hidden_TH is None else [micro.hidden_TH]
-    inputs = micro.batch.tensors().values()
-    return [*parts.network.parameters(), *parts.network.buffers(), *inputs, *hidden]
+    return [*parts.network.parameters(), *parts.network.buffers(), *micro.tensors().values()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import Rows, shard
+from glotune.data.packed import PackedBatch
+from glotune.engine.forward import ahead
 from glotune.engine.optimizer import RowDecay
-from glotune.engine.parts import MicroBatch, Parts
+from glotune.engine.parts import Parts
 from glotune.engine.randomness import seed_micro_batch
 from glotune.engine.schedule import Schedule
 from glotune.model.cpu.packed_weights import packed_weights
@@ -76,37 +77,27 @@ class Stepper:
 
     def run(self, batches: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows, StepOutcome]]:
         """Steps over (step number, rows), reading the next step's micro-batches while this one computes."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as executor:
-            upcoming = next(batches, None)
-            future = self._prefetch(executor, upcoming)
-            while upcoming is not None and future is not None:
-                started = time.perf_counter()
-                step, rows = upcoming
-                micro_batches = future.result()
-                waited = time.perf_counter() - started
-                upcoming = next(batches, None)
-                future = self._prefetch(executor, upcoming)
-                yield step, rows, self._step_within_memory(step, rows, micro_batches, started, waited)
+        loaded = ahead((step, rows, self._load(rows)) for step, rows in batches)
+        started = time.perf_counter()
+        for step, rows, micro_batches in loaded:
+            waited = time.perf_counter() - started
+            yield step, rows, self._step_within_memory(step, rows, micro_batches, started, waited)
+            started = time.perf_counter()
 
-    def _prefetch(
-        self, executor: ThreadPoolExecutor, upcoming: tuple[int, Rows] | None
-    ) -> Future[list[MicroBatch]] | None:
-        return None if upcoming is None else executor.submit(self._load, upcoming[1])
-
-    def _load(self, rows: Rows) -> list[MicroBatch]:
+    def _load(self, rows: Rows) -> list[PackedBatch]:
         processes = self.parts.processes
         own = shard(rows, self.parts.stores["train"].lengths, processes.rank, processes.ranks)
         return self.parts.micro_batches("train", own, self.token_budget)
 
     def _step_within_memory(
-        self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
+        self, step: int, rows: Rows, micro_batches: list[PackedBatch], started: float, waited: float
     ) -> StepOutcome:
         """The step; where memory runs out, the budget halves and the same effective batch is cut smaller."""
         while True:
             try:
                 return self._step(step, rows, micro_batches, started, waited)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or all(len(micro.batch) == 1 for micro in micro_batches):
+                if not out_of_memory(error) or all(len(micro) == 1 for micro in micro_batches):
                     raise
             self.token_budget //= 2
             self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
@@ -116,7 +107,7 @@ class Stepper:
             micro_batches = self._load(rows)
 
     def _step(
-        self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
+        self, step: int, rows: Rows, micro_batches: list[PackedBatch], started: float, waited: float
     ) -> StepOutcome:
         parts = self.parts
         store = parts.stores["train"]
@@ -144,7 +135,7 @@ class Stepper:
             wait_seconds=waited,
         )
 
-    def _accumulate(self, step: int, micro_batches: list[MicroBatch], denominator: float) -> Tensor:
+    def _accumulate(self, step: int, micro_batches: list[PackedBatch], denominator: float) -> Tensor:
         """Gradients of the whole (rank's) batch; returns [1 + C * C]: its part of the loss, and confusion counts."""
         parts = self.parts
         weights_C = as_tensor(parts.class_weights, parts.device)
@@ -154,13 +145,13 @@ class Stepper:
             seed_micro_batch(parts.recipe.seed, step, number, parts.processes.rank)
             micro = micro_batch.to(parts.device)
             with parts.autocast():
-                logits_BC = parts.network(micro.batch, micro.hidden_TH)
+                logits_BC = parts.network(micro)
             smoothing = parts.recipe.loss.label_smoothing
-            summed = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
+            summed = summed_loss(logits_BC, micro.labels, weights_C, smoothing, micro.weights)
             loss = summed / denominator
             loss.backward()
             sums[0] += loss.detach()
-            cells = micro.batch.labels * size + logits_BC.detach().argmax(dim=1)
+            cells = micro.labels * size + logits_BC.detach().argmax(dim=1)
             sums[1:] += torch.bincount(cells, minlength=size * size)
         return sums
 

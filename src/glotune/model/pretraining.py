@@ -40,11 +40,11 @@ class MaskedLanguageModel(Network):
                 expected="XLM-R, RoBERTa, BERT, ModernBERT or mmBERT",
             )
 
-    def forward(self, batch: PackedBatch, hidden_TH: Tensor | None = None) -> Tensor:
+    def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
         flow = Flow.of(batch)
-        hidden = self.walk.embed(batch) if hidden_TH is None else hidden_TH.unsqueeze(0)
+        hidden = self.walk.embed(batch)
         for index in range(self.num_layers):
             hidden = self.walk.layer(index, hidden, flow)
         if self.anatomy.family.body == "modernbert":

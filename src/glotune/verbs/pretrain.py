@@ -62,7 +62,7 @@ def pretrain(
     """
     resolved = load_pretrain_recipe(recipe, *overrides, keywords)
     texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
-    processes = _one_process(choose_device(resolved.train.device)[0])
+    processes = _one_process(choose_device(resolved.train.device))
     directory = RunDirectory(run_path(out, resolved.name))
     manifest = first_manifest(resolved.engine_recipe(), as_text_data(texts), command)
     described = {"kind": "pretrain", "recipe_hash": recipe_hash(resolved)}
@@ -110,7 +110,7 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     recipe = load_pretrain_recipe(directory.recipe)
     texts = read_plain_texts(recipe.data, from_scratch=recipe.model.scratch is not None, seed=recipe.seed)
     refuse_changed_data(manifest, texts.data_hash, directory)
-    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0])
+    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device))
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
         carry_out(directory, recipe, texts, processes, watching(observer))

@@ -54,7 +54,7 @@ def preview(
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
     refuse_unused_validation(resolved.evaluate.on, texts)
-    processes = Processes.start(choose_device(resolved.train.device)[0])
+    processes = Processes.start(choose_device(resolved.train.device))
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
     for message in texts.warnings:
         recorder.warn(message)

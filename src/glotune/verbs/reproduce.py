@@ -72,7 +72,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     if data:
         return Reproduction(original, None, [], data, [])
     plan = plan_here(first.plan)
-    processes = Processes.start(plan.device if plan else choose_device(recipe.train.device)[0])
+    processes = Processes.start(plan.device if plan else choose_device(recipe.train.device))
     where = run_path(out, f"{first.name}-reproduced")
     own = original.data if original.data.is_dir() else None
     written = Recipe.model_validate({**yaml.read(original.recipe), "track": []})  # names of its own texts as they are

@@ -40,7 +40,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     refuse_streams(recipe.data, "a run that goes on")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     refuse_changed_data(manifest, texts.data_hash, directory)
-    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]
+    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
         manifest = directory.read_manifest()  # again, under the lock: another process may have gone on meanwhile

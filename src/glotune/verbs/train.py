@@ -73,7 +73,7 @@ def train(
         check_trackers(resolved.track)
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
-        processes = Processes.start(choose_device(resolved.train.device)[0])
+        processes = Processes.start(choose_device(resolved.train.device))
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, watching(observer))

@@ -69,7 +69,7 @@ def test_memory_halves_the_budget_and_keeps_the_effective_batch(
     monkeypatch.setattr("glotune.engine.plan.CPU_TOKENS", 256)
 
     def tight(self: step_module.Stepper, step: int, micro_batches: list[Any], denominator: float) -> torch.Tensor:
-        if any(micro.batch.num_tokens > 64 for micro in micro_batches):
+        if any(micro.num_tokens > 64 for micro in micro_batches):
             raise torch.OutOfMemoryError("no memory left")
         return plain(self, step, micro_batches, denominator)
 

@@ -16,6 +16,7 @@ from glotune.engine.processes import Processes
 from glotune.engine.randomness import seed_initialisation
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
+from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_tokenizer, quiet
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm, set_dropout
 from glotune.model.scratch import new_encoder, train_tokenizer
@@ -108,6 +109,7 @@ def assemble(
     plan = stored_plan or plan_for(engine, network, processes)
     torch.set_num_threads(plan.threads)
     network.to(processes.device)
+    tune(network, processes.device.type, plan.precision, training=True)
     parts = PretrainParts(
         recipe=engine,
         plan=plan,

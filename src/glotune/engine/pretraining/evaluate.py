@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import cut
-from glotune.data.packed import collate
+from glotune.data.packed import PackedBatch, collate
 from glotune.engine.observer import Observer
 from glotune.engine.pretraining.parts import PretrainParts
 from glotune.tasks.contrast import Pooling, hits_at_1, sentence_vectors
@@ -60,7 +61,6 @@ class LanguageFigures:
 @torch.no_grad()
 def evaluate(parts: PretrainParts, observer: Observer) -> dict[str, LanguageFigures]:
     """Language -> figures, languages sorted. The sentence is its first token, or its mean where that alone learned."""
-    parts.network.eval()
     store = parts.corpus.held_out
     loss_sums, counts = _masked_losses(parts, observer)
     vectors_NH = _vectors(parts) if parts.corpus.held_pairs else None
@@ -91,14 +91,18 @@ def _masked_losses(parts: PretrainParts, observer: Observer) -> tuple[NDArray[np
     masked = mask_tokens(tokens, parts.vocabulary, spec.mask_probability, generator)
     sums, counts = np.zeros(len(store)), np.zeros(len(store), dtype=np.int64)
     done = 0
-    for rows, _ in cut(np.arange(len(store)), store.lengths, parts.plan.token_budget):
+
+    def hidden(rows: NDArray[np.int64]) -> PackedBatch:
+        spots = np.concatenate([np.arange(store.offsets[row], store.offsets[row + 1]) for row in rows])
         batch = collate(store, rows)
+        batch.input_ids.copy_(torch.from_numpy(masked.tokens[spots].astype(np.int64)))
+        return batch
+
+    for batch, hidden_TH in parts.forward(map(hidden, _cut(parts))):
+        rows = batch.rows
         spots = np.concatenate([np.arange(store.offsets[row], store.offsets[row + 1]) for row in rows])
         places = np.flatnonzero(masked.chosen[spots])
-        batch.input_ids.copy_(torch.from_numpy(masked.tokens[spots].astype(np.int64)))
-        batch = batch.to(parts.device)
         with parts.autocast():
-            hidden_TH = parts.model(batch)
             logits_NV = parts.model.token_logits(hidden_TH[torch.from_numpy(places).to(parts.device)])
         targets = torch.from_numpy(tokens[spots][places].astype(np.int64)).to(parts.device)
         losses = token_losses(logits_NV, targets).double().cpu().numpy()
@@ -115,12 +119,15 @@ def _vectors(parts: PretrainParts) -> Tensor:
     store = parts.corpus.held_out
     pooling: Pooling = "mean" if parts.pretrain.objective.pooling == "mean" else "first"
     vectors_NH = torch.zeros(len(store), parts.network.hidden_size)
-    for rows, _ in cut(np.arange(len(store)), store.lengths, parts.plan.token_budget):
-        batch = collate(store, rows).to(parts.device)
-        with parts.autocast():
-            hidden_TH = parts.model(batch)
-        vectors_NH[torch.from_numpy(rows)] = sentence_vectors(hidden_TH, batch.cu_seqlens, pooling)[0].cpu()
+    for batch, hidden_TH in parts.forward(collate(store, rows) for rows in _cut(parts)):
+        pooled = sentence_vectors(hidden_TH, batch.cu_seqlens, pooling)[0]
+        vectors_NH[torch.from_numpy(batch.rows)] = pooled.cpu()
     return vectors_NH
+
+
+def _cut(parts: PretrainParts) -> Iterator[NDArray[np.int64]]:
+    store = parts.corpus.held_out
+    return (rows for rows, _ in cut(np.arange(len(store)), store.lengths, parts.plan.token_budget))
 
 
 def monitored(figures: dict[str, LanguageFigures], chooses_by: str) -> float:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from glotune.data.batches import Rows, cut
 from glotune.data.packed import PackedBatch, collate
-from glotune.engine.parts import MicroBatch
 from glotune.engine.pretraining.parts import PretrainParts
 from glotune.engine.randomness import seed_micro_batch
 from glotune.engine.step import StepOutcome, Stepper
@@ -82,13 +81,13 @@ class PretrainStepper(Stepper):
     figures: Figures = field(default_factory=Figures)
     """Of the last step."""
 
-    def _load(self, rows: Rows) -> list[MicroBatch]:
+    def _load(self, rows: Rows) -> list[PackedBatch]:
         store = self.parts.corpus.texts
         texts = self.parts.corpus.texts_of(rows)
-        return [MicroBatch(collate(store, piece)) for piece, _ in cut(texts, store.lengths, self.token_budget)]
+        return [collate(store, piece) for piece, _ in cut(texts, store.lengths, self.token_budget)]
 
     def _step(
-        self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
+        self, step: int, rows: Rows, micro_batches: list[PackedBatch], started: float, waited: float
     ) -> StepOutcome:
         parts = self.parts
         parts.network.train()
@@ -110,7 +109,7 @@ class PretrainStepper(Stepper):
             wait_seconds=waited,
         )
 
-    def _learn(self, step: int, texts: Rows, micro_batches: list[MicroBatch]) -> float:
+    def _learn(self, step: int, texts: Rows, micro_batches: list[PackedBatch]) -> float:
         """Gradients of the whole batch; returns its loss."""
         parts, spec = self.parts, self.parts.pretrain.objective
         disguised = self._disguise(step, texts, micro_batches)
@@ -131,7 +130,7 @@ class PretrainStepper(Stepper):
             self.figures.masked_loss = masked / spec.masked_lm
         return total
 
-    def _disguise(self, step: int, texts: Rows, micro_batches: list[MicroBatch]) -> list[Disguised]:
+    def _disguise(self, step: int, texts: Rows, micro_batches: list[PackedBatch]) -> list[Disguised]:
         """Masks are drawn for the effective batch in its own order, so that they don't depend on its cut."""
         parts, spec = self.parts, self.parts.pretrain.objective
         store = parts.corpus.texts
@@ -142,9 +141,9 @@ class PretrainStepper(Stepper):
         place = {int(text): index for index, text in enumerate(texts)}
         disguised = []
         for micro in micro_batches:
-            order = [place[int(text)] for text in micro.batch.rows]
+            order = [place[int(text)] for text in micro.rows]
             spots = np.concatenate([np.arange(offsets[index], offsets[index + 1]) for index in order])
-            disguised.append(_disguised(micro.batch, masked.tokens[spots], masked.chosen[spots], tokens[spots]))
+            disguised.append(_disguised(micro, masked.tokens[spots], masked.chosen[spots], tokens[spots]))
         return disguised
 
     def _forward(self, step: int, disguised: list[Disguised], scale: float) -> Callable[[int], Output]:
