@@ -38,8 +38,6 @@ def packed(texts: Sequence[Sequence[int]], *, pairs: bool = False, pad_to: int |
         position_ids=torch.cat([torch.arange(n) for n in lengths]),
         token_type_ids=torch.tensor([kind for text in types for kind in text]),
         cu_seqlens=torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32),
-        labels=torch.arange(len(texts)) % len(LABELS),
-        weights=torch.ones(len(texts)),
         lengths=tuple(lengths),
         rows=np.arange(len(texts)),
         pad_to=pad_to,

@@ -14,14 +14,14 @@ from glotune.data.first_rows import is_among
 from glotune.data.mapped_arrays import chosen, chunks, counts, gather, sums, zeros
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
-from glotune.recipe.schema import Data
+from glotune.recipe.settings import TokenSettings
 
 SCHEMA = 1
 LISTED = 10_000
 """Most skipped rows to list; all are counted."""
 
 
-def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: Data) -> dict[str, Any]:
+def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: TokenSettings) -> dict[str, Any]:
     """The profile of everything that a run reads.
 
     Returns:

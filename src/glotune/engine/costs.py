@@ -7,7 +7,6 @@ import sys
 from itertools import islice
 from typing import Any
 
-from glotune.data.batches import effective_batches, epoch_order
 from glotune.engine.parts import Parts
 from glotune.engine.step import StepTime
 from glotune.run.directory import RunDirectory
@@ -25,14 +24,8 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         ``tokens_fixed`` with every text padded to `max_length`; ``layers``: how many the encoder keeps; ``wall``:
         the peak memory of this process, the seconds of all steps, and the share of them that waited for data.
     """
-    recipe, store = parts.recipe, parts.stores["train"]
-    batches = (
-        store.lengths[rows]
-        for epoch in range(recipe.train.epochs)
-        for rows in effective_batches(
-            epoch_order(store.languages, recipe.seed, epoch, recipe.data.sampling_alpha), recipe.train.batch_size
-        )
-    )
+    settings, store = parts.settings, parts.stores["train"]
+    batches = (store.lengths[rows] for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
     packed = dynamic = texts = 0
     for lengths in islice(batches, steps):
         packed += int(lengths.sum())
@@ -41,7 +34,7 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     return {
         "tokens_packed": packed,
         "tokens_dynamic": dynamic,
-        "tokens_fixed": texts * recipe.data.max_length,
+        "tokens_fixed": texts * settings.max_length,
         "layers": parts.network.num_layers,
         "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).figures()},
     }

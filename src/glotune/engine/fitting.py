@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from glotune.data.batches import epoch_order
-from glotune.data.mapped_arrays import chunks
 from glotune.engine.assembly import Assembled
 from glotune.engine.memory import free_memory, local_ranks
 from glotune.engine.parts import Parts
@@ -68,21 +65,19 @@ def expectations(parts: Parts, rates: Rates, cached: Mapping[str, bool]) -> dict
 
     ``tokens_per_second`` is that of training alone, on all ranks.
     """
-    recipe, ranks = parts.recipe, parts.processes.ranks
-    store, visits = parts.stores["train"], visits_of(parts)
-    order = epoch_order(store.languages, recipe.seed, 0, recipe.data.sampling_alpha)
-    steps = math.ceil(len(order) / recipe.train.batch_size)
-    tokens = sum(int(store.lengths[order[part]].sum()) for part in chunks(len(order)))
-    training = tokens * rates.training / ranks + steps * rates.update
+    epochs, ranks = parts.settings.train.epochs, parts.processes.ranks
+    lengths, visits = parts.stores["train"].lengths, visits_of(parts)
+    tokens = sum(int(lengths[rows].sum()) for rows in parts.epoch(0))
+    training = tokens * rates.training / ranks + parts.steps_per_epoch * rates.update
     passes = {split: _pass_seconds(parts, split, rates, cached) for split in parts.stores if split != "train"}
     evaluating = sum((visits[split] - 1) * seconds for split, seconds in passes.items())
     filling = sum(int(np.sum(parts.stores[split].lengths)) for split, used in cached.items() if used) * rates.prefix
     return {
         "tokens_per_second": ranks / rates.training,
-        "seconds_per_epoch": training + evaluating / recipe.train.epochs,
-        "evaluation_seconds_per_epoch": evaluating / recipe.train.epochs,
+        "seconds_per_epoch": training + evaluating / epochs,
+        "evaluation_seconds_per_epoch": evaluating / epochs,
         "cache_seconds": filling,
-        "seconds": training * recipe.train.epochs + evaluating + sum(passes.values()) + filling,
+        "seconds": training * epochs + evaluating + sum(passes.values()) + filling,
     }
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from glotune.data.batches import shard
+from glotune.data.mapped_arrays import numbers, zeros
 from glotune.data.packed import PackedBatch
+from glotune.engine.observer import Observer
 from glotune.model.cpu.packed_weights import PackedWeights
+from glotune.tasks.task import Answers
+
+if TYPE_CHECKING:
+    from glotune.engine.parts import Parts
 
 Item = TypeVar("Item")
 Through = Callable[[PackedBatch], Tensor]
@@ -75,3 +84,25 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
         while not isinstance(item := upcoming.result(), _End):
             upcoming = executor.submit(take)
             yield item
+
+
+def evaluate(parts: Parts, split: str, observer: Observer) -> Answers:
+    """What the network says of every text of a split, for each pass of the run's task; every rank gets all answers.
+
+    The cut is by length under the run's planned budget, never the one that memory may have halved while training:
+    so a resumed run cuts as the uninterrupted one.
+    """
+    store, processes = parts.stores[split], parts.processes
+    rows = shard(numbers(len(store)), store.lengths, processes.rank, processes.ranks)
+    passes = parts.task.passes(split)
+    done, total = 0, len(passes) * len(rows)
+    found = []
+    for each in passes:
+        answers_NK = zeros((len(store), each.width), np.float64)
+        batches = parts.micro_batches(split, rows, parts.plan.token_budget, each.dress)
+        for batch, answers_BK in parts.forward(batches, partial(each.answer, parts.network)):
+            answers_NK[batch.rows] = answers_BK.double().cpu().numpy()
+            done += len(batch)
+            observer.progress("evaluate", done, total, {})
+        found.append(processes.sum_array(answers_NK))
+    return found

@@ -22,7 +22,7 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         stored: the changes of an earlier attempt: splits that it cached and this one can't are a deviation.
     """
     parts = assembled.parts
-    if parts.recipe.speed.prefix_cache == "off":
+    if parts.settings.speed.prefix_cache == "off":
         return assembled
     states = partial(parts.forward, through=parts.network.prefix)
     filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
@@ -30,7 +30,7 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         filling,
         parts.stores,
         visits_of(parts),
-        precision=parts.recipe.speed.prefix_precision,
+        precision=parts.settings.speed.prefix_precision,
         cache=cache,
         on_warning=recorder.warn,
         progress=recorder.progress("cache"),
@@ -44,7 +44,7 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
 
 def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
     """What `with_cached_prefix` is going to do: in words, and split -> whether its prefix is read from the cache."""
-    network, speed = parts.network, parts.recipe.speed
+    network, speed = parts.network, parts.settings.speed
     if speed.prefix_cache == "off":
         return "off, as the recipe says", dict.fromkeys(parts.stores, False)
     if network.prefix_depth is None:
@@ -63,12 +63,11 @@ def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
 
 def visits_of(parts: Parts) -> Mapping[str, int]:
     """How often each split's texts pass the network: epochs; evaluations and the final one; once."""
-    recipe = parts.recipe
-    steps = math.ceil(len(parts.stores["train"]) / recipe.train.batch_size) * recipe.train.epochs
-    every = recipe.evaluate.every
-    evaluations = recipe.train.epochs if every == "epoch" else math.ceil(steps / every)
-    tests = {"never": 0, "last": 1, "each": evaluations}[recipe.evaluate.test]
-    visits = {"train": recipe.train.epochs, "validation": evaluations + 1, "test": tests + 1}
+    settings, epochs = parts.settings, parts.settings.train.epochs
+    every = settings.evaluate_every
+    evaluations = epochs if every == "epoch" else math.ceil(parts.steps_per_epoch * epochs / every)
+    tests = {"never": 0, "last": 1, "each": evaluations}[settings.test]
+    visits = {"train": epochs, "validation": evaluations + 1, "test": tests + 1}
     return {split: visits[split] for split in parts.stores}
 
 

@@ -21,7 +21,6 @@ from glotune.engine.memory import peak_of
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
-from glotune.tasks.losses import as_tensor, summed_loss
 
 HOST, GPU = 0, 1
 MEMORY_TOKENS = ((128, 256), (1024, 4096))
@@ -89,8 +88,9 @@ class Probe:
         peaks: list[tuple[int, int]] = []
         for texts, length in self._sizes():
             rows = np.full(texts, int(np.argmax(parts.stores["train"].lengths)))
-            pad_to = None if parts.recipe.train.batching == "packed" else length
-            micro = self._ready(parts.load("train", rows, pad_to), "train")
+            pad_to = None if parts.settings.train.batching == "packed" else length
+            dress = parts.task.objective(0, rows).dress
+            micro = self._ready(parts.load("train", rows, pad_to, dress), "train")
             parts.network.train()
             work = partial(self._backward, micro, lowest)
             if self._kind == GPU:
@@ -112,8 +112,8 @@ class Probe:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""
         parts = self.parts
         longest = int(parts.stores["train"].lengths.max())
-        if parts.recipe.train.batching == "fixed":
-            longest = parts.recipe.data.max_length
+        if parts.settings.train.batching == "fixed":
+            longest = parts.settings.max_length
         few, many = (max(1, tokens // longest) for tokens in MEMORY_TOKENS[self._kind])
         return [(few, longest), (max(few + 1, many), longest)]
 
@@ -138,11 +138,12 @@ class Probe:
     def _typical(self, split: str) -> list[PackedBatch]:
         """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""
         parts, lengths = self.parts, self.parts.stores[split].lengths
-        most = min(len(lengths), parts.recipe.train.batch_size)
+        most = min(len(lengths), parts.settings.train.batch_size)
         count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
         places = (np.arange(count) + 0.5) * len(lengths) / count
         rows = by_length(numbers(len(lengths)), lengths)[places.astype(np.int64)]
-        return parts.micro_batches(split, rows, parts.plan.token_budget)
+        dress = parts.task.objective(0, rows).dress if split == "train" else None
+        return list(parts.micro_batches(split, rows, parts.plan.token_budget, dress))
 
     def _fastest(
         self, micro_batches: Sequence[PackedBatch], work: Callable[[Sequence[PackedBatch]], Iterator[object]]
@@ -192,11 +193,8 @@ class Probe:
         """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
         parts = self.parts
         with parts.autocast():
-            logits_BC = parts.network(micro)
-        weights_C = as_tensor(parts.class_weights, parts.device)
-        smoothing = parts.recipe.loss.label_smoothing
-        loss = summed_loss(logits_BC, micro.labels, weights_C, smoothing, micro.weights)
-        torch.autograd.grad(loss, wanted, allow_unused=True)
+            part = parts.task.objective(0, micro.rows).part(parts.network, micro)
+        torch.autograd.grad(part.loss, wanted, allow_unused=True)
 
 
 def lowest_trained(parts: Parts) -> nn.Parameter:
@@ -212,4 +210,4 @@ def lowest_trained(parts: Parts) -> nn.Parameter:
 
 def held_by(micro: PackedBatch, parts: Parts) -> list[Tensor]:
     """Tensors that are there before a pass: weights and the micro-batch."""
-    return [*parts.network.parameters(), *parts.network.buffers(), *micro.tensors().values()]
+    return [*parts.network.parameters(), *parts.network.buffers(), *micro.tensors()]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from contextlib import suppress
 
 from glotune.engine.assembly import optimizer_of
@@ -15,7 +13,6 @@ from glotune.engine.recorder import Recorder
 from glotune.engine.schedule import Schedule
 from glotune.engine.state import TrainingState
 from glotune.engine.step import Stepper
-from glotune.engine.watch import Watch
 from glotune.errors import InterruptedRun, RunError
 from glotune.model.cpu.host_memory import give_back_freed_memory
 
@@ -25,22 +22,16 @@ def train_to_the_end(
     resumption: Resumption | None,
     recorder: Recorder,
     control: Control | None = None,
-    adapt: Callable[[Loop], Loop] | None = None,
 ) -> TrainingState:
     """Trains from the start or a checkpoint, and leaves the best weights in the network.
 
-    Args:
-        adapt: turns the loop into one of another kind, as pretraining does.
-
     Raises:
-        InterruptedRun, RunError, CollapsedTraining: see `Loop.run` and `Watch`.
+        InterruptedRun, RunError, CollapsedTraining: see `Loop`.
     """
-    recipe = parts.recipe
-    checkpoints = CheckpointStore(recorder.directory.checkpoints, recipe.checkpoints.keep)
+    checkpoints = CheckpointStore(recorder.directory.checkpoints, parts.settings.checkpoints.keep)
     try:
         with listening(control or Control()) as listened:
             loop = build_loop(parts, resumption, recorder, checkpoints, listened)
-            loop = loop if adapt is None else adapt(loop)
             loop.run()
             parts.processes.barrier()
             if loop.state.best_step is not None:
@@ -62,11 +53,11 @@ def build_loop(
     control: Control,
 ) -> Loop:
     """The loop, with weights, moments and state as the checkpoint left them."""
-    recipe = parts.recipe
+    settings = parts.settings
     give_back_freed_memory()  # the probe's
     optimizer, row_decay = optimizer_of(parts)
-    steps_per_epoch = math.ceil(len(parts.stores["train"].labels) / recipe.train.batch_size)
-    schedule = Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps_per_epoch, recipe.train.epochs)
+    rate, epochs = settings.optimizer.learning_rate, settings.train.epochs
+    schedule = Schedule(settings.schedule, rate, parts.steps_per_epoch, epochs)
     state = TrainingState(token_budget=parts.plan.token_budget)
     if resumption is not None:
         state = resumption.state
@@ -77,5 +68,4 @@ def build_loop(
         checkpoints.drop_after(state.step)
     parts.processes.barrier()
     stepper = Stepper(parts, optimizer, schedule, row_decay, state.token_budget)
-    watch = Watch(recipe, parts.labels, parts.source_languages, schedule.total_steps)
-    return Loop(parts, stepper, state, recorder, checkpoints, control, watch)
+    return Loop(parts, stepper, state, recorder, checkpoints, control)

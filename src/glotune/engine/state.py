@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 @dataclass
-class EpochFigures:
-    """Training figures of the running epoch, with dropout on."""
+class EpochSums:
+    """What the steps of the running epoch add up to, with dropout on."""
 
     loss_sum: float = 0.0
     """Sum over steps of loss times texts."""
     texts: int = 0
     tokens: int = 0
-    confusion: list[list[int]] = field(default_factory=list)
+    sums: list[float] = field(default_factory=list)
+    """The task's own, see `glotune.tasks.task.Part`."""
 
-    def add(self, loss: float, texts: int, tokens: int, confusion: NDArray[np.int64]) -> None:
+    def add(self, loss: float, texts: int, tokens: int, sums: Sequence[float]) -> None:
         """Adds one step."""
-        before = np.array(self.confusion, dtype=np.int64) if self.confusion else np.zeros_like(confusion)
         self.loss_sum += loss * texts
         self.texts += texts
         self.tokens += tokens
-        self.confusion = (before + confusion).tolist()
+        self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(sums), sums, strict=True)]
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> EpochSums:
+        """Of this version, or of one that knew confusion counts alone."""
+        known = dict(content)
+        if "confusion" in known:
+            known["sums"] = [float(count) for row in known.pop("confusion") for count in row]
+        return cls(**known)
 
 
 @dataclass
@@ -35,7 +41,7 @@ class TrainingState:
     step: int = 0
     """Optimizer steps done."""
     epoch: float = 0.0
-    epoch_figures: EpochFigures = field(default_factory=EpochFigures)
+    epoch_sums: EpochSums = field(default_factory=EpochSums)
     best_step: int | None = None
     best_value: float | None = None
     evaluations_without_gain: int = 0
@@ -52,5 +58,16 @@ class TrainingState:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> TrainingState:
         """The inverse of `to_json`."""
-        figures = EpochFigures(**content["epoch_figures"])
-        return cls(**{**content, "epoch_figures": figures})
+        known = dict(content)
+        sums = known.pop("epoch_figures" if "epoch_figures" in known else "epoch_sums")
+        return cls(**known, epoch_sums=EpochSums.from_json(sums))
+
+    def enter(self, value: float, higher_is_better: bool, patience: int | None) -> bool:
+        """Enters an evaluation's value; returns whether it is the best so far. A NaN never is."""
+        sign = 1.0 if higher_is_better else -1.0
+        if (self.best_value is None or sign * value > sign * self.best_value) and value == value:
+            self.best_step, self.best_value, self.evaluations_without_gain = self.step, value, 0
+            return True
+        self.evaluations_without_gain += 1
+        self.stopped_early = patience is not None and self.evaluations_without_gain >= patience
+        return False

@@ -20,6 +20,7 @@ from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
+from glotune.recipe.pretrain import PretrainRecipe
 from glotune.report import write_report
 from glotune.run.directory import RunDirectory, now
 from glotune.run.lock import locked
@@ -55,7 +56,7 @@ class Run:
 
 def open_run(
     out: str | Path | None,
-    recipe: Recipe,
+    recipe: Recipe | PretrainRecipe,
     texts: TextData,
     processes: Processes,
     command: list[str] | None,
@@ -83,9 +84,10 @@ def run_path(out: str | Path | None, name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
 
 
-def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -> Manifest:
+def first_manifest(recipe: Recipe | PretrainRecipe, texts: TextData, command: list[str] | None) -> Manifest:
     """The manifest of a run that begins now."""
     return Manifest(
+        kind="train" if isinstance(recipe, Recipe) else "pretrain",
         name=recipe.name,
         status=RunStatus.RUNNING,
         created=now(),

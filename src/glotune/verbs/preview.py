@@ -18,12 +18,12 @@ from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Unwritten
-from glotune.engine.selection import refuse_unused_validation
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Change, Plan
+from glotune.tasks.single_label import refuse_unused_validation
 from glotune.verbs.trackers import check_trackers
 
 

@@ -11,12 +11,12 @@ from glotune.data.profile import profile
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.closing import judge_and_save, record_best
 from glotune.engine.control import stopped_by_signals
 from glotune.engine.costs import token_costs
 from glotune.engine.few_steps import few_steps
+from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fitting import fit_to_machine
-from glotune.engine.loop import DivergedTraining
+from glotune.engine.loop import CollapsedTraining, DivergedTraining
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
@@ -25,14 +25,13 @@ from glotune.engine.processes import Processes
 from glotune.engine.randomness import own_randomness
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
-from glotune.engine.selection import refuse_unused_validation
 from glotune.engine.session import train_to_the_end
-from glotune.engine.watch import CollapsedTraining
 from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
+from glotune.tasks.single_label import refuse_unused_validation
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
 from glotune.verbs.trackers import check_trackers, start_trackers
 
@@ -122,6 +121,6 @@ def carry_out(
             judge_diverged(directory)
         raise
     recorder.event("cost", token_costs(assembled.parts, state.step, directory))
-    record_best(assembled.parts, texts, recorder)
-    judge_and_save(assembled, state, tokenizer, recorder)
+    record_best(assembled.parts, recorder)
+    judge_and_save(assembled, recipe, state, tokenizer, recorder)
     return None
