@@ -18,12 +18,11 @@ from encoders import PACKED_FAMILIES, make_encoder
 from glotune.data.packed import PackedBatch
 from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.checkpoints import CheckpointStore
-from glotune.engine.control import Control
+from glotune.engine.loop import build_loop
 from glotune.engine.observer import Silent
 from glotune.engine.parts import Parts
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Control, Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.session import build_loop
 from glotune.errors import UserError
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm, prepare_tokenizer
 from glotune.recipe.pretrain import PretrainRecipe

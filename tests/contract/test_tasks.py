@@ -18,13 +18,12 @@ from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble, assemble_pretraining
 from glotune.engine.checkpoints import CheckpointStore
-from glotune.engine.control import Control
 from glotune.engine.forward import evaluate
+from glotune.engine.loop import build_loop, train_to_the_end
 from glotune.engine.observer import Silent
 from glotune.engine.parts import Parts
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Control, Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.session import build_loop, train_to_the_end
 from glotune.engine.step import Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer

@@ -19,10 +19,10 @@ from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import Assembled, assemble, optimizer_of
 from glotune.engine.observer import Silent
+from glotune.engine.optimizer import Schedule
 from glotune.engine.parts import Parts
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.schedule import Schedule
 from glotune.engine.step import Stepper
 from glotune.model.cpu import packed_weights
 from glotune.model.loading import load_tokenizer

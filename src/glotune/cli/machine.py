@@ -56,9 +56,9 @@ def choices() -> Rows:
     """Device, precision, attention, micro-batch budget and threads of a run with a base encoder, each with why."""
     import torch
 
-    from glotune.engine.memory import free_memory
     from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
     from glotune.engine.plan_text import size
+    from glotune.engine.probe import free_memory
 
     device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)

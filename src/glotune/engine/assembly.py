@@ -17,8 +17,8 @@ from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, 
 from glotune.engine.parts import Parts
 from glotune.engine.plan import choose_precision, make_plan
 from glotune.engine.processes import Processes
-from glotune.engine.randomness import seed_initialisation
 from glotune.engine.recorder import Recorder
+from glotune.engine.step import seed_initialisation
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention

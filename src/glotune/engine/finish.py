@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.engine.assembly import Assembled
+from glotune.engine.checkpoints import TrainingState
 from glotune.engine.forward import evaluate
 from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
-from glotune.engine.state import TrainingState
 from glotune.evidence.judgement import judge_run
 from glotune.model.saving import save_adapter, save_model
 from glotune.recipe import Recipe

@@ -14,9 +14,8 @@ from typing import Any
 
 from glotune.data.texts import TextData
 from glotune.engine.checkpoints import CheckpointStore, Resumption
-from glotune.engine.control import StopNow
 from glotune.engine.observer import Observer
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, StopNow
 from glotune.engine.recorder import Recorder
 from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml

@@ -11,15 +11,14 @@ from glotune.data.cache import cache_folder
 from glotune.data.plain_text import PlainTexts, read_plain_texts
 from glotune.data.profile import profile
 from glotune.engine.assembly import assemble_pretraining
-from glotune.engine.control import stopped_by_signals
 from glotune.engine.finish import record_best
+from glotune.engine.loop import train_to_the_end
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.processes import Processes
-from glotune.engine.randomness import own_randomness
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
-from glotune.engine.session import train_to_the_end
+from glotune.engine.step import own_randomness
 from glotune.errors import UserError
 from glotune.model.pretraining import prepare_tokenizer, save_encoder
 from glotune.recipe.loading import Overrides

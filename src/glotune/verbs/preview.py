@@ -10,13 +10,11 @@ from glotune.data.cache import cache_folder
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.control import stopped_by_signals
-from glotune.engine.few_steps import few_steps
-from glotune.engine.fitting import fit_to_machine
+from glotune.engine.fit import few_steps, fit_to_machine
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Unwritten
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
-from glotune.engine.control import stopped_by_signals
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus

@@ -11,21 +11,16 @@ from glotune.data.profile import profile
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.control import stopped_by_signals
-from glotune.engine.costs import token_costs
-from glotune.engine.few_steps import few_steps
 from glotune.engine.finish import judge_and_save, record_best
-from glotune.engine.fitting import fit_to_machine
-from glotune.engine.loop import CollapsedTraining, DivergedTraining
+from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
+from glotune.engine.loop import CollapsedTraining, DivergedTraining, train_to_the_end
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.prefixes import with_cached_prefix
-from glotune.engine.processes import Processes
-from glotune.engine.randomness import own_randomness
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
-from glotune.engine.session import train_to_the_end
+from glotune.engine.step import own_randomness
 from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
