@@ -8,17 +8,19 @@ from pathlib import Path
 
 from glotune.data.languages import find_language, language_name
 from glotune.data.plain_text import read_plain_texts
+from glotune.engine.assembly import assemble_pretraining
+from glotune.engine.forward import evaluate
 from glotune.engine.observer import Silent
-from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
-from glotune.engine.pretraining.corpus import as_text_data, build_corpus
-from glotune.engine.pretraining.evaluate import LanguageFigures, evaluate
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
+from glotune.model.pretraining import prepare_tokenizer
 from glotune.recipe.pretrain_loading import load_pretrain_recipe
 from glotune.run.directory import RunDirectory
+from glotune.tasks.corpus import as_text_data, build_corpus
+from glotune.tasks.pretraining import HeldOutScores, Pretraining
 
 
-def measure(pairs: Path, encoder: Path) -> dict[str, LanguageFigures]:
+def measure(pairs: Path, encoder: Path) -> dict[str, HeldOutScores]:
     """Language -> figures on the pairs that the recipe `nano` holds out; nothing is trained."""
     recipe = load_pretrain_recipe(
         "nano",
@@ -35,20 +37,20 @@ def measure(pairs: Path, encoder: Path) -> dict[str, LanguageFigures]:
         folder = Path(name)
         tokenizer = prepare_tokenizer(recipe, texts, folder)
         content = as_text_data(texts)
-        data = recipe.engine_recipe().data
-        corpus = build_corpus(texts, content, tokenizer, data, folder, lambda done, total: None)
+        corpus = build_corpus(texts, content, tokenizer, recipe.data, folder, lambda done, total: None)
         recorder = Recorder(RunDirectory(folder), Silent(), 1, is_main=True)
-        parts, _ = assemble(recipe, content, corpus, tokenizer, Processes.start("cpu"), recorder, None)
-        return evaluate(parts, Silent())
+        parts = assemble_pretraining(recipe, corpus, tokenizer, Processes.start("cpu"), recorder, None).parts
+        task = Pretraining.of(recipe, corpus, tokenizer, parts.network.hidden_size)
+        return task.held_out_scores(evaluate(parts, "validation", Silent()))
 
 
-def mean_recall(figures: Mapping[str, LanguageFigures]) -> float:
+def mean_recall(figures: Mapping[str, HeldOutScores]) -> float:
     """Recall at 1, mean of both directions and of all languages that were asked."""
     values = [value for each in figures.values() if (value := each.recall_at_1) is not None]
     return sum(values) / len(values)
 
 
-def table(figures: Mapping[str, LanguageFigures]) -> str:
+def table(figures: Mapping[str, HeldOutScores]) -> str:
     """Markdown: a row per language, best first."""
     asked = {code: each for code, each in figures.items() if each.recall_at_1 is not None}
     lines = ["| language | script | to English | from English | mean |", "| --- | --- | ---: | ---: | ---: |"]

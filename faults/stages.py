@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import glotune.data.cache
-import glotune.engine.closing
+import glotune.engine.finish
 import glotune.engine.loop
 import glotune.verbs.resume
 import glotune.verbs.train
@@ -108,9 +108,9 @@ def watch(board: Board) -> None:
         wrap(module, "read_texts", "reading the texts")
     wrap(glotune.verbs.train, "assemble", "loading the encoder")
     wrap(glotune.verbs.train, "record_best", "final evaluation")
-    wrap(glotune.engine.loop, "evaluate_split", "evaluating")
-    wrap(glotune.engine.closing, "save_model", "saving the model")
-    wrap(glotune.engine.closing, "save_adapter", "saving the model")
+    wrap(glotune.engine.loop, "evaluate", "evaluating")
+    wrap(glotune.engine.finish, "save_model", "saving the model")
+    wrap(glotune.engine.finish, "save_adapter", "saving the model")
     wrap(Stepper, "_step", "training step")
     wrap(CheckpointStore, "_write_tensors", "writing a checkpoint")
     wrap(CheckpointStore, "_complete", "writing a checkpoint")

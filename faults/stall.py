@@ -9,8 +9,7 @@ import psutil
 import torch
 from torch import nn
 
-from glotune.engine.checkpoints import CheckpointStore, size_of, snapshot
-from glotune.engine.state import TrainingState
+from glotune.engine.checkpoints import CheckpointStore, TrainingState, size_of, snapshot
 
 
 def report(millions: float, folder: Path) -> int:

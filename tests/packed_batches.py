@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from encoders import make_encoder
 from glotune.data.packed import PackedBatch
+from glotune.model.cpu.tune import tune
 from glotune.model.loading import load_encoder
 from glotune.model.network import Network
 from glotune.recipe.schema import Model
@@ -36,8 +38,6 @@ def packed(texts: Sequence[Sequence[int]], *, pairs: bool = False, pad_to: int |
         position_ids=torch.cat([torch.arange(n) for n in lengths]),
         token_type_ids=torch.tensor([kind for text in types for kind in text]),
         cu_seqlens=torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32),
-        labels=torch.arange(len(texts)) % len(LABELS),
-        weights=torch.ones(len(texts)),
         lengths=tuple(lengths),
         rows=np.arange(len(texts)),
         pad_to=pad_to,
@@ -50,12 +50,18 @@ def load(folder: Path, family: str, *, layers: int = 3, seed: int = 0, **config:
     return load_encoder(Model(name=str(folder)), LABELS, seed=seed, log=lambda line: None).eval()
 
 
+def tuned(network: Network) -> Network:
+    """The network as it trains in fp32 on a CPU: with the kernels that a run gives it."""
+    tune(network, "cpu", "fp32", training=True)
+    return network
+
+
 def gradients(
     network: Network, batch: PackedBatch, hidden_TH: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits, and the gradient of every parameter under a loss that every logit enters differently."""
     network.zero_grad(set_to_none=True)
-    logits = network(batch, hidden_TH)
+    logits = network(replace(batch, hidden_TH=hidden_TH))
     (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
     found = {name: value.grad.clone() for name, value in network.hf.named_parameters() if value.grad is not None}
     return logits.detach(), found

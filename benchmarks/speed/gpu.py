@@ -17,7 +17,9 @@ from glotune.data.batches import cut
 from glotune.data.packed import PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.engine.plan import choose_budget
+from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
+from glotune.tasks.single_label import with_labels
 
 BATCH = 512
 """Texts in a step."""
@@ -135,11 +137,16 @@ def flops_of(shape: Shape, lengths: list[int]) -> float:
 def packed_step(shape: Shape, dropout: float, store: TokenStore, device: torch.device) -> list[Measured]:
     """glotune's step: trimmed to the texts' tokens, packed, pooled last layer, fused AdamW."""
     network = Network(model_of(shape, dropout, rows=int(store.tokens.max()) + 1)).to(device).train()
+    tune(network, device.type, "bf16", training=True)
     budget, _ = choose_budget(device.type, shape.hidden, shape.layers, "bf16")
-    batches = [collate(store, rows).to(device) for rows, _ in cut(np.arange(len(store)), store.lengths, budget)]
+    batches = [
+        with_labels(collate(store, rows), store).to(device)
+        for rows, _ in cut(np.arange(len(store)), store.lengths, budget)
+    ]
 
     def loss_of(batch: PackedBatch) -> Tensor:
-        return torch.nn.functional.cross_entropy(network(batch).float(), batch.labels, reduction="sum") / len(store)
+        labels = batch.targets["labels"]
+        return torch.nn.functional.cross_entropy(network(batch).float(), labels, reduction="sum") / len(store)
 
     return _steps(network, lambda: iter(batches), loss_of, device)
 

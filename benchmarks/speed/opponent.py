@@ -203,7 +203,7 @@ def _silence(part: Any) -> None:
 def _adapted(hf: Any, spec: dict[str, Any], dropout: float | None) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from glotune.engine.randomness import seed_initialisation
+    from glotune.engine.step import seed_initialisation
 
     inside = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
     targets = [

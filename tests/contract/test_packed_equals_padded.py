@@ -11,7 +11,7 @@ from encoders import FALLBACK_FAMILIES, PACKED_FAMILIES
 from glotune.model.network import Network
 from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora
-from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids
+from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids, tuned
 
 POOLINGS = [(family, "cls") for family in PACKED_FAMILIES] + [("modernbert", "mean")]
 
@@ -92,7 +92,7 @@ def test_with_adapters(tmp_path: Path, family: str, dora: bool) -> None:
     wrapped.eval()
     texts = random_ids()
     expected, wanted = gradients(Network(wrapped, packed=False), packed(texts, pad_to=128))
-    logits, found = gradients(Network(wrapped), packed(texts))
+    logits, found = gradients(tuned(Network(wrapped)), packed(texts))
     assert (logits - expected).abs().max() < 1e-5
     assert largest_difference(found, wanted) < 1e-5
 

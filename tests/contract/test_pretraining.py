@@ -16,21 +16,20 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 
 from encoders import PACKED_FAMILIES, make_encoder
 from glotune.data.packed import PackedBatch
+from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.checkpoints import CheckpointStore
-from glotune.engine.control import Control
+from glotune.engine.loop import build_loop
 from glotune.engine.observer import Silent
-from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
-from glotune.engine.pretraining.corpus import as_text_data, build_corpus
-from glotune.engine.pretraining.parts import PretrainParts
-from glotune.engine.pretraining.step import PretrainStepper
-from glotune.engine.processes import Processes
+from glotune.engine.parts import Parts
+from glotune.engine.processes import Control, Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.session import build_loop
 from glotune.errors import UserError
-from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm
+from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm, prepare_tokenizer
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.schema import Model
 from glotune.run.directory import RunDirectory
+from glotune.tasks.corpus import as_text_data, build_corpus
+from glotune.tasks.pretraining import Pretraining
 from glotune.verbs.pretrain import pretrain, resume_pretraining
 from made_pairs import pair_file, pairs, scratch_recipe, write
 
@@ -48,8 +47,6 @@ def packed(lists: list[list[int]]) -> PackedBatch:
         position_ids=torch.tensor([place for length in lengths for place in range(length)]),
         token_type_ids=torch.zeros(total, dtype=torch.long),
         cu_seqlens=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32),
-        labels=torch.zeros(len(lists), dtype=torch.long),
-        weights=torch.ones(len(lists)),
         lengths=tuple(lengths),
         rows=np.arange(len(lists)),
     )
@@ -76,7 +73,7 @@ def test_a_family_without_packing_is_refused_by_name(tmp_path: Path) -> None:
         MaskedLanguageModel(load_masked_lm(Model(name=str(folder)), lambda line: None))
 
 
-def parts_of(folder: Path, recipe: PretrainRecipe) -> tuple[PretrainParts, Recorder]:
+def parts_of(folder: Path, recipe: PretrainRecipe) -> tuple[Parts, Recorder]:
     from glotune.data.plain_text import read_plain_texts
 
     texts = read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
@@ -85,22 +82,20 @@ def parts_of(folder: Path, recipe: PretrainRecipe) -> tuple[PretrainParts, Recor
     folder.mkdir(exist_ok=True)
     tokenizer = prepare_tokenizer(recipe, texts, shared)
     content = as_text_data(texts)
-    corpus = build_corpus(
-        texts, content, tokenizer, recipe.engine_recipe().data, folder / "tokens", lambda done, total: None
-    )
+    corpus = build_corpus(texts, content, tokenizer, recipe.data, folder / "tokens", lambda done, total: None)
     recorder = Recorder(RunDirectory(folder), Silent(), 1, True)
-    return assemble(recipe, content, corpus, tokenizer, Processes.start("cpu"), recorder, None)[0], recorder
+    return assemble_pretraining(recipe, corpus, tokenizer, Processes.start("cpu"), recorder, None).parts, recorder
 
 
 def gradients(folder: Path, recipe: PretrainRecipe, budget: int, held: int) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of the first step when it is cut by `budget` and `held` tokens may be held."""
     parts, recorder = parts_of(folder, recipe)
-    engine = build_loop(parts, None, recorder, CheckpointStore(folder / "checkpoints", 1), Control()).stepper
-    stepper = PretrainStepper(parts, engine.optimizer, engine.schedule, engine.row_decay, budget)
+    stepper = build_loop(parts, None, recorder, CheckpointStore(folder / "checkpoints", 1), Control()).stepper
+    stepper.token_budget = budget
     object.__setattr__(parts, "tokens_held", lambda token_budget: held)
-    rows = np.random.default_rng(0).permutation(len(parts.corpus.items))[:24]
+    objective = parts.task.objective(0, np.random.default_rng(0).permutation(parts.task.drawn)[:24])
     parts.network.train()
-    loss = stepper._learn(0, parts.corpus.texts_of(rows), stepper._load(rows))
+    loss = float(stepper._accumulate(0, objective, stepper._load(objective))[0])
     found = {name: value.grad.clone() for name, value in parts.trainable.items() if value.grad is not None}
     return loss, found
 
@@ -124,10 +119,11 @@ def test_plain_texts_beside_pairs_are_learned_from_too(tmp_path: Path) -> None:
     text = str(write(tmp_path / "texts.csv", rows))
     recipe = scratch_recipe(tmp_path, data={"text": text})
     parts, _ = parts_of(tmp_path / "parts", recipe)
-    corpus = parts.corpus
-    assert corpus.pairs < len(corpus.items)
-    texts = corpus.texts_of(np.array([0, len(corpus.items) - 1]))
-    assert texts.tolist() == [0, len(corpus.items) - 1, len(corpus.items)]
+    assert isinstance(parts.task, Pretraining)
+    corpus = parts.task.corpus
+    assert corpus.pairs < corpus.items
+    texts = corpus.texts_of(np.array([0, corpus.items - 1]))
+    assert texts.tolist() == [0, corpus.items - 1, corpus.items]
     run = pretrain(recipe, out=tmp_path / "run")
     assert run.metrics["validation"]["cc"]["recall_at_1"] is None
     assert run.metrics["validation"]["cc"]["masked_loss"] > 0

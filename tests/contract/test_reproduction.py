@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from glotune.engine.control import Control
 from glotune.engine.observer import Silent
+from glotune.engine.processes import Control
 from glotune.errors import InterruptedRun, UserError
 from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
@@ -40,7 +40,7 @@ class Stopping(Silent):
 
 def interrupted(recipe: Recipe, out: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     control = Control()
-    monkeypatch.setattr("glotune.engine.session.Control", lambda: control)
+    monkeypatch.setattr("glotune.engine.loop.Control", lambda: control)
     with pytest.raises(InterruptedRun):
         train(recipe, out=out, report=False, observer=Stopping(control, after), command=[])
     monkeypatch.undo()

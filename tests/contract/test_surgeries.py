@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,4 +147,4 @@ def test_frozen_part_has_no_dropout(tmp_path: Path, family: str) -> None:
             assert torch.equal(network.prefix(texts), network.prefix(texts))
             network.eval()
             with torch.no_grad():
-                assert torch.equal(network(texts), network(texts, network.prefix(texts)))
+                assert torch.equal(network(texts), network(replace(texts, hidden_TH=network.prefix(texts))))

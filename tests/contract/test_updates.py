@@ -13,14 +13,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glotune.data.batches import effective_batches, epoch_order
+from glotune.data.batches import Rows, effective_batches, epoch_order
+from glotune.data.packed import PackedBatch
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import Assembled, assemble, optimizer_of
 from glotune.engine.observer import Silent
+from glotune.engine.optimizer import Schedule
+from glotune.engine.parts import Parts
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.schedule import Schedule
 from glotune.engine.step import Stepper
 from glotune.model.cpu import packed_weights
 from glotune.model.loading import load_tokenizer
@@ -28,6 +30,7 @@ from glotune.model.packed.padding import padded_inputs
 from glotune.recipe import Recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Plan
+from glotune.tasks.single_label import SingleLabel
 from small_runs import sentences, small_recipe, write_csv
 
 STEPS = 20
@@ -62,6 +65,17 @@ def losses(folder: Path, recipe: Recipe, token_budget: int) -> list[float]:
     found = [outcome.loss for _, _, outcome in stepper.run(enumerate(batches))]
     assert len(found) == STEPS
     return found
+
+
+def whole_batch(parts: Parts, rows: Rows) -> PackedBatch:
+    """These training texts as one micro-batch, with their targets."""
+    return next(parts.micro_batches("train", rows, 10**6, parts.task.objective(0, rows).dress))
+
+
+def class_weights_of(parts: Parts) -> torch.Tensor:
+    assert isinstance(parts.task, SingleLabel)
+    assert parts.task.class_weights is not None
+    return torch.from_numpy(parts.task.class_weights)
 
 
 def recipe_for(folder: Path, family: str = "xlm-roberta", **overrides: Any) -> Recipe:
@@ -100,17 +114,18 @@ def test_an_update_with_row_weights_does_not_depend_on_the_cut(tmp_path: Path, s
     assert losses(tmp_path, fixed, token_budget=8 * 32) == pytest.approx(whole, abs=1e-6), "4 x 8, padded"
 
     plain = assembled(tmp_path, recipe, 10**6).parts
-    store = plain.stores["train"]
+    store, hf = plain.stores["train"], plain.network.hf.train()
     assert store.weights is not None
     assert store.weights[:3].tolist() == [0.25, 0.5, 0.75]
     batch = effective_batches(epoch_order(store.languages, 0, 0, None), 32)[0]
-    micro = plain.micro_batches("train", batch, 10**6)[0].batch
-    weights_C, smoothing = torch.from_numpy(plain.class_weights), recipe.loss.label_smoothing
+    micro = whole_batch(plain, batch)
+    weights_C, smoothing, labels = class_weights_of(plain), recipe.loss.label_smoothing, micro.targets["labels"]
     each = functional.cross_entropy(
-        plain.network(micro), micro.labels, weight=weights_C, label_smoothing=smoothing, reduction="none"
+        plain.network(micro), labels, weight=weights_C, label_smoothing=smoothing, reduction="none"
     )
     trust = torch.from_numpy(store.weights[micro.rows])
-    expected = (each * trust).sum() / (weights_C[micro.labels] * trust).sum()
+    expected = (each * trust).sum() / (weights_C[labels] * trust).sum()
+    assert hf.training
     assert whole[0] == pytest.approx(expected.item(), abs=1e-6)
     alike = losses(tmp_path, recipe.model_copy(update={"data": recipe.data.model_copy(
         update={"columns": recipe.data.columns.model_copy(update={"weight": None})})}), 10**6)  # fmt: skip
@@ -129,12 +144,12 @@ def test_the_engine_is_twenty_lines_of_plain_pytorch(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01},
                                    {"params": others, "weight_decay": 0.0}], lr=1e-3)  # fmt: skip
     schedule = schedule_of(recipe, len(store))
-    weights = torch.from_numpy(plain.class_weights)
+    weights = class_weights_of(plain)
     for epoch in range(recipe.train.epochs):
         for rows in effective_batches(epoch_order(store.languages, 0, epoch, None), 32):
-            micro = plain.micro_batches("train", np.sort(rows), 10**6)[0].batch
+            micro = whole_batch(plain, np.sort(rows))
             logits = hf(**padded_inputs(plain.network.anatomy, micro)).logits
-            loss = functional.cross_entropy(logits, micro.labels, weight=weights, label_smoothing=0.1)
+            loss = functional.cross_entropy(logits, micro.targets["labels"], weight=weights, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(hf.parameters(), 0.5)
@@ -166,7 +181,9 @@ def test_weights_packed_for_a_step_change_no_bit_of_it(
         parts = assembled(folder, recipe, 96, precision).parts
         optimizer, decay = optimizer_of(parts)
         stepper = Stepper(parts, optimizer, schedule_of(recipe, 48), decay, 96)
-        assert len(stepper._load(np.arange(16))) > 1  # several micro-batches share what is packed
+        assert (
+            len(stepper._load(parts.task.objective(0, np.arange(16)))) > 1
+        )  # several micro-batches share what is packed
         batches = enumerate(effective_batches(np.arange(48), 16))
         return [outcome.loss for _, _, outcome in stepper.run(batches)], parts.trainable
 

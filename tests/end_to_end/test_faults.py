@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from glotune.engine.control import Control
 from glotune.engine.observer import Silent
+from glotune.engine.processes import Control
 from glotune.errors import InterruptedRun, RunError, UserError
 from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
@@ -49,7 +49,7 @@ def whole(tmp_path: Path, recipe: Recipe) -> RunDirectory:
 def interrupt(recipe: Recipe, out: Path, after: int) -> RunDirectory:
     control = Control()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glotune.engine.session.Control", lambda: control)
+        patch.setattr("glotune.engine.loop.Control", lambda: control)
         with pytest.raises(InterruptedRun, match="glotune resume"):
             train(recipe, out=out, observer=Stopping(control, after), command=[], report=False)
     return RunDirectory.open(out)

@@ -11,10 +11,10 @@ from faults.memory import in_child
 
 from glotune.data.profile import leaked_rows, shared_texts, split_profile
 from glotune.data.reading import read_texts
-from glotune.engine import finish
-from glotune.engine.evaluate import Outputs
-from glotune.engine.finish import record_split
 from glotune.recipe.schema import Data
+from glotune.stats import evaluation
+from glotune.tasks import records
+from glotune.tasks.records import Outputs, record_split
 
 FEW, MANY = 200_000, 500_000
 BYTES_PER_ROW = 80
@@ -33,8 +33,8 @@ def judge(source: Path, folder: Path) -> None:
 
 
 def test_memory_does_not_grow_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finish, "ROW_GROUP", 1 << 13)  # blocks that few rows fill as many do
-    monkeypatch.setattr(finish, "score_intervals", lambda found, seed: {})  # a block of its own, and slow
+    monkeypatch.setattr(records, "ROW_GROUP", 1 << 13)  # blocks that few rows fill as many do
+    monkeypatch.setattr(evaluation, "score_intervals", lambda found, seed: {})  # a block of its own, and slow
     own = {}
     for count in (FEW, MANY):
         source = write_rows(tmp_path / f"{count}.csv", count, "en")

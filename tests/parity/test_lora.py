@@ -14,7 +14,7 @@ from glotune.model.cpu.lean_lora import LeanLinear, project_together
 from glotune.model.network import Network
 from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora
-from packed_batches import gradients, load, packed, random_ids
+from packed_batches import gradients, load, packed, random_ids, tuned
 
 CASES = [
     ("xlm-roberta", ["query", "value"], ["query", "value"], ["classifier"]),
@@ -59,7 +59,7 @@ def test_same_as_peft(
     _disturb(expected)
     texts = random_ids((12, 12, 4))
     reference, other = _padded_gradients(expected.eval(), texts)
-    logits, found = gradients(Network(wrapped.eval()), packed(texts))
+    logits, found = gradients(tuned(Network(wrapped.eval())), packed(texts))
     assert (logits - reference).abs().max() < 1e-5
     assert found.keys() == other.keys()
     assert all((found[name] - other[name]).abs().max() < 1e-4 for name in other)
@@ -90,7 +90,7 @@ def test_dropout_acts_on_the_adapters_input_alone(tmp_path: Path, family: str) -
     hf = load(tmp_path, family, layers=1, **NO_DROPOUT[family])
     wrapped, _ = add_lora(hf, Lora(rank=4, dropout=0.5, target_modules=["dense"]))
     _disturb(wrapped)
-    network = Network(wrapped)
+    network = tuned(Network(wrapped))
     layer = next(part for part in wrapped.modules() if isinstance(part, LeanLinear))
     values = torch.randn(5, layer.in_features)
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_dropout_acts_on_the_adapters_input_alone(tmp_path: Path, family: str) -
 
 def test_variants_stay_with_peft(tmp_path: Path) -> None:
     wrapped, _ = add_lora(load(tmp_path, "bert"), Lora(rank=2, dora=True))
-    Network(wrapped)
+    tuned(Network(wrapped))
     assert not any(isinstance(part, LeanLinear) for part in wrapped.modules())
 
 
@@ -114,7 +114,7 @@ def test_bf16_autocast_as_peft(tmp_path: Path) -> None:
     _disturb(wrapped)
     batch = packed(random_ids((12, 12, 4)))
     with torch.no_grad():
-        network = Network(wrapped.eval())
+        network = tuned(Network(wrapped.eval()))
         exact = network(batch)
         with torch.autocast("cpu", torch.bfloat16):
             lean = network(batch).float()
@@ -125,7 +125,7 @@ def test_bf16_autocast_as_peft(tmp_path: Path) -> None:
 def test_projections_together_equal_one_by_one(tmp_path: Path, targets: list[str]) -> None:
     wrapped, _ = add_lora(load(tmp_path, "bert"), Lora(rank=4, target_modules=targets))
     _disturb(wrapped)
-    network = Network(wrapped.eval())
+    network = tuned(Network(wrapped.eval()))
     attention = network.anatomy.layers[0].attention.self
     parts, values = (attention.query, attention.key, attention.value), torch.randn(6, 32)
     for together, part in zip(project_together(parts, values), parts, strict=True):
@@ -141,7 +141,7 @@ def test_one_mask_for_query_key_and_value(tmp_path: Path) -> None:
     hf = load(tmp_path, "bert", **NO_DROPOUT["xlm-roberta"])
     wrapped, _ = add_lora(hf, Lora(rank=4, dropout=0.5, target_modules=["query", "key"]))
     _disturb(wrapped)
-    network = Network(wrapped).train()
+    network = tuned(Network(wrapped)).train()
     attention = network.anatomy.layers[0].attention.self
     values = torch.randn(6, 32)
     with torch.no_grad():

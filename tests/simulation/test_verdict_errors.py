@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from glotune.engine.watch import collapses_without_skill
 from glotune.evidence.beginning import not_learned
 from glotune.evidence.collapse import find_collapses
 from glotune.evidence.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
 from glotune.stats.arrays import outcomes
 from glotune.stats.scores import score_outcomes
+from glotune.tasks.single_label import collapses_without_skill
 
 REPEATS = 300
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glotune.engine.loop import DivergedTraining
-from glotune.engine.watch import CollapsedTraining
+from glotune.engine.loop import CollapsedTraining, DivergedTraining
 from glotune.errors import GlotuneError, InterruptedRun, MissingExtra, RunError, UserError
 from glotune.run.directory import RunDirectory
 

@@ -56,17 +56,17 @@ def choices() -> Rows:
     """Device, precision, attention, micro-batch budget and threads of a run with a base encoder, each with why."""
     import torch
 
-    from glotune.engine.memory import free_memory
     from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
     from glotune.engine.plan_text import size
+    from glotune.engine.probe import free_memory
 
-    device, why_device = choose_device("auto")
+    device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
     tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12, precision)
     attention, why_attention = _attention(device, precision)
     free = size(free_memory(torch.device(device)))
     return [
-        ("device", f"{device}: {why_device}. Another one: train.device"),
+        ("device", f"{device}: the fastest device here. Another one: train.device"),
         ("precision", f"{precision}: {why_precision}. Another one: train.precision"),
         ("attention", f"{attention}: {why_attention}"),
         (

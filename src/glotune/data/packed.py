@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from glotune.data.tokenization import TokenStore
 
 IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 """Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
-TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "labels", "weights")
-"""Fields of a `PackedBatch` that go to the device."""
+TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "hidden_TH")
+"""Fields of a `PackedBatch` that go to the device, beside its targets."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class PackedBatch:
     """[T] int64"""
     cu_seqlens: Tensor
     """[B + 1] int32"""
-    labels: Tensor
-    """[B] int64"""
-    weights: Tensor | None
-    """[B] float32, how much each text counts in the loss; None: all alike"""
     lengths: tuple[int, ...]
     """Lengths of the B texts on the host, so that no step waits for the device."""
     rows: NDArray[np.int64]
     """[B] indices into the token store."""
     pad_to: int | None = None
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
+    hidden_TH: Tensor | None = None
+    """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts behind it."""
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the task adds for its loss, by names of its own; the network looks at none of it."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -52,15 +52,22 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on `device`, copied without waiting where the host memory is pinned."""
-        return replace(self, **{name: each.to(device, non_blocking=True) for name, each in self.tensors().items()})
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
-        return replace(self, **{name: each.pin_memory() for name, each in self.tensors().items()})
+        return self._each(Tensor.pin_memory)
 
-    def tensors(self) -> dict[str, Any]:
-        """The tensors that there are, by their names."""
+    def tensors(self) -> list[Tensor]:
+        """All that go to the device."""
+        return [*self._own().values(), *self.targets.values()]
+
+    def _own(self) -> dict[str, Any]:
         return {name: each for name in TENSORS if (each := getattr(self, name)) is not None}
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
+        own: dict[str, Any] = {name: change(each) for name, each in self._own().items()}
+        return replace(self, **own, targets={name: change(each) for name, each in self.targets.items()})
 
 
 def collate(
@@ -77,7 +84,6 @@ def collate(
     """
     lengths = store.lengths[rows]
     tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
-    labels = store.labels[rows].astype(np.int64)
     cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
@@ -86,8 +92,6 @@ def collate(
         position_ids=torch.from_numpy(positions),
         token_type_ids=torch.from_numpy(_token_types(store, rows, len(tokens))),
         cu_seqlens=torch.from_numpy(cu_seqlens),
-        labels=torch.from_numpy(labels),
-        weights=None if store.weights is None else torch.from_numpy(store.weights[rows]),
         lengths=tuple(int(length) for length in lengths),
         rows=rows,
         pad_to=pad_to,

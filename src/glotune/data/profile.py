@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from glotune.data.checks import conflicting, leaked, repeated
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
-from glotune.recipe.schema import Data
+from glotune.recipe.settings import TokenSettings
 
 SCHEMA = 1
 LISTED = 10_000
@@ -21,7 +21,7 @@ TOGETHER = 1 << 16
 """Texts whose tokens are looked at together."""
 
 
-def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: Data) -> dict[str, Any]:
+def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: TokenSettings) -> dict[str, Any]:
     """The profile of everything that a run reads.
 
     Returns:

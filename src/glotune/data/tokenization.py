@@ -21,7 +21,7 @@ from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.truncation import Strategy, cut
 from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
-from glotune.recipe.schema import Data
+from glotune.recipe.settings import TokenSettings
 
 CHUNK = 2048
 """Texts per call of the tokenizer: enough to keep its threads busy, little enough that memory stays flat."""
@@ -73,7 +73,7 @@ class TokenStore:
 def tokenize(
     texts: TextData,
     tokenizer: Any,
-    data: Data,
+    data: TokenSettings,
     cache: Path,
     *,
     on_warning: OnWarning | None = None,
@@ -164,7 +164,7 @@ def _refuse_short(tokenizer: Any, max_length: int, has_pairs: bool) -> None:
         )
 
 
-def _identity(tokenizer: Any, backend: Any, data: Data, uses_types: bool) -> bytes:
+def _identity(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
     """All that the tokens depend on, besides the texts."""
     import tokenizers
 
@@ -180,7 +180,7 @@ class _Writer:
     """Writes the tokens of one split into a folder, chunk by chunk."""
 
     def __init__(
-        self, split: LabelledTexts, backend: Any, data: Data, uses_types: bool, report: Callable[[int], None]
+        self, split: LabelledTexts, backend: Any, data: TokenSettings, uses_types: bool, report: Callable[[int], None]
     ) -> None:
         self.split, self.backend, self.data, self.report = split, backend, data, report
         self.uses_types = uses_types

@@ -10,23 +10,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from glotune.data.packed import IdMap
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
 from glotune.engine.parts import Parts
 from glotune.engine.plan import choose_precision, keep_threads, make_plan
 from glotune.engine.processes import Processes
-from glotune.engine.randomness import seed_initialisation
 from glotune.engine.recorder import Recorder
-from glotune.model.cpu.packed_weights import use_packed_weights
+from glotune.engine.step import seed_initialisation
+from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
+from glotune.model.pretraining import MaskedLanguageModel, build_encoder
 from glotune.model.sources import stand_in
 from glotune.model.surgery.operate import operate
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
+from glotune.recipe.pretrain import PretrainRecipe
+from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
-from glotune.tasks.losses import class_weights
+from glotune.tasks.corpus import Corpus
+from glotune.tasks.pretraining import Pretraining
+from glotune.tasks.single_label import SingleLabel
+from glotune.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -65,31 +72,68 @@ def assemble(
         packed=recipe.train.batching == "packed",
     )
     network, vocabulary = operated.network, operated.vocabulary
-    plan = stored_plan or plan_for(recipe, network, processes)
-    keep_threads(plan, recorder.log)
-    network.to(processes.device)
-    use_packed_weights(network, processes.device.type, plan.precision)
-    parts = Parts(
-        recipe=recipe,
-        plan=plan,
-        processes=processes,
-        labels=texts.labels,
-        source_languages=texts.source_languages,
-        network=network,
-        stores=stores,
-        class_weights=class_weights(
-            recipe.loss.class_weights, stores["train"].labels, texts.labels, stores["train"].weights
-        ),
+    parts = lay_out(
+        recipe.settings,
+        network,
+        SingleLabel.of(recipe, texts, stores),
+        stores,
+        processes,
+        stored_plan,
+        recorder,
         id_map=None if vocabulary is None else vocabulary.to_trimmed,
-        texts=texts,
     )
     return Assembled(parts, vocabulary, operated.changes)
 
 
-def plan_for(recipe: Recipe, network: Network, processes: Processes) -> Plan:
+def assemble_pretraining(
+    recipe: PretrainRecipe,
+    corpus: Corpus,
+    tokenizer: Any,
+    processes: Processes,
+    recorder: Recorder,
+    stored_plan: Plan | None,
+) -> Assembled:
+    """As `assemble`, for a masked language model."""
+    seed_initialisation(recipe.seed)
+    hf, changes = build_encoder(recipe, tokenizer, recorder.log)
+    if recipe.model.name is not None:
+        recorder.note(stand_in(recipe.model.source))
+    network = MaskedLanguageModel(hf)
+    stores = {"train": corpus.texts, "validation": corpus.held_out}
+    parts = lay_out(
+        recipe.settings,
+        network,
+        Pretraining.of(recipe, corpus, tokenizer, network.hidden_size),
+        stores,
+        processes,
+        stored_plan,
+        recorder,
+    )
+    return Assembled(parts, None, [*changes, *network.changes()])
+
+
+def lay_out(
+    settings: TrainingSettings,
+    network: Network,
+    task: Task,
+    stores: Mapping[str, TokenStore],
+    processes: Processes,
+    stored_plan: Plan | None,
+    recorder: Recorder,
+    id_map: IdMap | None = None,
+) -> Parts:
+    """Plans how a network will run here, puts it on its device and gives it its kernels."""
+    plan = stored_plan or plan_for(settings, network, processes)
+    keep_threads(plan, recorder.log)
+    network.to(processes.device)
+    tune(network, processes.device.type, plan.precision, training=True)
+    return Parts(settings, plan, processes, task, network, stores, id_map)
+
+
+def plan_for(settings: TrainingSettings, network: Network, processes: Processes) -> Plan:
     """The plan of a fresh run on this machine."""
     device = processes.device.type
-    precision, why = choose_precision(recipe.train.precision, device, network.hidden_size)
+    precision, why = choose_precision(settings.train.precision, device, network.hidden_size)
     attention = choose_attention(network, device, precision)
     return make_plan(device, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
 
@@ -101,7 +145,7 @@ def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:
 
 def optimizer_of(parts: Parts) -> tuple[torch.optim.AdamW, RowDecay | None]:
     """AdamW over the trainable parameters, and the decay of the embedding rows that training sees."""
-    spec, anatomy = parts.recipe.optimizer, parts.network.anatomy
+    spec, anatomy = parts.settings.optimizer, parts.network.anatomy
     named = [NamedParameter(name, value, anatomy.depth_of(name)) for name, value in parts.trainable.items()]
     embedding = anatomy.word_embedding_name if anatomy.word_embedding_name in parts.trainable else None
     groups = parameter_groups(named, spec, len(anatomy.layers), embedding)

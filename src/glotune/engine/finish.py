@@ -1,112 +1,72 @@
-"""What a finished run leaves: one record per prediction, and the scores recomputable from them."""
+"""The end of a run: every prediction recorded, the verdict, the saved model, the report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from glotune.data.texts import LabelledTexts, TextData
-from glotune.engine.evaluate import Outputs
+from glotune.data.batches import by_length
+from glotune.data.packed import PackedBatch, collate
+from glotune.engine.assembly import Assembled
+from glotune.engine.checkpoints import TrainingState
+from glotune.engine.forward import evaluate
+from glotune.engine.parts import Parts
+from glotune.engine.recorder import Recorder
+from glotune.evidence.judgement import judge_run
+from glotune.model.saving import save_adapter, save_model
+from glotune.recipe import Recipe
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import softmax
-from glotune.stats.evaluation import evaluation_of
-from glotune.whole_files import written_aside
-
-ROW_GROUP = 1 << 16
-"""Predictions that are written together: no more of them are held than these."""
 
 
-def record_split(
-    folder: Path,
-    texts: TextData,
-    split: str,
-    languages: Mapping[str, NDArray[np.int64]],
-    outputs: Outputs,
-    with_text: bool,
-) -> list[Evaluation]:
-    """Writes every prediction of a split; returns its scores per language.
-
-    Args:
-        languages: name -> the places of its texts in the split, ascending.
-    """
-    hashes = [source.sha256 for source in texts.sources]
-    evaluations = []
-    for language, rows in languages.items():
-        tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
-        write_predictions(folder, tables, split, language)
-        found = outputs.outcomes(rows, texts.splits[split].labels)
-        evaluations.append(evaluation_of(found, split, language, texts.labels))
+def record_best(parts: Parts, recorder: Recorder) -> list[Evaluation]:
+    """Evaluates the best weights on every held-out split; the task keeps what its scores follow from."""
+    evaluations: list[Evaluation] = []
+    for split in ("validation", "test"):
+        if split not in parts.stores:
+            continue
+        answers = evaluate(parts, split, recorder.observer)
+        for language, metrics in parts.task.scores(split, answers).items():
+            recorder.event("evaluation", dict(metrics), key=f"best/{split}/{language}")
+        if recorder.is_main:
+            evaluations += parts.task.record(recorder.directory.predictions, split, answers)
+    if recorder.is_main:
+        recorder.directory.write_metrics(evaluations)
     return evaluations
 
 
-def prediction_tables(
-    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Outputs, with_text: bool
-) -> Iterator[pa.Table]:
-    """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
-    columns = ["row", "source", "language", "label"]
-    columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
-    done = 0
-    for table in _grouped(_taken(texts.table.select(columns), rows)):
-        yield _records(table, texts.split, hashes, outputs, rows[done : done + len(table)])
-        done += len(table)
-
-
-def _taken(table: pa.Table, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
-    """The rows at these ascending places, batch by batch."""
-    start = 0
-    for batch in table.to_batches(max_chunksize=ROW_GROUP):
-        first, last = np.searchsorted(rows, (start, start + batch.num_rows))
-        if first < last:
-            yield batch.take(pa.array(rows[first:last] - start))
-        start += batch.num_rows
-
-
-def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    held: list[pa.RecordBatch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(each.num_rows for each in held) >= ROW_GROUP:
-            yield pa.Table.from_batches(held)
-            held = []
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, rows: NDArray[np.int64]) -> pa.Table:
-    probabilities = softmax(outputs.logits_NC[rows])
-    nulls = pa.nulls(len(rows), pa.string())
-    return pa.table(
-        {
-            "data_hash": pa.array(hashes).take(table["source"]),
-            "row": table["row"],
-            "split": pa.repeat(split, len(rows)),
-            "language": table["language"].cast(pa.string()),
-            "label": table["label"],
-            "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
-            "probabilities": _lists(probabilities),
-            "loss": pa.array(outputs.losses_N[rows], pa.float64()),
-            **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
-        }
+def judge_and_save(
+    assembled: Assembled, recipe: Recipe, state: TrainingState, tokenizer: Any, recorder: Recorder
+) -> None:
+    """The verdict into the manifest; the model with its full vocabulary, and the adapter of a LoRA run, to disk."""
+    if not recorder.is_main:
+        return
+    parts, directory = assembled.parts, recorder.directory
+    verdict = judge_run(directory)
+    directory.update_manifest(verdict=verdict, best_step=state.best_step)
+    recorder.write_log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
+    data = recipe.data
+    if recipe.model.lora is not None:
+        save_adapter(parts.network, directory.adapter, assembled.vocabulary)
+    saved = save_model(
+        parts.network,
+        tokenizer,
+        assembled.vocabulary,
+        directory.model,
+        max_length=data.max_length,
+        normalization=data.normalization,
+        truncation=data.truncation,
+        check_with=_few_texts(parts),
+        trusted=recipe.model.trust_remote_code,
     )
+    known = directory.read_manifest().notes
+    directory.update_manifest(notes=[*known, *(note for note in saved.notes if note not in known)])
+    recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")
 
 
-def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
-    """A row of the matrix as one list; no Python object per row."""
-    count, width = values_NC.shape
-    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
-
-
-def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, language: str) -> None:
-    """Writes one split and language, whole or not at all."""
-    folder.mkdir(exist_ok=True)
-    target = folder / f"{split}.{language}.parquet"
-    first = next(tables)
-    with written_aside(target) as file, pq.ParquetWriter(file, first.schema) as writer:
-        writer.write_table(first)
-        for table in tables:
-            writer.write_table(table)
+def _few_texts(parts: Parts) -> PackedBatch:
+    """Four training texts from short to fairly long, as the network takes them."""
+    store = parts.stores["train"]
+    ordered = by_length(np.arange(len(store)), store.lengths)
+    places = sorted({quarter * len(ordered) // 4 for quarter in range(4)})
+    return collate(store, ordered[places], id_map=parts.id_map)

@@ -1,37 +1,88 @@
-"""The loop: batch → step → record → evaluate → checkpoint, resumable at any step."""
+"""The loop: batch → step → record → evaluate → checkpoint, from any step to the end."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from glotune.data.batches import Rows, effective_batches, epoch_order
-from glotune.engine.checkpoints import CheckpointStore, snapshot
-from glotune.engine.control import ANOTHER_RANK, Control, StopNow
-from glotune.engine.evaluate import by_language, evaluate_split
+from glotune.data.batches import Rows
+from glotune.engine.assembly import optimizer_of
+from glotune.engine.checkpoints import (
+    CheckpointStore,
+    EpochSums,
+    Resumption,
+    TrainingState,
+    restore_optimizer,
+    restore_weights,
+    snapshot,
+)
+from glotune.engine.forward import evaluate
+from glotune.engine.optimizer import Schedule
 from glotune.engine.parts import Parts
-from glotune.engine.plan_text import duration
+from glotune.engine.plan_text import duration, time_left
+from glotune.engine.processes import ANOTHER_RANK, Control, StopNow, listening
 from glotune.engine.recorder import Recorder
-from glotune.engine.scoring import language_scores
-from glotune.engine.selection import monitored_languages, monitored_value, update_best
-from glotune.engine.state import EpochFigures, TrainingState
 from glotune.engine.step import StepOutcome, Stepper, StepTime
-from glotune.engine.watch import Watch
-from glotune.errors import InterruptedRun, RunError
+from glotune.errors import GlotuneError, InterruptedRun, RunError
+from glotune.model.cpu.host_memory import give_back_freed_memory
 from glotune.run.records import ON_REQUEST
-from glotune.stats.confusion import count_metric
-from glotune.stats.scores import Scores
 
-EXCERPT = 120
-"""Characters of a text that a diagnosis shows."""
+PATIENCE_SHARE = 0.2
+"""A model that answers one class and has learned nothing is a beginner until it has been so for this share of the
+training: no sooner does an evaluation say whether it stays there."""
 
 
 class DivergedTraining(RunError):
     """A loss or gradient was not finite, and the recipe says to stop."""
+
+
+class CollapsedTraining(GlotuneError):
+    """The run predicts one class and does not learn; the spine decides what follows."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Announces a collapse when it is one: seen in evaluation after evaluation, and no way out of it."""
+
+    total_steps: int
+    on_collapse: str
+
+    def evaluated(self, state: TrainingState, alarm: str | None, recorder: Recorder) -> None:
+        """Looks at one evaluation. An early collapse is that of a beginner, and no alarm.
+
+        Raises:
+            CollapsedTraining: a collapse, where the recipe says to stop or retry.
+        """
+        if alarm is None:
+            state.one_class_since = None
+            self._take_back(state, recorder)
+            return
+        if state.one_class_since is None:
+            state.one_class_since = state.step
+        if not self._is_settled(state, state.one_class_since):
+            return
+        since = "" if state.one_class_since == state.step else f", as since step {state.one_class_since},"
+        message = f"collapse: after {state.step} of {self.total_steps} steps{since} {alarm}"
+        if not state.collapse_announced:
+            recorder.event("alert", {"what": "collapsed", "message": message})
+            recorder.log(message)
+            state.collapse_announced = True
+        if self.on_collapse != "warn":
+            raise CollapsedTraining(message)
+
+    def _is_settled(self, state: TrainingState, since: int) -> bool:
+        """Whether it has lasted, or training ends with it and keeps it as its best."""
+        is_over = state.step >= self.total_steps or state.stopped_early
+        return state.step - since >= PATIENCE_SHARE * self.total_steps or (is_over and state.best_step == state.step)
+
+    def _take_back(self, state: TrainingState, recorder: Recorder) -> None:
+        if not state.collapse_announced:
+            return
+        message = f"no collapse any more: the validation texts of step {state.step} show that the model learns"
+        recorder.event("warning", {"what": "recovered", "message": message})
+        recorder.log(message)
+        state.collapse_announced = False
 
 
 @dataclass
@@ -44,21 +95,11 @@ class Loop:
     recorder: Recorder
     checkpoints: CheckpointStore
     control: Control
-    watch: Watch
     _saved_step: int | None = field(default=None, init=False)
     """Of the checkpoint that this process saved last."""
     _epoch_time: StepTime = field(default_factory=StepTime, init=False)
     """Of the running epoch's steps, as far as this process made them."""
     _time: StepTime = field(default_factory=StepTime, init=False)
-
-    def __post_init__(self) -> None:
-        recipe = self.parts.recipe
-        validated = list(by_language(self.parts, "validation"))
-        self._monitored = monitored_languages(recipe.evaluate.on, self.parts.source_languages, validated)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.stepper.schedule.steps_per_epoch
 
     def run(self) -> None:
         """Trains to the end, an early stop, or a request to stop.
@@ -70,7 +111,7 @@ class Loop:
         if self.state.evaluation_due:  # an earlier attempt was asked to stop in front of it
             self._finish_step()
         for step, rows, outcome in self.stepper.run(self._batches()):
-            self.state.step, self.state.epoch = step + 1, (step + 1) / self.steps_per_epoch
+            self.state.step, self.state.epoch = step + 1, (step + 1) / self.parts.steps_per_epoch
             self.recorder.at(self.state.step, self.state.epoch)
             self._take(rows, outcome)
             if self._ends_epoch:
@@ -103,23 +144,21 @@ class Loop:
 
     @property
     def _ends_epoch(self) -> bool:
-        return self.state.step % self.steps_per_epoch == 0
+        return self.state.step % self.parts.steps_per_epoch == 0
 
     def _batches(self) -> Iterator[tuple[int, Rows]]:
         """(step, rows) from the state's step on: the position in the epoch is a function of the step alone."""
-        recipe, store = self.parts.recipe, self.parts.stores["train"]
         if self.state.stopped_early:
             return
-        first = self.state.step // self.steps_per_epoch
-        for epoch in range(first, recipe.train.epochs):
-            order = epoch_order(store.languages, recipe.seed, epoch, recipe.data.sampling_alpha)
-            for number, rows in enumerate(effective_batches(order, recipe.train.batch_size)):
-                step = epoch * self.steps_per_epoch + number
-                if step >= self.state.step:
+        done, per_epoch = self.state.step, self.parts.steps_per_epoch
+        for epoch in range(done // per_epoch, self.parts.settings.train.epochs):
+            for number, rows in enumerate(self.parts.epoch(epoch)):
+                step = epoch * per_epoch + number
+                if step >= done:
                     yield step, rows
 
     def _take(self, rows: Rows, outcome: StepOutcome) -> None:
-        """Books one step."""
+        """Records one step."""
         state = self.state
         self._note_deviations()
         for taken in (self._epoch_time, self._time):
@@ -127,7 +166,7 @@ class Loop:
         if not outcome.is_finite:
             self._refuse(rows, outcome)
             return
-        state.epoch_figures.add(outcome.loss, outcome.texts, outcome.tokens, outcome.confusion)
+        state.epoch_sums.add(outcome.loss, outcome.texts, outcome.tokens, outcome.sums)
         self.recorder.event(
             "step",
             {
@@ -140,6 +179,8 @@ class Loop:
             },
             flush=False,
         )
+        if outcome.details is not None:
+            self.recorder.event("objectives", dict(outcome.details), flush=False)
         self.recorder.flush_if_due()
         figures = {"loss": outcome.loss, "tokens_per_second": outcome.tokens / max(outcome.seconds, 1e-9)}
         self.recorder.observer.progress("train", state.step, self.stepper.schedule.total_steps, figures)
@@ -147,7 +188,7 @@ class Loop:
     def _refuse(self, rows: Rows, outcome: StepOutcome) -> None:
         """A non-finite step made no update; the recipe says whether training goes on."""
         source_rows = self.parts.stores["train"].rows[rows].tolist()
-        texts = self._texts(rows)
+        texts = self.parts.task.excerpts(rows)
         message = (
             f"step {self.state.step}: loss {outcome.loss}, gradient norm {outcome.grad_norm}; no update was made. "
             f"First rows of its batch: {', '.join(map(str, source_rows[:10]))}"
@@ -156,18 +197,11 @@ class Loop:
         self.recorder.log(message)
         for row, text in zip(source_rows, texts, strict=False):
             self.recorder.log(f"  row {row} begins {text!r}")  # escaped: a text may hold control characters
-        if self.parts.recipe.train.on_nonfinite == "stop":
+        if self.parts.settings.train.on_nonfinite == "stop":
             self.recorder.flush()
             raise DivergedTraining(
                 f"{message}. Lower optimizer.learning_rate, add warmup, or set train.on_nonfinite=skip"
             )
-
-    def _texts(self, rows: Rows) -> list[str]:
-        """How the first texts of a batch begin; none where the recipe keeps texts out of records."""
-        if self.parts.texts is None or not self.parts.recipe.records.text:
-            return []
-        column = self.parts.texts.splits["train"].table["text"]
-        return [column[int(row)].as_py()[:EXCERPT] for row in rows[:10]]
 
     def _note_deviations(self) -> None:
         for message in self.stepper.deviations:
@@ -176,23 +210,21 @@ class Loop:
         self.state.token_budget = self.stepper.token_budget
 
     def _close_epoch(self) -> None:
-        figures = self.state.epoch_figures
-        if figures.texts:
-            confusion = np.array(figures.confusion)
+        found = self.state.epoch_sums
+        if found.texts:
             data = {
-                "loss": figures.loss_sum / figures.texts,
-                "accuracy": float(count_metric("accuracy")(confusion)),
-                "macro_f1": float(count_metric("macro_f1")(confusion)),
-                "n": figures.texts,
-                "tokens": figures.tokens,
+                "loss": found.loss_sum / found.texts,
+                **self.parts.task.epoch_metrics(found.sums),
+                "n": found.texts,
+                "tokens": found.tokens,
                 "wall": self._epoch_time.figures(),
             }
             self.recorder.event("epoch", data, key="train")
-        self.state.epoch_figures = EpochFigures()
+        self.state.epoch_sums = EpochSums()
         self._epoch_time = StepTime()
 
     def _evaluates_here(self) -> bool:
-        every = self.parts.recipe.evaluate.every
+        every = self.parts.settings.evaluate_every
         is_last = self.state.step == self.stepper.schedule.total_steps
         return is_last or (self._ends_epoch if every == "epoch" else self.state.step % every == 0)
 
@@ -211,52 +243,46 @@ class Loop:
                 yield
 
     def _evaluate(self) -> None:
+        task, settings = self.parts.task, self.parts.settings
         with self._may_be_left():
-            outputs = evaluate_split(self.parts, "validation", self.recorder.observer)
-        scores = language_scores(self.parts, "validation", outputs)
-        for language, found in scores.items():
-            self.recorder.event("evaluation", evaluation_figures(found), key=f"validation/{language}")
-        spec = self.parts.recipe.evaluate
-        value = monitored_value(scores, self._monitored, spec.metric)
-        if update_best(self.state, value, spec):
-            self.recorder.event("best", {"metric": spec.metric, "value": value, "on": spec.on})
+            answers = evaluate(self.parts, "validation", self.recorder.observer)
+        found = task.judge(answers)
+        for language, metrics in found.metrics.items():
+            self.recorder.event("evaluation", dict(metrics), key=f"validation/{language}")
+        if self.state.enter(found.value, task.choice.higher_is_better, settings.patience):
+            best = {"metric": task.choice.metric, "value": found.value, "on": task.choice.on}
+            self.recorder.event("best", best)
             if self.recorder.is_main:
                 self.checkpoints.save(snapshot(self.parts.trainable, None, self.state))
-        self._log_evaluation(scores, value)
+        is_best = " (best so far)" if self.state.best_step == self.state.step else ""
+        self.recorder.log(
+            f"epoch {self.recorder.epoch:.3g}/{settings.train.epochs}, step {self.state.step}: {found.summary}{is_best}"
+        )
         if self._tests_here():
             self._test()
-        self.watch.evaluated(self.state, scores, self.recorder)
+        total, on_collapse = self.stepper.schedule.total_steps, settings.train.on_collapse
+        Watch(total, on_collapse).evaluated(self.state, found.alarm, self.recorder)
 
     def _tests_here(self) -> bool:
-        wanted = self.parts.recipe.evaluate.test
+        wanted = self.parts.settings.test
         is_last = self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early
         return "test" in self.parts.stores and (wanted == "each" or (wanted == "last" and is_last))
 
     def _test(self) -> None:
         """Scores the test texts with the weights as they are. Nothing in training looks at the outcome."""
-        outputs = evaluate_split(self.parts, "test", self.recorder.observer)
-        for language, found in language_scores(self.parts, "test", outputs).items():
-            self.recorder.event("evaluation", evaluation_figures(found), key=f"test/{language}")
-
-    def _log_evaluation(self, scores: dict[str, Scores], value: float) -> None:
-        spec = self.parts.recipe.evaluate
-        total = self.parts.recipe.train.epochs
-        mean_loss = sum(found.loss or 0.0 for found in scores.values()) / len(scores)
-        best = " (best so far)" if self.state.best_step == self.state.step else ""
-        self.recorder.log(
-            f"epoch {self.recorder.epoch:.3g}/{total}, step {self.state.step}: validation loss {mean_loss:.4f}, "
-            f"{spec.metric} {value:.4f} on {', '.join(self._monitored)}{best}"
-        )
+        answers = evaluate(self.parts, "test", self.recorder.observer)
+        for language, metrics in self.parts.task.scores("test", answers).items():
+            self.recorder.event("evaluation", dict(metrics), key=f"test/{language}")
 
     def _log_early_stop(self) -> None:
-        spec, state = self.parts.recipe.evaluate, self.state
+        settings = self.parts.settings
         self.recorder.log(
-            f"stopped early, at epoch {self.recorder.epoch:.3g}/{self.parts.recipe.train.epochs}: no evaluation better "
-            f"than that of step {state.best_step} (evaluate.patience is {spec.patience})"
+            f"stopped early, at epoch {self.recorder.epoch:.3g}/{settings.train.epochs}: no evaluation better "
+            f"than that of step {self.state.best_step} (evaluate.patience is {settings.patience})"
         )
 
     def _checkpoints_here(self, evaluated: bool) -> bool:
-        every = self.parts.recipe.checkpoints.every
+        every = self.parts.settings.checkpoints.every
         if self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early:
             return True
         if every == "epoch":
@@ -283,12 +309,56 @@ class Loop:
         raise InterruptedRun(f"{self.control.reason or ANOTHER_RANK}, after step {self.state.step}")
 
 
-def evaluation_figures(scores: Scores) -> dict[str, float | int | None]:
-    """What an evaluation event says of one language."""
-    names = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
-    values = scores.values()
-    figures: dict[str, float | int | None] = {"n": scores.n}
-    for name in names:
-        value = values[name]
-        figures[name] = value if value is not None and math.isfinite(value) else None
-    return figures
+def train_to_the_end(
+    parts: Parts,
+    resumption: Resumption | None,
+    recorder: Recorder,
+    control: Control | None = None,
+) -> TrainingState:
+    """Trains from the start or a checkpoint, and leaves the best weights in the network.
+
+    Raises:
+        InterruptedRun, RunError, CollapsedTraining: see `Loop`.
+    """
+    checkpoints = CheckpointStore(recorder.directory.checkpoints, parts.settings.checkpoints.keep)
+    try:
+        with listening(control or Control()) as listened:
+            loop = build_loop(parts, resumption, recorder, checkpoints, listened)
+            loop.run()
+            parts.processes.barrier()
+            if loop.state.best_step is not None:
+                restore_weights(checkpoints.best(loop.state.best_step), parts.trainable)
+            if parts.processes.any(listened.stop_requested):
+                raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
+            return loop.state
+    except Exception:
+        with suppress(RunError):  # the first error is the one to tell
+            checkpoints.wait()
+        raise
+
+
+def build_loop(
+    parts: Parts,
+    resumption: Resumption | None,
+    recorder: Recorder,
+    checkpoints: CheckpointStore,
+    control: Control,
+) -> Loop:
+    """The loop, with weights, moments and state as the checkpoint left them."""
+    settings = parts.settings
+    give_back_freed_memory()  # the probe's
+    optimizer, row_decay = optimizer_of(parts)
+    rate, epochs = settings.optimizer.learning_rate, settings.train.epochs
+    schedule = Schedule(settings.schedule, rate, parts.steps_per_epoch, epochs)
+    state = TrainingState(token_budget=parts.plan.token_budget)
+    if resumption is not None:
+        state = resumption.state
+        restore_weights(resumption.folder, parts.trainable)
+        restore_optimizer(resumption.folder, parts.trainable, optimizer)
+        left = time_left(parts.plan, state.step, schedule.total_steps)
+        recorder.log(f"resuming from {resumption.folder.name} (step {state.step} of {schedule.total_steps}{left})")
+    if recorder.is_main:
+        checkpoints.drop_after(state.step)
+    parts.processes.barrier()
+    stepper = Stepper(parts, optimizer, schedule, row_decay, state.token_budget)
+    return Loop(parts, stepper, state, recorder, checkpoints, control)

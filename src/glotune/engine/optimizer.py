@@ -1,7 +1,8 @@
-"""AdamW over groups: what decays, what doesn't, and how fast each layer learns."""
+"""AdamW over groups: what decays, what doesn't, how fast each layer learns, and the learning rate of each step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def build_optimizer(groups: list[dict[str, Any]], spec: schema.Optimizer) -> tor
 class RowDecay:
     """Decoupled weight decay for the embedding rows that training sees, and for no other row (contract C4).
 
-    AdamW on a full matrix decays every row in every step, also rows no text ever touches (fact 17). Rows outside
+    AdamW on a full matrix decays every row in every step, also rows no text ever touches. Rows outside
     the training texts get a zero gradient, hence a zero Adam update; without decay they stay bit-equal to the source.
     """
 
@@ -82,3 +83,48 @@ class RowDecay:
             return
         kept = 1.0 - self.base_learning_rate * factor * self.weight_decay
         self.weight.mul_(torch.where(self.seen, kept, 1.0).unsqueeze(1).to(self.weight.dtype))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Multiplies every group's learning rate; with warmup linear and per step."""
+
+    spec: schema.Schedule
+    learning_rate: float
+    """The recipe's rate: ``minimum_learning_rate / learning_rate`` is the factor's floor for every group."""
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def warmup_steps(self) -> int:
+        if self.spec.warmup_steps is not None:
+            return self.spec.warmup_steps
+        return math.ceil(self.spec.warmup_ratio * self.total_steps)
+
+    def factor(self, step: int) -> float:
+        """The factor for the update number `step` (from 0).
+
+        After warmup, linear and cosine fall to the floor over the steps (``per: step``) or over the epochs
+        (``per: epoch``: constant within each, as `torch.optim.lr_scheduler.CosineAnnealingLR` stepped once an
+        epoch with ``T_max = epochs``; Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5).
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        floor = self.spec.minimum_learning_rate / self.learning_rate
+        progress = self._progress(step)
+        match self.spec.name:
+            case "constant":
+                return 1.0
+            case "linear":
+                return floor + (1 - floor) * (1 - progress)
+            case "cosine":
+                return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    def _progress(self, step: int) -> float:
+        if self.spec.per == "epoch":
+            return (step // self.steps_per_epoch) / self.epochs
+        return (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glotune.data.batches import Rows, cut
+from glotune.data.batches import Rows, cut, effective_batches, epoch_order
 from glotune.data.packed import IdMap, PackedBatch, collate
-from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
+from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.processes import Processes
 from glotune.model.network import Network
-from glotune.recipe import Recipe
+from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Plan
+from glotune.tasks.task import Task
+
+HELD_TOKENS_AT_BASE = 4096
+"""On the host the activations of so many tokens of a 768-wide, 12-layer encoder may be held at once."""
+Dress = Callable[[PackedBatch], PackedBatch]
 
 
 class Prefix(Protocol):
@@ -32,39 +36,18 @@ class Prefix(Protocol):
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """A packed batch and, where a frozen prefix is cached, its output."""
-
-    batch: PackedBatch
-    hidden_TH: Tensor | None = None
-
-    def to(self, device: torch.device) -> MicroBatch:
-        """The same micro-batch on `device`."""
-        hidden = None if self.hidden_TH is None else self.hidden_TH.to(device, non_blocking=True)
-        return MicroBatch(self.batch.to(device), hidden)
-
-    def pinned(self) -> MicroBatch:
-        """The same micro-batch in page-locked memory, from which a GPU copies while it computes."""
-        return MicroBatch(self.batch.pinned(), None if self.hidden_TH is None else self.hidden_TH.pin_memory())
-
-
-@dataclass(frozen=True)
 class Parts:
-    """The recipe, the model and the data of one run, ready for the device."""
+    """The settings, the task, the model and the data of one run, ready for the device."""
 
-    recipe: Recipe
+    settings: TrainingSettings
     plan: Plan
     processes: Processes
-    labels: list[str]
-    source_languages: list[str]
+    task: Task
     network: Network
     stores: Mapping[str, TokenStore]
-    class_weights: NDArray[np.float32] | None
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
     """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
-    texts: TextData | None = None
-    """What the stores were tokenized from, for messages to people; pretraining goes without."""
 
     @property
     def device(self) -> torch.device:
@@ -77,22 +60,48 @@ class Parts:
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 products with fp32 masters, or nothing."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16")
+        return autocast(self.device, self.plan.precision)
 
-    def micro_batches(self, split: str, rows: Rows, token_budget: int) -> list[MicroBatch]:
-        """Cuts the texts at `rows` of a split by length under the budget, on the host."""
-        return list(self.micro_batches_lazily(split, rows, token_budget))
+    def forward(
+        self, batches: Iterable[PackedBatch], through: Through | None = None
+    ) -> Iterator[tuple[PackedBatch, Tensor]]:
+        """`glotune.engine.forward.forward` through this network, on this device, in the plan's precision."""
+        return forward(batches, self.network, device=self.device, precision=self.plan.precision, through=through)
 
-    def micro_batches_lazily(self, split: str, rows: Rows, token_budget: int) -> Iterator[MicroBatch]:
-        """`micro_batches`, one at a time: for splits that need not fit in memory."""
-        lengths = self.stores[split].lengths
-        batching, max_length = self.recipe.train.batching, self.recipe.data.max_length
-        for piece, pad_to in cut(rows, lengths, token_budget, batching, max_length):
-            yield self.load(split, piece, pad_to)
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps."""
+        return math.ceil(self.task.drawn / self.settings.train.batch_size)
 
-    def load(self, split: str, rows: Rows, pad_to: int | None) -> MicroBatch:
+    def epoch(self, number: int) -> list[Rows]:
+        """The effective batches of an epoch: a function of the seed and the number alone."""
+        settings, languages = self.settings, self.stores["train"].languages[: self.task.drawn]
+        order = epoch_order(languages, settings.seed, number, settings.sampling_alpha)
+        return effective_batches(order, settings.train.batch_size)
+
+    def tokens_held(self, token_budget: int) -> int:
+        """Tokens whose activations may be held at once: the budget on a GPU, where it is memory that sets it."""
+        if self.device.type == "cuda":
+            return token_budget
+        size = self.network.hidden_size * self.network.num_layers
+        return max(token_budget, HELD_TOKENS_AT_BASE * 768 * 12 // size)
+
+    def micro_batches(
+        self, split: str, rows: Rows, token_budget: int, dress: Dress | None = None
+    ) -> Iterator[PackedBatch]:
+        """Cuts the texts at `rows` of a split by length under the budget, on the host; one at a time is held.
+
+        Args:
+            dress: adds what the task needs.
+        """
+        lengths, settings = self.stores[split].lengths, self.settings
+        for piece, pad_to in cut(rows, lengths, token_budget, settings.train.batching, settings.max_length):
+            yield self.load(split, piece, pad_to, dress)
+
+    def load(self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
         batch = collate(self.stores[split], rows, pad_to, self.id_map)
         prefix = self.prefixes.get(split)
-        loaded = MicroBatch(batch, None if prefix is None else prefix.rows(rows))
-        return loaded.pinned() if self.device.type == "cuda" else loaded
+        loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
+        dressed = loaded if dress is None else dress(loaded)
+        return dressed.pinned() if self.device.type == "cuda" else dressed

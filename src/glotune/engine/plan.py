@@ -47,19 +47,22 @@ class Need:
         return int(self.held + self.fixed + self.per_token * tokens)
 
 
-def choose_device(wanted: str) -> tuple[str, str]:
-    """(device, reason).
+def choose_device(wanted: str, key: str | None = "train.device") -> str:
+    """``auto`` is CUDA where it is, then MPS, then the CPU.
+
+    Args:
+        key: of the recipe, that asks for it; None: no recipe does.
 
     Raises:
-        UserError: the recipe asks for a device that is not here.
+        UserError: a device that is not here.
     """
     available = available_devices()
     if wanted == "auto":
-        return available[0], "the fastest device here"
+        return available[0]
     if wanted not in available:
-        here = ", ".join(available)
-        raise UserError(f"train.device is {wanted}, which this machine lacks", expected=f"auto, or one of: {here}")
-    return wanted, "as the recipe says"
+        lacking = f"{key} is {wanted}, which this machine lacks" if key else f"the device {wanted} is not here"
+        raise UserError(lacking, expected=f"auto, or one of: {', '.join(available)}")
+    return wanted
 
 
 def available_devices() -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from glotune.data.batches import cut
 from glotune.data.encoding import Encoding, Text
 from glotune.data.packed import collate
-from glotune.model.cpu.fast_linear import use_fast_linear
-from glotune.model.cpu.packed_weights import packed_weights, use_packed_weights
+from glotune.engine.forward import forward
+from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
 
 WINDOW = 2048
@@ -52,8 +51,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
-        if not use_packed_weights(self.network, self.device, self.precision):
-            use_fast_linear(self.network)
+        tune(self.network, self.device, self.precision, training=False)
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
         """The answers to each window of `texts`, in their order; memory does not grow with their number."""
@@ -75,25 +73,23 @@ class Engine:
             self._known.popitem(last=False)
         return Answers(np.stack([logits_C for logits_C, _ in found]), np.array([cut for _, cut in found]))
 
-    @torch.no_grad()
     def _compute(self, texts: list[Text]) -> Answers:
         store = self.encoding.store(texts)
         pieces = [rows for rows, _ in cut(np.arange(len(texts)), store.lengths, self.token_budget)]
         answers: NDArray[np.float64] | None = None
-        with packed_weights() if len(pieces) > 1 else nullcontext():
-            for rows in pieces:
-                batch = collate(store, rows).to(self.device)
-                with self._autocast():
-                    logits_BC = self.network(batch)
-                found = logits_BC.double().cpu().numpy()
-                if answers is None:
-                    answers = np.empty((len(texts), found.shape[1]))
-                answers[rows] = found
+        for batch, logits_BC in forward(
+            (collate(store, rows) for rows in pieces),
+            self.network,
+            device=torch.device(self.device),
+            precision=self.precision,
+            several=len(pieces) > 1,
+        ):
+            found = logits_BC.double().cpu().numpy()
+            if answers is None:
+                answers = np.empty((len(texts), found.shape[1]))
+            answers[batch.rows] = found
         assert answers is not None
         return Answers(answers, store.raw_lengths > store.lengths)
-
-    def _autocast(self) -> Any:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def _key(text: Text) -> bytes:

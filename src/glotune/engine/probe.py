@@ -5,21 +5,139 @@ It leaves no trace: weights, gradients, moments and random states are as before,
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from glotune.data.batches import by_length
-from glotune.engine.memory import peak_of
-from glotune.engine.parts import MicroBatch, Parts
+from glotune.data.packed import PackedBatch
+from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
-from glotune.tasks.losses import as_tensor, summed_loss
+
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take: on its GPU, or on the host, whichever limit is nearest there."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free_on_host()
+
+
+def free_on_host() -> int:
+    """What the system has available, within what the process's control groups allow (containers, Slurm)."""
+    import psutil
+
+    return max(0, min([int(psutil.virtual_memory().available), *_left_in_groups()]))
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Bytes left in each control group with a limit: v2 (one hierarchy), then v1's memory controller."""
+    try:
+        lines = OWN_CGROUP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if not controllers:
+            yield from _left(CGROUPS, place, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            yield from _left(CGROUPS / "memory", place, *names)
+
+
+def _left(root: Path, place: str, limit: str, usage: str, cached: str) -> Iterator[int]:
+    """Of the group and of every one that it is in. In a container its own group is the root that it sees."""
+    own = root / place.lstrip("/")
+    for folder in (own, *own.parents):
+        if not folder.is_relative_to(root):
+            return
+        try:
+            most = (folder / limit).read_text(encoding="utf-8").strip()
+            used = int((folder / usage).read_text(encoding="utf-8"))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        except (OSError, ValueError):
+            continue
+        if most != "max":
+            yield int(most) - used + (int(stat[cached]) if cached in stat else 0)
+
+
+def peak_of(work: Callable[[], object], device: torch.device, there: Iterable[Tensor]) -> int:
+    """Bytes that `work` holds at its peak, on top of what is held before it.
+
+    On a GPU its allocator tells. On the host nothing reliable does: what a process holds moves in large steps and
+    hardly ever falls. So there every tensor is weighed while it lives, which gives the same number every time; what
+    kernels take for themselves inside one call is not seen.
+
+    Args:
+        there: tensors that exist already, whose views are no new memory.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with LiveBytes(there) as live:
+        work()
+    return live.peak
+
+
+class LiveBytes(TorchDispatchMode):
+    """Weighs the storages that operations make while they live, each once."""
+
+    def __init__(self, there: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._there = {tensor.untyped_storage()._cdata for tensor in there}
+        self._alive: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Runs the operation as it is, and weighs what came out."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._weigh(leaf)
+        return result
+
+    def _weigh(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._there or key in self._alive:
+            return
+        size = storage.nbytes()
+
+        def gone(_: object) -> None:
+            self.now -= size
+            del self._alive[key]
+
+        self._alive[key] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+def local_ranks(ranks: int) -> int:
+    """Processes of this run on this machine, as launchers tell; all of them where they don't."""
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(told) if told.isdecimal() and int(told) > 0 else ranks
+
 
 HOST, GPU = 0, 1
 MEMORY_TOKENS = ((128, 256), (1024, 4096))
@@ -87,8 +205,9 @@ class Probe:
         peaks: list[tuple[int, int]] = []
         for texts, length in self._sizes():
             rows = np.full(texts, int(np.argmax(parts.stores["train"].lengths)))
-            pad_to = None if parts.recipe.train.batching == "packed" else length
-            micro = self._ready(parts.load("train", rows, pad_to), "train")
+            pad_to = None if parts.settings.train.batching == "packed" else length
+            dress = parts.task.objective(0, rows).dress
+            micro = self._ready(parts.load("train", rows, pad_to, dress), "train")
             parts.network.train()
             work = partial(self._backward, micro, lowest)
             if self._kind == GPU:
@@ -110,8 +229,8 @@ class Probe:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""
         parts = self.parts
         longest = int(parts.stores["train"].lengths.max())
-        if parts.recipe.train.batching == "fixed":
-            longest = parts.recipe.data.max_length
+        if parts.settings.train.batching == "fixed":
+            longest = parts.settings.max_length
         few, many = (max(1, tokens // longest) for tokens in MEMORY_TOKENS[self._kind])
         return [(few, longest), (max(few + 1, many), longest)]
 
@@ -122,35 +241,38 @@ class Probe:
         texts = self._typical("train")
         prefix = 0.0
         if any(self.cached.values()):
-            prefix = self._fastest(texts, lambda micro: self._prefix(micro.to(parts.device)))
+            prefix = self._fastest(texts, partial(parts.forward, through=parts.network.prefix))
         ready = [self._ready(micro, "train") for micro in texts]
         parts.network.train()
         trained = list(parts.trainable.values())
-        training = self._fastest(ready, lambda micro: self._backward(micro, trained))
+        training = self._fastest(ready, partial(map, partial(self._backward, wanted=trained)))
         evaluation = 0.0
         if "validation" in parts.stores:
             held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
-            evaluation = self._fastest(held_out, self._answer)
+            evaluation = self._fastest(held_out, parts.forward)
         return Rates(training, evaluation, prefix, self._update())
 
-    def _typical(self, split: str) -> list[MicroBatch]:
+    def _typical(self, split: str) -> list[PackedBatch]:
         """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""
         parts, lengths = self.parts, self.parts.stores[split].lengths
-        most = min(len(lengths), parts.recipe.train.batch_size)
+        most = min(len(lengths), parts.settings.train.batch_size)
         count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
         places = (np.arange(count) + 0.5) * len(lengths) / count
         rows = by_length(np.arange(len(lengths)), lengths)[places.astype(np.int64)]
-        return parts.micro_batches(split, rows, parts.plan.token_budget)
+        dress = parts.task.objective(0, rows).dress if split == "train" else None
+        return list(parts.micro_batches(split, rows, parts.plan.token_budget, dress))
 
-    def _fastest(self, micro_batches: Sequence[MicroBatch], work: Callable[[MicroBatch], object]) -> float:
-        """Seconds per token."""
-        tokens = sum(micro.batch.num_tokens for micro in micro_batches)
+    def _fastest(
+        self, micro_batches: Sequence[PackedBatch], work: Callable[[Sequence[PackedBatch]], Iterator[object]]
+    ) -> float:
+        """Seconds per token of going through `work` to its end."""
+        tokens = sum(micro.num_tokens for micro in micro_batches)
         taken: list[float] = []
         while not taken or (len(taken) < REPEATS and sum(taken) < ENOUGH_SECONDS):
             self._wait()
             begin = time.perf_counter()
-            for micro in micro_batches:
-                work(micro)
+            for _ in work(micro_batches):
+                pass
             self._wait()
             taken.append(time.perf_counter() - begin)
         return min(taken) / tokens
@@ -174,31 +296,22 @@ class Probe:
 
     # ---- passes ---------------------------------------------------------------------------------------
 
-    def _ready(self, micro: MicroBatch, split: str) -> MicroBatch:
+    def _ready(self, micro: PackedBatch, split: str) -> PackedBatch:
         """On the device, with the prefix's output where training will find it in the cache."""
         moved = micro.to(self.parts.device)
-        return MicroBatch(moved.batch, self._prefix(moved)) if self.cached.get(split, False) else moved
+        return replace(moved, hidden_TH=self._prefix(moved)) if self.cached.get(split, False) else moved
 
-    def _prefix(self, micro: MicroBatch) -> Tensor:
+    def _prefix(self, micro: PackedBatch) -> Tensor:
         self.parts.network.eval()
         with self.parts.autocast():
-            return self.parts.network.prefix(micro.batch).float()
+            return self.parts.network.prefix(micro).float()
 
-    def _backward(self, micro: MicroBatch, wanted: Sequence[nn.Parameter]) -> None:
+    def _backward(self, micro: PackedBatch, wanted: Sequence[nn.Parameter]) -> None:
         """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
         parts = self.parts
         with parts.autocast():
-            logits_BC = parts.network(micro.batch, micro.hidden_TH)
-        weights_C = as_tensor(parts.class_weights, parts.device)
-        smoothing = parts.recipe.loss.label_smoothing
-        loss = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
-        torch.autograd.grad(loss, wanted, allow_unused=True)
-
-    @torch.no_grad()
-    def _answer(self, micro: MicroBatch) -> None:
-        self.parts.network.eval()
-        with self.parts.autocast():
-            self.parts.network(micro.batch, micro.hidden_TH)
+            part = parts.task.objective(0, micro.rows).part(parts.network, micro)
+        torch.autograd.grad(part.loss, wanted, allow_unused=True)
 
 
 def lowest_trained(parts: Parts) -> nn.Parameter:
@@ -212,8 +325,6 @@ def lowest_trained(parts: Parts) -> nn.Parameter:
     return parts.trainable[min(parts.trainable, key=place)]
 
 
-def held_by(micro: MicroBatch, parts: Parts) -> list[Tensor]:
+def held_by(micro: PackedBatch, parts: Parts) -> list[Tensor]:
     """Tensors that are there before a pass: weights and the micro-batch."""
-    hidden = [] if micro.hidden_TH is None else [micro.hidden_TH]
-    inputs = micro.batch.tensors().values()
-    return [*parts.network.parameters(), *parts.network.buffers(), *inputs, *hidden]
+    return [*parts.network.parameters(), *parts.network.buffers(), *micro.tensors()]

@@ -1,40 +1,83 @@
-"""One optimizer step: micro-batches forward and back, one update."""
+"""One optimizer step: micro-batches forward and back, one update.
+
+Its randomness is a function of (seed, step, micro-batch, rank), never of hidden generator state: a resumed run draws
+the same dropout masks as an uninterrupted one because nothing has to be remembered (C6).
+"""
 
 from __future__ import annotations
 
 import math
+import random
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import Rows, shard
-from glotune.engine.optimizer import RowDecay
-from glotune.engine.parts import MicroBatch, Parts
-from glotune.engine.randomness import seed_micro_batch
-from glotune.engine.schedule import Schedule
+from glotune.data.packed import PackedBatch
+from glotune.engine.forward import ahead
+from glotune.engine.optimizer import RowDecay, Schedule
+from glotune.engine.parts import Parts
 from glotune.model.cpu.packed_weights import packed_weights
-from glotune.tasks.losses import as_tensor, summed_loss, total_weight
+from glotune.tasks.task import Across, Objective, Part
+
+INITIALISATION = 0
+"""Stream for fresh weights (head, adapters)."""
+TRAINING = 1
+"""Stream for dropout."""
+Run = Callable[[int, PackedBatch], Part]
+"""The forward pass of a micro-batch, by its number."""
+
+
+def _mixed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers, well mixed (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Leaves the caller's generators as they were: whoever draws around a run goes on as if it had not been."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def seed_initialisation(seed: int) -> None:
+    """Seeds every generator before fresh weights are drawn."""
+    mixed = _mixed(seed, INITIALISATION)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
+
+
+def seed_micro_batch(seed: int, step: int, micro_batch: int, rank: int) -> None:
+    """Seeds torch before the forward pass of one micro-batch."""
+    torch.manual_seed(_mixed(seed, TRAINING, step, micro_batch, rank))
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What one step did; figures over the whole effective batch of all ranks."""
+    """What one step did; metrics over the whole effective batch of all ranks."""
 
     loss: float
-    """Sum of weighted losses / sum of weights."""
     grad_norm: float
     learning_rate: float
     texts: int
     tokens: int
-    confusion: NDArray[np.int64]
-    """[C, C] of the training predictions, dropout on: ``confusion[true][predicted]``."""
+    sums: list[float]
+    """The task's, see `glotune.tasks.task.Part`."""
+    details: Mapping[str, float] | None
+    """See `glotune.tasks.task.Objective.details`."""
     seconds: float
     wait_seconds: float
     """How long the step waited for its micro-batches."""
@@ -76,59 +119,51 @@ class Stepper:
 
     def run(self, batches: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows, StepOutcome]]:
         """Steps over (step number, rows), reading the next step's micro-batches while this one computes."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as executor:
-            upcoming = next(batches, None)
-            future = self._prefetch(executor, upcoming)
-            while upcoming is not None and future is not None:
-                started = time.perf_counter()
-                step, rows = upcoming
-                micro_batches = future.result()
-                waited = time.perf_counter() - started
-                upcoming = next(batches, None)
-                future = self._prefetch(executor, upcoming)
-                yield step, rows, self._step_within_memory(step, rows, micro_batches, started, waited)
+        prepared = ahead(self._prepared(step, rows) for step, rows in batches)
+        started = time.perf_counter()
+        for step, rows, objective, micro_batches in prepared:
+            waited = time.perf_counter() - started
+            yield step, rows, self._step_within_memory(step, objective, micro_batches, started, waited)
+            started = time.perf_counter()
 
-    def _prefetch(
-        self, executor: ThreadPoolExecutor, upcoming: tuple[int, Rows] | None
-    ) -> Future[list[MicroBatch]] | None:
-        return None if upcoming is None else executor.submit(self._load, upcoming[1])
+    def _prepared(self, step: int, rows: Rows) -> tuple[int, Rows, Objective, list[PackedBatch]]:
+        objective = self.parts.task.objective(step, rows)
+        return step, rows, objective, self._load(objective)
 
-    def _load(self, rows: Rows) -> list[MicroBatch]:
-        processes = self.parts.processes
-        own = shard(rows, self.parts.stores["train"].lengths, processes.rank, processes.ranks)
-        return self.parts.micro_batches("train", own, self.token_budget)
+    def _load(self, objective: Objective) -> list[PackedBatch]:
+        """This rank's part of an effective batch, cut under the budget."""
+        processes, lengths = self.parts.processes, self.parts.stores["train"].lengths
+        own = shard(objective.rows, lengths, processes.rank, processes.ranks)
+        return list(self.parts.micro_batches("train", own, self.token_budget, objective.dress))
 
     def _step_within_memory(
-        self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
+        self, step: int, objective: Objective, micro_batches: list[PackedBatch], started: float, waited: float
     ) -> StepOutcome:
         """The step; where memory runs out, the budget halves and the same effective batch is cut smaller."""
         while True:
             try:
-                return self._step(step, rows, micro_batches, started, waited)
+                return self._step(step, objective, micro_batches, started, waited)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or all(len(micro.batch) == 1 for micro in micro_batches):
+                if not out_of_memory(error) or all(len(micro) == 1 for micro in micro_batches):
                     raise
             self.token_budget //= 2
             self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
             self.optimizer.zero_grad(set_to_none=True)
             if self.parts.device.type == "cuda":
                 torch.cuda.empty_cache()
-            micro_batches = self._load(rows)
+            micro_batches = self._load(objective)
 
     def _step(
-        self, step: int, rows: Rows, micro_batches: list[MicroBatch], started: float, waited: float
+        self, step: int, objective: Objective, micro_batches: list[PackedBatch], started: float, waited: float
     ) -> StepOutcome:
         parts = self.parts
-        store = parts.stores["train"]
-        weights_B = None if store.weights is None else store.weights[rows]
-        denominator = total_weight(store.labels[rows], parts.class_weights, weights_B)
         parts.network.train()
         with packed_weights(parts.network) if len(micro_batches) > 1 else nullcontext():
-            sums = self._accumulate(step, micro_batches, denominator)
+            sums = self._accumulate(step, objective, micro_batches)
         parts.processes.sum_gradients(parts.trainable.values())
         parts.processes.sum_(sums)
-        # The step's only wait for the device: loss, confusion counts and gradient norm come over in one copy.
-        loss, *counts, norm = torch.cat([sums, self._clip().to(sums).reshape(1)]).tolist()
+        # The step's only wait for the device: loss, the task's sums and the gradient norm come over in one copy.
+        loss, *own, norm = torch.cat([sums, self._clip().to(sums).reshape(1)]).tolist()
         factor = self.schedule.factor(step)
         if math.isfinite(loss) and math.isfinite(norm):
             self._update(factor)
@@ -137,35 +172,71 @@ class Stepper:
             loss=loss,
             grad_norm=norm,
             learning_rate=self.schedule.learning_rate * factor,
-            texts=len(rows),
-            tokens=int(parts.stores["train"].lengths[rows].sum()),
-            confusion=np.array(counts, dtype=np.int64).reshape(len(parts.labels), len(parts.labels)),
+            texts=len(objective.rows),
+            tokens=int(parts.stores["train"].lengths[objective.rows].sum()),
+            sums=own,
+            details=objective.details(own),
             seconds=time.perf_counter() - started,
             wait_seconds=waited,
         )
 
-    def _accumulate(self, step: int, micro_batches: list[MicroBatch], denominator: float) -> Tensor:
-        """Gradients of the whole (rank's) batch; returns [1 + C * C]: its part of the loss, and confusion counts."""
+    def _accumulate(self, step: int, objective: Objective, micro_batches: list[PackedBatch]) -> Tensor:
+        """Gradients of the whole (rank's) batch; returns [1 + S]: its part of the loss, and the task's sums."""
+        run = partial(self._part, step, objective)
+        if objective.across is None:
+            sums = self._no_sums()
+            for number, micro in enumerate(micro_batches):
+                part = run(number, micro)
+                part.loss.backward()
+                _add(sums, part)
+            return sums
+        # Activations are held until the loss over the whole batch is known, where they fit.
+        if sum(micro.num_tokens for micro in micro_batches) <= self.parts.tokens_held(self.token_budget):
+            return self._in_one_pass(objective.across, micro_batches, run)
+        return self._in_two_passes(objective.across, micro_batches, run)
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(1 + self.parts.task.num_sums, dtype=torch.float64, device=self.parts.device)
+
+    def _part(self, step: int, objective: Objective, number: int, micro: PackedBatch) -> Part:
+        """The forward pass of the micro-batch of a number: the same dropout whenever it runs."""
         parts = self.parts
-        weights_C = as_tensor(parts.class_weights, parts.device)
-        size = len(parts.labels)
-        sums = torch.zeros(1 + size * size, dtype=torch.float64, device=parts.device)
-        for number, micro_batch in enumerate(micro_batches):
-            seed_micro_batch(parts.recipe.seed, step, number, parts.processes.rank)
-            micro = micro_batch.to(parts.device)
-            with parts.autocast():
-                logits_BC = parts.network(micro.batch, micro.hidden_TH)
-            smoothing = parts.recipe.loss.label_smoothing
-            summed = summed_loss(logits_BC, micro.batch.labels, weights_C, smoothing, micro.batch.weights)
-            loss = summed / denominator
-            loss.backward()
-            sums[0] += loss.detach()
-            cells = micro.batch.labels * size + logits_BC.detach().argmax(dim=1)
-            sums[1:] += torch.bincount(cells, minlength=size * size)
+        seed_micro_batch(parts.settings.seed, step, number, parts.processes.rank)
+        batch = micro.to(parts.device)
+        with parts.autocast():
+            return objective.part(parts.network, batch)
+
+    def _in_one_pass(self, across: Across, micro_batches: list[PackedBatch], run: Run) -> Tensor:
+        found = [run(number, micro) for number, micro in enumerate(micro_batches)]
+        own = torch.stack([part.loss for part in found]).sum()
+        whole = across([part.vectors for part in found], _rows(micro_batches))
+        total = whole.loss + own
+        total.backward()
+        return torch.cat([total.detach().double().reshape(1), sum((part.sums for part in found), whole.sums)])
+
+    def _in_two_passes(self, across: Across, micro_batches: list[PackedBatch], run: Run) -> Tensor:
+        """The same update with one micro-batch's activations at a time.
+
+        The vectors are computed first, then their gradients; then each micro-batch runs again, with the same dropout,
+        and carries its part back (Gao et al. 2021, "Scaling deep contrastive learning batch size", arXiv:2101.06983).
+        """
+        with torch.no_grad():
+            first = [run(number, micro).vectors for number, micro in enumerate(micro_batches)]
+        leaves = [tuple(vector.detach().requires_grad_() for vector in vectors) for vectors in first]
+        whole = across(leaves, _rows(micro_batches))
+        whole.loss.backward()
+        sums = self._no_sums()
+        for number, (micro, leaf) in enumerate(zip(micro_batches, leaves, strict=True)):
+            part = run(number, micro)
+            pairs = zip(part.vectors, leaf, strict=True)
+            carried = [(vector * known.grad).sum() for vector, known in pairs if known.grad is not None]
+            (part.loss + torch.stack(carried).sum() if carried else part.loss).backward()
+            _add(sums, part)
+        _add(sums, whole)
         return sums
 
     def _clip(self) -> Tensor:
-        limit = self.parts.recipe.optimizer.max_grad_norm
+        limit = self.parts.settings.optimizer.max_grad_norm
         return torch.nn.utils.clip_grad_norm_(
             self.parts.trainable.values(), math.inf if limit is None else limit, foreach=True
         )
@@ -183,3 +254,12 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _add(sums: Tensor, part: Part) -> None:
+    sums[0] += part.loss.detach()
+    sums[1:] += part.sums
+
+
+def _rows(micro_batches: list[PackedBatch]) -> Rows:
+    return np.concatenate([micro.rows for micro in micro_batches])

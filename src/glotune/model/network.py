@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from glotune.data.packed import PackedBatch
-from glotune.model.cpu.dropout import use_fast_dropout
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.padding import padded_logits
-from glotune.model.packed.walk import Flow, PostNormWalk, walk_of
+from glotune.model.packed.walk import Flow, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
 from glotune.run.records import Change
@@ -39,16 +38,6 @@ class Network(nn.Module):
         if self.anatomy.family.is_packed:
             packed_attention.register()
             self.anatomy.config._attn_implementation = packed_attention.NAME
-        use_fast_dropout(hf)
-        if hasattr(hf, "peft_config"):
-            from glotune.model.cpu.lean_lora import (  # PEFT is imported by LoRA runs alone
-                project_together,
-                use_lean_lora,
-            )
-
-            use_lean_lora(hf)
-            if isinstance(self.walk, PostNormWalk):
-                self.walk.project = project_together
         self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
         self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None
@@ -68,24 +57,21 @@ class Network(nn.Module):
         """H."""
         return int(self.anatomy.config.hidden_size)
 
-    def forward(self, batch: PackedBatch, hidden_TH: Tensor | None = None) -> Tensor:
-        """Logits_BC of the B texts.
-
-        Args:
-            hidden_TH: output of the frozen prefix for these texts, as `prefix` gives it; the forward starts there.
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Logits_BC of the B texts; starts behind the frozen prefix where the batch has its output.
 
         Raises:
-            ValueError: `hidden_TH` was given for a batch or family that runs padded.
+            ValueError: the batch has it, and it or the family runs padded.
         """
         if self.walk is None or batch.pad_to is not None:
-            if hidden_TH is not None:
+            if batch.hidden_TH is not None:
                 raise ValueError("a cached prefix goes with packed batches only")
             return padded_logits(self.anatomy, self.hf, batch)
         flow = Flow.of(batch)
-        if hidden_TH is None:
+        if batch.hidden_TH is None:
             hidden, first = self.walk.embed(batch), 0
         else:
-            hidden, first = hidden_TH.unsqueeze(0), self.prefix_depth or 0
+            hidden, first = batch.hidden_TH.unsqueeze(0), self.prefix_depth or 0
         last = self.num_layers - self.pooled_last_layer
         for index in range(first, last):
             hidden = self.walk.layer(index, hidden, flow)

@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.cache import damage_of, open_or_build
-from glotune.data.packed import IdMap, collate
+from glotune.data.packed import IdMap, PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
-from glotune.model.cpu.packed_weights import packed_weights
 from glotune.model.network import Network
 from glotune.model.surgery.counting import Counts
 from glotune.run.records import Change
@@ -36,6 +35,8 @@ Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int, int], None]
 """(tokens done, tokens in all)"""
 OnWarning = Callable[[str], None]
+States = Callable[[Iterable[PackedBatch]], Iterator[tuple[PackedBatch, Tensor]]]
+"""Each batch with the output of the frozen prefix, in the run's precision."""
 
 FILE = "hidden.bin"
 FILL_TOKENS = 4096
@@ -93,14 +94,13 @@ class Filling:
     """How the prefix is computed: what the network, the batches and the machine are."""
 
     network: Network
-    autocast: Callable[[], AbstractContextManager[Any]]
-    """The run's precision: the prefix is computed under it, as it would be in training."""
+    states: States
+    """The engine's forward pass through the prefix: in the run's precision, as in training."""
     compute: Precision
-    """What `autocast` computes in; part of the key."""
+    """What `states` computes in; part of the key."""
     device: torch.device
     id_map: IdMap | None = None
 
-    @torch.no_grad()
     def fill(self, store: TokenStore, precision: Precision, path: Path, progress: Progress | None) -> None:
         """Writes the hidden states of every text to `path`, in batches of similar length.
 
@@ -109,14 +109,12 @@ class Filling:
         """
         width = self.network.hidden_size * _BYTES[precision]
         total = int(store.offsets[-1])
-        with path.open("wb") as file, packed_weights():
+        batches = (collate(store, rows, id_map=self.id_map) for rows in fixed_cut(store.lengths))
+        with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, total * width))
             done = 0
-            for rows in fixed_cut(store.lengths):
-                batch = collate(store, rows, id_map=self.id_map).to(self.device)
-                with self.autocast():
-                    hidden_TH = self.network.prefix(batch)
-                done += self._write(file.fileno(), store, rows, _as_bytes(hidden_TH, precision), width)
+            for batch, hidden_TH in self.states(batches):
+                done += self._write(file.fileno(), store, batch.rows, _as_bytes(hidden_TH, precision), width)
                 if progress is not None:
                     progress(done, total)
 

@@ -13,15 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from glotune.data.packed import PackedBatch
+from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
-from glotune.model.loading import quiet
+from glotune.model.loading import check_fit, load_tokenizer, quiet
 from glotune.model.network import Network
 from glotune.model.packed.walk import Flow
+from glotune.model.scratch import new_encoder, train_tokenizer
 from glotune.model.sources import arguments, locate, refuse
+from glotune.model.surgery.new_pieces import extend_tokenizer, grow
 from glotune.recipe import schema
+from glotune.recipe.pretrain import PretrainRecipe
+from glotune.run.records import Change
 from glotune.whole_files import whole_folder
 
 Log = Callable[[str], None]
+TOKENIZER = "tokenizer"
+"""The folder of a run that keeps its tokenizer, so that a resumed run has the very same."""
 
 
 class MaskedLanguageModel(Network):
@@ -40,11 +47,11 @@ class MaskedLanguageModel(Network):
                 expected="XLM-R, RoBERTa, BERT, ModernBERT or mmBERT",
             )
 
-    def forward(self, batch: PackedBatch, hidden_TH: Tensor | None = None) -> Tensor:
+    def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
         flow = Flow.of(batch)
-        hidden = self.walk.embed(batch) if hidden_TH is None else hidden_TH.unsqueeze(0)
+        hidden = self.walk.embed(batch)
         for index in range(self.num_layers):
             hidden = self.walk.layer(index, hidden, flow)
         if self.anatomy.family.body == "modernbert":
@@ -115,3 +122,59 @@ def save_encoder(hf: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> N
         cast.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         _tidy(aside)
+
+
+def prepare_tokenizer(recipe: PretrainRecipe, texts: PlainTexts, run: Path) -> Any:
+    """The run's tokenizer: kept from an earlier attempt, learned from the texts, extended, or the encoder's own.
+
+    Raises:
+        UserError: the texts don't support the wanted pieces, or the encoder's tokenizer can't hide tokens.
+    """
+    from transformers import AutoTokenizer
+
+    kept = run / TOKENIZER
+    if (kept / "tokenizer.json").is_file():
+        return AutoTokenizer.from_pretrained(kept)
+    if recipe.model.scratch is not None:
+        tokenizer = train_tokenizer(texts.by_language(), recipe.model.scratch, recipe.seed)
+    else:
+        tokenizer = load_tokenizer(recipe.model.source)
+        if recipe.model.new_pieces:
+            lines = [line for own in texts.by_language().values() for line in own]
+            tokenizer = extend_tokenizer(tokenizer, lines, recipe.model.new_pieces)
+    if tokenizer.mask_token_id is None:
+        raise UserError(
+            f"the tokenizer of '{recipe.model.name}' has no mask token",
+            where="model.name",
+            expected="an encoder made by masked language modelling",
+        )
+    with quiet():
+        tokenizer.save_pretrained(kept)
+    return tokenizer
+
+
+def build_encoder(recipe: PretrainRecipe, tokenizer: Any, log: Log) -> tuple[Any, list[Change]]:
+    """The masked language model for this tokenizer, and what was done to it."""
+    changes: list[Change] = []
+    if recipe.model.scratch is not None:
+        hf = new_encoder(recipe.model.scratch, len(tokenizer))
+        count = sum(value.numel() for value in hf.parameters())
+        changes.append(
+            Change(
+                kind="new_encoder",
+                description=f"a new encoder of {count / 1e6:.1f} M parameters, {len(tokenizer)} pieces",
+                parameters_before=0,
+                parameters_after=count,
+                trainable_before=0,
+                trainable_after=count,
+            )
+        )
+    else:
+        source = recipe.model.source
+        hf = load_masked_lm(source, log)
+        if recipe.model.new_pieces:
+            changes.append(grow(hf, load_tokenizer(source), tokenizer))
+    check_fit(hf, tokenizer, recipe.data.max_length)
+    if recipe.model.dropout is not None:
+        set_dropout(hf, recipe.model.dropout)
+    return hf, changes

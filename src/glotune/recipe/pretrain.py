@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from glotune.recipe import schema
 from glotune.recipe.schema import Fraction, Section, Sources
+from glotune.recipe.settings import TrainingSettings
 
 Weight = Annotated[float, Field(ge=0.0)]
 
@@ -61,6 +62,19 @@ class Encoder(Section):
             raise ValueError("new_pieces is for an existing encoder; from scratch, set scratch.vocabulary")
         return self
 
+    @property
+    def source(self) -> schema.Model:
+        """Where an existing encoder comes from.
+
+        Raises:
+            ValueError: it is a new one.
+        """
+        if self.name is None:
+            raise ValueError("a new encoder comes from nowhere")
+        return schema.Model(
+            name=self.name, revision=self.revision, trust_remote_code=self.trust_remote_code, dropout=self.dropout
+        )
+
 
 class PretrainColumns(Section):
     """Column names in the files."""
@@ -109,6 +123,16 @@ class PretrainData(Section):
         if self.text is None and self.pairs is None:
             raise ValueError("give data.text (plain texts), data.pairs (translation pairs), or both")
         return self
+
+    @property
+    def truncation(self) -> Literal["head"]:
+        """Of a longer text the beginning is kept."""
+        return "head"
+
+    @property
+    def normalization(self) -> Literal["NFC"]:
+        """Of all texts."""
+        return "NFC"
 
 
 class Objective(Section):
@@ -187,29 +211,19 @@ class PretrainRecipe(Section):
             return self.evaluate.metric
         return "masked_loss" if self.data.pairs is None or self.objective.contrastive == 0.0 else "retrieval"
 
-    def engine_recipe(self) -> schema.Recipe:
-        """The sections that the engine's loop reads, in its own words.
-
-        Masked loss is its ``loss``, recall at 1 its ``accuracy``: the one falls, the other rises.
-        """
-        return schema.Recipe(
-            name=self.name,
-            model=schema.Model(
-                name=self.model.name or self.name,
-                revision=self.model.revision,
-                trust_remote_code=self.model.trust_remote_code,
-                dropout=self.model.dropout,
-            ),
-            data=schema.Data(train=self.name, sampling_alpha=self.data.sampling_alpha, max_length=self.data.max_length),
+    @property
+    def settings(self) -> TrainingSettings:
+        """What the engine reads. Texts always run packed."""
+        return TrainingSettings(
+            seed=self.seed,
+            max_length=self.data.max_length,
+            sampling_alpha=self.data.sampling_alpha,
             optimizer=self.optimizer,
             schedule=self.schedule,
-            train=self.train,
+            train=self.train.model_copy(update={"batching": "packed"}),
             speed=schema.Speed(pooled_last_layer=False, trim_vocabulary=False, prefix_cache="off"),
-            evaluate=schema.Evaluate(
-                every=self.evaluate.every,
-                metric="loss" if self.chooses_by == "masked_loss" else "accuracy",
-                patience=self.evaluate.patience,
-            ),
             checkpoints=self.checkpoints,
-            seed=self.seed,
+            evaluate_every=self.evaluate.every,
+            patience=self.evaluate.patience,
+            test="never",
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from glotune.recipe.settings import TrainingSettings
 from glotune.recipe.values import settled
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -352,3 +353,20 @@ class Recipe(Section):
         if floor > rate:
             raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
         return self
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """What the engine reads."""
+        return TrainingSettings(
+            seed=self.seed,
+            max_length=self.data.max_length,
+            sampling_alpha=self.data.sampling_alpha,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            train=self.train,
+            speed=self.speed,
+            checkpoints=self.checkpoints,
+            evaluate_every=self.evaluate.every,
+            patience=self.evaluate.patience,
+            test=self.evaluate.test,
+        )

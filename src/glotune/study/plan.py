@@ -135,7 +135,7 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
-    from glotune.engine.selection import refuse_unused_validation
+    from glotune.tasks.single_label import refuse_unused_validation
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}

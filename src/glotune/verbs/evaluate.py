@@ -17,8 +17,6 @@ from glotune.data.encoding import Text
 from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
-from glotune.engine.evaluate import Outputs
-from glotune.engine.finish import record_split
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.errors import UserError
@@ -26,6 +24,7 @@ from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Quoting, Sources
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
+from glotune.tasks.records import Outputs, record_split
 from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import aside_of, numbered
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from glotune.data.texts import TextData
 from glotune.engine.checkpoints import CheckpointStore, Resumption
-from glotune.engine.control import StopNow
 from glotune.engine.observer import Observer
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, StopNow
 from glotune.engine.recorder import Recorder
 from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
+from glotune.recipe.pretrain import PretrainRecipe
 from glotune.report import write_report
 from glotune.run.directory import Occupied, RunDirectory, now
 from glotune.run.lock import locked
@@ -55,7 +55,7 @@ class Run:
 
 def open_run(
     out: str | Path | None,
-    recipe: Recipe,
+    recipe: Recipe | PretrainRecipe,
     texts: TextData,
     processes: Processes,
     command: list[str] | None,
@@ -94,9 +94,10 @@ def create_run(
     raise AssertionError("there is always another number")
 
 
-def first_manifest(recipe: Recipe, texts: TextData, command: list[str] | None) -> Manifest:
+def first_manifest(recipe: Recipe | PretrainRecipe, texts: TextData, command: list[str] | None) -> Manifest:
     """The manifest of a run that begins now."""
     return Manifest(
+        kind="train" if isinstance(recipe, Recipe) else "pretrain",
         name=recipe.name,
         status=RunStatus.RUNNING,
         created=now(),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
 from glotune.data.spelling import is_blank
+from glotune.engine.plan import choose_device
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
-from glotune.model.cpu.host_memory import bound_kernel_caches
 from glotune.model.families import Anatomy
 from glotune.model.loading import check_fit, load_classifier, load_tokenizer, positions_of
 from glotune.model.network import Network
@@ -161,7 +161,7 @@ def load(
     if run is None:
         if calibrated:
             raise UserError(f"{path} is not a run, and only runs are calibrated", expected="a run directory")
-        kind = choose_device(device)
+        kind = choose_device(device, key=None)
         return _assemble(
             where,
             labels=None,
@@ -176,7 +176,7 @@ def load(
     if manifest.kind != "train":
         raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
     recipe = load_recipe(run.recipe)
-    kind = choose_device(device)
+    kind = choose_device(device, key=None)
     plan = manifest.plan if manifest.plan is not None and manifest.plan.device == kind else None
     return _assemble(
         run.require_model(),
@@ -198,20 +198,6 @@ def run_of(path: Path) -> RunDirectory | None:
     if not (path / "config.json").is_file():
         RunDirectory.open(path)  # raises, saying what is wrong
     return None
-
-
-def choose_device(wanted: str) -> str:
-    """``auto`` is CUDA where it is, then MPS, then the CPU; raises UserError for a device that is not here."""
-    import torch
-
-    here = [
-        name
-        for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-        if there
-    ] + ["cpu"]
-    if wanted != "auto" and wanted not in here:
-        raise UserError(f"the device {wanted} is not here", expected=f"auto, or one of: {', '.join(here)}")
-    return here[0] if wanted == "auto" else wanted
 
 
 def _assemble(
@@ -238,7 +224,6 @@ def _assemble(
     if data is None:
         data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
     check_fit(hf, tokenizer, data.max_length)
-    bound_kernel_caches()
     network = Network(hf)
     return Predictor(
         engine=Engine(network, Encoding(tokenizer, data), device, precision, token_budget),

@@ -1,37 +1,38 @@
-"""The spine of pretraining: one recipe and plain texts in, one judged encoder out. Reads like `run.py`."""
+"""The spine of pretraining: one recipe and plain texts in, one judged encoder out. Reads like `train.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from glotune.data.cache import cache_folder
 from glotune.data.plain_text import PlainTexts, read_plain_texts
 from glotune.data.profile import profile
-from glotune.engine.control import stopped_by_signals
+from glotune.engine.assembly import assemble_pretraining
+from glotune.engine.finish import record_best
+from glotune.engine.loop import train_to_the_end
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.pretraining.assembly import assemble, prepare_tokenizer
-from glotune.engine.pretraining.corpus import as_text_data, build_corpus
-from glotune.engine.pretraining.session import pretrain_to_the_end, record_held_out, save
-from glotune.engine.processes import Processes
-from glotune.engine.randomness import own_randomness
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
+from glotune.engine.step import own_randomness
 from glotune.errors import UserError
-from glotune.recipe import recipe_hash, recipe_yaml
+from glotune.model.pretraining import prepare_tokenizer, save_encoder
 from glotune.recipe.loading import Overrides
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.pretrain_loading import load_pretrain_recipe
 from glotune.report.pretraining import write_pretraining_report
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.verbs.lifecycle import (
     Run,
     count_attempt,
-    create_run,
-    first_manifest,
     open_attempt,
+    open_run,
     refuse_changed_data,
     status_kept,
 )
@@ -62,10 +63,8 @@ def pretrain(
     """
     resolved = load_pretrain_recipe(recipe, *overrides, keywords)
     texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
-    processes = _one_process(choose_device(resolved.train.device)[0])
-    manifest = first_manifest(resolved.engine_recipe(), as_text_data(texts), command)
-    described = {"kind": "pretrain", "recipe_hash": recipe_hash(resolved)}
-    directory = create_run(out, resolved.name, recipe_yaml(resolved), manifest.model_copy(update=described))
+    processes = _one_process(choose_device(resolved.train.device))
+    directory = open_run(out, resolved, as_text_data(texts), processes, command)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, watching(observer))
     write_pretraining_report(directory)
@@ -82,19 +81,21 @@ def carry_out(
     content = as_text_data(texts)
     resumption = open_attempt(directory, recorder, content)
     tokenizer = prepare_tokenizer(recipe, texts, directory.path)
-    engine = recipe.engine_recipe()
     corpus = build_corpus(
-        texts, content, tokenizer, engine.data, cache_folder(recorder.log), recorder.progress("tokenize")
+        texts, content, tokenizer, recipe.data, cache_folder(recorder.log), recorder.progress("tokenize")
     )
     stores = {"train": corpus.texts, "validation": corpus.held_out}
-    recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, engine.data))
-    parts, changes = assemble(recipe, content, corpus, tokenizer, processes, recorder, manifest.plan)
-    recorder.say_plan(parts.plan, goes_on=resumption is not None)
+    recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, recipe.data))
+    assembled = assemble_pretraining(recipe, corpus, tokenizer, processes, recorder, manifest.plan)
+    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
     if resumption is None:
-        recorder.planned(parts.plan, changes)
-    state = pretrain_to_the_end(parts, resumption, recorder)
-    record_held_out(parts, recorder)
-    save(parts, tokenizer, state, recorder)
+        recorder.planned(assembled.parts.plan, assembled.changes)
+    state = train_to_the_end(assembled.parts, resumption, recorder)
+    record_best(assembled.parts, recorder)
+    dtype = torch.float16 if recipe.model.saved_as == "float16" else torch.float32
+    save_encoder(assembled.parts.network.hf, tokenizer, directory.model, dtype)
+    directory.update_manifest(best_step=state.best_step)
+    recorder.log(f"the encoder is in {directory.model}: use it as model.name")
 
 
 @stopped_by_signals()
@@ -111,7 +112,7 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     recipe = load_pretrain_recipe(directory.recipe)
     texts = read_plain_texts(recipe.data, from_scratch=recipe.model.scratch is not None, seed=recipe.seed)
     refuse_changed_data(manifest, texts.data_hash, directory)
-    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0])
+    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device))
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
         carry_out(directory, recipe, texts, processes, watching(observer))

@@ -10,20 +10,18 @@ from glotune.data.cache import cache_folder
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.control import stopped_by_signals
-from glotune.engine.few_steps import few_steps
-from glotune.engine.fitting import fit_to_machine
+from glotune.engine.fit import few_steps, fit_to_machine
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Unwritten
-from glotune.engine.selection import refuse_unused_validation
 from glotune.model.loading import load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Change, Plan
+from glotune.tasks.single_label import refuse_unused_validation
 from glotune.verbs.trackers import check_trackers
 
 
@@ -54,7 +52,7 @@ def preview(
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
     refuse_unused_validation(resolved.evaluate.on, texts)
-    processes = Processes.start(choose_device(resolved.train.device)[0])
+    processes = Processes.start(choose_device(resolved.train.device))
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
     for message in texts.warnings:
         recorder.warn(message)

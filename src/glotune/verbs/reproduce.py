@@ -10,11 +10,10 @@ from typing import Any
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import TextData
-from glotune.engine.control import stopped_by_signals
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import available_devices, choose_device
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.errors import UserError
 from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
 from glotune.recipe import Recipe, load_recipe, yaml
@@ -72,7 +71,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     if data:
         return Reproduction(original, None, [], data, [])
     plan = plan_here(first.plan)
-    processes = Processes.start(plan.device if plan else choose_device(recipe.train.device)[0])
+    processes = Processes.start(plan.device if plan else choose_device(recipe.train.device))
     own = original.data if original.data.is_dir() else None
     written = Recipe.model_validate({**yaml.read(original.recipe), "track": []})  # names of its own texts as they are
     command = ["glotune", "reproduce", str(path)]

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
-from glotune.engine.control import stopped_by_signals
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.processes import Processes
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
@@ -40,7 +39,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     refuse_streams(recipe.data, "a run that goes on")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     refuse_changed_data(manifest, texts.data_hash, directory)
-    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)[0]
+    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
         manifest = directory.read_manifest()  # again, under the lock: another process may have gone on meanwhile

@@ -11,28 +11,22 @@ from glotune.data.profile import profile
 from glotune.data.texts import TextData
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
-from glotune.engine.closing import judge_and_save, record_best
-from glotune.engine.control import stopped_by_signals
-from glotune.engine.costs import token_costs
-from glotune.engine.few_steps import few_steps
-from glotune.engine.fitting import fit_to_machine
-from glotune.engine.loop import DivergedTraining
+from glotune.engine.finish import judge_and_save, record_best
+from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
+from glotune.engine.loop import CollapsedTraining, DivergedTraining, train_to_the_end
 from glotune.engine.notebook import watching
 from glotune.engine.observer import Observer
 from glotune.engine.plan import choose_device
-from glotune.engine.prefixes import with_cached_prefix
-from glotune.engine.processes import Processes
-from glotune.engine.randomness import own_randomness
+from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
-from glotune.engine.selection import refuse_unused_validation
-from glotune.engine.session import train_to_the_end
-from glotune.engine.watch import CollapsedTraining
+from glotune.engine.step import own_randomness
 from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
+from glotune.tasks.single_label import refuse_unused_validation
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
 from glotune.verbs.trackers import check_trackers, start_trackers
 
@@ -74,7 +68,7 @@ def train(
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
-        processes = Processes.start(choose_device(resolved.train.device)[0])
+        processes = Processes.start(choose_device(resolved.train.device))
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, processes, watching(observer))
@@ -124,6 +118,6 @@ def carry_out(
             judge_diverged(directory)
         raise
     recorder.event("cost", token_costs(assembled.parts, state.step, directory))
-    record_best(assembled.parts, texts, recorder)
-    judge_and_save(assembled, state, tokenizer, recorder)
+    record_best(assembled.parts, recorder)
+    judge_and_save(assembled, recipe, state, tokenizer, recorder)
     return None

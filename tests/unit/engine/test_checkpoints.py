@@ -10,12 +10,13 @@ from glotune.engine import checkpoints
 from glotune.engine.checkpoints import (
     WEIGHTS,
     CheckpointStore,
+    EpochSums,
+    TrainingState,
     damage,
     restore_optimizer,
     restore_weights,
     snapshot,
 )
-from glotune.engine.state import TrainingState
 from glotune.errors import RunError
 
 
@@ -182,3 +183,15 @@ def test_a_checkpoint_takes_the_place_of_one_of_its_name(tmp_path: Path) -> None
     save(store, 1, best=None)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert damage(tmp_path / "step-00000001") is None
+
+
+def test_a_state_of_an_earlier_version_opens() -> None:
+    content = TrainingState(step=3, best_value=1 / 3).to_json()
+    del content["epoch_sums"]
+    content["epoch_figures"] = {"loss_sum": 2.5, "texts": 4, "tokens": 40, "confusion": [[1, 2], [0, 1]]}
+    state = TrainingState.from_json(content)
+    assert (state.step, state.best_value) == (3, 1 / 3)
+    assert state.epoch_sums == EpochSums(loss_sum=2.5, texts=4, tokens=40, sums=[1.0, 2.0, 0.0, 1.0])
+    assert TrainingState.from_json(state.to_json()) == state
+    content["epoch_figures"]["confusion"] = []  # between two epochs
+    assert TrainingState.from_json(content).epoch_sums.sums == []

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from glotune.engine.few_steps import few_steps
+from glotune.engine.fit import few_steps
 from glotune.evidence.trend import FEW_STEPS
 
 

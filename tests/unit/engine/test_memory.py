@@ -8,8 +8,8 @@ import psutil
 import pytest
 import torch
 
-from glotune.engine import memory
-from glotune.engine.memory import LiveBytes, free_on_host, local_ranks, peak_of
+from glotune.engine import probe
+from glotune.engine.probe import LiveBytes, free_on_host, local_ranks, peak_of
 
 CPU = torch.device("cpu")
 
@@ -29,8 +29,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host with 1,000 bytes available; its control groups under `tmp_path`."""
     available = type("Memory", (), {"available": 1000})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: available)
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(probe, "CGROUPS", tmp_path)
+    monkeypatch.setattr(probe, "OWN_CGROUP", tmp_path / "own")
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from glotune.engine.randomness import own_randomness, seed_initialisation
+from glotune.engine.step import own_randomness, seed_initialisation
 
 
 def draws() -> list[float]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glotune.engine.schedule import Schedule
+from glotune.engine.optimizer import Schedule
 from glotune.recipe import schema
 
 

@@ -1,5 +1,6 @@
 """What a run does when training goes wrong: non-finite steps, memory, collapse."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from glotune.engine import step as step_module
 from glotune.errors import RunError, UserError
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.tasks.task import Part
 from glotune.verbs.train import train
 from small_runs import small_recipe
 
@@ -18,13 +20,14 @@ from small_runs import small_recipe
 def poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """The loss of the micro-batch number `at` is infinite."""
     calls = {"count": 0}
-    plain = step_module.summed_loss
+    plain = step_module.Stepper._part
 
-    def poisoned(*arguments: Any) -> torch.Tensor:
+    def poisoned(self: step_module.Stepper, *arguments: Any) -> Part:
         calls["count"] += 1
-        return plain(*arguments) * (float("inf") if calls["count"] == at else 1.0)
+        part = plain(self, *arguments)
+        return replace(part, loss=part.loss * (float("inf") if calls["count"] == at else 1.0))
 
-    monkeypatch.setattr(step_module, "summed_loss", poisoned)
+    monkeypatch.setattr(step_module.Stepper, "_part", poisoned)
 
 
 def test_a_non_finite_step_is_refused_and_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,10 +72,10 @@ def test_memory_halves_the_budget_and_keeps_the_effective_batch(
     plain = step_module.Stepper._accumulate
     monkeypatch.setattr("glotune.engine.plan.CPU_TOKENS", 256)
 
-    def tight(self: step_module.Stepper, step: int, micro_batches: list[Any], denominator: float) -> torch.Tensor:
-        if any(micro.batch.num_tokens > 64 for micro in micro_batches):
+    def tight(self: step_module.Stepper, step: int, objective: Any, micro_batches: list[Any]) -> torch.Tensor:
+        if any(micro.num_tokens > 64 for micro in micro_batches):
             raise torch.OutOfMemoryError("no memory left")
-        return plain(self, step, micro_batches, denominator)
+        return plain(self, step, objective, micro_batches)
 
     monkeypatch.setattr(step_module.Stepper, "_accumulate", tight)
     run = train(small_recipe(tmp_path, model__dropout=0.0), out=tmp_path / "run", report=False)

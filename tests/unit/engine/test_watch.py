@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glotune.engine.state import TrainingState
-from glotune.engine.watch import CollapsedTraining, Watch
+from glotune.engine.checkpoints import TrainingState
+from glotune.engine.loop import CollapsedTraining, Watch
 from glotune.monitor.course import Course
-from glotune.recipe import Recipe
 from glotune.run.records import Event
 from glotune.stats.arrays import outcomes
 from glotune.stats.scores import Scores, score_outcomes
+from glotune.tasks.single_label import collapse_seen
 
 STEPS = 100
 MAJORITY = 0.72
@@ -48,14 +48,12 @@ NOTHING_LEARNED, ORDERS_THE_TEXTS, LEARNED = answered(0.0), answered(1.0), answe
 
 def watched(course: list[Scores], on_collapse: str = "warn") -> Heard:
     """A training with these evaluations, evenly spread over its steps."""
-    recipe = Recipe.model_validate({"name": "x", "model": {"name": "y"}, "data": {"train": "z.csv"}})
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"on_collapse": on_collapse})})
-    watch, state, heard = Watch(recipe, ["good", "bad"], ["en"], STEPS), TrainingState(), Heard()
+    watch, state, heard = Watch(STEPS, on_collapse), TrainingState(), Heard()
     for place, scores in enumerate(course, start=1):
         state.step = STEPS * place // len(course)
         if state.best_value is None or scores.macro_f1 > state.best_value:
             state.best_step, state.best_value = state.step, scores.macro_f1
-        watch.evaluated(state, {"en": scores}, heard)  # type: ignore[arg-type]
+        watch.evaluated(state, collapse_seen({"en": scores}, ["good", "bad"], ["en"]), heard)  # type: ignore[arg-type]
     return heard
 
 
@@ -105,10 +103,8 @@ def _event(step: int, kind: str, data: dict[str, Any]) -> Event:
 
 
 def test_every_deciding_language_is_named_not_the_first_alone() -> None:
-    recipe = Recipe.model_validate({"name": "x", "model": {"name": "y"}, "data": {"train": "z.csv"}})
-    watch, heard = Watch(recipe, ["good", "bad"], ["en", "de"], STEPS), Heard()
-    state = TrainingState(step=STEPS, best_step=STEPS)
-    watch.evaluated(state, {"de": NOTHING_LEARNED, "en": answered(0.0, seed=1)}, heard)  # type: ignore[arg-type]
-    message = heard.events[0][1]["message"]
+    found = {"de": NOTHING_LEARNED, "en": answered(0.0, seed=1)}
+    message = collapse_seen(found, ["good", "bad"], ["en", "de"])
+    assert message is not None
     assert "in de are called 'good'" in message
     assert "in en are called 'good'" in message

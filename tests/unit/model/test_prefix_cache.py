@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import torch
 
 from glotune.data.packed import collate
 from glotune.data.tokenization import TokenStore
+from glotune.engine.forward import forward
 from glotune.model import prefix_cache
 from glotune.model.cpu import packed_weights
 from glotune.model.network import Network
-from glotune.model.prefix_cache import FILE, Filling, cache_prefixes, decide, fixed_cut, open_or_fill
+from glotune.model.prefix_cache import FILE, Filling, States, cache_prefixes, decide, fixed_cut, open_or_fill
 from glotune.model.surgery.operate import operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import gradients, load, random_ids
 
+CPU = torch.device("cpu")
 LENGTHS = (3, 40, 7, 7, 128, 1, 22)
 
 
@@ -49,7 +52,11 @@ def make_filling(folder: Path, family: str = "xlm-roberta", **model: Any) -> Fil
 
 
 def filling_of(network: Network) -> Filling:
-    return Filling(network, nullcontext, "fp32", torch.device("cpu"))
+    return Filling(network, states_of(network), "fp32", CPU)
+
+
+def states_of(network: Network, precision: str = "fp32") -> States:
+    return partial(forward, network=network, device=CPU, precision=precision, through=network.prefix)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +112,10 @@ def test_weights_packed_for_the_fill_change_no_bit_of_it(
     monkeypatch.setattr(packed_weights, "NARROW", 1)
     filling, store = make_filling(tmp_path / "encoder", family), make_store()
     assert packed_weights.use_packed_weights(filling.network, "cpu", "bf16")
-    filling = replace(filling, autocast=lambda: torch.autocast("cpu", torch.bfloat16), compute="bf16")
+    filling = replace(filling, states=states_of(filling.network, "bf16"), compute="bf16")
     monkeypatch.setattr(prefix_cache, "FILL_TOKENS", 64)  # several batches, of single texts too
     packed = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "packed").hidden
-    monkeypatch.setattr(prefix_cache, "packed_weights", nullcontext)
+    monkeypatch.setattr(packed_weights.PackedWeights, "in_use", nullcontext)
     plain = open_or_fill(filling, store, precision="fp32", cache=tmp_path / "plain").hidden
     assert np.array_equal(packed, plain)
 
@@ -133,7 +140,8 @@ def test_trimming_changes_no_key(tmp_path: Path) -> None:
     full = filling_of(operate(load(tmp_path, "bert"), model, Speed(), used_ids=None).network)
     operated = operate(load(tmp_path, "bert"), model, Speed(), used_ids=np.unique(store.tokens))
     assert operated.vocabulary is not None
-    trimmed = Filling(operated.network, nullcontext, "fp32", torch.device("cpu"), operated.vocabulary.to_trimmed)
+    states = states_of(operated.network)
+    trimmed = Filling(operated.network, states, "fp32", CPU, operated.vocabulary.to_trimmed)
     assert trimmed.key(store, "fp32") == full.key(store, "fp32")
 
 

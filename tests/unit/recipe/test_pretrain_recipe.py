@@ -64,7 +64,7 @@ def test_contradictions_are_refused(tmp_path: Path, changed: str, said: str) -> 
 
 def test_the_engine_sees_its_own_sections() -> None:
     recipe = load_pretrain_recipe("nano")
-    engine = recipe.engine_recipe()
-    assert engine.evaluate.metric == "accuracy"
-    assert engine.train == recipe.train
-    assert not engine.speed.trim_vocabulary
+    settings = recipe.settings
+    assert recipe.chooses_by == "retrieval"
+    assert settings.train == recipe.train
+    assert not settings.speed.trim_vocabulary

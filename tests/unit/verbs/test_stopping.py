@@ -26,7 +26,7 @@ from glotune.errors import InterruptedRun
 from glotune.run.records import RunStatus
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import locked
-from glotune.engine.control import Control, listening
+from glotune.engine.processes import Control, listening
 run, kind = RunDirectory.open(sys.argv[1]), sys.argv[2]
 with locked(run.lock):
     if kind == "deaf":

@@ -40,6 +40,16 @@ class PackedWeights:
             self._forward[weight_OI] = _packed(weight_OI.detach().to(torch.bfloat16))
         return self._forward[weight_OI]
 
+    @staticmethod
+    @contextmanager
+    def in_use(packed: PackedWeights | None) -> Iterator[None]:
+        """Within, no weight may change: what `PackedLinear` packs serves every product. None: nothing is packed."""
+        token = _IN_USE.set(packed)
+        try:
+            yield
+        finally:
+            _IN_USE.reset(token)
+
     def backward(self, weight_OI: Tensor) -> Tensor:
         """For ``g W``, the gradient of x."""
         if weight_OI not in self._backward:
@@ -52,7 +62,7 @@ _IN_USE: ContextVar[PackedWeights | None] = ContextVar("packed weights", default
 
 @contextmanager
 def packed_weights(trained: nn.Module | None = None) -> Iterator[None]:
-    """Within, no weight may change: what `PackedLinear` packs serves every product until the end.
+    """`PackedWeights.in_use`, of copies that live as long.
 
     Args:
         trained: its trained maps are packed at once, for both directions. They then lie side by side; packed one by
@@ -63,11 +73,8 @@ def packed_weights(trained: nn.Module | None = None) -> Iterator[None]:
         if isinstance(module, PackedLinear) and module.weight.requires_grad:
             packed.forward(module.weight)
             packed.backward(module.weight)
-    token = _IN_USE.set(packed)
-    try:
+    with PackedWeights.in_use(packed):
         yield
-    finally:
-        _IN_USE.reset(token)
 
 
 class PackedLinear(nn.Linear):
@@ -133,8 +140,11 @@ def use_packed_weights(hf: nn.Module, device: str, precision: str) -> bool:
     """
     if device != "cpu" or precision != "bf16" or not onednn_packs_bf16():
         return False
+    # An output layer that shares its weight with the embeddings stays: copies of a vocabulary are large.
+    embeddings = {id(module.weight) for module in hf.modules() if isinstance(module, nn.Embedding)}
     for module in hf.modules():
-        if type(module) is nn.Linear and min(module.in_features, module.out_features) >= NARROW:
+        wide = type(module) is nn.Linear and min(module.in_features, module.out_features) >= NARROW
+        if wide and id(module.weight) not in embeddings:
             module.__class__ = PackedLinear
     return True
 

@@ -53,8 +53,7 @@ def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> Packed
         position_ids=batch.position_ids.index_select(0, tokens_T),
         token_type_ids=batch.token_type_ids.index_select(0, tokens_T),
         cu_seqlens=torch.arange(len(places) + 1, device=device, dtype=torch.int32) * length,
-        labels=batch.labels.index_select(0, texts_B),
-        weights=None if batch.weights is None else batch.weights.index_select(0, texts_B),
+        targets={},  # the model's own forward looks at none
         lengths=(length,) * len(places),
         rows=batch.rows[places],
         pad_to=None,

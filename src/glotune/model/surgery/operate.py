@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.model.cpu.host_memory import bound_kernel_caches, keep_freed_memory
 from glotune.model.network import Network
 from glotune.model.sources import locate
 from glotune.model.surgery.freezing import freeze
@@ -62,6 +61,4 @@ def operate(
         changes.append(change)
     network = Network(hf, packed=packed, pooled_last_layer=speed.pooled_last_layer)
     changes.extend(network.changes())
-    keep_freed_memory()
-    bound_kernel_caches()
     return Operated(network, vocabulary, [change for change in changes if change is not None])

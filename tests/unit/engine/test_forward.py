@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glotune.engine.prefetch import ahead
+from glotune.engine.forward import ahead
 from glotune.engine.step import StepTime
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from glotune.cli.main import run as glotune
-from glotune.engine import fitting, probe
+from glotune.engine import fit, probe
 from glotune.engine.assembly import Assembled
-from glotune.engine.fitting import fit_to_machine
+from glotune.engine.fit import fit_to_machine
 from glotune.engine.probe import COPIES, HOST, Probe
 from glotune.errors import MissingExtra
 from glotune.recipe import recipe_yaml
@@ -46,7 +46,7 @@ def assembled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
 
 
 def cached_of(found: Assembled, cache: Path) -> dict[str, bool]:
-    return fitting.decide_prefixes(found.parts, cache)[1]
+    return fit.decide_prefixes(found.parts, cache)[1]
 
 
 @pytest.mark.parametrize("assembled", CASES.values(), ids=CASES, indirect=True)
@@ -142,7 +142,7 @@ def test_short_memory_lowers_the_budget_and_says_so(tmp_path: Path, monkeypatch:
     recipe = small_recipe(tmp_path)
     plenty = preview(recipe).plan
     asked = plenty.wall["bytes_held"] + plenty.wall["bytes_per_token"] * 600
-    monkeypatch.setattr(fitting, "free_memory", lambda device: int(asked / 0.8))
+    monkeypatch.setattr(fit, "free_memory", lambda device: int(asked / 0.8))
     run = train(recipe, out=tmp_path / "run", report=False)
     plan = run.manifest.plan
     assert plan is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ from glotune.data.held_out import text_keys
 from glotune.data.plain_text import PlainTexts
 from glotune.data.texts import LANGUAGE_TYPE, LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore, tokenize
-from glotune.recipe import schema
+from glotune.recipe.settings import TokenSettings
 
 
 @dataclass(frozen=True)
 class Corpus:
     """N items to train on: P pairs first, then plain texts. The translation of item i < P is text N + i."""
 
-    items: TokenStore
-    """[N] texts: what the loop counts, orders and draws."""
+    items: int
+    """N"""
     texts: TokenStore
     """[N + P] texts: the items, then the translations."""
     pairs: int
@@ -38,7 +38,7 @@ class Corpus:
     def texts_of(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
         """The texts of these items: their own, then the translations of those that are pairs."""
         paired = items[items < self.pairs]
-        return np.concatenate([items, paired + len(self.items)])
+        return np.concatenate([items, paired + self.items])
 
 
 def as_text_data(texts: PlainTexts) -> TextData:
@@ -59,7 +59,7 @@ def build_corpus(
     texts: PlainTexts,
     content: TextData,
     tokenizer: Any,
-    data: schema.Data,
+    data: TokenSettings,
     cache: Path,
     progress: Callable[[int, int], None],
 ) -> Corpus:
@@ -67,14 +67,13 @@ def build_corpus(
 
     Args:
         content: `as_text_data` of `texts`.
-        data: max_length and sampling, as the engine's recipe has them.
 
     Raises:
         UserError: `max_length` is too short, or a text has no token.
     """
     stores = tokenize(content, tokenizer, data, cache, progress=progress)
     return Corpus(
-        items=_first(stores["train"], len(texts.pairs) + len(texts.texts)),
+        items=len(texts.pairs) + len(texts.texts),
         texts=stores["train"],
         pairs=len(texts.pairs),
         translation_keys=text_keys(texts.pairs["text_pair"]),
@@ -100,15 +99,3 @@ def _flat(pairs: pa.Table, texts: pa.Table, pair_language: str, split: str) -> L
         }
     )
     return LabelledTexts(table, split)
-
-
-def _first(store: TokenStore, count: int) -> TokenStore:
-    """The first texts of a store, on the same memory."""
-    return replace(
-        store,
-        offsets=store.offsets[: count + 1],
-        labels=store.labels[:count],
-        languages=store.languages[:count],
-        rows=store.rows[:count],
-        raw_lengths=store.raw_lengths[:count],
-    )

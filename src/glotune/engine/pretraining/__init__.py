@@ -1,1 +1,0 @@
-"""Pretraining on the engine of `glotune.engine`: the same loop, steps and checkpoints over other data."""

@@ -1,0 +1,141 @@
+"""What an evaluation of a classifier leaves: one record per prediction, and the scores recomputable from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from glotune.data.texts import LabelledTexts, TextData
+from glotune.run.records import Evaluation
+from glotune.stats.arrays import Outcomes, outcomes, softmax
+from glotune.stats.evaluation import evaluation_of
+from glotune.tasks.task import Answers
+from glotune.whole_files import written_aside
+
+ROW_GROUP = 1 << 16
+"""Predictions that are written together: no more of them are held than these."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of the N texts of a split."""
+
+    logits_NC: NDArray[np.float64]
+    losses_N: NDArray[np.float64]
+    """Plain cross-entropy per text, unweighted and unsmoothed."""
+
+    @classmethod
+    def of(cls, answers: Answers) -> Outputs:
+        """From the one sweep of an evaluation: logits and, last, the loss."""
+        (answers_NK,) = answers
+        return cls(logits_NC=answers_NK[:, :-1], losses_N=answers_NK[:, -1])
+
+    def outcomes(self, rows: NDArray[np.int64], labels_N: NDArray[np.int16]) -> Outcomes:
+        """What the network says of the texts at `rows`, beside the truth, as every metric reads it.
+
+        Raises:
+            UserError: see `glotune.stats.arrays.outcomes`.
+        """
+        return outcomes(labels_N[rows], softmax(self.logits_NC[rows]), self.losses_N[rows])
+
+    @property
+    def refused(self) -> int:
+        """Texts whose logits are not all finite."""
+        return int((~np.isfinite(self.logits_NC).all(axis=1)).sum())
+
+
+def record_split(
+    folder: Path,
+    texts: TextData,
+    split: str,
+    languages: Mapping[str, NDArray[np.int64]],
+    outputs: Outputs,
+    with_text: bool,
+) -> list[Evaluation]:
+    """Writes every prediction of a split; returns its scores per language.
+
+    Args:
+        languages: name -> the places of its texts in the split, ascending.
+    """
+    hashes = [source.sha256 for source in texts.sources]
+    evaluations = []
+    for language, rows in languages.items():
+        tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
+        write_predictions(folder, tables, split, language)
+        found = outputs.outcomes(rows, texts.splits[split].labels)
+        evaluations.append(evaluation_of(found, split, language, texts.labels))
+    return evaluations
+
+
+def prediction_tables(
+    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Outputs, with_text: bool
+) -> Iterator[pa.Table]:
+    """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
+    columns = ["row", "source", "language", "label"]
+    columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
+    done = 0
+    for table in _grouped(_taken(texts.table.select(columns), rows)):
+        yield _records(table, texts.split, hashes, outputs, rows[done : done + len(table)])
+        done += len(table)
+
+
+def _taken(table: pa.Table, rows: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """The rows at these ascending places, batch by batch."""
+    start = 0
+    for batch in table.to_batches(max_chunksize=ROW_GROUP):
+        first, last = np.searchsorted(rows, (start, start + batch.num_rows))
+        if first < last:
+            yield batch.take(pa.array(rows[first:last] - start))
+        start += batch.num_rows
+
+
+def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= ROW_GROUP:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, rows: NDArray[np.int64]) -> pa.Table:
+    probabilities = softmax(outputs.logits_NC[rows])
+    nulls = pa.nulls(len(rows), pa.string())
+    return pa.table(
+        {
+            "data_hash": pa.array(hashes).take(table["source"]),
+            "row": table["row"],
+            "split": pa.repeat(split, len(rows)),
+            "language": table["language"].cast(pa.string()),
+            "label": table["label"],
+            "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
+            "probabilities": _lists(probabilities),
+            "loss": pa.array(outputs.losses_N[rows], pa.float64()),
+            **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
+        }
+    )
+
+
+def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
+    """A row of the matrix as one list; no Python object per row."""
+    count, width = values_NC.shape
+    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
+
+
+def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, language: str) -> None:
+    """Writes one split and language, whole or not at all."""
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{split}.{language}.parquet"
+    first = next(tables)
+    with written_aside(target) as file, pq.ParquetWriter(file, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)

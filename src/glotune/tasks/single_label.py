@@ -1,0 +1,373 @@
+"""One label for each text: weighted cross-entropy, right under any cut of the effective batch (contract C2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from glotune.data.batches import Rows
+from glotune.data.packed import PackedBatch
+from glotune.data.spelling import name_of
+from glotune.data.texts import TextData
+from glotune.data.tokenization import TokenStore
+from glotune.errors import RunError, UserError, did_you_mean
+from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
+from glotune.recipe import Recipe
+from glotune.run.records import Evaluation
+from glotune.stats.confusion import count_metric
+from glotune.stats.scores import Scores, score_outcomes
+from glotune.stats.traits import trait
+from glotune.tasks.records import Outputs, record_split
+from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
+
+ClassWeights = Literal["none", "balanced"] | dict[str, float]
+EXCERPT, EXCERPTS = 120, 10
+"""Characters of a text that a diagnosis shows, and of how many texts."""
+EVENT_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
+"""What an evaluation event says of a language."""
+
+
+@dataclass(frozen=True)
+class SingleLabel:
+    """The task of a classifier. Each text counts with its own weight times that of its class.
+
+    Raises:
+        UserError: no validation text is in a language that may choose the checkpoint.
+    """
+
+    labels: list[str]
+    stores: Mapping[str, TokenStore]
+    source_languages: list[str]
+    choice: Choice
+    class_weights: NDArray[np.float32] | None = None
+    """[C]"""
+    label_smoothing: float = 0.0
+    texts: TextData | None = None
+    """What the stores were tokenized from, for records and for messages to people."""
+    with_text: bool = False
+    """Records and messages may hold the texts."""
+    _on_device: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        assert self.monitored  # raises, before anything is trained, where nothing would choose the checkpoint
+
+    @classmethod
+    def of(cls, recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> SingleLabel:
+        """As a recipe says."""
+        train, spec = stores["train"], recipe.evaluate
+        return cls(
+            labels=texts.labels,
+            stores=stores,
+            source_languages=texts.source_languages,
+            choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
+            class_weights=class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights),
+            label_smoothing=recipe.loss.label_smoothing,
+            texts=texts,
+            with_text=recipe.records.text,
+        )
+
+    # ---- training -------------------------------------------------------------------------------------
+
+    @property
+    def drawn(self) -> int:
+        """All training texts."""
+        return len(self.stores["train"])
+
+    @property
+    def num_sums(self) -> int:
+        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row."""
+        return len(self.labels) ** 2
+
+    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
+        """The loss of these texts; nothing in it is drawn by chance."""
+        store = self.stores["train"]
+        weights_B = None if store.weights is None else store.weights[rows]
+        return WeightedCrossEntropy(self, rows, total_weight(store.labels[rows], self.class_weights, weights_B))
+
+    def weights_on(self, device: torch.device) -> Tensor | None:
+        """The class weights there; copied once."""
+        if self.class_weights is None:
+            return None
+        if device not in self._on_device:
+            self._on_device[device] = torch.from_numpy(self.class_weights).to(device)
+        return self._on_device[device]
+
+    def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
+        """Accuracy and macro-F1 of the training texts as they were answered on the way."""
+        confusion_CC = np.array(sums).reshape(len(self.labels), len(self.labels))
+        return {name: float(count_metric(name)(confusion_CC)) for name in ("accuracy", "macro_f1")}
+
+    def excerpts(self, rows: Rows) -> list[str]:
+        """How the first of these training texts begin; none where the recipe keeps texts out of records."""
+        if self.texts is None or not self.with_text:
+            return []
+        column = self.texts.splits["train"].table["text"]
+        return [column[int(row)].as_py()[:EXCERPT] for row in rows[:EXCERPTS]]
+
+    # ---- evaluation -----------------------------------------------------------------------------------
+
+    @cached_property
+    def monitored(self) -> list[str]:
+        """The validation languages that choose the checkpoint."""
+        return monitored_languages(self.choice.on, self.source_languages, list(by_language(self.stores["validation"])))
+
+    def passes(self, split: str) -> list[LogitsAndLosses]:
+        """One: logits, and each text's own loss."""
+        return [LogitsAndLosses(self.stores[split], len(self.labels))]
+
+    def scores(self, split: str, answers: Answers) -> Mapping[str, Metrics]:
+        """By language; raises RunError where the network's answers are not finite."""
+        return {language: event_metrics(found) for language, found in self._scores(split, answers).items()}
+
+    def _scores(self, split: str, answers: Answers) -> dict[str, Scores]:
+        store, outputs = self.stores[split], Outputs.of(answers)
+        if outputs.refused:
+            raise RunError(
+                f"the network's answers to {outputs.refused} of {len(outputs.losses_N)} {split} texts are not finite: "
+                "it diverged. Lower optimizer.learning_rate or add warmup"
+            )
+        return {
+            language: score_outcomes(outputs.outcomes(rows, store.labels))
+            for language, rows in by_language(store).items()
+        }
+
+    def judge(self, answers: Answers) -> Judgement:
+        """Of the validation texts."""
+        scores = self._scores("validation", answers)
+        value = monitored_value(scores, self.monitored, self.choice.metric)
+        return Judgement(
+            metrics={language: event_metrics(found) for language, found in scores.items()},
+            value=value,
+            summary=f"validation loss {_mean_loss(scores):.4f}, {self.choice.metric} {value:.4f} "
+            f"on {', '.join(self.monitored)}",
+            alarm=collapse_seen(scores, self.labels, self.source_languages),
+        )
+
+    def record(self, folder: Path, split: str, answers: Answers) -> list[Evaluation]:
+        """One record per prediction, a file per language; the scores that follow from them."""
+        assert self.texts is not None
+        languages = by_language(self.stores[split])
+        return record_split(folder, self.texts, split, languages, Outputs.of(answers), self.with_text)
+
+
+@dataclass(frozen=True)
+class WeightedCrossEntropy:
+    """The loss of one effective batch: a sum over its texts, divided by the sum of their weights."""
+
+    task: SingleLabel
+    rows: Rows
+    denominator: float
+    across: None = None
+
+    def dress(self, batch: PackedBatch) -> PackedBatch:
+        """Adds each text's class id and, where texts have weights, its weight."""
+        return with_labels(batch, self.task.stores["train"])
+
+    def part(self, network: Any, batch: PackedBatch) -> Part:
+        """Its share of the loss; how the texts are answered, as counts."""
+        logits_BC, labels = network(batch), batch.targets["labels"]
+        weights_C = self.task.weights_on(labels.device)
+        summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
+        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
+        return Part(summed / self.denominator, torch.bincount(cells, minlength=self.task.num_sums).double())
+
+    def details(self, sums: Sequence[float]) -> None:
+        """The loss is all there is."""
+
+
+@dataclass(frozen=True)
+class LogitsAndLosses:
+    """The sweep of an evaluation: C logits and the plain loss of each text."""
+
+    store: TokenStore
+    num_labels: int
+
+    @property
+    def width(self) -> int:
+        """C + 1."""
+        return self.num_labels + 1
+
+    def dress(self, batch: PackedBatch) -> PackedBatch:
+        """Adds each text's class id."""
+        return with_labels(batch, self.store)
+
+    def answer(self, network: Any, batch: PackedBatch) -> Tensor:
+        """[B, C + 1]"""
+        logits_BC = network(batch)
+        losses_B = text_losses(logits_BC, batch.targets["labels"])
+        return torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+
+
+def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:
+    """The batch with ``labels`` [B] int64 and, where there are any, ``weights`` [B] float32."""
+    targets = {"labels": torch.from_numpy(store.labels[batch.rows].astype(np.int64))}
+    if store.weights is not None:
+        targets["weights"] = torch.from_numpy(store.weights[batch.rows])
+    return replace(batch, targets=targets)
+
+
+# ---- the loss -----------------------------------------------------------------------------------------
+
+
+def class_weights(
+    spec: ClassWeights, labels: NDArray[np.int16], names: list[str], weights_N: NDArray[np.float32] | None = None
+) -> NDArray[np.float32] | None:
+    """[C] weights, or None for none.
+
+    ``balanced`` is ``n / (C * count)`` over the training labels, as scikit-learn's `compute_class_weight`
+    (King & Zeng 2001); a row counts as often as its weight says.
+
+    Raises:
+        UserError: explicit weights name an unknown label or leave one out.
+    """
+    if spec == "none":
+        return None
+    if spec == "balanced":
+        found = np.bincount(labels, weights_N, len(names))
+        return (found.sum() / (len(names) * found)).astype(np.float32)
+    for name in spec:
+        if name_of(name) not in map(name_of, names):
+            raise UserError(
+                f"loss.class_weights names the label '{name}'",
+                expected=f"one weight for each of: {', '.join(names)}",
+                remedy=did_you_mean(name, names),
+            )
+    weights = {name_of(name): weight for name, weight in spec.items()}
+    missing = [name for name in names if name_of(name) not in weights]
+    if missing:
+        raise UserError(
+            f"loss.class_weights has no weight for '{missing[0]}'",
+            expected=f"one weight for each of: {', '.join(names)}",
+        )
+    return np.array([weights[name_of(name)] for name in names], dtype=np.float32)
+
+
+def summed_loss(
+    logits_BC: Tensor,
+    labels: Tensor,
+    weights_C: Tensor | None,
+    label_smoothing: float,
+    weights_B: Tensor | None = None,
+) -> Tensor:
+    """Sum of the weighted losses of a micro-batch, in fp32.
+
+    The effective batch's loss is the sum of these over its micro-batches divided by `total_weight`: torch's
+    definition of the weighted mean with label smoothing (`torch.nn.functional.cross_entropy`). A row of weight 2
+    enters both as two such rows would.
+    """
+    if weights_B is None:
+        return functional.cross_entropy(
+            logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="sum"
+        )
+    losses_B = functional.cross_entropy(
+        logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="none"
+    )
+    return (losses_B * weights_B).sum()
+
+
+def total_weight(
+    labels: NDArray[np.int16],
+    weights_C: NDArray[np.float32] | None,
+    weights_B: NDArray[np.float32] | None = None,
+) -> float:
+    """Sum over an effective batch of each row's weight times the class weight of its label, computed on the host."""
+    if weights_B is None:
+        return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
+    return float((weights_B if weights_C is None else weights_B * weights_C[labels]).sum(dtype=np.float64))
+
+
+def text_losses(logits_BC: Tensor, labels: Tensor) -> Tensor:
+    """[B] plain cross-entropy per text, unweighted and unsmoothed: what evaluations report."""
+    return functional.cross_entropy(logits_BC.float(), labels, reduction="none")
+
+
+# ---- judgement ----------------------------------------------------------------------------------------
+
+
+def by_language(store: TokenStore) -> Mapping[str, NDArray[np.int64]]:
+    """Language -> the rows of a store, languages in the order of the data."""
+    found = {name: np.flatnonzero(store.languages == code) for code, name in enumerate(store.language_names)}
+    return {name: rows for name, rows in found.items() if len(rows)}
+
+
+def event_metrics(scores: Scores) -> Metrics:
+    """What an evaluation event says of one language."""
+    values = scores.values()
+    found: dict[str, float | int | None] = {"n": scores.n}
+    for name in EVENT_METRICS:
+        value = values[name]
+        found[name] = value if value is not None and math.isfinite(value) else None
+    return found
+
+
+def monitored_languages(on: str, source_languages: list[str], validated: list[str]) -> list[str]:
+    """The validation languages that choose the checkpoint.
+
+    ``source`` is the zero-shot setting. ``target`` reads labelled target texts: an oracle.
+
+    Raises:
+        UserError: there is no validation text in such a language.
+    """
+    wanted = [language for language in validated if (language in source_languages) == (on == "source")]
+    if not wanted:
+        raise UserError(
+            f"evaluate.on is '{on}', but the validation texts are in: {', '.join(validated)}",
+            expected=f"validation texts in a {on} language (source languages: {', '.join(source_languages)})",
+            remedy="Add them under data.validation, or change evaluate.on",
+        )
+    return wanted
+
+
+def refuse_unused_validation(on: str, texts: TextData) -> None:
+    """Refuses validation texts that a recipe names and that would not choose the checkpoint.
+
+    Raises:
+        UserError: none of them is in a language that `on` asks for.
+    """
+    if texts.named_validation is not None:
+        monitored_languages(on, texts.source_languages, texts.named_validation)
+
+
+def monitored_value(scores: Mapping[str, Scores], languages: list[str], metric: str) -> float:
+    """Mean of the metric over the languages, each counting once."""
+    values = [scores[language].values()[metric] for language in languages]
+    return sum(float("nan") if value is None else value for value in values) / len(values)
+
+
+def collapse_seen(scores: dict[str, Scores], labels: list[str], source_languages: list[str]) -> str | None:
+    """What one sees where one class is answered and nothing was learned behind it; None otherwise."""
+    collapses = collapses_without_skill(scores, source_languages)
+    if not collapses:
+        return None
+    answered = "; ".join(
+        f"{each.predicted_share:.0%} of the validation texts in {', '.join(each.where)} are called "
+        f"'{labels[each.label]}'"
+        for each in collapses
+    )
+    found = {language: scores[language] for each in collapses for language in each.where}
+    return (
+        f"{answered} (validation loss {_mean_loss(found):.4f}; knowing only how frequent each label is gives "
+        f"{frequency_loss(found.values()):.4f}, guessing ln C = {math.log(len(labels)):.4f}). "
+        "Lower optimizer.learning_rate or raise schedule.warmup_ratio"
+    )
+
+
+def collapses_without_skill(scores: dict[str, Scores], source_languages: list[str]) -> list[Collapse]:
+    """The collapses of the deciding languages, where the probabilities of none of them have learned anything."""
+    if any(has_learned(scores[language]) for language in deciding_languages(scores, source_languages)):
+        return []
+    return run_collapses(scores, source_languages)
+
+
+def _mean_loss(scores: dict[str, Scores]) -> float:
+    return sum(found.loss or 0.0 for found in scores.values()) / len(scores)

@@ -1,0 +1,246 @@
+"""What the engine may count on with every task, and what every task may count on with the engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from glotune.data.plain_text import read_plain_texts
+from glotune.data.reading import read_texts
+from glotune.data.tokenization import tokenize
+from glotune.engine.assembly import assemble, assemble_pretraining
+from glotune.engine.checkpoints import CheckpointStore
+from glotune.engine.forward import evaluate
+from glotune.engine.loop import build_loop, train_to_the_end
+from glotune.engine.observer import Silent
+from glotune.engine.parts import Parts
+from glotune.engine.processes import Control, Processes
+from glotune.engine.recorder import Recorder
+from glotune.engine.step import Stepper
+from glotune.errors import InterruptedRun
+from glotune.model.loading import load_tokenizer
+from glotune.model.pretraining import prepare_tokenizer
+from glotune.run.directory import RunDirectory
+from glotune.run.predictions import read_predictions
+from glotune.stats.evaluation import evaluation_of
+from glotune.tasks.corpus import as_text_data, build_corpus
+from made_pairs import scratch_recipe
+from small_runs import sentences, small_recipe, write_csv
+from toy_task import is_long
+
+SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
+
+
+def single_label(folder: Path, **overrides: Any) -> Parts:
+    recipe = small_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    if recipe.data.columns.weight is not None:
+        rows = [{**row, "trust": str(0.25 * (1 + number % 7))} for number, row in enumerate(sentences("en", 70))]
+        write_csv(folder / "train.csv", rows)
+    texts = read_texts(recipe.data, recipe.seed)
+    tokenizer = load_tokenizer(recipe.model)
+    stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
+    return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
+
+
+def weighted(folder: Path) -> Parts:
+    loss = {"class_weights": "balanced", "label_smoothing": 0.1}
+    return single_label(folder, loss=loss, data__columns__weight="trust")
+
+
+def toy(folder: Path) -> Parts:
+    parts = single_label(folder)
+    return replace(parts, task=is_long(parts.stores))
+
+
+def pretraining(folder: Path, **objective: Any) -> Parts:
+    recipe = scratch_recipe(folder, objective={"masked_lm": 0.3, **objective}, **SETTINGS)
+    texts = read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
+    tokenizer = prepare_tokenizer(recipe, texts, folder)
+    quiet: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+    corpus = build_corpus(texts, as_text_data(texts), tokenizer, recipe.data, folder / "tokens", quiet)
+    return assemble_pretraining(recipe, corpus, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
+
+
+TASKS: dict[str, Callable[[Path], Parts]] = {
+    "single label": single_label,
+    "single label, weighted": weighted,
+    "masked tokens and contrast": pretraining,
+    "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
+    "toy": toy,
+}
+make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+
+
+def recorder_in(folder: Path, name: str = "run", observer: Silent | None = None) -> Recorder:
+    (folder / name).mkdir(exist_ok=True)
+    return Recorder(RunDirectory(folder / name), observer or Silent(), 1, is_main=True)
+
+
+def stepper_of(parts: Parts, folder: Path, budget: int) -> Stepper:
+    store = CheckpointStore(folder / "none", 1)
+    stepper = build_loop(parts, None, recorder_in(folder), store, Control()).stepper
+    stepper.token_budget = budget
+    parts.network.train()
+    return stepper
+
+
+def sums_and_gradients(
+    parts: Parts, folder: Path, budget: int, held: int = 10**6
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """Of the first effective batch."""
+    stepper = stepper_of(parts, folder, budget)
+    object.__setattr__(parts, "tokens_held", lambda token_budget: held)
+    objective = parts.task.objective(0, parts.epoch(0)[0])
+    parts.network.zero_grad(set_to_none=True)
+    sums = stepper._accumulate(0, objective, stepper._load(objective)).tolist()
+    gradients = {name: each.grad.clone() for name, each in parts.trainable.items() if each.grad is not None}
+    return sums, gradients
+
+
+def assert_close(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, gradient in one.items():
+        assert torch.allclose(gradient, other[name], atol=2e-6), name
+
+
+@make_parts
+def test_c2_the_cut_changes_neither_the_update_nor_the_sums(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    parts = make(tmp_path)
+    sums, whole = sums_and_gradients(parts, tmp_path, 10**6)
+    assert len(sums) == 1 + parts.task.num_sums
+    for budget, held in ((64, 10**6), (64, 0), (10**6, 0)):
+        other, cut = sums_and_gradients(parts, tmp_path, budget, held)
+        assert other == pytest.approx(sums, abs=1e-5)
+        assert_close(whole, cut)
+
+
+@make_parts
+def test_c3_the_ranks_change_neither_the_update_nor_the_sums(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    parts = make(tmp_path)
+    objective = parts.task.objective(0, parts.epoch(0)[0])
+    if objective.across is not None:
+        pytest.skip("its loss looks at the whole batch: it runs as one process")
+    sums, whole = sums_and_gradients(parts, tmp_path, 10**6)
+    parts.network.zero_grad(set_to_none=True)
+    both = np.zeros(len(sums))
+    for rank in range(2):
+        stepper = stepper_of(parts, tmp_path, 10**6)
+        stepper.parts = replace(parts, processes=Processes(rank, 2, parts.device))
+        both += stepper._accumulate(0, objective, stepper._load(objective)).numpy()
+    assert both.tolist() == pytest.approx(sums, abs=1e-5)
+    assert_close(whole, {name: each.grad for name, each in parts.trainable.items() if each.grad is not None})
+
+
+class Stops(Silent):
+    """Asks to stop after a step, as a signal would."""
+
+    def __init__(self, control: Control, after: int) -> None:
+        self.control, self.after = control, after
+
+    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if stage == "train" and done == self.after:
+            self.control.stop("the test says so")
+
+
+@make_parts
+def test_c6_resumed_is_uninterrupted(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    whole = make(tmp_path)
+    torch.manual_seed(1)
+    state = train_to_the_end(whole, None, recorder_in(tmp_path, "whole"))
+    control = Control()
+    with pytest.raises(InterruptedRun):
+        train_to_the_end(make(tmp_path), None, recorder_in(tmp_path, "parts", Stops(control, 5)), control)
+    resumption = CheckpointStore(tmp_path / "parts" / "checkpoints", 1).latest()
+    assert resumption is not None
+    assert resumption.state.step == 5
+    again = make(tmp_path)
+    assert train_to_the_end(again, resumption, recorder_in(tmp_path, "parts")) == state
+    assert all(torch.equal(each, again.trainable[name]) for name, each in whole.trainable.items())
+    logs = [[event.data for event in RunDirectory(tmp_path / name).events() if event.kind in ("evaluation", "best")]
+            for name in ("whole", "parts")]  # fmt: skip
+    assert logs[0] == logs[1]
+
+
+@make_parts
+def test_what_an_epoch_says_adds_up_from_its_steps(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    parts = make(tmp_path)
+    stepper = stepper_of(parts, tmp_path, 10**6)
+    outcomes = [outcome for _, _, outcome in stepper.run(enumerate(parts.epoch(0)))]
+    sums = np.sum([outcome.sums for outcome in outcomes], axis=0).tolist()
+    assert all(math.isfinite(value) for value in parts.task.epoch_metrics(sums).values())
+    assert all(outcome.is_finite and outcome.texts >= outcome.tokens / 40 for outcome in outcomes)
+    drawn = sorted(np.concatenate(parts.epoch(0)).tolist())
+    assert drawn == list(range(parts.task.drawn)), "every text once"
+
+
+@make_parts
+def test_scores_follow_from_what_is_recorded(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    parts = make(tmp_path)
+    parts.network.eval()
+    answers = evaluate(parts, "validation", Silent())
+    passes = parts.task.passes("validation")
+    assert [each.shape for each in answers] == [(len(parts.stores["validation"]), each.width) for each in passes]
+    scores, judgement = parts.task.scores("validation", answers), parts.task.judge(answers)
+    assert judgement.metrics == scores
+    assert math.isfinite(judgement.value)
+    recorded = parts.task.record(tmp_path / "predictions", "validation", answers)
+    assert [each.language for each in recorded] == list(scores)
+    for each in recorded:
+        said = scores[each.language]
+        assert each.n == said["n"]
+        assert all(each.scores[name] == said[name] for name in said if name in each.scores)
+    for path in sorted((tmp_path / "predictions").glob("*.parquet")):
+        language = path.stem.partition(".")[2]
+        labels = [str(number) for number in range(answers[0].shape[1] - 1)]
+        again = evaluation_of(read_predictions(path).outcomes, "validation", language, labels)
+        (own,) = [each for each in recorded if each.language == language]
+        assert (again.scores, again.intervals, again.confusion) == (own.scores, own.intervals, own.confusion)
+
+
+@make_parts
+def test_the_same_step_is_the_same_whatever_was_drawn_before(make: Callable[[Path], Parts], tmp_path: Path) -> None:
+    parts = make(tmp_path)
+    first, _ = sums_and_gradients(parts, tmp_path, 64)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    parts.task.objective(7, parts.epoch(0)[1])
+    assert sums_and_gradients(parts, tmp_path, 64)[0] == first
+
+
+class Waits(TorchDispatchMode):
+    """Counts values that the host asks a tensor for, one at a time."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@make_parts
+def test_the_host_waits_once_in_a_step(
+    make: Callable[[Path], Parts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = make(tmp_path)
+    stepper = stepper_of(parts, tmp_path, 64)
+    objective = parts.task.objective(0, parts.epoch(0)[0])
+    micro_batches = stepper._load(objective)
+    assert len(micro_batches) > 1
+    lists: list[int] = []
+    own = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: (lists.append(1), own(self))[1])
+    with Waits() as waits:
+        sums = stepper._accumulate(0, objective, micro_batches)
+    assert (waits.count, len(lists)) == (0, 0), "nothing is read before all of the batch is done"
+    assert sums.dtype == torch.float64
+    stepper._step(0, objective, micro_batches, 0.0, 0.0)
+    assert len(lists) == 1
