@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from glotune.report.figures import style
 from glotune.report.figures.build_curves import MAX_POINTS, smoothed, thinned
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
-from glotune.report.figures.data import Curves, Series
+from glotune.report.figures.data import Curves, DotPanels, DotRow, Dots, Estimate, Series
 from glotune.report.figures.draw_curves import draw_curves, emptiest, spread
+from glotune.report.figures.draw_panels import class_names
 from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
 from glotune.run.data import load_run
 from made_runs import make_run
@@ -202,3 +203,125 @@ def test_nine_variants_are_named_and_look_unlike_each_other_nine_languages_are_n
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines if line.get_linewidth() == 2.0}
     assert len(looks) == named
     assert ("3 more languages" in axes.get_xlabel()) == are_languages
+
+
+def legend_of(drawn):
+    return [text.get_text() for text in drawn.legends[0].get_texts()]
+
+
+def test_every_stage_in_the_legend_has_its_points_where_targets_alone_were_tested(tmp_path):
+    """English is trained and validated on, Bangla and Hindi are tested: the usual zero-shot run."""
+    languages = {"en": 0.8, "bn": 0.6, "hi": 0.7}
+    made = make_run(
+        tmp_path / "run", languages=languages, validated=("en",), tested=("bn", "hi"), n=60, epochs=2,
+        test_while_training=False,
+    )  # fmt: skip
+    data = build_figures(load_run(made))["final_comparison"]
+    for panel in data.panels:
+        assert panel.columns == ("training", "validation", "final test")
+        held = {row.label: [each is not None for each in row.estimates] for row in panel.rows}
+        assert held == {"en": [True, True, False], "hi": [False, False, True], "bn": [False, False, True]}
+        assert [row.label for row in panel.rows] == ["en", "hi", "bn"]
+    assert legend_of(draw(data)) == ["training", "validation", "final test"]
+
+
+def test_a_column_without_points_is_in_no_legend():
+    rows = (DotRow("en", (Estimate(0.5), None)), DotRow("bn", (Estimate(0.4), None)))
+    panels = DotPanels((Dots("F1", "percent", ("kept", "empty"), rows),))
+    drawn = draw(panels)
+    assert legend_of(drawn) == ["kept"]
+    heights = [line.get_ydata()[0] for line in drawn.axes[0].lines if line.get_label() == "kept"]
+    assert heights == [0.0]  # alone in its row, in its middle
+
+
+def test_the_score_in_training_of_several_sources_stands_once(tmp_path):
+    made = make_run(tmp_path / "run", languages={"en": 0.8, "de": 0.7}, sources=("en", "de"), n=60, epochs=1)
+    panel = build_figures(load_run(made))["final_comparison"].panels[0]
+    assert [row.label for row in panel.rows if row.estimates[0] is not None] == ["all sources"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "panels"),
+    [({"languages": {"en": 0.8}}, 5), ({"kind": "running"}, 3), ({"languages": {"en": 0.8, "bn": 0.6}}, 6)],
+)
+def test_no_place_of_the_dashboard_stays_empty(tmp_path, choices, panels):
+    drawn = draw(build_figures(load_run(make_run(tmp_path / "run", epochs=2, n=60, **choices)))["dashboard"])
+    assert len(drawn.axes) == panels
+    columns = drawn.axes[0].get_gridspec().ncols
+    taken = [place for ax in drawn.axes for place in ax.get_subplotspec().get_geometry()[2:]]
+    assert len({*range(columns * drawn.axes[0].get_gridspec().nrows)} - set(taken)) == 0
+    assert all(ax.get_visible() for ax in drawn.axes)
+
+
+def test_a_warning_about_the_gaps_is_not_cut_off_in_the_dashboard(tmp_path):
+    run = load_run(make_run(tmp_path / "run", "collapsed", epochs=2, n=60, languages={"en": 0.8, "bn": 0.6}))
+    drawn = draw(build_figures(run)["dashboard"])
+    gaps = next(ax for ax in drawn.axes if ax.get_title(loc="left").startswith("Transfer gap"))
+    assert gaps.get_title(loc="left") == "Transfer gap from en"
+    assert gaps.get_xlabel().endswith("meaningless: collapsed")
+
+
+def test_one_epoch_shows_its_training_point(tmp_path):
+    run = load_run(make_run(tmp_path / "run", epochs=1, n=60, languages={"en": 0.8}, test_while_training=False))
+    drawn = draw(build_figures(run)["f1_scores"])
+    assert {line.get_marker() for line in drawn.axes[0].lines if len(line.get_xdata()) == 1} == {"o"}
+    assert sum(len(line.get_xdata()) == 1 for line in drawn.axes[0].lines) == 2  # train and en
+
+
+SEVENTEEN = ("ar", "bn", "de", "en", "es", "fi", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "sw", "tr", "zh")
+
+
+def test_of_many_languages_the_pictures_show_the_extremes_not_the_alphabets_first(tmp_path):
+    shares = {code: 0.9 if code == "en" else 0.35 + 0.03 * place for place, code in enumerate(reversed(SEVENTEEN))}
+    made = make_run(tmp_path / "run", languages=shares, validated=("en",), n=40, epochs=1, test_while_training=False)
+    run = load_run(made)
+    order = sorted(set(shares) - {"en"}, key=lambda code: (-run.main[code].scores["macro_f1"], code))
+    figures = build_figures(run)
+    for name in ("confusion_matrix", "roc_curve", "calibration"):
+        data = figures[name]
+        assert [panel.language for panel in data.panels] == ["en", *order[:6], *order[-5:]]
+        assert data.left_out == tuple(order[6:-5])
+
+
+def test_the_sources_named_among_many_are_their_extremes():
+    lines = tuple(
+        Series(code, "validation", (1.0, 2.0), (0.1, 0.3 + place / 40), code, is_source=True)
+        for place, code in enumerate(SEVENTEEN)
+    )
+    axes = Figure().subplots()
+    draw_curves(axes, Curves("F1", "F1", lines))
+    shown = {text.get_text().split()[0] for text in axes.texts}
+    assert shown == {*SEVENTEEN[:3], *SEVENTEEN[-3:]}
+
+
+def test_a_language_has_one_colour_in_all_panels_of_a_figure(tmp_path):
+    languages = {"en": 0.8, "ar": 0.6, "bn": 0.5}
+    made = make_run(tmp_path / "run", languages=languages, validated=("en", "bn"), tested=("ar", "bn"), n=60, epochs=2)
+    drawn = draw(build_figures(load_run(made))["accuracies"])
+    colours = [{text.get_text().split()[0]: text.get_color() for text in ax.texts} for ax in drawn.axes]
+    assert colours[0]["bn"] == colours[1]["bn"]
+    assert len({colours[0]["en"], colours[0]["bn"], colours[1]["ar"]}) == 3
+
+
+def test_class_names_stay_apart_and_a_roc_line_bears_its_own():
+    names = class_names(["very dissatisfied with the food", "very dissatisfied with the staff", "\u0987", "neutral"])
+    assert len(set(names)) == 4
+    assert names[2:] == ["class 2", "neutral"]
+    assert len(set(class_names(["a long name that ends alike 1 x", "a long name that ends alike 2 x"]))) == 2
+
+
+def test_the_roc_line_of_two_classes_in_another_script_is_that_of_the_second(tmp_path):
+    labels = ("\u09a8\u09c7\u09a4\u09bf", "\u0987\u09a4\u09bf")
+    run = load_run(make_run(tmp_path / "run", labels=labels, languages={"en": 0.8}, epochs=1, n=60))
+    drawn = draw(build_figures(run)["roc_curve"])
+    assert drawn.axes[0].get_legend().get_texts()[0].get_text().startswith("class 1 ")
+
+
+def test_of_many_classes_the_best_and_the_worst_curves_are_named(tmp_path):
+    labels = tuple(f"label{place}" for place in range(13))
+    run = load_run(make_run(tmp_path / "run", labels=labels, languages={"en": 0.7}, epochs=1, n=240))
+    data = build_figures(run)["roc_curve"]
+    aucs = sorted((line.auc for line in data.panels[0].lines), reverse=True)
+    named = [text.get_text() for text in draw(data).axes[0].get_legend().get_texts()]
+    assert named[-1] == "9 classes between"
+    assert [text.split()[-1] for text in named[:-1]] == [f"{auc:.3f}" for auc in (*aucs[:2], *aucs[-2:])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glotune.report.figures.build_curves import f1_scores, learning_rate, losses
 from glotune.report.figures.build_panels import confusion_figure
-from glotune.report.figures.build_results import accuracy_f1_comparison
+from glotune.report.figures.build_results import accuracy_f1_comparison, sources_in_short
 from glotune.report.figures.data import ConfusionMatrices, ConfusionPanel, Curves, Dashboard, DotRow, Dots, TransferGaps
 from glotune.report.words import counted
 from glotune.run.data import RunData
@@ -42,7 +42,7 @@ def facts(run: RunData) -> tuple[str, ...]:
         layers = run.recipe.model.layers
         parts.append(f"{encoder}, first {counted(layers, 'layer')}" if layers else encoder)
     if run.sources:
-        parts.append(f"trained on {', '.join(run.sources)}")
+        parts.append(f"trained on {sources_in_short(run.sources)}")
     parts.append(f"seed {run.manifest.seed}")
     if run.manifest.plan:
         parts.append(f"{run.manifest.plan.device} {run.manifest.plan.precision}")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from glotune.report.figures.build_results import ranked, shown_languages
 from glotune.report.figures.data import (
     Calibration,
     CalibrationBin,
@@ -23,7 +24,7 @@ from glotune.stats.calibration import ReliabilityBin, expected_calibration_error
 from glotune.stats.curves import RocCurve, roc_curves
 
 MAX_PANELS = 12
-"""More languages than this are on the page, not in the picture."""
+"""Of more languages than this the picture shows the extremes, the page all."""
 MAX_ROC_POINTS = 150
 Z95 = 1.959963984540054
 
@@ -43,13 +44,20 @@ def main_tables(run: RunData) -> dict[str, Predictions]:
 
 def roc_figure(run: RunData) -> RocCurves | None:
     """ROC curves, one class against the rest; with two classes that of the second alone (the other mirrors it)."""
-    tables = main_tables(run)
+    tables, left_out = _shown_tables(run)
     panels = [
-        RocPanel(language, len(table), roc_lines(table, run.manifest.labels))
-        for language, table in list(tables.items())[:MAX_PANELS]
+        RocPanel(language, len(table), roc_lines(table, run.manifest.labels)) for language, table in tables.items()
     ]
     panels = [panel for panel in panels if panel.lines]
-    return RocCurves(str(run.main_split), tuple(panels), tuple(tables)[MAX_PANELS:]) if panels else None
+    return RocCurves(str(run.main_split), tuple(run.manifest.labels), tuple(panels), left_out) if panels else None
+
+
+def _shown_tables(run: RunData) -> tuple[dict[str, PredictionTable], tuple[str, ...]]:
+    """The predictions of the languages that have a panel, in the order of the ranking; and the languages without."""
+    tables = main_tables(run)
+    shown = [language for language in shown_languages(run, MAX_PANELS) if language in tables]
+    left_out = tuple(language for language in ranked(run) if language in tables and language not in shown)
+    return {language: tables[language] for language in shown}, left_out
 
 
 def roc_lines(table: Predictions, labels: list[str]) -> tuple[RocLine, ...]:
@@ -71,20 +79,21 @@ def _thin_roc(curve: RocCurve, label: str) -> RocLine:
 
 def confusion_figure(run: RunData, most: int = MAX_PANELS) -> ConfusionMatrices | None:
     """The confusion matrices of the main split, of at most so many languages."""
+    shown, full = shown_languages(run, most), [code for code, each in ranked(run).items() if each.confusion and each.n]
     panels = tuple(
         ConfusionPanel(
             language,
-            evaluation.n,
-            _accuracy(evaluation.confusion),
-            tuple(tuple(row) for row in evaluation.confusion),
+            run.main[language].n,
+            _accuracy(run.main[language].confusion),
+            tuple(tuple(row) for row in run.main[language].confusion),
         )
-        for language, evaluation in run.main.items()
-        if evaluation.confusion and evaluation.n
+        for language in full
+        if language in shown
     )
     if not panels:
         return None
-    left_out = tuple(panel.language for panel in panels[most:])
-    return ConfusionMatrices(str(run.main_split), tuple(run.manifest.labels), panels[:most], left_out)
+    left_out = tuple(language for language in full if language not in shown)
+    return ConfusionMatrices(str(run.main_split), tuple(run.manifest.labels), panels, left_out)
 
 
 def _accuracy(confusion: list[list[int]]) -> float:
@@ -94,9 +103,9 @@ def _accuracy(confusion: list[list[int]]) -> float:
 
 def calibration_figure(run: RunData) -> Calibration | None:
     """Stated confidence against accuracy, per language on the main split."""
-    tables = main_tables(run)
-    panels = tuple(calibration_panel(language, table) for language, table in list(tables.items())[:MAX_PANELS])
-    return Calibration(str(run.main_split), panels, tuple(tables)[MAX_PANELS:]) if panels else None
+    tables, left_out = _shown_tables(run)
+    panels = tuple(calibration_panel(language, table) for language, table in tables.items())
+    return Calibration(str(run.main_split), panels, left_out) if panels else None
 
 
 def calibration_panel(language: str, table: Predictions) -> CalibrationPanel:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from glotune.errors import UserError
 from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
+from glotune.report.figures.style import extremes
 from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
 from glotune.run.records import Evaluation
@@ -15,6 +17,10 @@ from glotune.stats.transfer import Transfer, transfer_gaps
 COMPARED = ("accuracy", "macro_f1", "weighted_f1")
 GAP_METRIC = "macro_f1"
 RESAMPLING_SEED = 0
+ALL_SOURCES = "all sources"
+"""Row of the score in training, which is one for all languages trained on."""
+MAX_SOURCES = 5
+"""More training languages than this are counted in a title, not named."""
 
 
 def estimate(evaluation: Evaluation, metric: str) -> Estimate | None:
@@ -40,6 +46,18 @@ def ranked(run: RunData) -> dict[str, Evaluation]:
     return {language: run.main[language] for language in sorted(run.main, key=place)}
 
 
+def shown_languages(run: RunData, most: int) -> list[str]:
+    """At most so many languages of the main split, in the order of `ranked`: the extremes of sources and of targets.
+
+    What the alphabet puts first would stand for nothing.
+    """
+    order = list(ranked(run))
+    sources = [code for code in order if run.is_source(code)]
+    targets = [code for code in order if not run.is_source(code)]
+    kept = extremes(sources, max(most - len(targets), most // 3))
+    return [*kept, *extremes(targets, most - len(kept))]
+
+
 def accuracy_f1_comparison(run: RunData) -> DotPanels | None:
     """Accuracy, macro- and weighted-F1 of each language on the main split, with intervals."""
     rows = tuple(
@@ -60,21 +78,24 @@ def final_comparison(run: RunData) -> DotPanels | None:
 
 
 def _stages(run: RunData, metric: str) -> Dots:
-    languages = list(ranked(run))
+    """A row for each language of any stage: sources are often trained and validated on, and not tested."""
+    trained_on = run.sources[0] if len(run.sources) == 1 else ALL_SOURCES
     stages: list[tuple[str, dict[str, Estimate | None]]] = [
+        ("training", {trained_on: _last_training(run, metric)}),
         ("validation", _final(run, "validation", metric)),
         ("last test in training", _last(run, "test", metric)),
         ("final test", _final(run, "test", metric)),
     ]
     present = [(name, values) for name, values in stages if any(values.values())]
-    trained = _last_training(run, metric)
-    columns = (["training"] if trained else []) + [name for name, _ in present]
-    rows = []
-    for language in languages:
-        training = trained if run.is_source(language) else None
-        estimates = ([training] if trained else []) + [values.get(language) for _, values in present]
-        rows.append(DotRow(language, tuple(estimates), run.is_source(language)))
-    return Dots(display(metric), "percent", tuple(columns), tuple(rows))
+    known = {language for _, values in present for language, each in values.items() if each is not None}
+    tested = [language for language in ranked(run) if language in known]
+    others = sorted(known - set(tested))
+    languages = sorted([*tested, *others], key=lambda code: not (run.is_source(code) or code == ALL_SOURCES))
+    rows = [
+        DotRow(language, tuple(values.get(language) for _, values in present), run.is_source(language))
+        for language in languages
+    ]
+    return Dots(display(metric), "percent", tuple(name for name, _ in present), tuple(rows))
 
 
 def _final(run: RunData, split: str, metric: str) -> dict[str, Estimate | None]:
@@ -132,6 +153,10 @@ def gap_figure(found: Transfer | None, warning: str = "") -> TransferGaps | None
     if found.average_points is not None and found.average_interval is not None and len(rows) > 1:
         average = Estimate(found.average_points, found.average_interval.low, found.average_interval.high)
         rows.append(GapRow("average", average, is_average=True))
-    return TransferGaps(
-        display(found.metric), ", ".join(found.source_languages), found.source_score, tuple(rows), warning
-    )
+    source = sources_in_short(found.source_languages)
+    return TransferGaps(display(found.metric), source, found.source_score, tuple(rows), warning)
+
+
+def sources_in_short(sources: Sequence[str]) -> str:
+    """``en, de``; their number where they are more than a title holds."""
+    return ", ".join(sources) if len(sources) <= MAX_SOURCES else f"{len(sources)} languages"

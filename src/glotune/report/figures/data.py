@@ -154,6 +154,7 @@ class RocCurves:
     """A panel for each language; `left_out` names the languages beyond the limit."""
 
     split: str
+    labels: tuple[str, ...]
     panels: tuple[RocPanel, ...]
     left_out: tuple[str, ...] = ()
 

@@ -20,11 +20,12 @@ NOTE: dict[str, Any] = {
 
 
 def draw_curve_panels(figure: Any, data: CurvePanels) -> None:
-    """Panels beside each other, one y axis for all."""
+    """Panels beside each other, one y axis for all; a language looks alike in each."""
     axes = figure.subplots(1, len(data.panels), squeeze=False, sharey=len(data.panels) > 1)[0]
     limits = y_limits([*data.panels])
+    looks = style.looks_of(list(dict.fromkeys(name for panel in data.panels for name in _highlighted(panel))))
     for position, (ax, panel) in enumerate(zip(axes, data.panels, strict=True)):
-        draw_curves(ax, panel, limits=limits)
+        draw_curves(ax, panel, limits=limits, looks=looks)
         if position:
             ax.set_ylabel("")
 
@@ -34,10 +35,16 @@ def size_of_curves(data: CurvePanels) -> tuple[float, float]:
     return style.WIDTH_IN, 4.0
 
 
-def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[float, float] | None = None) -> None:
+def draw_curves(
+    ax: Any,
+    data: Curves,
+    compact: bool = False,
+    limits: tuple[float, float] | None = None,
+    looks: dict[str, style.Look] | None = None,
+) -> None:
     """Lines with their names at their ends: no legend to look up."""
     scale = 100.0 if data.is_percent else 1.0
-    looks = style.looks_of(_highlighted(data))
+    looks = style.looks_of(_highlighted(data)) if looks is None else looks
     labels: list[tuple[float, str, str]] = []
     for series in data.series:
         look = _look(series, looks)
@@ -45,7 +52,7 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
         if series.is_faint:
             ax.plot(x, y, color=style.FAINT, linewidth=0.8, zorder=1)
             continue
-        few = len(x) <= 30 and series.role != "train"
+        few = len(x) == 1 or (len(x) <= 30 and series.role != "train")  # a line of one point is none
         named = series.role == "train" or series.language in looks
         ax.plot(
             x, y, color=look.colour, linewidth=2.0 if named else 0.9, alpha=1.0 if named else 0.6,
@@ -55,9 +62,9 @@ def draw_curves(ax: Any, data: Curves, compact: bool = False, limits: tuple[floa
         )  # fmt: skip
         if named:
             labels.append((y[-1], _label(series, y[-1], data.is_percent), look.colour))
-    _best(ax, data)
     ax.set_ylim(*(limits or y_limits([data])))
     _frame(ax, data)
+    _best(ax, data, compact)
     _references(ax, data, scale, compact)
     _end_labels(ax, labels, _last_x(data), compact)
     others = sum(1 for series in data.series if series.language and series.language not in looks)
@@ -74,11 +81,12 @@ def _highlighted(data: Curves) -> list[str]:
     most = MAX_LANGUAGES if data.are_languages else len(style.LOOKS)
     if len(lines) <= most:
         return [str(series.language) for series in lines]
-    sources = [str(series.language) for series in lines if series.is_source][:2]
-    targets = sorted((series for series in lines if not series.is_source), key=lambda series: series.y[-1])
-    room = most - len(sources)
-    chosen = [*targets[-(room // 2) :][::-1], *targets[: room - room // 2]]
-    return [*sources, *(str(series.language) for series in chosen)]
+    ranking = sorted(lines, key=lambda series: -series.y[-1])
+    sources = [series for series in ranking if series.is_source]
+    targets = [series for series in ranking if not series.is_source]
+    kept = style.extremes(sources, max(most - len(targets), min(2, len(sources))))
+    kept += style.extremes(targets, most - len(kept))
+    return [str(series.language) for series in kept]
 
 
 def _look(series: Series, looks: dict[str, style.Look]) -> style.Look:
@@ -118,24 +126,44 @@ def emptiest(
 
     def covered(share: float) -> int:
         low, high = (limits[0] + end * (limits[1] - limits[0]) for end in spans[share])
-        at = np.linspace(low, high, 40)
-        lines = (series for series in data.series if not series.is_faint)
-        found = (np.interp(at, line.x, scale * np.asarray(line.y), left=np.nan, right=np.nan) for line in lines)
-        return sum(int(((y >= band[0]) & (y <= band[1])).sum()) for y in found)
+        return _covered(data, scale, (low, high), band)
 
     return min(spans, key=covered)
 
 
-def _best(ax: Any, data: Curves) -> None:
+def _covered(data: Curves, scale: float, span: tuple[float, float], band: tuple[float, float]) -> int:
+    """How much of the lines a note in this span of x and band of y would cover."""
+    at = np.linspace(*span, 40)
+    references = sum(band[0] <= scale * each.value <= band[1] for each in data.references)
+    lines = (series for series in data.series if not series.is_faint)
+    found = (np.interp(at, line.x, scale * np.asarray(line.y), left=np.nan, right=np.nan) for line in lines)
+    return sum(int(((y >= band[0]) & (y <= band[1])).sum()) for y in found) + len(at) * references
+
+
+def _best(ax: Any, data: Curves, compact: bool) -> None:
+    """Where the kept checkpoint is, named at the foot or the head of its line, wherever fewer curves are."""
     if data.best_epoch is None:
         return
     ax.axvline(data.best_epoch, color=style.MUTED, linewidth=1.0, linestyle="--", zorder=1)
     near_end = data.best_epoch > 0.5 * _last_x(data)
+    reach = (0.3 if compact else 0.15) * (ax.get_xlim()[1] - ax.get_xlim()[0])
+    span = (data.best_epoch - reach, data.best_epoch) if near_end else (data.best_epoch, data.best_epoch + reach)
+    at = _freer_end(data, ax.get_ylim(), span, 0.09 if compact else 0.07)
     ax.annotate(
-        "kept checkpoint", (data.best_epoch, 0.0), xycoords=("data", "axes fraction"),
+        "kept checkpoint", (data.best_epoch, at), xycoords=("data", "axes fraction"),
         xytext=(-4 if near_end else 4, 4), textcoords="offset points", ha="right" if near_end else "left",
         zorder=5, **NOTE,
     )  # fmt: skip
+
+
+def _freer_end(data: Curves, limits: tuple[float, float], span: tuple[float, float], height: float) -> float:
+    """Share of the y axis, the foot or the head, at which a note so high covers less."""
+    scale, (low, high) = 100.0 if data.is_percent else 1.0, limits
+
+    def covered(share: float) -> int:
+        return _covered(data, scale, span, (low + share * (high - low), low + (share + height) * (high - low)))
+
+    return min((0.0, 1.0 - height), key=covered)
 
 
 def _last_x(data: Curves) -> float:
@@ -203,11 +231,11 @@ def draw_learning_rate(figure: Any, data: LearningRate) -> None:
     lower.plot(data.norm_steps, data.norm, color=style.VERMILLION, linewidth=1.2)
     lower.set_ylabel("gradient norm")
     lower.set_xlabel("optimizer step")
-    lower.set_ylim(bottom=0)
+    lower.set_ylim(0, 1.3 * max(data.norm) or 1.0)  # room for the note
     if data.max_grad_norm is not None:
         lower.axhline(data.max_grad_norm, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
         lower.annotate(
-            f"clipped above {data.max_grad_norm:g}", (0.99, 0.9), xycoords="axes fraction",
+            f"clipped above {data.max_grad_norm:g}", (0.99, 0.97), xycoords="axes fraction",
             ha="right", va="top", **NOTE,
         )  # fmt: skip
 

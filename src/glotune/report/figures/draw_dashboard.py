@@ -1,4 +1,4 @@
-"""Draws the dashboard: six panels under a headline."""
+"""Draws the dashboard: up to six panels under a headline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def size_of_dashboard(data: Dashboard) -> tuple[float, float]:
 
 
 def draw_dashboard(figure: Any, data: Dashboard) -> None:
-    """Losses, F1, scores, gaps, confusion and rate; a panel without data is left out."""
+    """Losses, F1, scores, gaps, confusion and rate; a panel without data is left out.
+
+    Of an odd number the first takes both columns: no place stays empty.
+    """
     panels: list[Any] = []
     if data.losses:
         panels.append(lambda ax: draw_curves(ax, _required(data.losses), compact=True))
@@ -36,11 +39,11 @@ def draw_dashboard(figure: Any, data: Dashboard) -> None:
         panels.append(lambda ax: draw_rate(ax, _required(data.learning_rate), compact=True))
     rows = (len(panels) + 1) // 2
     figure.set_size_inches(style.WIDTH_IN, size_of_dashboard(data)[1] * rows / 3 + 0.5)
-    axes = [ax for row in figure.subplots(rows, 2, squeeze=False) for ax in row]
-    for ax, panel in zip(axes, panels, strict=False):
-        panel(ax)
-    for ax in axes[len(panels) :]:
-        ax.set_visible(False)
+    grid = figure.add_gridspec(rows, 2)
+    odd = len(panels) % 2
+    places = [grid[0, :]] * odd + [grid[place // 2, place % 2] for place in range(2 * odd, 2 * rows)]
+    for place, panel in zip(places, panels, strict=True):
+        panel(figure.add_subplot(place))
     _headline(figure, data)
 
 
@@ -53,7 +56,10 @@ def _results(ax: Any, data: Dashboard) -> None:
     results = _required(data.results)
     if len(results.columns) > 1:
         ax.set_title("Scores by language")
-        ax.legend(loc="best", fontsize=7, handletextpad=0.1, borderpad=0.2)
+        ax.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(results.columns), fontsize=7, handletextpad=0.1,
+            columnspacing=1.0, borderpad=0.2,
+        )  # fmt: skip
     else:
         ax.set_title(f"{results.columns[0]} by language")
 

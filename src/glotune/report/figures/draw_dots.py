@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.report.figures import style
-from glotune.report.figures.data import DotPanels, Dots, Estimate, TransferGaps
+from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, TransferGaps
 from glotune.report.languages import language_name
 
 
@@ -21,24 +21,28 @@ def draw_dot_panels(figure: Any, data: DotPanels) -> None:
     axes = figure.subplots(1, len(data.panels), squeeze=False, sharey=True)[0]
     for ax, panel in zip(axes, data.panels, strict=True):
         draw_dots(ax, panel)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    shown: dict[str, Any] = {}
+    for ax in axes:
+        handles, names = ax.get_legend_handles_labels()
+        shown = dict(zip(names, handles, strict=True)) | shown
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=len(shown))
 
 
 def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
-    """One row per language; the columns offset inside the row; bars are 95 % intervals."""
+    """One row per language; what it has of the columns is offset inside the row; bars are 95 % intervals.
+
+    A column without any point is not drawn, so that no legend names it.
+    """
     scale = 100.0 if data.is_percent else 1.0
-    width = 0.64
-    count = len(data.columns)
     for column, name in enumerate(data.columns):
         colour, marker = style.PALETTE[column % len(style.PALETTE)], style.MARKERS[column % len(style.MARKERS)]
-        offset = (column - (count - 1) / 2) * width / max(count, 1)
         points = [
-            (row + offset, each.estimates[column])
+            (row + _offset(each, column, len(data.columns)), each.estimates[column])
             for row, each in enumerate(data.rows)
             if each.estimates[column] is not None
         ]
-        _points(ax, points, scale, colour, marker, name, compact)
+        if points:
+            _points(ax, points, scale, colour, marker, name, compact)
     ax.set_yticks(
         range(len(data.rows)),
         [
@@ -56,6 +60,16 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
     ax.spines["left"].set_visible(False)
     ax.set_title(data.title)
     ax.set_xlabel("%, with 95 % intervals" if data.is_percent else data.x_label)
+
+
+ROW_SHARE = 0.64
+"""Of a row's height that its points spread over, were there one of each column."""
+
+
+def _offset(row: DotRow, column: int, columns: int) -> float:
+    """Where in its row a point lies: around the middle, whatever number of the columns the row has."""
+    present = [place for place, each in enumerate(row.estimates) if each is not None]
+    return (present.index(column) - (len(present) - 1) / 2) * ROW_SHARE / columns
 
 
 def _points(ax: Any, points: list[Any], scale: float, colour: str, marker: str, name: str, compact: bool) -> None:
@@ -110,9 +124,9 @@ def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     ax.set_title(f"Transfer gap from {data.source} ({data.metric} {100 * data.source_value:.1f} there){warning}")
     ax.set_xlabel("points lost against the source, with 95 % intervals")
     if compact:
-        ax.set_title(f"Transfer gap from {style.shorten(data.source, 12)}{warning}")
+        ax.set_title(f"Transfer gap from {style.shorten(data.source, 20)}")
         note = f" (and {data.left_out} narrower gaps)" if data.left_out else ""
-        ax.set_xlabel(f"{data.metric}, points{note}")
+        ax.set_xlabel(f"{data.metric}, points{note}{warning}")
 
 
 def _interval(ax: Any, place: int, gap: Estimate) -> None:

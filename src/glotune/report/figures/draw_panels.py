@@ -16,6 +16,10 @@ from glotune.report.figures.data import (
 )
 
 COLUMNS = 3
+MOST_NAMED = 16
+"""Languages without a panel that a line below the panels has room for."""
+MOST_CLASSES, NAMED_OF_MORE = 6, 4
+"""ROC curves with a colour and a name of their own; of more classes the two best and the two worst have one."""
 MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
@@ -43,30 +47,46 @@ def _grid(figure: Any, panels: int, **shared: bool) -> list[Any]:
 
 
 def class_names(labels: tuple[str, ...] | list[str]) -> list[str]:
-    """Label names as a picture can show them; another script's appear by class id."""
-    return [style.shorten(style.latin(label, f"class {index}"), 12) for index, label in enumerate(labels)]
+    """Label names as a picture can show them, each another; another script's appear by class id.
+
+    Names that begin alike are cut in their middle; what is still alike is numbered.
+    """
+    whole = [style.latin(label, f"class {index}") for index, label in enumerate(labels)]
+    short = [style.shorten(name, 12) for name in whole]
+    short = [style.middle(name, 12) if short.count(cut) > 1 else cut for name, cut in zip(whole, short, strict=True)]
+    return [f"{name[:7]}… {index}" if short.count(name) > 1 else name for index, name in enumerate(short)]
 
 
-def _left_out(figure: Any, left_out: tuple[str, ...]) -> None:
+def _left_out(figure: Any, panels: int, left_out: tuple[str, ...]) -> None:
     if left_out:
-        figure.supxlabel(f"not shown here, but on the page: {', '.join(left_out)}", fontsize=8, color=style.MUTED)
+        names = ", ".join(left_out[:MOST_NAMED]) + (" …" if len(left_out) > MOST_NAMED else "")
+        text = f"best and worst of {panels + len(left_out)} languages; on the page also: {names}"
+        figure.supxlabel(text, fontsize=8, color=style.MUTED)
 
 
 def draw_roc(figure: Any, data: RocCurves) -> None:
     """One panel per language, one line per class against the rest."""
+    names = dict(zip(data.labels, class_names(data.labels), strict=True))
     for ax, panel in zip(_grid(figure, len(data.panels), sharex=True, sharey=True), data.panels, strict=True):
-        _roc_panel(ax, panel)
-    _left_out(figure, data.left_out)
+        _roc_panel(ax, panel, names)
+    _left_out(figure, len(data.panels), data.left_out)
 
 
-def _roc_panel(ax: Any, panel: RocPanel) -> None:
+def _roc_panel(ax: Any, panel: RocPanel, names: dict[str, str]) -> None:
     ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
     styles = ("-", "--", "-.", (0, (1, 1)))
-    for index, line in enumerate(panel.lines):
-        name = style.shorten(style.latin(line.label, f"class {index}"), 12)
+    ranking = sorted(panel.lines, key=lambda line: -line.auc)
+    named = panel.lines if len(ranking) <= MOST_CLASSES else style.extremes(ranking, NAMED_OF_MORE)
+    grey = [line for line in panel.lines if line not in named]
+    for index, line in enumerate(named):
         ax.plot(
             line.false_positive_rate, line.true_positive_rate, color=style.PALETTE[index % len(style.PALETTE)],
-            linestyle=styles[index % len(styles)], linewidth=1.8, label=f"{name} {line.auc:.3f}",
+            linestyle=styles[index % len(styles)], linewidth=1.8, label=f"{names[line.label]} {line.auc:.3f}",
+        )  # fmt: skip
+    for index, line in enumerate(grey):
+        ax.plot(
+            line.false_positive_rate, line.true_positive_rate, color=style.FAINT, linewidth=0.9, zorder=1,
+            label="" if index else f"{len(grey)} classes between",
         )  # fmt: skip
     ax.legend(loc="lower right", title="AUC", title_fontsize=8, fontsize=8, alignment="left", handlelength=1.6)
     ax.set_title(f"{style.latin(panel.language)}, n = {panel.n:,}")
@@ -83,7 +103,7 @@ def draw_confusion(figure: Any, data: ConfusionMatrices) -> None:
     names = class_names(data.labels)
     for ax, panel in zip(_grid(figure, len(data.panels)), data.panels, strict=True):
         confusion_panel(ax, panel, names)
-    _left_out(figure, data.left_out)
+    _left_out(figure, len(data.panels), data.left_out)
 
 
 def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: bool = False) -> None:
@@ -100,9 +120,15 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
                 colour = "white" if share > 0.55 else style.INK
                 ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
     long = max(map(len, names)) > 6 or size > 4
-    ax.set_xticks(range(size), names, rotation=30 if long else 0, ha="right" if long else "center")
+    upright = size > 6  # slanted names of so many narrow columns run into each other
+    ax.set_xticks(
+        range(size),
+        names,
+        rotation=90 if upright else 30 if long else 0,
+        ha="right" if long and not upright else "center",
+    )
     ax.set_yticks(range(size), names)
-    ax.tick_params(length=0, labelsize=8)
+    ax.tick_params(length=0, labelsize=8 if size <= 10 else max(4, 88 // size))
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -117,7 +143,7 @@ def draw_calibration(figure: Any, data: Calibration) -> None:
     """One reliability diagram per language."""
     for ax, panel in zip(_grid(figure, len(data.panels), sharex=True, sharey=True), data.panels, strict=True):
         _calibration_panel(ax, panel)
-    _left_out(figure, data.left_out)
+    _left_out(figure, len(data.panels), data.left_out)
 
 
 def _calibration_panel(ax: Any, panel: CalibrationPanel) -> None:
