@@ -52,7 +52,7 @@ def roc_figure(run: RunData) -> RocCurves | None:
     return RocCurves(str(run.main_split), tuple(run.manifest.labels), tuple(panels), left_out) if panels else None
 
 
-def _shown_tables(run: RunData) -> tuple[dict[str, PredictionTable], tuple[str, ...]]:
+def _shown_tables(run: RunData) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """The predictions of the languages that have a panel, in the order of the ranking; and the languages without."""
     tables = main_tables(run)
     shown = [language for language in shown_languages(run, MAX_PANELS) if language in tables]
