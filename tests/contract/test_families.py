@@ -63,7 +63,8 @@ def two_steps(network: Network, batch: PackedBatch) -> None:
     network.train()
     optimizer = torch.optim.SGD([value for value in network.parameters() if value.requires_grad], lr=0.01)
     for _ in range(2):
-        functional.cross_entropy(network(batch), batch.labels).backward()
+        labels = torch.arange(len(batch)) % len(LABELS)
+        functional.cross_entropy(network(batch), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
 
