@@ -66,7 +66,7 @@ def passes(network: Callable[[PackedBatch], torch.Tensor], batches: list[PackedB
     for batch in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits_BC = network(batch)
-        torch.nn.functional.cross_entropy(logits_BC.float(), batch.labels).backward()
+        torch.nn.functional.cross_entropy(logits_BC.float(), torch.from_numpy(batch.rows % 3)).backward()
     return sum(batch.num_tokens for batch in batches) / (time.perf_counter() - begin)
 
 

@@ -121,5 +121,7 @@ def _check_values(labels: IntArray, probabilities: FloatArray) -> None:
 
 def softmax(logits_NC: FloatArray) -> FloatArray:
     """Probabilities_NC."""
-    powers = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    shares = logits_NC - logits_NC.max(axis=1, keepdims=True)
+    np.exp(shares, out=shares)  # in place: of many texts, each copy is as large as all that is kept of them
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
