@@ -206,7 +206,7 @@ def test_a_plan_is_refused_as_a_run_is(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_missing_tracker_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glotune.tracking.sinks.find_spec", lambda name: None)
+    monkeypatch.setattr("glotune.verbs.trackers.find_spec", lambda name: None)
     monkeypatch.setattr("glotune.data.given_rows.read_texts", lambda *_: pytest.fail("texts were read"))
     with pytest.raises(MissingExtra, match=r"glotune\[wandb\]"):
         train(small_recipe(tmp_path, track=["wandb"]), out=tmp_path / "run")

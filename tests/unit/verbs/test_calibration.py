@@ -28,7 +28,16 @@ def make_run(path: Path, *, validation: dict[str, float], sources: list[str], cl
         labels = np.array([generator.choice(classes, p=row) for row in powers / powers.sum(axis=1, keepdims=True)])
         sharp = np.exp(logits * temperature)
         probabilities = sharp / sharp.sum(axis=1, keepdims=True)
-        table = pa.table({"label": pa.array(labels, pa.int16()), "probabilities": list(probabilities)})
+        table = pa.table(
+            {
+                "data_hash": ["0" * 64] * len(labels),
+                "row": pa.array(np.arange(1, len(labels) + 1, dtype=np.int32)),
+                "label": pa.array(labels, pa.int16()),
+                "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
+                "probabilities": list(probabilities),
+                "loss": -np.log(probabilities[np.arange(len(labels)), labels]),
+            }
+        )
         pq.write_table(table, run.predictions / f"validation.{language}.parquet")
     return run
 
