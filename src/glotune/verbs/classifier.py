@@ -140,7 +140,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Logits_NC, columns in the order of ``classes_``; of two classes [N], the second's minus the first's."""
         check_is_fitted(self, "run_")
-        logits_NC = np.concatenate(list(self._kept.predictor.engine.stream(_texts(X))))
+        logits_NC = np.concatenate([each.logits_NC for each in self._kept.predictor.engine.stream(_texts(X))])
         return logits_NC if len(self.classes_) > 2 else logits_NC[:, 1] - logits_NC[:, 0]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
