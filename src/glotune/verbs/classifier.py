@@ -267,17 +267,19 @@ def _labels(given: ArrayLike) -> NDArray[Any]:
     Raises:
         UserError: no labels of classes, one is missing, or they are of several types.
     """
-    labels = np.asarray(given)
     if given is None:
         raise UserError("Classifier requires y to be passed, but the target y is None", expected="a label per text")
+    labels = np.asarray(given)
     labels = column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
         raise UserError(f"labels of shape {labels.shape}", expected="one label per text")
-    for number, label in enumerate(labels.tolist(), 1):
+    as_given = np.asarray(given, dtype=object).ravel().tolist()  # NumPy makes strings of what stands beside one
+    for number, label in enumerate(as_given, 1):
         if _is_missing(label):
             raise UserError(f"Input y contains NaN: label {number} is {label}", expected="a label for each text")
-    kinds = sorted({type(label).__name__ for label in labels.tolist()})
-    if labels.dtype == object and len(kinds) > 1:
+    kinds = sorted({type(label).__name__ for label in as_given})
+    strings_and_others = len({isinstance(label, str) for label in as_given}) > 1
+    if strings_and_others or (labels.dtype == object and len(kinds) > 1):
         raise UserError(f"labels of the types {' and '.join(kinds)}", expected="labels of one type")
     labels = np.array(labels.tolist()) if labels.dtype == object else labels
     if type_of_target(labels) not in ("binary", "multiclass"):
