@@ -8,6 +8,7 @@ its permissions and its other names.
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
 import secrets
@@ -44,13 +45,19 @@ def numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}-{number}")
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes the content of a file durable; of a folder, the renames inside it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -78,7 +85,7 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
         raise
     finally:
         aside.unlink(missing_ok=True)
-    sync_folder(target.parent)
+    sync(target.parent)
 
 
 @contextmanager

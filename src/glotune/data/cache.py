@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from glotune.errors import UserError
 from glotune.recipe.paths import place_of
+from glotune.whole_files import sha256, sync
 
 MANIFEST = "cache.json"
 _SCHEMA = 1
@@ -108,7 +108,7 @@ def damage_of(entry: Path, key: str) -> str | None:
             file = entry / name
             if file.stat().st_size != stated["bytes"]:
                 return f"{name} has {file.stat().st_size} bytes instead of {stated['bytes']}"
-            if _sha256(file) != stated["sha256"]:
+            if sha256(file) != stated["sha256"]:
                 return f"the content of {name} was changed"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"it is half-written ({type(error).__name__})"
@@ -120,12 +120,12 @@ def _build_aside(cache: Path, entry: Path, key: str, build: Build) -> Path:
     with _aside(cache, key) as folder:
         build(folder)
         files = sorted(file for file in folder.iterdir() if file.is_file())
-        stated = {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files}
+        stated = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
         (folder / MANIFEST).write_text(
             json.dumps({"schema": _SCHEMA, "key": key, "files": stated}, indent=1), encoding="utf-8"
         )
         for file in (*files, folder / MANIFEST):
-            _sync(file)
+            sync(file)
         if entry.exists() and damage_of(entry, key) is not None:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         try:
@@ -143,16 +143,3 @@ def _aside(cache: Path, key: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

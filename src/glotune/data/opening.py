@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from glotune.errors import UserError
+from glotune.whole_files import sha256
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -43,8 +43,8 @@ def reading(path: Path, shown: str) -> Iterator[None]:
 
 def sha256_of(path: Path, shown: str) -> str:
     """SHA-256 of the file as it lies on disk."""
-    with reading(path, shown), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with reading(path, shown):
+        return sha256(path)
 
 
 def first_bad_byte(path: Path, shown: str) -> tuple[int, int]:

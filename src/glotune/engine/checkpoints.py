@@ -6,9 +6,7 @@ weights, the optimizer's moments, the state. Frozen weights come from the source
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import threading
@@ -26,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from glotune.errors import RunError
-from glotune.whole_files import sync_folder
+from glotune.whole_files import sha256, sync
 
 
 @dataclass
@@ -302,12 +300,12 @@ class CheckpointStore:
         with self._telling(taken):
             aside = self._aside(taken)
             (aside / STATE).write_text(json.dumps(taken.state), encoding="utf-8")
-            files = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in aside.iterdir()}
+            files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in aside.iterdir()}
             (aside / MANIFEST).write_text(
                 json.dumps({"format": FORMAT, "step": taken.step, "files": files}), encoding="utf-8"
             )
             for path in aside.iterdir():
-                _sync(path)
+                sync(path)
             self._put_in_place(aside, taken.name)
         if taken.optimizer is not None and not taken.state["evaluation_due"]:
             self._prune()
@@ -337,7 +335,7 @@ class CheckpointStore:
         if target.exists():
             target.replace(old)
         aside.replace(target)
-        sync_folder(self.folder)
+        sync(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def _prune(self) -> None:
@@ -365,7 +363,7 @@ def damage(folder: Path) -> str | None:
             path = folder / Path(name).name
             if path.stat().st_size != expected["bytes"]:
                 return f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}"
-            if _sha256(path) != expected["sha256"]:
+            if sha256(path) != expected["sha256"]:
                 return f"{name} does not match its hash"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -377,16 +375,3 @@ def damage(folder: Path) -> str | None:
 def size_of(folder: Path) -> int:
     """Bytes on disk."""
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

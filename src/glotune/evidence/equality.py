@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from glotune.run.directory import RunDirectory
 from glotune.run.records import ON_REQUEST, Event
+from glotune.whole_files import sha256
 
 OWN_TO_AN_ATTEMPT = ("status",)
 """Kinds of events that tell how a run was carried out, not what it computed."""
@@ -58,7 +58,4 @@ def _line(event: Event) -> str:
 
 
 def _digest(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path) if path.is_file() else None

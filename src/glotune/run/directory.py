@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from glotune.errors import RunError, UserError
 from glotune.run.records import SCHEMA, Evaluation, Event, Manifest
-from glotune.whole_files import aside_of, resolved, sync_folder, written_aside
+from glotune.whole_files import aside_of, resolved, sync, written_aside
 
 
 def now() -> str:
@@ -246,7 +246,7 @@ def _make_folder(folder: Path, content: dict[str, str], data: Path | None) -> No
         aside.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def _fill(folder: Path, content: dict[str, str], data: Path | None) -> None:
@@ -265,7 +265,7 @@ def _fill(folder: Path, content: dict[str, str], data: Path | None) -> None:
         if data is not None:
             shutil.rmtree(folder / data.name, ignore_errors=True)
         raise
-    sync_folder(folder)
+    sync(folder)
 
 
 def events_that_count(events: Iterable[Event]) -> list[Event]:

@@ -157,7 +157,7 @@ def test_nothing_half_written_is_left_whatever_the_error(
     def failing(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr("glotune.engine.checkpoints._sync", failing)
+    monkeypatch.setattr("glotune.engine.checkpoints.sync", failing)
     store = CheckpointStore(tmp_path, keep=2)
     with pytest.raises(RunError if isinstance(error, OSError) else type(error)):
         save(store, 1)
