@@ -59,8 +59,7 @@ def judge_and_save(
         check_with=_few_texts(parts),
         trusted=recipe.model.trust_remote_code,
     )
-    known = directory.read_manifest().notes
-    directory.update_manifest(notes=[*known, *(note for note in saved.notes if note not in known)])
+    recorder.keep_notes(saved.notes)
     recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,15 @@ class Recorder:
 
     def note(self, message: str | None) -> None:
         """What a reader of the run must know beside its numbers, in the log and once in the manifest; None: nothing."""
-        if message is None:
-            return
-        self.log(message)
+        if message is not None:
+            self.log(message)
+            self.keep_notes([message])
+
+    def keep_notes(self, notes: Sequence[str]) -> None:
+        """Puts notes into the manifest, each once."""
         if self.is_main:
             known = self.directory.read_manifest().notes
-            if message not in known:
-                self.directory.update_manifest(notes=[*known, message])
+            self.directory.update_manifest(notes=[*known, *(note for note in notes if note not in known)])
 
     def deviation(self, message: str) -> None:
         """A departure from the stored plan: in the log, the events and the manifest."""
@@ -140,10 +142,8 @@ class Unwritten(Recorder):
         if self.is_main:
             self.observer.log(message)
 
-    def note(self, message: str | None) -> None:
-        """Tells the observer."""
-        if message is not None:
-            self.log(message)
+    def keep_notes(self, notes: Sequence[str]) -> None:
+        """Writes nothing."""
 
     def write_log(self, message: str) -> None:
         """Writes nothing."""

