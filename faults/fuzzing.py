@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import glotune.verbs.train
-from faults import fuzz, handed_over
+from faults import foreign_models, fuzz, handed_over, output_targets
 from faults.encoder import make_encoder
 from faults.recipes import make_recipe
 
@@ -43,7 +43,12 @@ def fuzz_all(count: int, folder: Path, seed: int, only: str | None = None) -> li
         "texts to predict": fuzz.predictions(run),
         "checkpoints": fuzz.checkpoints(run),
         "run directories": fuzz.run_directories(run),
-        **handed_over.attempts(run.path, run.model, encoder),
+        "file names": handed_over.file_names(),
+        "recipe scalars": handed_over.recipe_scalars(),
+        "encodings": handed_over.encodings(),
+        "label types": handed_over.label_types(encoder),
+        "output targets": output_targets.output_targets(run.path),
+        "foreign models": foreign_models.foreign_models(run.model),
     }
     return [
         fuzz.fuzz(kind, attempt, range(count if only else round(count * SHARES[kind])), seed, folder)
