@@ -190,9 +190,7 @@ class PretrainRecipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> PretrainRecipe:
-        floor, rate = self.schedule.minimum_learning_rate, self.optimizer.learning_rate
-        if floor > rate:
-            raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
+        schema.refuse_rates_out_of_order(self.optimizer, self.schedule)
         scratch = self.model.scratch
         if scratch is not None and self.data.max_length > scratch.max_length:
             raise ValueError(

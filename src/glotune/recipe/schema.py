@@ -323,6 +323,13 @@ class Records(Section):
     """Whether prediction records hold the texts themselves."""
 
 
+def refuse_rates_out_of_order(optimizer: Optimizer, schedule: Schedule) -> None:
+    """Raises ValueError where the rate would fall to a floor above where it starts."""
+    floor, rate = schedule.minimum_learning_rate, optimizer.learning_rate
+    if floor > rate:
+        raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
+
+
 class Recipe(Section):
     """One experiment, resolved and validated. Frozen: a changed recipe is another recipe."""
 
@@ -349,9 +356,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Recipe:
-        floor, rate = self.schedule.minimum_learning_rate, self.optimizer.learning_rate
-        if floor > rate:
-            raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
+        refuse_rates_out_of_order(self.optimizer, self.schedule)
         return self
 
     @property
