@@ -27,7 +27,8 @@ def clean(
 
     from glotune.cli.console import out, say
     from glotune.errors import RunError, UserError
-    from glotune.verbs.clean import Choice, delete, find, human
+    from glotune.report.words import size
+    from glotune.verbs.clean import Choice, delete, find
 
     if not folder.is_dir() and not (folder == RUNS and cache):
         if folder == RUNS:
@@ -46,9 +47,9 @@ def clean(
     table.add_column("where", overflow="fold")
     table.add_column("why it can go")
     for item in items:
-        table.add_row(human(item.bytes), item.what, Text(str(item.path)), Text(item.why))
+        table.add_row(size(item.bytes), item.what, Text(str(item.path)), Text(item.why))
     out.print(table)
-    total = human(sum(item.bytes for item in items))
+    total = size(sum(item.bytes for item in items))
     if not yes:
         if not sys.stdin.isatty():
             raise UserError(f"{total} could be freed; nothing was deleted", remedy="Add --yes to delete without asking")
@@ -56,6 +57,6 @@ def clean(
             say("Nothing was deleted.")
             return
     freed, problems = delete(items)
-    say(f"Freed {human(freed)}.")
+    say(f"Freed {size(freed)}.")
     if problems:
         raise RunError(" ".join(problems))

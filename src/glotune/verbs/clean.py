@@ -126,16 +126,6 @@ def size(path: Path) -> int:
     return total
 
 
-def human(count: int) -> str:
-    """``1.4 GiB``."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
 def _remove(path: Path) -> None:
     """A folder is moved aside first: no half of it can be taken for a run or a checkpoint."""
     if path.is_symlink() or path.is_file():

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.errors import UserError
+from glotune.report.words import size
 from glotune.run.directory import RunDirectory, now
 from glotune.run.lock import locked
 from glotune.run.records import Manifest, RunStatus
-from glotune.verbs.clean import Choice, delete, find, human
+from glotune.verbs.clean import Choice, delete, find
 
 
 def make(folder: Path, name: str, status: RunStatus, *, saved: bool = False, checkpoint: bool = True) -> RunDirectory:
@@ -110,6 +111,6 @@ def test_the_command_lists_first_and_deletes_nothing_unasked(runs: Path) -> None
 
 
 def test_sizes_for_people() -> None:
-    assert [human(n) for n in (0, 1023, 1024, 1536 * 1024, 3 * 2**30)] == [
+    assert [size(n) for n in (0, 1023, 1024, 1536 * 1024, 3 * 2**30)] == [
         "0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB",
     ]  # fmt: skip
