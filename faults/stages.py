@@ -21,6 +21,7 @@ import glotune.engine.finish
 import glotune.engine.loop
 import glotune.verbs.resume
 import glotune.verbs.train
+from glotune.data.given_rows import GivenRows
 from glotune.engine.checkpoints import CheckpointStore
 from glotune.engine.step import Stepper
 
@@ -104,8 +105,8 @@ def watch(board: Board) -> None:
 
         setattr(owner, name, marked)
 
-    for module in (glotune.verbs.train, glotune.verbs.resume):
-        wrap(module, "read_texts", "reading the texts")
+    wrap(GivenRows, "read", "reading the texts")
+    wrap(glotune.verbs.resume, "read_again", "reading the texts")
     wrap(glotune.verbs.train, "assemble", "loading the encoder")
     wrap(glotune.verbs.train, "record_best", "final evaluation")
     wrap(glotune.engine.loop, "evaluate", "evaluating")

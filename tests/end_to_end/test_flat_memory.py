@@ -16,7 +16,7 @@ from glotune.stats import evaluation
 from glotune.tasks import records
 from glotune.tasks.records import Outputs, record_split
 
-FEW, MANY = 200_000, 500_000
+FEW, MANY = 200_000, 600_000
 BYTES_PER_ROW = 120
 """Measured: 65 to check the texts, 99 to judge three classes: numbers of the rows. Texts in memory would add 155."""
 
@@ -38,7 +38,7 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path, monkeypatch: pytest.Monk
     own = {}
     for count in (FEW, MANY):
         source = write_rows(tmp_path / f"{count}.csv", count, "en")
-        used = in_child(lambda: judge(source, tmp_path / str(count)), tmp_path / "log")  # noqa: B023
-        assert used.code == 0, (tmp_path / "log").read_text()
-        own[count] = used.own
+        twice = [in_child(lambda: judge(source, tmp_path / str(count)), tmp_path / "log") for _ in range(2)]  # noqa: B023
+        assert not any(used.code for used in twice), (tmp_path / "log").read_text()
+        own[count] = min(used.own for used in twice)  # what allocators hold back besides differs from run to run
     assert (own[MANY] - own[FEW]) / (MANY - FEW) < BYTES_PER_ROW, own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -87,8 +88,11 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _speak_utf_8() -> None:
-    """What programs read is UTF-8, whatever the locale says; a terminal gets escapes for what it can't show."""
-    if not isinstance(sys.stdout, io.TextIOWrapper):
+    """What programs read is UTF-8, whatever the locale says; a terminal gets escapes for what it can't show.
+
+    An encoding that was asked for by name (``PYTHONIOENCODING``) is kept.
+    """
+    if not isinstance(sys.stdout, io.TextIOWrapper) or os.environ.get("PYTHONIOENCODING"):
         return
     if sys.stdout.isatty():
         sys.stdout.reconfigure(errors="backslashreplace")

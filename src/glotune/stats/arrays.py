@@ -119,9 +119,10 @@ def _check_values(labels: IntArray, probabilities: FloatArray) -> None:
         )
 
 
-def softmax(logits_NC: FloatArray) -> FloatArray:
-    """Probabilities_NC."""
-    shares = logits_NC - logits_NC.max(axis=1, keepdims=True)
-    np.exp(shares, out=shares)  # in place: of many texts, each copy is as large as all that is kept of them
+def softmax(logits_NC: FloatArray, *, in_place: bool = False) -> FloatArray:
+    """Probabilities_NC; `in_place`: over the logits, which are needed no more."""
+    # Of many texts, each copy is as large as all that is kept of them.
+    shares = np.subtract(logits_NC, logits_NC.max(axis=1, keepdims=True), out=logits_NC if in_place else None)
+    np.exp(shares, out=shares)
     shares /= shares.sum(axis=1, keepdims=True)
     return shares

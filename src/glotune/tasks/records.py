@@ -42,7 +42,7 @@ class Outputs:
         Raises:
             UserError: see `glotune.stats.arrays.outcomes`.
         """
-        return outcomes(labels_N[rows], softmax(self.logits_NC[rows]), self.losses_N[rows])
+        return outcomes(labels_N[rows], softmax(self.logits_NC[rows], in_place=True), self.losses_N[rows])
 
     @property
     def refused(self) -> int:
@@ -107,7 +107,7 @@ def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, rows: NDArray[np.int64]) -> pa.Table:
-    probabilities = softmax(outputs.logits_NC[rows])
+    probabilities = softmax(outputs.logits_NC[rows], in_place=True)
     nulls = pa.nulls(len(rows), pa.string())
     return pa.table(
         {

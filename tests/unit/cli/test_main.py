@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,14 +84,21 @@ def test_a_name_too_long_for_a_file_is_the_users_mistake(command: str, tmp_path:
 
 
 def test_help_is_fast() -> None:
-    """In processor time, which a busy machine stretches less than the clock's."""
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        glotune("--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.5
+    """Little more than the help of a bare typer command, in processor time: a busy machine stretches both."""
+    block = "import typer; app = typer.Typer(); app.command()(lambda: None); app(['--help'])"
+    bare, own = [], []
+    for _ in range(4):
+        bare.append(processor_seconds(lambda: subprocess.run([sys.executable, "-c", block], stdout=subprocess.DEVNULL)))
+        own.append(processor_seconds(lambda: glotune("--help")))
+    assert min(own) < 1.5 * min(bare)
+
+
+def processor_seconds(action: Callable[[], object]) -> float:
+    """Of the child processes that `action` waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    action()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_the_version_can_be_asked_for_as_of_any_tool() -> None:

@@ -20,6 +20,7 @@ from glotune.run.records import RunStatus
 from glotune.tracking import sinks
 from glotune.tracking.messages import About, Closing, Notice, Point
 from glotune.tracking.sending import Pace, Sender
+from glotune.verbs import trackers
 from glotune.verbs.trackers import start_trackers
 from made_events import event
 from made_runs import make_run
@@ -192,7 +193,7 @@ def test_a_running_run_can_be_sent_so_far(tmp_path: Path, told: Recorded) -> Non
 def test_an_unknown_tracker_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="Did you mean 'wandb'"):
         sinks.check_trackers(["wandbb"])
-    monkeypatch.setattr(sinks, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'glotune\[mlflow\]'"):
         sinks.check_trackers(["mlflow"])
 
