@@ -1,8 +1,8 @@
-"""A run that glotune 0.1.0 wrote, before the readers of a run were one: it opens, and its report shows the same numbers.
+"""A run that glotune 0.1.0 wrote, before the readers of a run were one: it opens, and shows the same numbers.
 
-``earlier_run`` is the quickstart in four languages without its weights, ``earlier_report.md`` what was drawn of it then.
-Estimates are held to that report; intervals are not, where texts that are translations of one another are now resampled
-together.
+``earlier_run`` is the quickstart in four languages without its weights, ``earlier_report.md`` what was drawn of it
+then. Estimates are held to that report; intervals are not, where texts that are translations of one another are now
+resampled together.
 """
 
 from __future__ import annotations
