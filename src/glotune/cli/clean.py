@@ -27,8 +27,8 @@ def clean(
 
     from glotune.cli.console import out, say
     from glotune.errors import RunError, UserError
-    from glotune.report.words import size
     from glotune.verbs.clean import Choice, delete, find
+    from glotune.words import size
 
     if not folder.is_dir() and not (folder == RUNS and cache):
         if folder == RUNS:

@@ -60,6 +60,8 @@ def figures_table(run: RunDirectory) -> Table:
     """One row per language: masked loss, and recall at 1 where there are held-out pairs."""
     from rich.table import Table
 
+    from glotune.words import count, score
+
     figures = run.read_metrics()["validation"]
     table = Table(title=f"{run.read_manifest().name}: held out", title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
@@ -69,9 +71,9 @@ def figures_table(run: RunDirectory) -> Table:
         loss, recall = entry["masked_loss"], entry["recall_at_1"]
         table.add_row(
             language,
-            str(entry["n"]),
-            "-" if loss is None else f"{loss:.4f}",
-            str(int(entry["candidates"]) or "-"),
-            "-" if recall is None else f"{recall:.4f}",
+            count(entry["n"]),
+            score(loss),
+            count(entry["candidates"] or None),
+            score(recall),
         )
     return table

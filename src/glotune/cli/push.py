@@ -36,8 +36,8 @@ def push(
     from glotune.cli.console import out, say, show
     from glotune.hub.files import Choice, uploads
     from glotune.hub.publishing import check_credentials, check_repository, publish
-    from glotune.report.words import size
     from glotune.run.directory import RunDirectory
+    from glotune.words import size
 
     directory = RunDirectory.open(run)
     check_repository(repository)

@@ -210,11 +210,11 @@ class Bars:
 
     def progress(self, progress: Progress) -> None:
         """Moves the bar."""
-        from glotune.study.progress import clock_time
+        from glotune.words import duration
 
         shares = sum(share for _, share in progress.running)
         running = ", ".join(f"{name} {share:.0%}" for name, share in progress.running)
-        left = f", {clock_time(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        left = f", {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
         self._bar.update(
             self._task,
             total=progress.total,

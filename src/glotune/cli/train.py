@@ -55,7 +55,7 @@ def show_plan(recipe: Recipe) -> None:
     """Prints each choice with its reason, what was measured, and what is done to the encoder."""
     from glotune.cli.console import show_table
     from glotune.cli.progress import watch
-    from glotune.engine.plan_text import plan_rows
+    from glotune.engine.plan import plan_rows
     from glotune.verbs.preview import preview
 
     with watch() as observer:

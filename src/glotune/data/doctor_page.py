@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from glotune.data.doctor import Diagnosis
-from glotune.data.languages import language_name
 from glotune.whole_files import write_output
+from glotune.words import count, named
 
 
 def render(diagnosis: Diagnosis, title: str) -> str:
@@ -15,8 +15,8 @@ def render(diagnosis: Diagnosis, title: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["language"] = language_name
-    environment.filters["number"] = "{:,}".format
+    environment.filters["named"] = named
+    environment.filters["number"] = count
     source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(diagnosis=diagnosis, title=title)
 

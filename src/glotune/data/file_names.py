@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from glotune.data.languages import is_language
+from glotune.languages import is_language
 from glotune.recipe.schema import SplitNames
 
 SPELLINGS = {"training": "train", "development": "dev", "testing": "test"}

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from glotune.data.coded_columns import codes, distinct, is_in, value_counts
 from glotune.data.label_names import LabelMap
-from glotune.data.languages import nearest_language
 from glotune.data.odd_labels import odd_labels
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
 from glotune.data.splits import cut_off, sample
 from glotune.errors import UserError
+from glotune.languages import nearest_language
 from glotune.recipe.schema import Data
 
 Warn = Callable[[str], None]

@@ -20,13 +20,14 @@ from glotune.engine.checkpoints import (
 from glotune.engine.forward import evaluate
 from glotune.engine.optimizer import Schedule
 from glotune.engine.parts import Parts
-from glotune.engine.plan_text import duration, time_left
+from glotune.engine.plan import time_left
 from glotune.engine.processes import ANOTHER_RANK, Control, StopNow, listening
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import StepOutcome, Stepper, StepTime
 from glotune.errors import GlotuneError, InterruptedRun, RunError
 from glotune.model.cpu.host_memory import give_back_freed_memory
 from glotune.run.records import ON_REQUEST
+from glotune.words import duration
 
 PATIENCE_SHARE = 0.2
 """A model that answers one class and has learned nothing is a beginner until it has been so for this share of the

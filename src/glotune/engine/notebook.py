@@ -6,8 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from glotune.engine.observer import Observer, Silent
-from glotune.engine.progress_words import describe, event_line, stage_name
+from glotune.engine.observer import Observer, Silent, describe, event_line, stage_name
 from glotune.run.records import Event
 
 

@@ -1,4 +1,4 @@
-"""What watches a run: a terminal, a notebook, a test. The run never depends on its watchers."""
+"""What watches a run: a terminal, a notebook, a test, and how what they see reads. The run never depends on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from glotune.run.records import Event
+from glotune.words import rate, score
+
+STAGE_NAMES = {"tokenize": "Tokenize", "cache": "Cache frozen layers", "train": "Train", "evaluate": "Evaluate"}
 
 
 class Observer(Protocol):
@@ -35,3 +38,38 @@ class Silent:
 
     def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Drops the progress."""
+
+
+def stage_name(stage: str) -> str:
+    """The stage for people."""
+    return STAGE_NAMES[stage] if stage in STAGE_NAMES else stage.capitalize()
+
+
+def describe(figures: Mapping[str, float]) -> str:
+    """``loss 0.412, 12,345 tokens/s``, of the metrics there are."""
+    shown = []
+    if "loss" in figures:
+        shown.append(f"loss {score(figures['loss'])}")
+    if "tokens_per_second" in figures:
+        shown.append(rate(figures["tokens_per_second"], "tokens"))
+    return ", ".join(shown)
+
+
+def event_line(event: Event) -> str | None:
+    """The line for an event that people wait for; None for the others, which are logged or not for them."""
+    data = event.data
+    match event.kind:
+        case "epoch":
+            return f"epoch {event.epoch:g}: training{_scores(data)}"
+        case "alert":
+            return f"Alert: {data['message']}"
+    return None
+
+
+def _scores(data: Mapping[str, object]) -> str:
+    parts = [
+        f"{name.replace('_', '-')} {score(value)}"
+        for name in ("loss", "accuracy", "macro_f1")
+        if name in data and isinstance(value := data[name], int | float)
+    ]
+    return " " + ", ".join(parts) if parts else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glotune.engine.observer import Observer
-from glotune.engine.plan_text import plan_lines
+from glotune.engine.plan import plan_lines
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.records import Change, Event, Plan
 

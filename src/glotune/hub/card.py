@@ -12,11 +12,10 @@ from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.report.content import ReportContent, Table, gather
-from glotune.report.languages import named
-from glotune.report.words import escaped
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
+from glotune.words import escaped, named
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix")

@@ -9,7 +9,7 @@ import jinja2
 
 from glotune.report.content import ReportContent
 from glotune.report.figures.render import FIGURE_NAMES, FigureFile, why_absent
-from glotune.report.words import escaped
+from glotune.words import escaped
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from glotune.languages import direction
 from glotune.report.content import ReportContent
 from glotune.report.figures.build_curves import best_epoch, learning_rate, losses
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, calibration_panel, main_tables, roc_lines
 from glotune.report.figures.build_results import display, ranked, transfer
-from glotune.report.languages import direction, language_name
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
 from glotune.run.records import Evaluation
 from glotune.stats.curves import PrecisionRecallCurve, precision_recall_curves
 from glotune.stats.traits import TRAITS
+from glotune.words import language_name
 
 MISTAKE_BUDGET = 5000
 """Mistakes on one page, shared by its runs and languages: about 2 MB."""

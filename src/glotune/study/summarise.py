@@ -23,7 +23,6 @@ from glotune.evidence.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
 from glotune.report.figures.build_dashboard import encoder_name
-from glotune.report.words import code, escaped
 from glotune.report.write import ReportFiles, write_report, write_study_report
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
@@ -33,6 +32,7 @@ from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
 from glotune.study.tables import claims_table, costs_table, folds_table, matrix_tables, without_empty_columns
+from glotune.words import code, escaped
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from torch import nn
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
-from glotune.model.surgery.counting import Counts, millions
+from glotune.model.surgery.counting import Counts
 from glotune.recipe import schema
 from glotune.run.records import Change
+from glotune.words import millions
 
 
 def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:

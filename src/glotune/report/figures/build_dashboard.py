@@ -6,8 +6,8 @@ from glotune.report.figures.build_curves import f1_scores, learning_rate, losses
 from glotune.report.figures.build_panels import confusion_figure
 from glotune.report.figures.build_results import accuracy_f1_comparison, sources_in_short
 from glotune.report.figures.data import ConfusionMatrices, ConfusionPanel, Curves, Dashboard, DotRow, Dots, TransferGaps
-from glotune.report.words import counted
 from glotune.run.data import RunData
+from glotune.words import counted
 
 MAX_FULL_ROWS = 6
 MAX_GAPS = 14

@@ -6,7 +6,7 @@ from typing import Any
 
 from glotune.report.figures import style
 from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, TransferGaps
-from glotune.report.languages import language_name
+from glotune.words import language_name
 
 
 def size_of_dots(data: DotPanels) -> tuple[float, float]:
