@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from glotune.monitor.curve import Growing
+from glotune.report.figures.growing import Growing
 from glotune.run.history import History, StepPoint, read_history
 from glotune.run.records import Event
 

@@ -10,9 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from glotune.monitor.charts import plot, sparkline
-from glotune.monitor.curve import Curve, curve_of
 from glotune.monitor.view import Language, RunView
+from glotune.report.figures.growing import curve_of
+from glotune.report.figures.model import Curve
+from glotune.report.terminal import plot, sparkline
 from glotune.run.state import State
 from glotune.run.system import SystemFigures
 from glotune.words import NOTHING, age, duration, gib, percent, rate, score, size

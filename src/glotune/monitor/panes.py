@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from glotune.monitor import once
-from glotune.monitor.charts import plot
-from glotune.monitor.curve import curve_of
 from glotune.monitor.view import RunView
+from glotune.report.figures.growing import curve_of
+from glotune.report.terminal import plot
 from glotune.run.state import State
 from glotune.run.system import SystemFigures
 from glotune.words import NOTHING, age, duration, percent, score

@@ -7,11 +7,10 @@ import shlex
 from dataclasses import dataclass
 
 from glotune.report import specification
+from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
-from glotune.report.figures.build_dashboard import encoder_name
-from glotune.report.figures.build_results import display, ranked, transfer
-from glotune.report.scores import bracketed, number, with_interval
-from glotune.report.target_mean import averaged, mean_name, mean_of, mean_row
+from glotune.report.scores import bracketed, display, number, with_interval
+from glotune.report.specification import encoder_name
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.transfer import Transfer

@@ -9,6 +9,11 @@ from glotune.stats.traits import TRAITS
 from glotune.words import NOTHING
 
 
+def display(metric: str) -> str:
+    """The metric's name in tables and figures."""
+    return TRAITS[metric].display if metric in TRAITS else metric.replace("_", " ")
+
+
 def number(metric: str, value: float | None) -> str:
     """A score as shown: shares as percent with one digit, the rest with three."""
     if value is None or not math.isfinite(value):

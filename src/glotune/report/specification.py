@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.recipe import Recipe
-from glotune.report.figures.build_results import display
+from glotune.report.scores import display
 from glotune.run.data import RunData
 from glotune.words import NOTHING, count, counted, duration, gib, millions, named, percent, plain, size
 
@@ -226,3 +226,9 @@ def _hardware(name: str, value: object) -> tuple[str, str]:
     elif name.endswith("_gib") and isinstance(value, int | float):
         name, shown = name.removesuffix("_gib"), gib(value)
     return name.replace("_", " ").capitalize(), shown
+
+
+def encoder_name(name: str) -> str:
+    """The last part of a Hub name; the last two of a folder, whose last is often a version or a step."""
+    parts = [part for part in name.split("/") if part]
+    return "/".join(parts[-2:]) if name.startswith(("/", ".")) else parts[-1]

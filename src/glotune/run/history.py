@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,37 @@ class History:
         values = [points[-1].scores.get(metric) if points else None for points in series]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
+
+    def curves(self, split: str, metric: str, sources: Sequence[str]) -> dict[str, list[ScorePoint]]:
+        """language -> the points of a split that have the metric, finite or not; source languages first."""
+        found = {
+            language: [point for point in points if metric in point.scores]
+            for (known, language), points in self.evaluations.items()
+            if known == split
+        }
+        return {
+            code: found[code] for code in sorted(found, key=lambda code: (code not in sources, code)) if found[code]
+        }
+
+    def mean_curve(self, split: str, metric: str) -> list[ScorePoint]:
+        """The plain mean over the languages of a split, at the moments at which each of them has a finite value.
+
+        A mean over fewer languages would be another line.
+        """
+        series = self.curves(split, metric, ()).values()
+        at: dict[int, list[ScorePoint]] = {}
+        for point in (point for points in series for point in points if math.isfinite(point.scores[metric])):
+            at.setdefault(point.step, []).append(point)
+        return [
+            ScorePoint(
+                step,
+                points[0].epoch,
+                {metric: sum(point.scores[metric] for point in points) / len(points)},
+                sum(point.n for point in points),
+            )
+            for step, points in sorted(at.items())
+            if len(points) == len(series)
+        ]
 
     def train_seconds(self) -> float | None:
         """Wall-clock seconds spent in optimizer steps; None where no step tells."""

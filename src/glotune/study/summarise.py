@@ -22,7 +22,7 @@ from glotune.evidence.cells import ComparisonTable
 from glotune.evidence.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
-from glotune.report.figures.build_dashboard import encoder_name
+from glotune.report.specification import encoder_name
 from glotune.report.write import ReportFiles, write_report, write_study_report
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically

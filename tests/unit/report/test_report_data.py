@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from glotune.errors import UserError
+from glotune.report.analysis import transfer
 from glotune.report.audit import audit, leak_effects
 from glotune.report.content import gather
-from glotune.report.figures.build_results import transfer
 from glotune.report.specification import cost_rows, known_costs
 from glotune.run.data import load_run
 from glotune.run.history import read_history

@@ -7,7 +7,7 @@ import pytest
 
 from glotune.report import write_report
 from glotune.report.content import gather
-from glotune.report.figures.render import build_figures
+from glotune.report.figures.build import build_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
@@ -173,7 +173,8 @@ def test_reports_never_import_torch(tmp_path):
         "import sys\n"
         "import glotune.evidence, glotune.evidence.folder, glotune.report.write\n"
         "from glotune.report.content import gather\n"
-        "from glotune.report.figures.render import build_figures, draw\n"
+        "from glotune.report.drawing.files import draw\n"
+        "from glotune.report.figures.build import build_figures\n"
         "from glotune.report.page import render_page\n"
         "from glotune.run.data import load_run\n"
         f"run = load_run({str(made.path)!r})\n"

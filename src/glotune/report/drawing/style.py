@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
-
-Item = TypeVar("Item")
+from typing import Any, NamedTuple
 
 WIDTH_IN = 8.3
 DPI = 200
@@ -81,12 +78,6 @@ LOOKS = tuple(Look(colour, marker, line) for line in LINES for colour, marker in
 def looks_of(names: list[str]) -> dict[str, Look]:
     """Name -> its look; names beyond `LOOKS` have none."""
     return dict(zip(names, LOOKS, strict=False))
-
-
-def extremes(ranking: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of a ranking: its best and its worst, in their order."""
-    worst = most // 2 if len(ranking) > most else 0
-    return [*ranking[: most - worst], *ranking[len(ranking) - worst :]]
 
 
 def latin(text: str, fallback: str = "?") -> str:
