@@ -45,7 +45,7 @@ def pretrain(
 
 
 def show_pretraining(path: Path) -> None:
-    """Prints the held-out figures of a pretraining run, and where its encoder lies."""
+    """Prints the held-out metrics of a pretraining run, and the folder of its encoder."""
     from glotune.cli.console import out, show
     from glotune.run.directory import RunDirectory
 

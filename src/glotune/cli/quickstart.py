@@ -11,7 +11,7 @@ DIRECTORY = Path("runs") / "quickstart"
 
 
 def quickstart(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete runs/quickstart and begin anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete runs/quickstart and start again.")] = False,
 ) -> None:
     """Train the built-in toy example offline, English to other languages, in under two minutes.
 

@@ -51,11 +51,11 @@ def study(
         typer.Option("--out", "-o", help="The study's folder. [default: runs/NAME-SCALE]", show_default=False),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Instead of the study's: a number, or a list like 0,1,4.")
+        str | None, typer.Option("--seeds", help="Override the study's seeds: a number of seeds, or a list like 0,1,4.")
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option("--on", help="Carry the runs out on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
+        typer.Option("--on", help="Run on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
     ] = None,
     cpus: Annotated[
         float | None,

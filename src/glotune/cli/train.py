@@ -30,7 +30,7 @@ def train(
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only measure and show what the run would do here; leaves no run behind.")
+        bool, typer.Option("--plan", help="Only measure and show the plan of the run on this machine; creates no run.")
     ] = False,
 ) -> None:
     """Train one recipe; the run directory holds the model, predictions, metrics and report."""

@@ -34,7 +34,7 @@ from glotune.words import size
 BATCH_SIZES = (256, 128, 64, 32, 16, 8)
 """What is proposed instead: the largest that gives `ENOUGH` steps, or the smallest that helps at all."""
 ENOUGH = 100
-"""Steps after which a fine-tune has left its warmup behind."""
+"""Steps after which a fine-tuning run is past its warmup."""
 
 
 def few_steps(texts: int, batch_size: int, epochs: int) -> str | None:

@@ -49,7 +49,7 @@ class MaskedLanguageModel(Network):
             )
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
+        """Hidden_TH of all tokens after the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
         flow = Flow.of(batch)
         hidden = self.walk.embed(batch)

@@ -32,7 +32,7 @@ LOG_BYTES = 64 * 1024
 STALLED_SECONDS = 300.0
 """Least silence that counts as stalled; slow steps raise it."""
 STALLED_STEPS = 60
-"""Silence of so many steps' time counts as stalled."""
+"""Silence of this many steps' time counts as stalled."""
 
 
 class Watcher:

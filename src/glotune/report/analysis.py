@@ -84,7 +84,7 @@ def ranked(run: RunData) -> dict[str, Evaluation]:
 
 
 def shown_languages(run: RunData, most: int) -> list[str]:
-    """At most so many languages of the main split, in the order of `ranked`: the extremes of sources and of targets.
+    """At most `most` languages of the main split, in the order of `ranked`: the extremes of sources and of targets.
 
     What the alphabet puts first would stand for nothing.
     """
@@ -96,7 +96,7 @@ def shown_languages(run: RunData, most: int) -> list[str]:
 
 
 def extremes(ranking: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of a ranking: its best and its worst, in their order."""
+    """At most `most` of a ranking: its best and its worst, in their order."""
     worst = most // 2 if len(ranking) > most else 0
     return [*ranking[: most - worst], *ranking[len(ranking) - worst :]]
 

@@ -230,7 +230,7 @@ def _data_table(run: RunData) -> Table | None:
 
 
 def _leaks_in_short(effects: list[LeakEffect]) -> str:
-    """A warning behind the headline."""
+    """A warning after the headline."""
     if not effects:
         return ""
     count_of, total = sum(each.leaked for each in effects), sum(each.n for each in effects)

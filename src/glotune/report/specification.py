@@ -155,7 +155,7 @@ def selection(run: RunData) -> str:
 
 
 def cost_rows(run: RunData) -> Rows:
-    """What the exact savings left out; one row each, only where the run tells."""
+    """What the exact savings left out; one row each, only where the run recorded it."""
     cost = known_costs(run)
     rows: Rows = []
     packed, fixed, dynamic = (cost.get(f"tokens_{name}") for name in ("packed", "fixed", "dynamic"))

@@ -1,4 +1,4 @@
-"""What a run's events tell, as columns: one training curve, one curve for each evaluated split and language."""
+"""A run's events as columns: one training curve, one curve for each evaluated split and language."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class History:
 
     steps: tuple[StepPoint, ...] = ()
     train: tuple[ScorePoint, ...] = ()
-    """One point an epoch: the figures as trained, with dropout on."""
+    """One point an epoch: the metrics as trained, with dropout on."""
     evaluations: dict[tuple[str, str], tuple[ScorePoint, ...]] = field(default_factory=dict)
     """(split, language) -> points in order of training."""
     best_step: int | None = None
@@ -125,13 +125,13 @@ class History:
         ]
 
     def train_seconds(self) -> float | None:
-        """Wall-clock seconds spent in optimizer steps; None where no step tells."""
+        """Wall-clock seconds spent in optimizer steps; None where no step has a time."""
         known = [point.seconds for point in self.steps if math.isfinite(point.seconds)]
         return sum(known) if known else None
 
 
 def read_history(events: Iterable[Event]) -> History:
-    """Sorts events into series. An event that lacks figures is kept with NaN; unknown keys are ignored."""
+    """Sorts events into series. An event that lacks metrics is kept with NaN; unknown keys are ignored."""
     steps: list[StepPoint] = []
     train: list[ScorePoint] = []
     evaluations: dict[tuple[str, str], list[ScorePoint]] = {}
@@ -190,7 +190,7 @@ def _last_events(path: Path, tail: int) -> Iterator[Event]:
     with path.open("rb") as file:
         start = max(0, path.stat().st_size - tail)
         file.seek(start)
-        lines = file.read().split(b"\n")[:-1]  # what stands behind the last line end was torn while written
+        lines = file.read().split(b"\n")[:-1]  # what follows the last line end was torn while written
     kept = lines[1:] if start else lines
     # Only the last step line matters: the others are most of the file.
     last_step = max((place for place, line in enumerate(kept) if STEP_MARK in line), default=-1)

@@ -13,7 +13,7 @@ FAMILY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU, as NVML tells."""
+    """One NVIDIA GPU, as NVML reports it."""
 
     index: int
     name: str
@@ -67,7 +67,7 @@ class Probe:
         self._family_at = 0.0
 
     def look(self, pid: int | None = None) -> SystemFigures:
-        """The figures since the last look; `pid`: the run's process."""
+        """The measurements since the last look; `pid`: the run's process."""
         memory = self._psutil.virtual_memory()
         return SystemFigures(
             cpu_percent=self._psutil.cpu_percent(interval=None),
@@ -134,7 +134,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _or_zero(nvml: Any, ask: Any) -> float | None:
-    """A figure that some devices (parts of a divided GPU, say) don't tell."""
+    """A value that some devices (e.g. parts of a divided GPU) don't report."""
     try:
         return float(ask())
     except nvml.NVMLError:

@@ -121,7 +121,7 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
                 colour = "white" if share > 0.55 else style.INK
                 ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
     long = max(map(len, names)) > 6 or size > 4
-    upright = size > 6  # slanted names of so many narrow columns run into each other
+    upright = size > 6  # slanted names of narrow columns run into each other
     ax.set_xticks(
         range(size),
         names,

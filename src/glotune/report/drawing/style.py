@@ -96,7 +96,7 @@ def latin(text: str, fallback: str = "?") -> str:
 
 
 def middle(text: str, most: int) -> str:
-    """At most so many characters, cut in the middle: variants of a study differ at their ends."""
+    """At most `most` characters, cut in the middle: variants of a study differ at their ends."""
     if len(text) <= most:
         return text
     head = (most - 1) // 2
@@ -104,5 +104,5 @@ def middle(text: str, most: int) -> str:
 
 
 def shorten(text: str, most: int = 18) -> str:
-    """At most so many characters."""
+    """At most `most` characters, cut at the end."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -56,7 +56,7 @@ class Series:
     language: str | None = None
     is_source: bool = False
     is_faint: bool = False
-    """Background of another line, e.g. the raw losses behind their mean; it has no label."""
+    """Background of another line, e.g. the raw losses under their mean; it has no label."""
 
 
 @dataclass(frozen=True)

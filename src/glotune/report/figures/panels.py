@@ -79,7 +79,7 @@ def _thin_precision_recall(curve: PrecisionRecallCurve, label: str) -> Precision
 
 
 def confusion_figure(run: RunData, most: int = MAX_PANELS) -> ConfusionMatrices | None:
-    """The confusion matrices of the main split, of at most so many languages."""
+    """The confusion matrices of the main split, of at most `most` languages."""
     shown, full = shown_languages(run, most), [code for code, each in ranked(run).items() if each.confusion and each.n]
     panels = tuple(
         ConfusionPanel(
