@@ -48,7 +48,7 @@ def test_losses_show_training_each_language_and_chance(figures, run):
 
 def test_test_curves_stand_beside_validation(figures):
     titles = [panel.title for panel in figures["accuracies"].panels]
-    assert titles == ["Accuracy, validation", "Accuracy, test"]
+    assert titles == ["Accuracy, training and validation", "Accuracy, test while training"]
     assert figures["accuracies"].panels[0].series[0].role == "train"
 
 
