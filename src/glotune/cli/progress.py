@@ -32,7 +32,7 @@ def watch() -> Iterator[Observer]:
         TextColumn("{task.description:<20}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[metrics]}"),
         TimeLeft(),
         console=err,
         transient=True,
@@ -68,12 +68,12 @@ class Bars:
         if line:
             self.log(line)
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Moves the bar of the stage; a finished one disappears."""
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage_name(stage), total=total, figures="")
+            self._tasks[stage] = self._progress.add_task(stage_name(stage), total=total, metrics="")
         task = self._tasks[stage]
-        self._progress.update(task, completed=done, total=total, figures=describe(figures))
+        self._progress.update(task, completed=done, total=total, metrics=describe(metrics))
         if done >= total:
             self._progress.remove_task(self._tasks.pop(stage))
 
@@ -97,7 +97,7 @@ class Lines:
         if line:
             self._write(line)
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Writes a line when the last one of this stage is some seconds old, or the stage is done after a while."""
         now = self._clock()
         started, before = self._started.setdefault(stage, (now, done))
@@ -107,7 +107,7 @@ class Lines:
             self._written[stage] = now
             worked = 0 if finished else done - before
             left = f", {duration(seconds_left(now - started, worked, total - before))} left" if worked > 0 else ""
-            shown = describe(figures)
+            shown = describe(metrics)
             self._write(f"{stage_name(stage)}: {done} of {total}{', ' + shown if shown else ''}{left}")
         if finished:
             del self._started[stage], self._written[stage]

@@ -242,7 +242,7 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         "tokens_dynamic": dynamic,
         "tokens_fixed": texts * settings.max_length,
         "layers": parts.network.num_layers,
-        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).figures()},
+        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).wall()},
     }
 
 

@@ -42,13 +42,13 @@ class Bars:
         if line:
             self.log(line)
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Moves the bar of the stage. A finished one disappears, save that of training."""
         if stage not in self._bars:
             self._bars[stage] = self._new_bar(total=total, desc=stage_name(stage), leave=stage == "train")
         bar = self._bars[stage]
         bar.total = total
-        bar.set_postfix_str(describe(figures), refresh=done >= total)
+        bar.set_postfix_str(describe(metrics), refresh=done >= total)
         bar.update(done - bar.n)
         if done >= total:
             self._bars.pop(stage).close()

@@ -20,10 +20,10 @@ class Observer(Protocol):
     def event(self, event: Event) -> None:
         """A record, as written to ``events.jsonl``."""
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """`done` of `total` in a stage: ``tokenize``, ``cache``, ``train`` (steps) or ``evaluate`` (texts).
 
-        `figures` may hold ``loss`` and ``tokens_per_second``.
+        `metrics` may hold ``loss`` and ``tokens_per_second``.
         """
 
 
@@ -36,7 +36,7 @@ class Silent:
     def event(self, event: Event) -> None:
         """Drops the event."""
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Drops the progress."""
 
 
@@ -45,13 +45,13 @@ def stage_name(stage: str) -> str:
     return STAGE_NAMES[stage] if stage in STAGE_NAMES else stage.capitalize()
 
 
-def describe(figures: Mapping[str, float]) -> str:
+def describe(metrics: Mapping[str, float]) -> str:
     """``loss 0.412, 12,345 tokens/s``, of the metrics there are."""
     shown = []
-    if "loss" in figures:
-        shown.append(f"loss {score(figures['loss'])}")
-    if "tokens_per_second" in figures:
-        shown.append(rate(figures["tokens_per_second"], "tokens"))
+    if "loss" in metrics:
+        shown.append(f"loss {score(metrics['loss'])}")
+    if "tokens_per_second" in metrics:
+        shown.append(rate(metrics["tokens_per_second"], "tokens"))
     return ", ".join(shown)
 
 

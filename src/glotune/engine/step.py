@@ -100,7 +100,7 @@ class StepTime:
         self.seconds += seconds
         self.waited += waited
 
-    def figures(self) -> dict[str, float]:
+    def wall(self) -> dict[str, float]:
         """``seconds`` and ``wait_share``, of an event's wall part."""
         share = self.waited / self.seconds if self.seconds > 0 else 0.0
         return {"seconds": round(self.seconds, 6), "wait_share": round(share, 6)}

@@ -15,7 +15,7 @@ from glotune.report.figures.growing import curve_of
 from glotune.report.figures.model import Curve
 from glotune.report.terminal import plot, sparkline
 from glotune.run.state import State
-from glotune.run.system import SystemFigures
+from glotune.run.system import SystemMetrics
 from glotune.words import NOTHING, age, duration, gib, percent, rate, score, size
 
 LOUD = {State.FAILED, State.CRASHED}
@@ -57,13 +57,13 @@ def headline(view: RunView) -> float | None:
     return sum(row.best for row in rows) / len(rows) if rows else None
 
 
-def run_page(view: RunView, system: SystemFigures | None, width: int, *, plain: bool, log_lines: int = 8) -> Group:
+def run_page(view: RunView, system: SystemMetrics | None, width: int, *, plain: bool, log_lines: int = 8) -> Group:
     """Everything about one run."""
     return Group(*_parts(view, system, width, plain, log_lines))
 
 
 def _parts(
-    view: RunView, system: SystemFigures | None, width: int, plain: bool, log_lines: int
+    view: RunView, system: SystemMetrics | None, width: int, plain: bool, log_lines: int
 ) -> Iterator[RenderableType]:
     yield Text(f"{view.path}: {view.state.value}" + (f" ({view.reason})" if view.reason else ""), style="bold")
     yield Text(facts(view))
@@ -138,7 +138,7 @@ def alarms(view: RunView) -> list[str]:
     return lines
 
 
-def machine(system: SystemFigures) -> str:
+def machine(system: SystemMetrics) -> str:
     """Processor, memory and GPUs, in one line."""
     told = [
         f"CPU {system.cpu_percent:.0f} %",

@@ -12,7 +12,7 @@ from glotune.monitor.view import RunView
 from glotune.report.figures.growing import curve_of
 from glotune.report.terminal import plot
 from glotune.run.state import State
-from glotune.run.system import SystemFigures
+from glotune.run.system import SystemMetrics
 from glotune.words import NOTHING, age, duration, percent, score
 
 STYLES = {
@@ -50,7 +50,7 @@ def row(view: RunView, narrow: bool) -> list[Text]:
     ]
 
 
-def facts(view: RunView, machine: SystemFigures | None, problems: Sequence[str]) -> list[Text]:
+def facts(view: RunView, machine: SystemMetrics | None, problems: Sequence[str]) -> list[Text]:
     """Where the chosen run stands, alarms first."""
     lines = [Text(line, style="bold red") for line in once.alarms(view)]
     if view.reason:

@@ -12,7 +12,7 @@ from glotune.monitor.view import RunView
 from glotune.monitor.watcher import Watcher
 from glotune.run.directory import RunDirectory
 from glotune.run.state import State, find_runs, read_holder
-from glotune.run.system import Probe, SystemFigures
+from glotune.run.system import Probe, SystemMetrics
 from glotune.words import NOTHING
 
 LOOK_SECONDS = 0.2
@@ -58,7 +58,7 @@ def _print(out: Console, shown: RenderableType) -> None:
     out.print(text, end="", soft_wrap=True)
 
 
-def _machine(view: RunView) -> SystemFigures | None:
+def _machine(view: RunView) -> SystemMetrics | None:
     """Figures of this machine, where the run is on it."""
     import time
 

@@ -152,8 +152,8 @@ def read_history(events: Iterable[Event]) -> History:
             checkpoints.append({"step": event.step, "epoch": event.epoch, **event.data})
         elif event.kind == "cost":
             wall = event.data["wall"] if isinstance(event.data.get("wall"), dict) else {}
-            figures = {**event.data, **wall}
-            cost.update({name: value for name, value in figures.items() if math.isfinite(_number(value))})
+            measured = {**event.data, **wall}
+            cost.update({name: value for name, value in measured.items() if math.isfinite(_number(value))})
         elif event.kind == "best":
             best = event
         elif event.kind in ("warning", "alert", "deviation"):

@@ -25,7 +25,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class SystemFigures:
+class SystemMetrics:
     """One look at the machine."""
 
     cpu_percent: float
@@ -66,10 +66,10 @@ class Probe:
         self._family_of: int | None = None
         self._family_at = 0.0
 
-    def look(self, pid: int | None = None) -> SystemFigures:
+    def look(self, pid: int | None = None) -> SystemMetrics:
         """The measurements since the last look; `pid`: the run's process."""
         memory = self._psutil.virtual_memory()
-        return SystemFigures(
+        return SystemMetrics(
             cpu_percent=self._psutil.cpu_percent(interval=None),
             memory_gib=(memory.total - memory.available) / GIB,
             memory_total_gib=memory.total / GIB,

@@ -142,7 +142,7 @@ class _Queue:
         finished, hopeless = state_of(run, self.directory)
         if finished:
             self.outcome.finished.append(run.name)
-            self.tally.end(run.name, _figures(self.directory.runs / run.name))
+            self.tally.end(run.name, _metrics(self.directory.runs / run.name))
             return
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
@@ -193,7 +193,7 @@ def _set_aside(run: Path, attempt: int) -> None:
     run.rename(aside)
 
 
-def _figures(path: Path) -> str:
+def _metrics(path: Path) -> str:
     """One line about a finished run: its test macro-F1, of the languages that it was not trained on, and verdict."""
     run = RunDirectory(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()

@@ -87,7 +87,7 @@ class Tally:
         """A run is taken back and waits again; it may be lost before it has begun."""
         self._shares.pop(name, None)
 
-    def end(self, name: str, figures: str) -> None:
+    def end(self, name: str, metrics: str) -> None:
         """A run ended; it may have begun nowhere."""
         self._shares.pop(name, None)
         self._ended.add(name)
@@ -95,7 +95,7 @@ class Tally:
         seconds = self._clock() - self._since.get(name, self._clock())
         left = self.state().seconds_left
         told = f"; {duration(left)} left" if left else ""
-        self._watcher.say(f"[{place}/{self._total}] {name}: {figures} ({duration(seconds)}{told})")
+        self._watcher.say(f"[{place}/{self._total}] {name}: {metrics} ({duration(seconds)}{told})")
         self._show()
 
     def state(self) -> Progress:

@@ -1,4 +1,4 @@
-"""The report of a study: its claims answered, its variants compared, every run with its figures and files."""
+"""The report of a study: its claims answered, its variants compared, every run with its metrics and files."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_bars_show_one_stage_at_a_time_and_messages_unmarked() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, highlight=False)
     with Progress(
-        TextColumn("{task.description} {task.completed} {task.fields[figures]}"), console=console, auto_refresh=False
+        TextColumn("{task.description} {task.completed} {task.fields[metrics]}"), console=console, auto_refresh=False
     ) as progress:
         bars = Bars(progress)
         bars.progress("train", 1, 2, {"loss": 0.25})
