@@ -28,7 +28,7 @@ def reproduce(
     with watch() as observer:
         found = run_again(run, out=out, observer=observer)
     if found.circumstances:
-        say("Made otherwise:")
+        say("Run under other conditions:")
         for line in found.circumstances:
             say(f"  {line}")
     if found.is_equal and found.run is not None:

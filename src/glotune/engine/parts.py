@@ -47,7 +47,7 @@ class Parts:
     stores: Mapping[str, TokenStore]
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
-    """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
+    """Split -> cached output of the frozen prefix; a split without one is recomputed."""
 
     @property
     def device(self) -> torch.device:

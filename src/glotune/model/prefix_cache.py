@@ -252,7 +252,7 @@ def cache_prefixes(
 ) -> Prefixes:
     """Decides for every split, fills or opens what is worth it, and records what came of it.
 
-    What can't be written after all is computed afresh, with a warning.
+    What can't be written after all is recomputed, with a warning.
     """
     network = filling.network
     if network.prefix_depth is None:
@@ -273,11 +273,11 @@ def cache_prefixes(
         except UserError as error:  # a quota or another writer took the room that was there when it was decided
             decisions[split] = Decision(False, error.found, decision.size)
             if on_warning is not None:
-                on_warning(f"the frozen prefix of {split} is computed afresh: {error.found}")
+                on_warning(f"the frozen prefix of {split} is recomputed: {error.found}")
     how = "; ".join(f"{split}: {decision.reason}" for split, decision in decisions.items())
     change = counts.change(
         "prefix_cache",
-        f"frozen prefix {'cached' if opened else 'computed afresh'} ({how})",
+        f"frozen prefix {'cached' if opened else 'recomputed'} ({how})",
         network.hf,
         depth=network.prefix_depth,
         bytes=sum(decisions[split].size for split in opened),

@@ -151,7 +151,7 @@ class _Queue:
             self.outcome.failed[run.name] = reason
             self.tally.end(run.name, f"failed: {reason}")
             return
-        self.tally.say(f"{run.name} failed and is tried again: {reason}")
+        self.tally.say(f"{run.name} failed and is retried: {reason}")
         if ended.error:
             _set_aside(self.directory.runs / run.name, self.attempts[run.name])
         self.tally.restart(run.name)

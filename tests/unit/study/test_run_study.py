@@ -195,10 +195,10 @@ def test_crashed_runs_are_continued_and_failed_ones_named(tmp_path: Path) -> Non
     assert counts == {
         "bad-seed0": 2, "bad-seed1": 2, "bad-seed2": 1, "good-seed0": 2, "good-seed1": 1, "good-seed2": 2,
     }  # fmt: skip
-    assert any("tried again" in line for line in told.lines)
+    assert any("is retried" in line for line in told.lines)
     assert [path.name for path in (tmp_path / "study/runs").glob(".*")] == [".good-seed0.failed-1"]
     assert first_claim(tmp_path, found.failed).answer == "inconclusive", "one seed says nothing about other seeds"
-    assert not executed(tmp_path).failed, "called again, failed runs are tried again"
+    assert not executed(tmp_path).failed, "called again, failed runs are retried"
     assert first_claim(tmp_path, {}).answer == "supported"
 
 

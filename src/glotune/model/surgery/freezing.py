@@ -50,7 +50,7 @@ def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:
     after = Counts.of(hf)
     return before.change(
         "freeze",
-        f"{what} frozen, dropout inside {spec.dropout}: {millions(after.trainable)} parameters train",
+        f"{what} frozen, dropout there {spec.dropout}: {millions(after.trainable)} trainable parameters",
         hf,
         layers=spec.layers,
         dropout=spec.dropout,
