@@ -44,9 +44,10 @@ def check(
     page: Annotated[Path | None, typer.Option(help="Write the findings with examples as one HTML page.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON.")] = None,
     similarity: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Share of common letter runs from which texts are near duplicates.")
+        float,
+        typer.Option(min=0.5, max=1.0, help="Jaccard similarity of n-grams that makes near duplicates."),
     ] = 0.8,
-    strict: Annotated[bool, typer.Option("--strict", help="Let warnings count as problems.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
 ) -> None:
     """Count, compare and profile texts: duplicates, leaks, conflicting labels, writing, lengths, tokens.
 

@@ -45,9 +45,7 @@ def list_recipes() -> None:
 def show_recipe(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", callback=refuse_options)] = None,
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="With every default written out and overrides applied, validated.")
-    ] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Validated, with all defaults and overrides.")] = False,
 ) -> None:
     """Print a recipe with its comments: the command, and what each knob does."""
     from glotune.cli.console import show
@@ -66,7 +64,7 @@ def show_recipe(
 
 @app.command("schema")
 def show_schema(
-    pretrain: Annotated[bool, typer.Option("--pretrain", help="Of the recipes of glotune pretrain.")] = False,
+    pretrain: Annotated[bool, typer.Option("--pretrain", help="The schema of glotune pretrain.")] = False,
 ) -> None:
     """Print every key with its type, default, bounds and meaning, as JSON schema.
 

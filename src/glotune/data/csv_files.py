@@ -174,7 +174,7 @@ class SwallowingRow:
     row: int
     """Row in the source file, 1 = the first data row."""
     lines: int
-    """Line ends inside the field: so many rows may be lost."""
+    """Line ends inside the field: the number of rows that may be lost."""
 
 
 class StrayQuotes:

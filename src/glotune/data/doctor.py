@@ -17,7 +17,6 @@ from glotune.data.coded_columns import distinct
 from glotune.data.csv_files import SwallowingRow, about_swallowed
 from glotune.data.findings import Finding, Rows
 from glotune.data.label_names import LabelMap
-from glotune.data.languages import language_name
 from glotune.data.profile import shared_texts, split_profile, word_counts
 from glotune.data.selection import Selected, select
 from glotune.data.source_table import load_source
@@ -230,8 +229,8 @@ def render(diagnosis: Diagnosis, title: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["language"] = language_name
-    environment.filters["number"] = "{:,}".format
+    environment.filters["named"] = named
+    environment.filters["number"] = count
     source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(diagnosis=diagnosis, title=title)
 

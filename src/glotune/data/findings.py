@@ -14,9 +14,9 @@ import numpy as np
 
 from glotune.data.checks import conflicting, repeated
 from glotune.data.label_names import odd_labels
-from glotune.data.languages import language_scripts
 from glotune.data.near_duplicates import near_duplicate_groups
 from glotune.data.texts import LabelledTexts, first_rows
+from glotune.languages import language_scripts
 
 Severity = Literal["problem", "warning", "note"]
 Splits = dict[str, LabelledTexts]

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from glotune.data.coded_columns import codes, distinct, is_in, value_counts
 from glotune.data.label_names import LabelMap, odd_labels
-from glotune.data.languages import nearest_language
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
 from glotune.data.texts import first_rows
 from glotune.errors import UserError
+from glotune.languages import nearest_language
 from glotune.recipe.schema import Data
 
 Warn = Callable[[str], None]

@@ -130,7 +130,7 @@ def has_types(tokenizer: Any, pairs: bool) -> bool:
 
 
 def fast_backend(tokenizer: Any) -> Any:
-    """The `tokenizers.Tokenizer` behind a fast tokenizer; raises UserError for a slow one."""
+    """The `tokenizers.Tokenizer` of a fast tokenizer; raises UserError for a slow one."""
     backend = getattr(tokenizer, "_tokenizer", None)
     if backend is None or not hasattr(backend, "encode_batch_fast"):
         raise UserError(

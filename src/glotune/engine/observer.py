@@ -1,4 +1,4 @@
-"""What watches a run: a terminal, a notebook, a test. The run never depends on its watchers."""
+"""What watches a run: a terminal, a notebook, a test, and how what they see reads. The run never depends on them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from glotune.engine.progress_words import describe, event_line, stage_name
 from glotune.run.records import Event
+from glotune.words import rate, score
+
+STAGE_NAMES = {"tokenize": "Tokenize", "cache": "Cache frozen layers", "train": "Train", "evaluate": "Evaluate"}
 
 
 class Observer(Protocol):
@@ -19,10 +21,10 @@ class Observer(Protocol):
     def event(self, event: Event) -> None:
         """A record, as written to ``events.jsonl``."""
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """`done` of `total` in a stage: ``tokenize``, ``cache``, ``train`` (steps) or ``evaluate`` (texts).
 
-        `figures` may hold ``loss`` and ``tokens_per_second``.
+        `metrics` may hold ``loss`` and ``tokens_per_second``.
         """
 
 
@@ -35,8 +37,43 @@ class Silent:
     def event(self, event: Event) -> None:
         """Drops the event."""
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Drops the progress."""
+
+
+def stage_name(stage: str) -> str:
+    """The stage for people."""
+    return STAGE_NAMES[stage] if stage in STAGE_NAMES else stage.capitalize()
+
+
+def describe(metrics: Mapping[str, float]) -> str:
+    """``loss 0.412, 12,345 tokens/s``, of the metrics there are."""
+    shown = []
+    if "loss" in metrics:
+        shown.append(f"loss {score(metrics['loss'])}")
+    if "tokens_per_second" in metrics:
+        shown.append(rate(metrics["tokens_per_second"], "tokens"))
+    return ", ".join(shown)
+
+
+def event_line(event: Event) -> str | None:
+    """The line for an event that people wait for; None for the others, which are logged or not for them."""
+    data = event.data
+    match event.kind:
+        case "epoch":
+            return f"epoch {event.epoch:g}: training{_scores(data)}"
+        case "alert":
+            return f"Alert: {data['message']}"
+    return None
+
+
+def _scores(data: Mapping[str, object]) -> str:
+    parts = [
+        f"{name.replace('_', '-')} {score(value)}"
+        for name in ("loss", "accuracy", "macro_f1")
+        if name in data and isinstance(value := data[name], int | float)
+    ]
+    return " " + ", ".join(parts) if parts else ""
 
 
 def watching(observer: Observer | None) -> Observer:
@@ -71,13 +108,13 @@ class Bars:
         if line:
             self.log(line)
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Moves the bar of the stage. A finished one disappears, save that of training."""
         if stage not in self._bars:
             self._bars[stage] = self._new_bar(total=total, desc=stage_name(stage), leave=stage == "train")
         bar = self._bars[stage]
         bar.total = total
-        bar.set_postfix_str(describe(figures), refresh=done >= total)
+        bar.set_postfix_str(describe(metrics), refresh=done >= total)
         bar.update(done - bar.n)
         if done >= total:
             self._bars.pop(stage).close()

@@ -98,7 +98,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
 def load_classifier(model: schema.Model) -> tuple[Any, list[str]]:
     """A trained classifier (``PreTrainedModel``), fp32 and in evaluation mode, and its labels by class id.
 
-    Nothing is made afresh: an answer comes from weights that were trained, or there is none.
+    Nothing is initialised at random: an answer comes from weights that were trained, or there is none.
 
     Raises:
         UserError: no folder of a model, damaged, weights of encoder or head missing or of other shapes than
@@ -241,12 +241,14 @@ def _fit_head(
         _reorder(anatomy.head[last], [known.index(name) for name in labels])
         log(f"the checkpoint's head has these labels in another order ({', '.join(known)}): moved by name")
     else:
-        if has_head and stated.other_task:
-            log(f"the checkpoint's classification head answers {stated.other_task}: made afresh")
-        elif has_head and sorted(known) == sorted(labels):
-            log(f"the checkpoint's classification head is not whole ({', '.join(sorted(absent))}): made afresh")
-        elif has_head:
-            log(f"the checkpoint's classification head is for other labels ({', '.join(known[:8])}): made afresh")
+        if has_head:
+            if stated.other_task:
+                why = f"answers {stated.other_task}"
+            elif sorted(known) == sorted(labels):
+                why = f"is not whole ({', '.join(sorted(absent))})"
+            else:
+                why = f"is for other labels ({', '.join(known[:8])})"
+            log(f"the checkpoint's classification head {why}: initialised at random")
         absent = absent | {f"{last}.{name}" for name, _ in anatomy.head[last].named_parameters()}
     if absent:
         _make_afresh(hf, absent, seed)

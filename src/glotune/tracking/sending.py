@@ -40,7 +40,7 @@ class Pace:
     poll: float = 2.0
     """Between looks at the event file."""
     system: float = 15.0
-    """Between system figures."""
+    """Between measurements of the system."""
     patience: float = 600.0
     """How long an outage is waited out after the run has ended."""
     report: float = 120.0
@@ -116,8 +116,8 @@ class Sender:
             if time.monotonic() - looked >= self.pace.system:
                 looked = time.monotonic()
                 holder = read_holder(self.run.lock)
-                figures = probe.look(holder.pid if holder else None).scalars()
-                self._insist(partial(sink.points, [Point(self._step, time.time(), figures)]))
+                measured = probe.look(holder.pid if holder else None).scalars()
+                self._insist(partial(sink.points, [Point(self._step, time.time(), measured)]))
             time.sleep(self.pace.poll)
 
     def _await_report(self) -> None:
@@ -130,7 +130,7 @@ class Sender:
             time.sleep(min(self.pace.poll, 1.0))
 
     def _send_new(self, sink: Sink) -> None:
-        """Sends events not sent before. A resumed attempt repeats steps to the same figures: the first ones stand."""
+        """Sends events not sent before. A resumed attempt repeats steps to the same metrics: the first ones stand."""
         fresh = self._tail.read()
         events = [event for event in events_that_count(fresh) if _key(event) not in self._sent]
         for batch in _batches(list(messages(events))):

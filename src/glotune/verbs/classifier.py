@@ -1,4 +1,4 @@
-"""A recipe behind scikit-learn's interface: ``Classifier(...).fit(X, y).predict(X)``, through the same spine."""
+"""A recipe with scikit-learn's interface: ``Classifier(...).fit(X, y).predict(X)``, through the same spine."""
 
 from __future__ import annotations
 

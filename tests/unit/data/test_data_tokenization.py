@@ -1,4 +1,4 @@
-"""Tokens equal transformers' own; the cache is keyed by content, and what is damaged is built anew."""
+"""Tokens equal transformers' own; the cache is keyed by content, and what is damaged is rebuilt."""
 
 import json
 import os
@@ -241,7 +241,7 @@ class TestCache:
         again, told, _ = run()
         assert again == first
         assert len(told) == 2
-        assert all("built anew" in message for message in told)
+        assert all("rebuilt" in message for message in told)
         assert not run()[1]
 
     def test_a_file_in_the_entrys_place(self, run: Any, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class PostNormWalk:
 
     @staticmethod
     def _behind(layer: Any, context: Tensor, asked: Tensor) -> Tensor:
-        """A layer behind its attention, for the tokens that ask: their hidden states in, [T or B, H] out."""
+        """The rest of a layer after its attention, for the query tokens: their hidden states in, [T or B, H] out."""
         return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
@@ -135,7 +135,7 @@ class PostNormWalk:
 
 
 class ModernBertWalk:
-    """ModernBERT and mmBERT: rotary positions, local attention in most layers, a norm behind the last."""
+    """ModernBERT and mmBERT: rotary positions, local attention in most layers, a norm after the last."""
 
     def __init__(self, anatomy: Anatomy) -> None:
         self.anatomy = anatomy

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from glotune.report.figures import style
-from glotune.report.figures.data import (
+from glotune.report.analysis import extremes
+from glotune.report.drawing import style
+from glotune.report.figures.model import (
     Calibration,
     CalibrationPanel,
     ConfusionMatrices,
@@ -76,7 +77,7 @@ def _roc_panel(ax: Any, panel: RocPanel, names: dict[str, str]) -> None:
     ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
     styles = ("-", "--", "-.", (0, (1, 1)))
     ranking = sorted(panel.lines, key=lambda line: -line.auc)
-    named = panel.lines if len(ranking) <= MOST_CLASSES else style.extremes(ranking, NAMED_OF_MORE)
+    named = panel.lines if len(ranking) <= MOST_CLASSES else extremes(ranking, NAMED_OF_MORE)
     grey = [line for line in panel.lines if line not in named]
     for index, line in enumerate(named):
         ax.plot(
@@ -120,7 +121,7 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
                 colour = "white" if share > 0.55 else style.INK
                 ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
     long = max(map(len, names)) > 6 or size > 4
-    upright = size > 6  # slanted names of so many narrow columns run into each other
+    upright = size > 6  # slanted names of narrow columns run into each other
     ax.set_xticks(
         range(size),
         names,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glotune.monitor.charts import plot, sparkline, thin
-from glotune.monitor.curve import curve_of
+from glotune.report.figures.growing import curve_of
+from glotune.report.terminal import plot, sparkline, thin
 
 FINITE = st.floats(-1e6, 1e6)
 ANY = st.one_of(FINITE, st.just(math.nan), st.just(math.inf))

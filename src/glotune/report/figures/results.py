@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from glotune.errors import UserError
-from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
-from glotune.report.figures.style import extremes
+from glotune.report.analysis import ranked
+from glotune.report.figures.model import DotPanels, DotRow, Dots, Estimate, GapRow, TransferGaps
+from glotune.report.scores import display
 from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
 from glotune.run.records import Evaluation
-from glotune.stats.traits import TRAITS
-from glotune.stats.transfer import Transfer, transfer_gaps
+from glotune.stats.transfer import Transfer
 
 COMPARED = ("accuracy", "macro_f1", "weighted_f1")
-GAP_METRIC = "macro_f1"
-RESAMPLING_SEED = 0
 ALL_SOURCES = "all sources"
 """Row of the score in training, which is one for all languages trained on."""
 MAX_SOURCES = 5
@@ -30,32 +27,6 @@ def estimate(evaluation: Evaluation, metric: str) -> Estimate | None:
         return None
     interval = evaluation.intervals.get(metric)
     return Estimate(value, interval.low if interval else None, interval.high if interval else None, evaluation.n)
-
-
-def display(metric: str) -> str:
-    """The metric's name in tables and figures."""
-    return TRAITS[metric].display if metric in TRAITS else metric.replace("_", " ")
-
-
-def ranked(run: RunData) -> dict[str, Evaluation]:
-    """The main split's evaluations: source languages first, then targets from the best macro-F1 down."""
-
-    def place(language: str) -> tuple[bool, float, str]:
-        return not run.is_source(language), -(run.main[language].scores.get("macro_f1") or 0.0), language
-
-    return {language: run.main[language] for language in sorted(run.main, key=place)}
-
-
-def shown_languages(run: RunData, most: int) -> list[str]:
-    """At most so many languages of the main split, in the order of `ranked`: the extremes of sources and of targets.
-
-    What the alphabet puts first would stand for nothing.
-    """
-    order = list(ranked(run))
-    sources = [code for code in order if run.is_source(code)]
-    targets = [code for code in order if not run.is_source(code)]
-    kept = extremes(sources, max(most - len(targets), most // 3))
-    return [*kept, *extremes(targets, most - len(kept))]
 
 
 def accuracy_f1_comparison(run: RunData) -> DotPanels | None:
@@ -117,31 +88,6 @@ def _of_point(point: ScorePoint, metric: str) -> Estimate | None:
 
 def _last_training(run: RunData, metric: str) -> Estimate | None:
     return _of_point(run.history.train[-1], metric) if run.history.train else None
-
-
-def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
-    """Gaps of the main split from its predictions; None where there is no source or no target in it."""
-    key = ("transfer", metric)
-    if key not in run.memo:
-        run.memo[key] = _transfer(run, metric)
-    found: Transfer | None = run.memo[key]
-    return found
-
-
-def _transfer(run: RunData, metric: str) -> Transfer | None:
-    split = run.main_split
-    sources = [code for code in run.sources if code in run.main]
-    if split is None or not sources or len(sources) == len(run.main):
-        return None
-    tables = {code: run.predictions(split, code) for code in run.main}
-    known = {code: table.outcomes for code, table in tables.items() if table is not None and len(table)}
-    if not all(outcomes.is_finite for outcomes in known.values()) or not set(sources) <= set(known):
-        return None
-    try:
-        found = transfer_gaps(known, sources, metric, seed=RESAMPLING_SEED)
-    except UserError:
-        return None
-    return found if found.gaps else None
 
 
 def gap_figure(found: Transfer | None, warning: str = "") -> TransferGaps | None:

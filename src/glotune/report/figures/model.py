@@ -1,14 +1,38 @@
-"""What each figure shows, as typed data. Drawing adds no number to it.
+"""What each figure shows, as typed data, for three renderers: PNG and SVG, the page, the terminal. None adds a number.
 
 Shares are in 0 .. 1 (drawn as percent), losses in nats per text, gaps in points, epochs from 0.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A series at one moment, as a chart needs it."""
+
+    points: tuple[tuple[float, float], ...] = ()
+    """(x, y) in order of x, all finite; where they were too many, means of neighbours, the two ends as they are."""
+    low: float = math.nan
+    """Least of all values, also of those that went into a mean."""
+    high: float = math.nan
+    last: float = math.nan
+    """The last value, finite or not."""
+
+    @property
+    def x(self) -> tuple[float, ...]:
+        """Of the points."""
+        return tuple(x for x, _ in self.points)
+
+    @property
+    def y(self) -> tuple[float, ...]:
+        """Of the points."""
+        return tuple(y for _, y in self.points)
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,7 @@ class Series:
     language: str | None = None
     is_source: bool = False
     is_faint: bool = False
-    """Background of another line, e.g. the raw losses behind their mean; it has no label."""
+    """Background of another line, e.g. the raw losses under their mean; it has no label."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,8 @@ class Curves:
     is_percent: bool = True
     are_languages: bool = True
     """Whether a line is a language; otherwise a variant."""
+    split: Role = "validation"
+    """Of the lines that are not training's."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +164,18 @@ class RocLine:
     false_positive_rate: tuple[float, ...]
     true_positive_rate: tuple[float, ...]
     auc: float
+
+
+@dataclass(frozen=True)
+class PrecisionRecallLine:
+    """One class against the rest."""
+
+    label: str
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+    average_precision: float
+    prevalence: float
+    """Share of the texts that are of this class: the precision of guessing."""
 
 
 @dataclass(frozen=True)

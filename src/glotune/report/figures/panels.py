@@ -1,4 +1,4 @@
-"""From prediction records to roc_curve, confusion_matrix and calibration: a panel for each language."""
+"""From prediction records to ROC and precision-recall curves, confusion matrices and calibration, by language."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 
-from glotune.report.figures.build_results import ranked, shown_languages
-from glotune.report.figures.data import (
+from glotune.report.analysis import main_tables, ranked, shown_languages
+from glotune.report.figures.model import (
     Calibration,
     CalibrationBin,
     CalibrationPanel,
     ConfusionMatrices,
     ConfusionPanel,
     Estimate,
+    PrecisionRecallLine,
     RocCurves,
     RocLine,
     RocPanel,
@@ -21,25 +22,12 @@ from glotune.report.figures.data import (
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
 from glotune.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
-from glotune.stats.curves import RocCurve, roc_curves
+from glotune.stats.curves import PrecisionRecallCurve, RocCurve, precision_recall_curves, roc_curves
 
 MAX_PANELS = 12
 """Of more languages than this the picture shows the extremes, the page all."""
 MAX_ROC_POINTS = 150
 Z95 = 1.959963984540054
-
-
-def main_tables(run: RunData) -> dict[str, Predictions]:
-    """language -> finite predictions of the main split, source languages first."""
-    split = run.main_split
-    if split is None:
-        return {}
-    tables = {language: run.predictions(split, language) for language in run.main}
-    return {
-        language: table
-        for language, table in tables.items()
-        if table is not None and len(table) and table.outcomes.is_finite
-    }
 
 
 def roc_figure(run: RunData) -> RocCurves | None:
@@ -77,8 +65,21 @@ def _thin_roc(curve: RocCurve, label: str) -> RocLine:
     return RocLine(label, tuple(x.round(5).tolist()), tuple(y.round(5).tolist()), curve.auc)
 
 
+def precision_recall_lines(table: Predictions, labels: list[str]) -> tuple[PrecisionRecallLine, ...]:
+    """Precision over recall, one class against the rest; with two classes that of the second alone, as for ROC."""
+    curves = precision_recall_curves(table.outcomes)
+    shown = curves[1:] if len(curves) == 2 else curves
+    return tuple(_thin_precision_recall(curve, labels[curve.label]) for curve in shown if curve is not None)
+
+
+def _thin_precision_recall(curve: PrecisionRecallCurve, label: str) -> PrecisionRecallLine:
+    places = np.unique(np.linspace(0, len(curve.recall) - 1, MAX_ROC_POINTS).astype(int)).tolist()
+    recall, precision = (tuple(line[place] for place in places) for line in (curve.recall, curve.precision))
+    return PrecisionRecallLine(label, recall, precision, curve.average_precision, curve.prevalence)
+
+
 def confusion_figure(run: RunData, most: int = MAX_PANELS) -> ConfusionMatrices | None:
-    """The confusion matrices of the main split, of at most so many languages."""
+    """The confusion matrices of the main split, of at most `most` languages."""
     shown, full = shown_languages(run, most), [code for code, each in ranked(run).items() if each.confusion and each.n]
     panels = tuple(
         ConfusionPanel(

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from glotune.report.figures.model import Curve
 
 MOST = 512
 """Points that a curve keeps at most; a terminal of 250 columns has 500 dots across."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A series at one moment, as a chart needs it."""
-
-    points: tuple[tuple[float, float], ...] = ()
-    """(x, y) in order of x, all finite; where they were too many, means of neighbours, the two ends as they are."""
-    low: float = math.nan
-    """Least of all values, also of those that went into a mean."""
-    high: float = math.nan
-    last: float = math.nan
-    """The last value, finite or not."""
 
 
 class Growing:

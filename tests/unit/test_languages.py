@@ -1,14 +1,9 @@
-"""The table of languages."""
+"""The table of languages, and what may follow a code."""
 
 import pytest
 
-from glotune.data.languages import is_language, language_name, language_scripts, languages, nearest_language
-
-
-def test_names() -> None:
-    assert language_name("bn") == language_name("ben") == "Bangla"
-    assert language_name("zh-TW") == "Chinese"
-    assert language_name("xx") == "xx"
+from glotune.languages import direction, is_language, language_scripts, languages, nearest_language
+from glotune.words import language_name
 
 
 def test_scripts() -> None:
@@ -49,3 +44,20 @@ def test_codes_are_unique_and_complete() -> None:
     assert len({language.code3 for language in table.values()}) == len(table)
     assert len({language.name for language in table.values()}) == len(table)
     assert all(language.name and language.scripts and len(language.code3) == 3 for language in table.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain words", "ltr"),
+        ("মজা", "ltr"),
+        ("كان الشاي لذيذًا", "rtl"),
+        ("@user مساء هادئ في البيت", "rtl"),  # the browser's own rule would say ltr
+        ("ערב שקט", "rtl"),
+        ("an English text that quotes بيت", "ltr"),
+        ("123 !?", "ltr"),
+        ("", "ltr"),
+    ],
+)
+def test_direction_follows_most_letters(text: str, expected: str) -> None:
+    assert direction(text) == expected

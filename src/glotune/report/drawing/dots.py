@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from glotune.report.figures import style
-from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, TransferGaps
-from glotune.report.languages import language_name
+from glotune.report.drawing import style
+from glotune.report.figures.model import DotPanels, DotRow, Dots, Estimate, TransferGaps
+from glotune.words import language_name
 
 
 def size_of_dots(data: DotPanels) -> tuple[float, float]:

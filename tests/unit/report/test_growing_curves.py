@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glotune.monitor.curve import MOST, Growing, curve_of
+from glotune.report.figures.growing import MOST, Growing, curve_of
 
 VALUES = st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan)), max_size=3 * MOST)
 

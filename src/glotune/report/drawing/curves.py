@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from glotune.report.figures import style
-from glotune.report.figures.data import CurvePanels, Curves, LearningRate, Series
+from glotune.report.analysis import extremes
+from glotune.report.drawing import style
+from glotune.report.figures.model import CurvePanels, Curves, LearningRate, Series
 
 MAX_LANGUAGES = 6
 """Named at the lines' ends: more would hide the sources among them. Variants are compared, and named as looks last."""
@@ -84,8 +85,8 @@ def _highlighted(data: Curves) -> list[str]:
     ranking = sorted(lines, key=lambda series: -series.y[-1])
     sources = [series for series in ranking if series.is_source]
     targets = [series for series in ranking if not series.is_source]
-    kept = style.extremes(sources, max(most - len(targets), min(2, len(sources))))
-    kept += style.extremes(targets, most - len(kept))
+    kept = extremes(sources, max(most - len(targets), min(2, len(sources))))
+    kept += extremes(targets, most - len(kept))
     return [str(series.language) for series in kept]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from glotune.errors import UserError
-from glotune.report.figures.build_results import RESAMPLING_SEED, display
-from glotune.report.figures.data import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
+from glotune.report.analysis import RESAMPLING_SEED
+from glotune.report.figures.model import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
+from glotune.report.scores import display
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.contrasts import contrast_of_values
@@ -151,8 +151,8 @@ def curves(variants: dict[str, list[RunData]], metric: str, title: str, axis: st
     for name, members in variants.items():
         points: dict[float, list[float]] = {}
         for run in members:
-            for epoch, value in mean_over_languages(run, metric).items():
-                points.setdefault(epoch, []).append(value)
+            for point in run.history.mean_curve("validation", metric):
+                points.setdefault(round(point.epoch, 6), []).append(point.scores[metric])
         # Where a seed stopped early, the line ends with it: a mean over fewer seeds is another line.
         kept = sorted(
             (epoch, float(np.mean(values))) for epoch, values in points.items() if len(values) == len(members)
@@ -163,15 +163,3 @@ def curves(variants: dict[str, list[RunData]], metric: str, title: str, axis: st
     if not series:
         return None
     return CurvePanels((Curves(title, axis, tuple(series), is_percent=metric != "loss", are_languages=False),))
-
-
-def mean_over_languages(run: RunData, metric: str) -> dict[float, float]:
-    """epoch -> mean over the validation languages, at epochs where all of them were evaluated."""
-    lines = [points for (split, _), points in run.history.evaluations.items() if split == "validation"]
-    found: dict[float, list[float]] = {}
-    for points in lines:
-        for point in points:
-            value = point.scores.get(metric, math.nan)
-            if math.isfinite(value):
-                found.setdefault(round(point.epoch, 6), []).append(value)
-    return {epoch: float(np.mean(values)) for epoch, values in found.items() if len(values) == len(lines)}

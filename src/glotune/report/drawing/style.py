@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
-
-Item = TypeVar("Item")
+from typing import Any, NamedTuple
 
 WIDTH_IN = 8.3
 DPI = 200
@@ -83,12 +80,6 @@ def looks_of(names: list[str]) -> dict[str, Look]:
     return dict(zip(names, LOOKS, strict=False))
 
 
-def extremes(ranking: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of a ranking: its best and its worst, in their order."""
-    worst = most // 2 if len(ranking) > most else 0
-    return [*ranking[: most - worst], *ranking[len(ranking) - worst :]]
-
-
 def latin(text: str, fallback: str = "?") -> str:
     """Text that matplotlib can draw: anything but Latin letters is left out, for it is not shaped (see docs).
 
@@ -105,7 +96,7 @@ def latin(text: str, fallback: str = "?") -> str:
 
 
 def middle(text: str, most: int) -> str:
-    """At most so many characters, cut in the middle: variants of a study differ at their ends."""
+    """At most `most` characters, cut in the middle: variants of a study differ at their ends."""
     if len(text) <= most:
         return text
     head = (most - 1) // 2
@@ -113,5 +104,5 @@ def middle(text: str, most: int) -> str:
 
 
 def shorten(text: str, most: int = 18) -> str:
-    """At most so many characters."""
+    """At most `most` characters, cut at the end."""
     return text if len(text) <= most else text[: most - 1] + "…"
