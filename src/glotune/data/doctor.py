@@ -28,6 +28,7 @@ from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
 from glotune.whole_files import write_output
+from glotune.words import count, named
 
 UNDETERMINED = "und"
 """ISO 639-2 for texts whose language nothing tells."""
