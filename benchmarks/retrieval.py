@@ -14,7 +14,7 @@ from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.languages import find_language
 from glotune.model.pretraining import prepare_tokenizer
-from glotune.recipe.pretrain_loading import load_pretrain_recipe
+from glotune.recipe.pretrain import load_pretrain_recipe
 from glotune.run.directory import RunDirectory
 from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.tasks.pretraining import HeldOutScores, Pretraining

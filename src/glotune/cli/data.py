@@ -54,8 +54,7 @@ def check(
     Exit code 0: nothing that would mislead; 3: problems were found; 2: the data can't be read.
     """
     from glotune.cli.console import say
-    from glotune.data.doctor import examine, read_all
-    from glotune.data.doctor_page import write_page
+    from glotune.data.doctor import examine, read_all, write_page
     from glotune.data.reading import read_texts
 
     recipe, is_recipe = _resolve(target, overrides or [])

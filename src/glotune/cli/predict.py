@@ -52,7 +52,7 @@ def predict(
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
-    from glotune.data.stray_quotes import about_swallowed
+    from glotune.data.csv_files import about_swallowed
     from glotune.recipe.schema import Columns
     from glotune.run.directory import RunDirectory
     from glotune.verbs.predict_inputs import Inputs, require_source

@@ -33,7 +33,7 @@ def pretrain(
 ) -> None:
     """Adapt an encoder to a language or domain, or make one, from plain texts and translation pairs."""
     from glotune.cli.progress import watch
-    from glotune.recipe.pretrain_loading import load_pretrain_recipe
+    from glotune.recipe.pretrain import load_pretrain_recipe
 
     resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
 

@@ -27,7 +27,7 @@ def list_recipes() -> None:
     from glotune.cli.console import out
     from glotune.recipe import builtin_recipes
     from glotune.recipe.loading import read_extended
-    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER
+    from glotune.recipe.pretrain import PRETRAIN_FOLDER
 
     for command, found in (("train", builtin_recipes()), ("pretrain", builtin_recipes(PRETRAIN_FOLDER))):
         if not found:
@@ -51,7 +51,7 @@ def show_recipe(
     from glotune.cli.console import show
     from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
     from glotune.recipe.loading import find_recipe
-    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER, load_pretrain_recipe
+    from glotune.recipe.pretrain import PRETRAIN_FOLDER, load_pretrain_recipe
 
     pretraining = builtin_recipes(PRETRAIN_FOLDER)
     if resolved or overrides:

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from glotune.data.checks import conflicting, repeated
+from glotune.data.label_names import odd_labels
 from glotune.data.near_duplicates import near_duplicate_groups
-from glotune.data.odd_labels import odd_labels
 from glotune.data.texts import LabelledTexts, first_rows
 from glotune.languages import language_scripts
 

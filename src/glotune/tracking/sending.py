@@ -6,22 +6,24 @@ could not be sent stays in the run directory, and ``glotune track`` sends it lat
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from glotune.errors import GlotuneError, RunError
-from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.directory import RunDirectory, events_that_count, write_atomically
 from glotune.run.lock import locked
 from glotune.run.records import Event
 from glotune.run.state import State, read_holder, state_of
 from glotune.run.system import Probe
 from glotune.run.tail import Tail
-from glotune.tracking.messages import About, Notice, Point, about, closing, messages
-from glotune.tracking.progress import Progress
-from glotune.tracking.sinks import Sink, make_sink
+from glotune.tracking.messages import About, Closing, Notice, Point, about, closing, messages
+from glotune.verbs.trackers import TRACKERS, check_trackers
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -197,3 +199,59 @@ def _batches(told: list[Point | Notice]) -> Iterator[list[Point] | Notice]:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@dataclass
+class Progress:
+    """Kept in ``RUN/tracking/NAME.json``."""
+
+    remote: str | None = None
+    """The tracker's id of the run; None before it was opened."""
+    offset: int = 0
+    """Bytes of ``events.jsonl`` that were sent."""
+    closed: str = ""
+    """The end that was sent last, as ``state@attempt``; empty while none was."""
+    where: str = ""
+    """The run's page, or how to open it, in the tracker's words; reports link to it."""
+
+    @classmethod
+    def load(cls, path: Path) -> Progress:
+        """From its file; at the start where there is none, or none that can be read."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            where = str(content["where"]) if "where" in content else ""
+            return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]), where)
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
+
+
+class Sink(Protocol):
+    """One tracked run. Every call may raise: the sender tries again later, and training never knows."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: the tracker's own, inside the run directory."""
+
+    def open(self, about: About, remote: str | None) -> tuple[str, str]:
+        """Begins a tracked run, or continues `remote`; returns its id and one line: where to see it."""
+
+    def points(self, points: list[Point]) -> None:
+        """Sends scalars, in the order of their steps."""
+
+    def notice(self, notice: Notice) -> None:
+        """Sends a line."""
+
+    def close(self, closing: Closing | None) -> None:
+        """Sends what the run leaves (None: the run goes on, only the sender ends), and waits until it is stored."""
+
+
+def make_sink(name: str, folder: Path) -> Sink:
+    """The sink of that name; raises as `check_trackers`."""
+    check_trackers([name])
+    module, _, attribute = TRACKERS[name][0].partition(":")
+    folder.mkdir(parents=True, exist_ok=True)
+    sink: Sink = getattr(import_module(module), attribute)(folder)
+    return sink

@@ -10,8 +10,7 @@ from typing import Any
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import TextData
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import available_devices, choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.errors import UserError
