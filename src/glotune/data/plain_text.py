@@ -196,7 +196,7 @@ class _Reader:
         )
         loaded = load_source(source, section, need_label=False)
         self.sources.append(loaded.record)
-        self.warnings += _about(loaded.skipped, source.name) + about_swallowed(loaded.swallowing)
+        self.warnings += about_skipped(loaded.skipped, source.name) + about_swallowed(loaded.swallowing)
         chosen = select(source, loaded, 0, section)
         table = chosen.as_split(section.split_names.train)
         if not len(table):
@@ -209,7 +209,8 @@ class _Reader:
         return pa.table({name: table[name].cast(pa.string()) for name in columns})
 
 
-def _about(skipped: list[SkippedRow], name: str) -> list[str]:
+def about_skipped(skipped: list[SkippedRow], name: str) -> list[str]:
+    """A warning for each reason why rows of a file were left out."""
     messages = []
     for reason in sorted({row.reason for row in skipped}):
         rows = [row.row for row in skipped if row.reason == reason]

@@ -69,15 +69,20 @@ def refuse_streams(data: Data, purpose: str) -> None:
         UserError: names the first one.
     """
     for split in SPLITS:
-        for name in _flat(getattr(data, split)):
-            path = place_of(name)
-            if is_stream(path) or path.parent in _DESCRIPTORS:
-                raise UserError(
-                    f"{name} is a pipe, which {purpose} can't read",
-                    where=f"data.{split}",
-                    expected="files: a pipe is read once, and by one process",
-                    remedy="Write its content to a file, and name that",
-                )
+        refuse_stream_names(getattr(data, split), f"data.{split}", purpose)
+
+
+def refuse_stream_names(named: Sources | None, key: str, purpose: str) -> None:
+    """As `refuse_streams`, for what one key names."""
+    for name in _flat(named):
+        path = place_of(name)
+        if is_stream(path) or path.parent in _DESCRIPTORS:
+            raise UserError(
+                f"{name} is a pipe, which {purpose} can't read",
+                where=key,
+                expected="files: a pipe is read once, and by one process",
+                remedy="Write its content to a file, and name that",
+            )
 
 
 def _flat(named: Sources | None) -> list[str]:

@@ -53,10 +53,12 @@ def assemble(
     processes: Processes,
     recorder: Recorder,
     stored_plan: Plan | None,
+    task: Task | None = None,
 ) -> Assembled:
     """Loads the encoder, operates on it and plans how it will run here.
 
     Args:
+        task: what is learned; None: one label for each text, as the recipe says.
         stored_plan: the plan of an earlier attempt, followed again; None for a fresh run.
     """
     seed_initialisation(recipe.seed)
@@ -75,7 +77,7 @@ def assemble(
     parts = lay_out(
         recipe.settings,
         network,
-        SingleLabel.of(recipe, texts, stores),
+        SingleLabel.of(recipe, texts, stores) if task is None else task,
         stores,
         processes,
         stored_plan,

@@ -9,7 +9,13 @@ from typing import Any, Protocol
 from glotune.run.records import Event
 from glotune.words import rate, score
 
-STAGE_NAMES = {"tokenize": "Tokenize", "cache": "Cache frozen layers", "train": "Train", "evaluate": "Evaluate"}
+STAGE_NAMES = {
+    "tokenize": "Tokenize",
+    "teacher": "Ask the teacher",
+    "cache": "Cache frozen layers",
+    "train": "Train",
+    "evaluate": "Evaluate",
+}
 
 
 class Observer(Protocol):

@@ -10,7 +10,9 @@ import hashlib
 import re
 
 _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
-_NOT_PART_OF_A_VARIANT = re.compile(r"^(?:name|description|seed|track):.*\n(?:[ -].*\n)*", re.MULTILINE)
+_NOT_PART_OF_A_VARIANT = re.compile(
+    r"^(?:name|description|seed|track):.*\n(?:[ -].*\n)*|^distill: null\n", re.MULTILINE
+)
 
 Value = str | float | int | bool | None | list[str]
 

@@ -11,7 +11,11 @@ from typing import Any
 
 from glotune.recipe import yaml
 
-PATH_KEYS = {"data": ("train", "validation", "test", "text", "pairs"), "model": ("name",)}
+PATH_KEYS = {
+    "data": ("train", "validation", "test", "text", "pairs"),
+    "model": ("name",),
+    "distill": ("teacher", "texts"),
+}
 """Section -> its keys that may name files or folders."""
 
 

@@ -223,6 +223,21 @@ class Loss(Section):
     """Label smoothing: this share of the target is spread evenly over all classes."""
 
 
+class Distill(Section):
+    """A teacher whose answers are learned beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    teacher: Names = Field(min_length=1)
+    """A run, a folder with a saved text classifier, a study's folder, or a list of these; of several teachers the mean
+    of their probabilities is learned. Their labels are those of the texts; their tokenizers may be others."""
+    temperature: float = Field(default=2.0, gt=0.0)
+    """Temperature T of teacher and student in the soft loss, T^2 times their Kullback-Leibler divergence."""
+    weight: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Weight of the soft loss; the rest is that of the labels. Both are means over the effective batch."""
+    texts: Sources | None = None
+    """Unlabelled texts for the soft loss alone: a file (``.txt``: a text a line), a list, a folder, a Hub data set, or
+    {language: any of these}, with the columns and split names of ``data``."""
+
+
 class Optimizer(Section):
     """AdamW (Loshchilov & Hutter 2019); no weight decay on biases, norms and embedding rows that no text uses."""
 
@@ -345,6 +360,7 @@ class Recipe(Section):
     model: Model
     data: Data
     loss: Loss = Loss()
+    distill: Distill | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train = Train()

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from glotune.errors import RunError, UserError
-from glotune.run.records import SCHEMA, Evaluation, Event, Manifest
+from glotune.run.records import SCHEMA, Evaluation, Event, Manifest, TeacherComparison
 from glotune.whole_files import aside_of, resolved, sync, written_aside
 
 
@@ -49,6 +49,7 @@ class RunDirectory:
         self.model = self.path / "model"
         self.predictions = self.path / "predictions"
         self.metrics_path = self.path / "metrics.json"
+        self.teacher = self.path / "teacher"
         self.calibration = self.path / "calibration.json"
         self.report = self.path / "report"
 
@@ -218,6 +219,24 @@ class RunDirectory:
                     expected="language -> n and scores, as glotune wrote it",
                 )
         return content
+
+    def write_teacher_comparison(self, comparison: TeacherComparison) -> None:
+        """Writes ``teacher/comparison.json``, beside the teacher's predictions and ``metrics.json``."""
+        write_atomically(self.teacher / "comparison.json", _as_json(comparison.model_dump(mode="json")))
+
+    def read_teacher_comparison(self) -> TeacherComparison | None:
+        """As written; None where the run has no teacher, or was not set beside it yet.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        path = self.teacher / "comparison.json"
+        if not path.exists():
+            return None
+        try:
+            return TeacherComparison.model_validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} can't be read ({_first_line(error)})", expected="what glotune wrote") from error
 
     def prediction_files(self) -> list[Path]:
         """The prediction tables of the run, sorted by split and language."""

@@ -130,6 +130,57 @@ class DataSource(Record):
     rows: Count
 
 
+class Size(Record):
+    """How large a classifier is."""
+
+    parameters: Count
+    bytes: Count
+    """Of its files of weights."""
+
+
+class TeacherRecord(Record):
+    """One teacher, as the run found it."""
+
+    name: str
+    """The run or folder."""
+    sha256: str
+    """Over its weights, tokenizer and configuration."""
+    size: Size
+
+
+class Distillation(Record):
+    """What a run learned from, beside its labelled texts."""
+
+    teachers: list[TeacherRecord]
+    unlabelled_texts: Count = 0
+    unlabelled_hash: str = ""
+    """Over the unlabelled texts and their languages; empty without any."""
+    data: list[DataSource] = Field(default_factory=list)
+    """Files of the unlabelled texts."""
+
+
+class Speed(Record):
+    """Texts a second, loading apart: of the whole of what answered, several teachers one after another."""
+
+    student: float
+    teacher: float
+    device: str
+    precision: str
+
+
+class TeacherComparison(Record):
+    """``teacher/comparison.json``: what the teacher was measured on beside the student at the run's end."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    split: str
+    student: Size
+    teacher: Size
+    """Of several teachers the sum."""
+    wall: Speed
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
 class Manifest(Record):
     """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
 
@@ -155,6 +206,8 @@ class Manifest(Record):
     data: list[DataSource] = Field(default_factory=list)
     data_hash: str = ""
     """Hash over all texts, labels, languages and splits that the run uses, after its checks."""
+    distillation: Distillation | None = None
+    """The teachers and the unlabelled texts of a run that has any."""
     best_step: Count | None = None
     verdict: Verdict | None = None
     deviations: list[str] = Field(default_factory=list)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glotune.data.cache import cache_folder
 from glotune.data.reading import read_texts
-from glotune.data.tokenization import tokenize
+from glotune.data.tokenization import TokenStore, tokenize
 from glotune.engine.assembly import assemble
 from glotune.engine.fit import few_steps, fit_to_machine
 from glotune.engine.observer import Observer, watching
@@ -21,6 +22,8 @@ from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Change, Plan
 from glotune.tasks.single_label import refuse_unused_validation
+from glotune.tasks.task import Task
+from glotune.verbs.distill import open_lesson
 from glotune.verbs.trackers import check_trackers
 
 
@@ -38,6 +41,8 @@ def preview(
 ) -> Preview:
     """Does what a run does before its first step, up to the plan, and leaves no run directory.
 
+    A teacher is asked, too: its answers stay in the cache, where the run finds them.
+
     The texts are read, checked and tokenized (their tokens stay in the cache), the encoder is loaded, operated on and
     probed; the frozen-prefix cache is not filled.
 
@@ -51,13 +56,14 @@ def preview(
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed)
     refuse_unused_validation(resolved.evaluate.on, texts)
+    lesson = open_lesson(resolved, texts, own=None)
     processes = Processes.start(choose_device(resolved.train.device))
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
-    for message in texts.warnings:
+    for message in [*texts.warnings, *(lesson.warnings if lesson is not None else [])]:
         recorder.warn(message)
     tokenizer = load_tokenizer(resolved.model)
     cache = cache_folder(recorder.log)
-    stores = tokenize(
+    stores: Mapping[str, TokenStore] = tokenize(
         texts,
         tokenizer,
         resolved.data,
@@ -65,8 +71,11 @@ def preview(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
+    task: Task | None = None
+    if lesson is not None:
+        task, stores = lesson.task(resolved, texts, stores, tokenizer, cache, processes, recorder)
     if warning := few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs):
         recorder.warn(warning)
-    assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None)
+    assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None, task)
     fitted = fit_to_machine(assembled, cache, recorder)
     return Preview(fitted.parts.plan, fitted.changes)

@@ -18,6 +18,7 @@ from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
 from glotune.recipe import Recipe, load_recipe, yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, Plan, RunStatus
+from glotune.verbs.distill import open_lesson
 from glotune.verbs.lifecycle import Run, open_run, status_kept
 from glotune.verbs.train import carry_out
 
@@ -69,6 +70,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     data = list(data_lines(first, texts))
     if data:
         return Reproduction(original, None, [], data, [])
+    lesson = open_lesson(recipe, texts, None if out is None else Path(out), first)
     plan = plan_here(first.plan)
     processes = Processes.start(plan.device if plan else choose_device(recipe.train.device))
     own = original.data if original.data.is_dir() else None
@@ -79,7 +81,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
         if processes.is_main:
             directory.update_manifest(plan=plan)
         processes.barrier()
-        carry_out(directory, recipe, texts, processes, watching(observer))
+        carry_out(directory, recipe, texts, lesson, processes, watching(observer))
     second = directory.read_manifest()
     numbers = differences(original, directory, apart_from=CIRCUMSTANCES)
     if numbers:

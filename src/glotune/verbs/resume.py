@@ -12,6 +12,7 @@ from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.verbs.distill import open_lesson
 from glotune.verbs.lifecycle import Run, count_attempt, draw_report, refuse_changed_data, status_kept
 from glotune.verbs.train import carry_out
 
@@ -38,6 +39,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
     refuse_streams(recipe.data, "a run that goes on")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     refuse_changed_data(manifest, texts.data_hash, directory)
+    lesson = open_lesson(recipe, texts, directory.path, manifest)
     device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)
     processes = Processes.start(device)
     with status_kept(directory, processes, fresh=False):
@@ -47,7 +49,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
         if processes.is_main:
             count_attempt(directory, manifest, processes.ranks)
         processes.barrier()
-        carry_out(directory, recipe, texts, processes, watching(observer))
+        carry_out(directory, recipe, texts, lesson, processes, watching(observer))
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from glotune.data.cache import cache_folder
 from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
 from glotune.data.texts import TextData
-from glotune.data.tokenization import tokenize
+from glotune.data.tokenization import TokenStore, tokenize
 from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
@@ -26,6 +27,8 @@ from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.tasks.single_label import refuse_unused_validation
+from glotune.tasks.task import Task
+from glotune.verbs.distill import Lesson, open_lesson
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
 from glotune.verbs.trackers import check_trackers, start_trackers
 
@@ -66,11 +69,12 @@ def train(
         check_trackers(resolved.track)
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
+        lesson = open_lesson(resolved, texts, None if out is None else Path(out))
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
         processes = Processes.start(choose_device(resolved.train.device))
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, processes, watching(observer))
+        carry_out(directory, resolved, texts, lesson, processes, watching(observer))
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)
@@ -78,7 +82,12 @@ def train(
 
 @own_randomness()
 def carry_out(
-    directory: RunDirectory, recipe: Recipe, texts: TextData, processes: Processes, observer: Observer
+    directory: RunDirectory,
+    recipe: Recipe,
+    texts: TextData,
+    lesson: Lesson | None,
+    processes: Processes,
+    observer: Observer,
 ) -> None:
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
     manifest = directory.read_manifest()
@@ -86,7 +95,7 @@ def carry_out(
     resumption = open_attempt(directory, recorder, texts)
     tokenizer = load_tokenizer(recipe.model)
     cache = cache_folder(recorder.log)
-    stores = tokenize(
+    stores: Mapping[str, TokenStore] = tokenize(
         texts,
         tokenizer,
         recipe.data,
@@ -94,11 +103,18 @@ def carry_out(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
+    recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    task: Task | None = None
+    if lesson is not None:
+        if processes.is_main:
+            directory.update_manifest(distillation=lesson.record)
+        for message in lesson.warnings if resumption is None else []:
+            recorder.warn(message)
+        task, stores = lesson.task(recipe, texts, stores, tokenizer, cache, processes, recorder)
     warning = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
     if warning and resumption is None:  # said once: a resumed run's events are those of one that never stopped
         recorder.warn(warning)
-    recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
-    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan)
+    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan, task)
     if manifest.plan is None:
         assembled = fit_to_machine(assembled, cache, recorder)
     recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
@@ -111,7 +127,7 @@ def carry_out(
         state = train_to_the_end(assembled.parts, resumption, recorder)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
-        return carry_out(directory, gentler, texts, processes, observer)
+        return carry_out(directory, gentler, texts, lesson, processes, observer)
     except DivergedTraining:
         if processes.is_main:
             judge_diverged(directory)
@@ -119,4 +135,6 @@ def carry_out(
     recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
+    if lesson is not None:
+        lesson.compare(directory, texts, processes, recorder)
     return None
