@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from glotune.data.plain_text import read_plain_texts
 from glotune.data.reading import read_texts
-from glotune.data.tokenization import tokenize
+from glotune.data.tokenization import TokenStore, tokenize
+from glotune.data.unlabelled import UNLABELLED
 from glotune.engine.assembly import assemble, assemble_pretraining
 from glotune.engine.checkpoints import CheckpointStore
 from glotune.engine.forward import evaluate
@@ -32,6 +33,8 @@ from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.corpus import as_text_data, build_corpus
+from glotune.tasks.distillation import Distillation, TeacherLogits
+from glotune.tasks.single_label import SingleLabel
 from made_pairs import scratch_recipe
 from small_runs import sentences, small_recipe, write_csv
 from toy_task import is_long
@@ -55,6 +58,37 @@ def weighted(folder: Path) -> Parts:
     return single_label(folder, loss=loss, data__columns__weight="trust")
 
 
+def distilled(folder: Path) -> Parts:
+    """A student of two teachers with class and row weights, smoothing, and texts without a label among the others."""
+    loss = {"class_weights": "balanced", "label_smoothing": 0.1}
+    parts = single_label(folder, loss=loss, data__columns__weight="trust")
+    assert isinstance(parts.task, SingleLabel)
+    with_more = with_made_unlabelled(parts.stores["train"])
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(len(with_more), 3)).astype(np.float32) for _ in range(2)]
+    teachers = [
+        TeacherLogits(each, np.array(order)) for each, order in zip(logits, ([0, 1, 2], [2, 0, 1]), strict=True)
+    ]
+    task = Distillation(parts.task, with_more, teachers, temperature=2.0, weight=0.4)
+    return replace(parts, task=task, stores={**parts.stores, "train": with_more})
+
+
+def with_made_unlabelled(store: TokenStore) -> TokenStore:
+    """The store with its first 23 texts once more, without their labels."""
+    more, end = 23, int(store.offsets[23])
+    assert store.weights is not None
+    return replace(
+        store,
+        tokens=np.concatenate([store.tokens, store.tokens[:end]]),
+        offsets=np.concatenate([store.offsets, store.offsets[-1] + store.offsets[1 : more + 1]]),
+        labels=np.concatenate([store.labels, np.full(more, UNLABELLED, np.int16)]),
+        languages=np.concatenate([store.languages, store.languages[:more]]),
+        rows=np.concatenate([store.rows, store.rows[:more]]),
+        raw_lengths=np.concatenate([store.raw_lengths, store.raw_lengths[:more]]),
+        weights=np.concatenate([store.weights, np.ones(more, np.float32)]),
+    )
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -74,6 +108,7 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label, weighted": weighted,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
+    "distillation": distilled,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ TOGETHER = 1 << 16
 """Texts whose tokens are looked at together."""
 
 
-def profile(texts: TextData, stores: dict[str, TokenStore], tokenizer: Any, data: TokenSettings) -> dict[str, Any]:
+def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, data: TokenSettings) -> dict[str, Any]:
     """The profile of everything that a run reads.
 
     Returns:

@@ -11,6 +11,7 @@ from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, rank
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
+from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.transfer import Transfer
@@ -50,6 +51,8 @@ class ReportContent:
     per_class: Table | None
     transfer: Table | None
     transfer_note: str
+    against_teacher: Table | None
+    against_teacher_costs: specification.Rows
     selection: str
     model: specification.Rows
     training: specification.Rows
@@ -81,9 +84,11 @@ def gather(run: RunData) -> ReportContent:
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
+        against_teacher=_teacher_table(run),
+        against_teacher_costs=costs(run),
         selection=specification.selection(run),
         model=specification.model_rows(run),
-        training=specification.training_rows(run),
+        training=[*teaching_rows(run), *specification.training_rows(run)],
         cost=specification.cost_rows(run),
         machine=specification.machine_rows(run),
         data=_data_table(run),
@@ -204,6 +209,17 @@ def _transfer_note(run: RunData, found: Transfer) -> str:
     return text
 
 
+def _teacher_table(run: RunData) -> Table | None:
+    rows = []
+    for each in paired_scores(run):
+        interval = each.interval
+        points = NOTHING if each.difference is None else f"{100 * each.difference:+.1f}"
+        bracket = "" if interval is None else f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+        scores = (with_interval(each.student, METRIC), with_interval(each.teacher, METRIC))
+        rows.append((each.name, count(each.student.n), *scores, points + bracket))
+    return Table(("Language", "n", "Student, %", "Teacher, %", "Difference, points"), tuple(rows)) if rows else None
+
+
 def _data_table(run: RunData) -> Table | None:
     rows = []
     for split, languages in run.data.splits.items():
@@ -256,7 +272,9 @@ def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
 
 
 def _sources(run: RunData) -> Table | None:
-    rows = [(_short(source.path), count(source.rows), source.sha256) for source in run.manifest.data]
+    taught = run.manifest.distillation
+    files = [*run.manifest.data, *(taught.data if taught else [])]
+    rows = [(_short(source.path), count(source.rows), source.sha256) for source in files]
     return Table(("File", "Rows", "SHA-256"), tuple(rows)) if rows else None
 
 

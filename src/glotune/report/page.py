@@ -260,11 +260,13 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     pairs = [
         ("Model specification", content.model),
         ("Training configuration", content.training),
+        ("Student against teacher: size and speed", content.against_teacher_costs),
         ("What was saved", content.cost),
         ("How to reproduce", [("Command", content.command), *content.machine]),
     ]
     sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
     tables = [
+        ("Student against teacher, macro-F1", content.against_teacher),
         ("Leaked texts", content.leaks),
         ("Precision, recall and F1 of each class", content.per_class),
         ("Data", content.data),

@@ -16,7 +16,7 @@ from glotune.run.history import History, read_history, read_last
 from glotune.run.metrics import parse_metrics
 from glotune.run.predictions import Predictions, fingerprint, read_predictions, split_and_language
 from glotune.run.profile import DataProfile, parse_profile
-from glotune.run.records import Evaluation, Manifest, Verdict
+from glotune.run.records import Evaluation, Manifest, TeacherComparison, Verdict
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
@@ -193,6 +193,27 @@ class RunData:
         found: tuple[str, str | None] = self.memo[key]
         return found
 
+    # ---- teacher --------------------------------------------------------------------------------------
+
+    @cached_property
+    def teacher(self) -> RunData | None:
+        """What the run's teacher said of the same texts: evaluations and predictions; None where there is none."""
+        if self.teacher_comparison is None:
+            return None
+        return RunData(RunDirectory(self.directory.teacher), self.manifest)
+
+    @property
+    def teacher_comparison(self) -> TeacherComparison | None:
+        """Size and speed of student and teacher; None without a teacher, before the run's end, or unreadable."""
+        return self._teacher[0]
+
+    @cached_property
+    def _teacher(self) -> tuple[TeacherComparison | None, UserError | None]:
+        try:
+            return self.directory.read_teacher_comparison(), None
+        except UserError as error:
+            return None, error
+
     # ---- data, and what could not be read --------------------------------------------------------------
 
     @property
@@ -203,7 +224,7 @@ class RunData:
     @property
     def problems(self) -> tuple[str, ...]:
         """Files that could not be read, each with its reason; the report shows them."""
-        found = (self._recipe[1], self._evaluations[1], self._profile[1])
+        found = (self._recipe[1], self._evaluations[1], self._profile[1], self._teacher[1])
         return tuple(str(problem) for problem in found if problem is not None)
 
     def require_scores(self) -> RunData:
