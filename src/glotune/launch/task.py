@@ -165,9 +165,12 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
         if named is None:
             return None
         find_sources(named, key, recipe.data.split_names)  # refuses what is neither here nor on the Hub
+        return renamed(named)
+
+    def renamed(named: Sources | None) -> Any:
         if isinstance(named, dict):
-            return {language: moved(each, f"{key}.{language}") for language, each in named.items()}
-        return [move(name) for name in named] if isinstance(named, list) else move(named)
+            return {language: renamed(each) for language, each in named.items()}
+        return [move(name) for name in named] if isinstance(named, list) else named and move(named)
 
     def move(name: str) -> str:
         path = place_of(name).absolute()
@@ -181,6 +184,14 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     content = recipe.model_dump(mode="json", by_alias=True)
     content["model"]["name"] = move(recipe.model.name) if place_of(recipe.model.name).is_dir() else recipe.model.name
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
+    if recipe.distill is not None:
+        absent = next((name for name in recipe.distill.teacher if not place_of(name).is_dir()), None)
+        if absent is not None:
+            raise UserError(
+                f"there is no folder {absent}", where="distill.teacher", expected="a run, or a model's folder"
+            )
+        content["distill"]["teacher"] = [move(name) for name in recipe.distill.teacher]
+        content["distill"]["texts"] = renamed(recipe.distill.texts)
     return Recipe.model_validate(content), mounts
 
 

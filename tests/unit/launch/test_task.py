@@ -121,6 +121,19 @@ def test_a_file_that_is_not_here_is_refused_before_anything_costs_money(recipe: 
         make_task(recipe, wanted())
 
 
+def test_a_teacher_and_its_unlabelled_texts_are_brought_along(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "more.txt").write_text("good food\n", encoding="utf-8")
+    named = {"distill.teacher": str(tmp_path / "teacher"), "distill.texts": {"en": str(tmp_path / "more.txt")}}
+    with pytest.raises(UserError, match="there is no folder nowhere"):
+        pack(load_recipe(recipe, named, {"distill.teacher": "nowhere"}))
+    remote, mounts = pack(load_recipe(recipe, named))
+    assert remote.distill is not None
+    assert remote.distill.texts is not None
+    there = [*remote.distill.teacher, remote.distill.texts["en"]]  # type: ignore[call-overload]
+    assert [mounts[f"{PLACE}/{name}"] for name in there] == [str(tmp_path / name) for name in ("teacher", "more.txt")]
+
+
 def test_a_dry_run_prints_the_task_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
