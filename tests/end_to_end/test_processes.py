@@ -56,6 +56,19 @@ def test_many_processes_train_as_one(processes: int, tmp_path: Path) -> None:
     assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
 
 
+def test_many_processes_learn_from_a_teacher_as_one(tmp_path: Path) -> None:
+    train(small_recipe(tmp_path), out=tmp_path / "teacher", report=False)
+    (tmp_path / "es.txt").write_text("buena comida\nmala sala\ngente linda\n", encoding="utf-8")
+    taught = {"teacher": str(tmp_path / "teacher"), "texts": {"es": str(tmp_path / "es.txt")}}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe_yaml(small_recipe(tmp_path, model__layers=1, model__dropout=0.0, distill=taught)))
+    many = launch(2, path, tmp_path / "many")
+    assert many.log.read_text().count("asked") == 1, "the main rank asks, the other finds the answers"
+    one = launch(1, path, tmp_path / "one")
+    assert losses(many) == pytest.approx(losses(one), abs=1e-6)
+    assert many.read_teacher_comparison() is not None
+
+
 @contextmanager
 def launched(*command: str) -> Iterator[subprocess.Popen[str]]:
     """A launcher that is gone, with all of its processes, when the block ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from glotune.data.checks import refuse_unfit_languages
 from glotune.data.coded_columns import constant, strings_of
 from glotune.data.csv_files import about_swallowed
 from glotune.data.plain_text import about_skipped, read_lines, split_named
-from glotune.data.selection import Selected, select
+from glotune.data.selection import select
 from glotune.data.source_table import load_source, text_keys
 from glotune.data.sources import Source, find_sources
 from glotune.data.streams import refuse_stream_names
@@ -65,6 +66,13 @@ def read_unlabelled(named: Sources, data: Data) -> UnlabelledTexts:
     if rest:
         parts += [reader.rows(source) for source in find_sources(rest, KEY, data.split_names, reader.warnings.append)]
     table = pa.concat_tables(parts).unify_dictionaries()
+    if not table.num_rows:
+        raise UserError(
+            f"no row belongs to the training split; the files say {', '.join(sorted(reader.splits))}",
+            where=KEY,
+            expected="rows to train on, in one of the files at least",
+            remedy="Name files without a split column, or name their splits in data.split_names",
+        )
     texts = LabelledTexts(table, "train")
     refuse_unfit_languages(texts.language_names)
     return UnlabelledTexts(texts, reader.sources, reader.warnings)
@@ -78,6 +86,8 @@ class _Reader:
         self.data = data.model_copy(update={"columns": columns})
         self.sources: list[DataSource] = []
         self.warnings: list[str] = []
+        self.splits: Counter[str] = Counter()
+        """Rows of each split that a file names."""
 
     def lines(self, name: str, language: str | None) -> pa.Table:
         """A file of a text a line."""
@@ -93,18 +103,8 @@ class _Reader:
         loaded = load_source(source, self.data, need_label=False)
         self.warnings += about_skipped(loaded.skipped, loaded.name) + about_swallowed(loaded.swallowing)
         chosen = select(source, loaded, len(self.sources), self.data)
-        return self._finished(self._training_rows(chosen), loaded.record)
-
-    def _training_rows(self, chosen: Selected) -> pa.Table:
-        table = chosen.as_split(self.data.split_names.train)
-        if not table.num_rows:
-            raise UserError(
-                f"no row of {chosen.name} belongs to the training split; its splits are {chosen.says()}",
-                where=chosen.source.key,
-                expected="rows to train on",
-                remedy="Name a file without a split column, or name its splits in data.split_names",
-            )
-        return table
+        self.splits.update(chosen.split_counts())
+        return self._finished(chosen.as_split(self.data.split_names.train), loaded.record)
 
     def _finished(self, table: pa.Table, record: DataSource) -> pa.Table:
         """With all columns of `LabelledTexts`, in one order."""

@@ -349,6 +349,19 @@ def test_a_diverged_teacher_is_refused_by_its_answers(place: Path, teacher: Path
     assert "not finite" in refused(student(place, str(copied)), tmp_path / "out")
 
 
+def test_unlabelled_rows_of_other_splits_stay_unread(place: Path, tmp_path: Path) -> None:
+    from glotune.data.unlabelled import read_unlabelled
+
+    (tmp_path / "folder").mkdir()
+    for language, split in (("en", "train"), ("es", "test")):
+        rows = [{"text": f"text {number}", "split": split} for number in range(4)]
+        write_csv(tmp_path / "folder" / f"{language}.csv", rows)
+    data = small_recipe(place).data
+    assert read_unlabelled(str(tmp_path / "folder"), data).texts.language_names == ["en"]
+    with pytest.raises(UserError, match="no row belongs to the training split; the files say test"):
+        read_unlabelled(str(tmp_path / "folder" / "es.csv"), data)
+
+
 def test_unlabelled_rows_weigh_one_each(place: Path) -> None:
     from glotune.data.unlabelled import UNLABELLED, read_unlabelled, with_unlabelled
 
