@@ -33,7 +33,7 @@ from glotune.stats.bootstrap import score_intervals
 from glotune.stats.scores import score_outcomes
 from made_texts import HOSTILE, sentence
 
-Kind = Literal["sound", "collapsed", "diverged", "improving", "overfit", "running"]
+Kind = Literal["sound", "collapsed", "diverged", "no skill", "improving", "overfit", "running"]
 TIME = "2026-01-02T03:04:05+00:00"
 
 
@@ -129,6 +129,11 @@ VERDICTS = {
     ),
     "diverged": Verdict(
         status="diverged", evidence=["The loss at step 30 is not finite."], remedy=["Lower optimizer.learning_rate"]
+    ),
+    "no skill": Verdict(
+        status="no skill",
+        evidence=["en: not shown to be better than chance on 240 texts: MCC 0.010, and shuffled answers do as well."],
+        remedy=["Check that labels and texts belong together."],
     ),
     "improving": Verdict(
         status="improving", evidence=["The best epoch is the last one."], remedy=["Raise train.epochs"]
@@ -318,7 +323,7 @@ def _predict(made: Made, split: str, code: str) -> tuple[np.ndarray, np.ndarray]
     if made.kind == "collapsed":
         logits_BC = 0.02 * logits_BC
         logits_BC[:, 0] += 0.2
-    else:
+    elif made.kind != "no skill":
         right_B = np.random.default_rng([*words, 2]).random(n) + 0.12 * rng.standard_normal(n) < made.languages[code]
         told_B = np.where(
             right_B, label_B, (label_B + 1 + rng.integers(len(made.labels) - 1, size=n)) % len(made.labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
@@ -24,6 +25,7 @@ def judge_run(directory: RunDirectory) -> Verdict:
         recorded_outcomes(directory),
         manifest.labels,
         source_languages=manifest.source_languages,
+        chosen_on=[name for name, path in _main_predictions(directory).items() if path.stem.startswith("validation.")],
         recipe=load_recipe(directory.recipe),
     )
 
@@ -38,11 +40,13 @@ def judge_diverged(directory: RunDirectory) -> None:
 
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
-    found: dict[str, Outcomes] = {}
+    return {language: read_predictions(path).outcomes for language, path in _main_predictions(directory).items()}
+
+
+def _main_predictions(directory: RunDirectory) -> Mapping[str, Path]:
+    found: dict[str, Path] = {}
     for path in directory.prediction_files():  # sorted: test before validation
-        _, language = split_and_language(path)
-        if language not in found:
-            found[language] = read_predictions(path).outcomes
+        found.setdefault(split_and_language(path)[1], path)
     return found
 
 

@@ -26,7 +26,7 @@ class Variant:
             if run.verdict is None:
                 return f"seed {run.manifest.seed} has no verdict ({run.manifest.status.value})"
             if not run.is_sound:
-                return f"seed {run.manifest.seed} {run.verdict.status}"
+                return f"seed {run.manifest.seed} {run.verdict.as_verb}"
         return None
 
     def values(self, split: str, metric: str, languages: list[str]) -> list[float]:

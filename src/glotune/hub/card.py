@@ -105,7 +105,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
 def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[str]:
     """What a reader must not conclude, each line from the run's own figures."""
     if not verdict.is_sound:
-        yield f"The run {verdict.status}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
+        yield f"The run {verdict.as_verb}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
     yield f"One run with seed {run.manifest.seed}: the intervals are over texts and say nothing about other seeds."
     tested = ", ".join(named(code) for code in run.main) or "no language"
     yield f"Trained on {', '.join(map(named, run.sources))}; tested on {tested}. Other languages are untested."

@@ -109,7 +109,7 @@ def headline(run: RunData, found: Transfer | None) -> str:
     text = f"Macro-F1 {_macro_f1(run, told)} ({run.main_split}){_lowest(run, told)}"
     if run.manifest.verdict and not run.manifest.verdict.is_sound:
         return (
-            f"{text}, but the run {run.manifest.verdict.status}: its scores, and differences from them, mean nothing."
+            f"{text}, but the run {run.manifest.verdict.as_verb}: its scores, and differences from them, mean nothing."
         )
     sources = [code for code in run.sources if code in run.main and code not in told]
     if sources:
@@ -191,7 +191,7 @@ def _transfer_note(run: RunData, found: Transfer) -> str:
     text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
     verdict = run.manifest.verdict
     if verdict and not verdict.is_sound:
-        return f"The run {verdict.status}: these gaps mean nothing. {text}"
+        return f"The run {verdict.as_verb}: these gaps mean nothing. {text}"
     if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
         low, high = found.average_interval.low, found.average_interval.high
         text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."

@@ -111,7 +111,7 @@ class Event(Record):
 class Verdict(Record):
     """What may be believed about a run."""
 
-    status: Literal["sound", "collapsed", "diverged", "improving", "overfit"]
+    status: Literal["sound", "collapsed", "diverged", "no skill", "improving", "overfit"]
     evidence: list[str]
     """Sentences with the figures that led to the status."""
     remedy: list[str] = Field(default_factory=list)
@@ -119,7 +119,12 @@ class Verdict(Record):
     @property
     def is_sound(self) -> bool:
         """Whether a comparison with this run means something (still improving or overfit runs do)."""
-        return self.status not in ("collapsed", "diverged")
+        return self.status not in ("collapsed", "diverged", "no skill")
+
+    @property
+    def as_verb(self) -> str:
+        """What the run did, for sentences: ``collapsed``, ``showed no skill``."""
+        return "showed no skill" if self.status == "no skill" else self.status
 
 
 class DataSource(Record):

@@ -58,7 +58,7 @@ def percentage_change(
 def _unsound(side: str, verdict: Verdict | None) -> str | None:
     if verdict is None:
         return f"{side} has no verdict"
-    return None if verdict.is_sound else f"{side} {verdict.status}: a change against it would mean nothing"
+    return None if verdict.is_sound else f"{side} {verdict.as_verb}: a change against it would mean nothing"
 
 
 def _unmeasured(side: str, metric: str, value: float | None) -> str | None:

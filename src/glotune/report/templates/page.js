@@ -95,7 +95,7 @@ function drawOverview() {
   const many = DATA.runs.length > 4;
   holders.overview.replaceChildren(...DATA.runs.filter((run) => !many || run.isSound === false).map((run) => {
     const verdict = run.verdict;
-    return element("div", { class: `verdict ${verdict ? verdict.status : ""}` },
+    return element("div", { class: `verdict ${verdict ? verdict.status.replace(" ", "-") : ""}` },
       element("p", { class: "lead" }, several ? element("b", {}, `${runTitle(run)}: `) : null, element("b", {}, verdict ? verdict.status : run.status), ". ", run.headline),
       many && verdict ? element("details", {}, element("summary", {}, "Evidence and what to do"), reasons(verdict)) : reasons(verdict));
   }));
