@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
+from glotune.evidence.changes import explained_by_chance, half_widths
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
 from glotune.evidence.variants import Difference, Variant, corrected, difference, group
 from glotune.run.data import RunData, load_run
@@ -46,13 +47,20 @@ class Comparison:
         return sum(values) / len(values) if values else None
 
     def percentage(self, variant: Variant) -> PercentageChange:
-        """Change against the reference by the stated formula; none where either is not sound."""
+        """Change against the reference by the stated formula; none where either is not sound, or chance explains it."""
+        found = self.against_reference.get(variant.name)
+        chance = explained_by_chance(found, self.reference, self.split, self.languages)
+        widths = None
+        if found is not None and chance is None:
+            widths = half_widths(found, variant, self.reference, self.metric, self.split, self.languages)
         return percentage_change(
             self.metric,
             self.mean(variant),
             self.mean(self.reference),
             value_verdict=_worst_verdict(variant),
             reference_verdict=_worst_verdict(self.reference),
+            chance=chance,
+            widths=widths,
         )
 
 

@@ -17,6 +17,7 @@ from glotune.evidence.cells import (
     unit,
     word,
 )
+from glotune.evidence.changes import WITHIN_CHANCE
 from glotune.evidence.compare import Comparison
 from glotune.evidence.lora_weights import mean_weight
 from glotune.evidence.tracker_pages import tracker_pages
@@ -39,7 +40,7 @@ def variants_table(comparison: Comparison) -> ComparisonTable:
         Column(named, note="mean ± standard deviation over seeds"),
         Column(f"Difference to {comparison.reference.name}", note="with its 95 % interval"),
         Column("p, corrected", note="Holm"),
-        Column("Change, %"),
+        Column("Change, %", note="with its 95 % interval, by the delta method"),
     )
     rows = tuple(_variant_row(comparison, variant) for variant in comparison.variants)
     languages = ", ".join(comparison.languages)
@@ -88,7 +89,10 @@ def _difference_cell(metric: str, found: Difference | None) -> Cell:
 
 def _percentage_cell(comparison: Comparison, variant: Variant) -> Cell:
     change = comparison.percentage(variant)
-    return Cell("none") if change.percent is None else Cell(f"{change.percent:+.1f}", change.percent)
+    if change.percent is None:
+        return Cell("none: within chance" if change.reason == WITHIN_CHANCE else "none")
+    ends = "" if change.interval is None else f" [{change.interval.low:+.1f}, {change.interval.high:+.1f}]"
+    return Cell(f"{change.percent:+.1f}{ends}", change.percent)
 
 
 def p_text(value: float) -> str:
@@ -113,10 +117,24 @@ def _notes(comparison: Comparison) -> list[str]:
             if comparison.best_is_beyond_chance
             else "Nothing is bold: no variant leads every other sound one by more than the interval."
         )
+    for reason, names in _without_change(comparison).items():
+        notes.append(f"No change in percent for {', '.join(names)}: {reason}.")
     for variant in comparison.variants:
         if variant.unsound:
             notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
     return [*notes, *comparison.notes]
+
+
+def _without_change(comparison: Comparison) -> dict[str, list[str]]:
+    """Why there is no percentage -> for whom; what the table or another note says already is left out."""
+    found: dict[str, list[str]] = {}
+    for variant in comparison.variants:
+        if variant is comparison.reference or variant.unsound or comparison.reference.unsound:
+            continue
+        reason = comparison.percentage(variant).reason
+        if reason is not None and reason != WITHIN_CHANCE and comparison.tested:
+            found.setdefault(reason, []).append(variant.name)
+    return found
 
 
 def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:
