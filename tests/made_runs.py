@@ -68,7 +68,7 @@ class Made:
 
 def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory:
     """Writes a made-up run to `folder` and opens it."""
-    made = Made(kind=kind, **{"name": f"made-{kind}", **choices})
+    made = Made(kind=kind, **{"name": f"made-{kind}".replace(" ", "-"), **choices})
     recipe = _recipe(made)
     run = RunDirectory.create(folder, recipe_yaml(recipe), _manifest(made, recipe))
     run.append_events(_events(made))

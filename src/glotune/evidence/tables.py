@@ -23,6 +23,7 @@ from glotune.evidence.lora_weights import mean_weight
 from glotune.evidence.tracker_pages import tracker_pages
 from glotune.evidence.variants import Difference, Variant
 from glotune.run.data import RunData
+from glotune.stats.calibration import chance_error
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.stats.traits import trait
 
@@ -105,6 +106,8 @@ def _notes(comparison: Comparison) -> list[str]:
     notes = [
         f"Change = {HIGHER_FORMULA if higher else LOWER_FORMULA}; {'higher' if higher else 'lower'} is better.",
     ]
+    if comparison.metric == "ece" and comparison.tested:
+        notes.append(_calibrated_by_chance(comparison))
     if comparison.tested:
         over = sorted({each.over for each in comparison.against_reference.values() if each.over})
         if over:
@@ -123,6 +126,17 @@ def _notes(comparison: Comparison) -> list[str]:
         if variant.unsound:
             notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
     return [*notes, *comparison.notes]
+
+
+def _calibrated_by_chance(comparison: Comparison) -> str:
+    """A calibration error is read against that of a perfectly calibrated model, which is not 0."""
+    run, split, languages = comparison.reference.runs[0], comparison.split, comparison.languages
+    floors = [chance_error(run.outcomes(split, language)) for language in languages]
+    mean = shown("ece", sum(floors) / len(floors))
+    return (
+        f"With the confidences of {run.name}, a perfectly calibrated model would show {mean} points on these texts by "
+        "chance."
+    )
 
 
 def _without_change(comparison: Comparison) -> dict[str, list[str]]:

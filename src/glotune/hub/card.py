@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
-from glotune.report.content import ReportContent, Table, gather
+from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.languages import named
 from glotune.report.words import escaped
 from glotune.run.data import RunData, load_run
@@ -121,7 +121,12 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
     worst = max(((value, code) for code, value in errors.items() if value is not None), default=None)
     if worst is not None:
-        yield f"Its probabilities are off by up to {100 * worst[0]:.1f} points on average (ECE, {named(worst[1])})."
+        floor = ece_floors(run, str(run.main_split)).get(worst[1])
+        chance = (
+            "" if floor is None else f"; a perfectly calibrated model would show {100 * floor:.1f} on as many texts"
+        )
+        off = f"{100 * worst[0]:.1f} points on average"
+        yield f"Its probabilities are off by up to {off} (ECE, {named(worst[1])}{chance})."
     base = base_model(run)
     yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
 

@@ -15,10 +15,19 @@ from glotune.report.target_mean import averaged, mean_name, mean_of, mean_row
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
+from glotune.stats.calibration import chance_error
 from glotune.stats.transfer import Transfer
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
-RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
+RESULT_NAMES = (
+    "Accuracy, %",
+    "Macro-F1, %",
+    "Weighted-F1, %",
+    "MCC",
+    "ROC AUC, %",
+    "ECE (chance), points",
+    "Loss, nats",
+)
 
 
 @dataclass(frozen=True)
@@ -142,14 +151,33 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     order = [code for code in ranked(run) if code in evaluations] + [
         code for code in evaluations if code not in run.main
     ]
-    rows = []
+    floors, rows = ece_floors(run, split), []
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
+        rows.append((name, count(each.n), *_cells(each, floors.get(language))))
     if mean:
-        rows.append((mean[0], count(mean[1].n), *[with_interval(mean[1], metric) for metric in RESULT_METRICS]))
+        known = [floors[code] for code in averaged(evaluations, run.sources) if code in floors]
+        rows.append((mean[0], count(mean[1].n), *_cells(mean[1], sum(known) / len(known) if known else None)))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
+
+
+def _cells(each: Evaluation, floor: float | None) -> list[str]:
+    """Of one row; the calibration error beside the one that chance alone gives."""
+    cells = [with_interval(each, metric) for metric in RESULT_METRICS]
+    if floor is not None:
+        cells[RESULT_METRICS.index("ece")] += f" ({number('ece', floor)})"
+    return cells
+
+
+def ece_floors(run: RunData, split: str) -> dict[str, float]:
+    """Language -> the calibration error that a perfectly calibrated model would show; of readable predictions."""
+    tables = {language: run.predictions(split, language) for language in run.evaluations[split]}
+    return {
+        language: chance_error(table.outcomes)
+        for language, table in tables.items()
+        if table is not None and len(table) and table.outcomes.is_finite
+    }
 
 
 def _per_class(run: RunData) -> Table | None:

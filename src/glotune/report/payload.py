@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glotune.report.content import ReportContent
+from glotune.report.content import ReportContent, ece_floors
 from glotune.report.figures.build_curves import best_epoch, learning_rate, losses
 from glotune.report.figures.build_panels import MAX_ROC_POINTS, calibration_panel, main_tables, roc_lines
 from glotune.report.figures.build_results import display, ranked, transfer
@@ -46,6 +46,7 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
     """One run; `quota` mistakes of each of the two kinds per language."""
     run = content.run
     tables = main_tables(run)
+    floors = {split: ece_floors(run, split) for split in run.evaluations}
     verdict = run.manifest.verdict
     return {
         "id": place,
@@ -62,7 +63,10 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
             {"code": code, "name": language_name(code), "source": run.is_source(code)} for code in _languages(run)
         ],
         "evaluations": {
-            split: {language: _evaluation(each) for language, each in evaluations.items()}
+            split: {
+                language: {**_evaluation(each), "eceFloor": floors[split].get(language)}
+                for language, each in evaluations.items()
+            }
             for split, evaluations in run.evaluations.items()
         },
         "means": {split: {"name": name, **_evaluation(mean)} for split, (name, mean) in content.means.items()},
@@ -169,7 +173,7 @@ def _calibration(language: str, table: Predictions) -> dict[str, Any]:
         [each.confidence, each.accuracy.value, each.accuracy.low, each.accuracy.high, each.accuracy.n]
         for each in panel.bins
     ]
-    return {"ece": panel.ece, "bins": bins}
+    return {"ece": panel.ece, "floor": panel.floor, "bins": bins}
 
 
 def _profile(run: RunData) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Record
 from glotune.stats.arrays import Outcomes, outcomes
-from glotune.stats.temperature import apply_temperature, fit_temperature, fit_threshold
+from glotune.stats.calibration import chance_error
+from glotune.stats.temperature import CrossFit, apply_temperature, cross_fit, fit_temperature, fit_threshold
 
 ThresholdMetric = Literal["macro_f1", "accuracy", "mcc"]
 
@@ -35,8 +36,15 @@ class Calibration(Record):
     loss_before: float
     loss_after: float
     ece_before: float
-    """Expected calibration error on the same texts."""
+    """Expected calibration error."""
     ece_after: float
+    ece_floor: float | None = None
+    """What a perfectly calibrated model would show on so many texts (`glotune.stats.calibration.chance_error`)."""
+    metric_before: float | None = None
+    """With the larger probability as the answer."""
+    metric_after: float | None = None
+    cross_fitted: bool = False
+    """Whether what stands after the fit is of texts that did not fit it; otherwise it is of the very same texts."""
     reason: str | None = None
     """Why no temperature could be fitted (it is 1 then)."""
     created: str
@@ -79,6 +87,9 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
     fit = fit_temperature(validation)
     scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
     threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
+    apart = cross_fit(validation, threshold_metric)
+    in_sample = CrossFit(fit.loss_after, fit.ece_after, threshold and threshold.value)
+    after = apart or in_sample
     calibration = Calibration(
         temperature=fit.temperature,
         threshold=threshold.threshold if threshold else None,
@@ -86,9 +97,13 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         languages=languages,
         n=validation.num_texts,
         loss_before=fit.loss_before,
-        loss_after=fit.loss_after,
+        loss_after=after.loss,
         ece_before=fit.ece_before,
-        ece_after=fit.ece_after,
+        ece_after=after.ece,
+        ece_floor=chance_error(scaled),
+        metric_before=threshold.value_at_half if threshold else None,
+        metric_after=after.value,
+        cross_fitted=apart is not None,
         reason=fit.reason,
         created=now(),
     )

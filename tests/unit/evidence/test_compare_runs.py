@@ -127,6 +127,11 @@ def test_no_percentage_against_a_run_that_guesses_in_the_languages_compared(fold
     assert "No change in percent for lora: blind is not shown to be better than chance on bn." in table.notes
 
 
+def test_calibration_errors_are_compared_beside_that_of_a_calibrated_model(folder):
+    notes = variants_table(compare_runs([folder / "base-0", folder / "lora-0"], "ece")).notes
+    assert any(note.startswith("With the confidences of base-seed0, a perfectly calibrated model") for note in notes)
+
+
 def test_untested_variants_have_no_percentage(folder):
     comparison = compare_runs([folder / "base-0", folder / "lora-0"], tests=False)
     assert comparison.percentage(comparison.variants[1]).reason == "not tested"

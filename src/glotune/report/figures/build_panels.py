@@ -20,7 +20,7 @@ from glotune.report.figures.data import (
 )
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
-from glotune.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
+from glotune.stats.calibration import ReliabilityBin, chance_error, expected_calibration_error, reliability
 from glotune.stats.curves import RocCurve, roc_curves
 
 MAX_PANELS = 12
@@ -114,6 +114,7 @@ def calibration_panel(language: str, table: Predictions) -> CalibrationPanel:
         language,
         len(table),
         expected_calibration_error(table.outcomes),
+        chance_error(table.outcomes),
         tuple(_bin(each) for each in reliability(table.outcomes) if each.n),
     )
 

@@ -153,7 +153,8 @@ function drawResults() {
       name: (SHORT[metric] || traitOf(metric).name) + (traitOf(metric).percent ? " %" : ""), note: traitOf(metric).name,
       cell: (row) => {
         const interval = row.each.intervals[metric];
-        return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
+        const floor = metric === "ece" && typeof row.each.eceFloor === "number" ? element("small", {}, `${fixed(100 * row.each.eceFloor, 1)} by chance`) : null;
+        return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), floor, interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
       },
       key: (row) => row.each.scores[metric],
     })),
@@ -165,7 +166,7 @@ function drawResults() {
   holders.results.replaceChildren(
     splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
     rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
-    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. Click a column to sort."),
+    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. ECE by chance: what a perfectly calibrated model would show on so many texts. Click a column to sort."),
     ...pickedRuns().filter((run) => run.split).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: checkpoint` : "Checkpoint"} kept: ${run.selection}.`)));
 }
 
@@ -233,7 +234,7 @@ function drawErrors() {
       lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
       lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
       bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
-        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
+        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points (${fixed(100 * bins.floor, 1)} by chance)`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
 }
 
 // ---- mistakes: the controls stay while their table is redrawn, so that typing is not interrupted
