@@ -26,10 +26,23 @@ def show_run(path: Path) -> None:
             gap = transfer_gap(metrics[split], manifest.source_languages)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
+    if short := _beside_baselines(run, manifest, metrics):
+        show(short)
     for line in _verdict(manifest):
         show(line)
     for what, where in _paths(run):
         show(f"{what:<12} {where}")
+
+
+def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[str, Any]) -> str | None:
+    from glotune.report.baselines import in_short
+    from glotune.run.baselines import read_baselines
+
+    split = "test" if "test" in metrics else "validation"
+    found = read_baselines(run)
+    return (
+        in_short(found, split, manifest.source_languages, list(metrics[split])) if found and split in metrics else None
+    )
 
 
 def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -> Table:

@@ -10,6 +10,8 @@ from pathlib import Path
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
 from glotune.recipe import load_recipe
+from glotune.report.baselines import not_shown_better
+from glotune.run.baselines import read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.predictions import read_predictions, split_and_language
@@ -20,7 +22,7 @@ from glotune.stats.arrays import Outcomes
 def judge_run(directory: RunDirectory) -> Verdict:
     """The verdict on a run that has ended: by its events and its recorded predictions."""
     manifest = directory.read_manifest()
-    return judge(
+    verdict = judge(
         training_history(read_history(directory.events()), manifest.source_languages),
         recorded_outcomes(directory),
         manifest.labels,
@@ -28,6 +30,23 @@ def judge_run(directory: RunDirectory) -> Verdict:
         chosen_on=[name for name, path in _main_predictions(directory).items() if path.stem.startswith("validation.")],
         recipe=load_recipe(directory.recipe),
     )
+    asides = beside_baselines(directory, manifest.source_languages) if verdict.is_sound else []
+    return verdict.model_copy(update={"evidence": [*verdict.evidence, *asides]})
+
+
+def beside_baselines(directory: RunDirectory, source_languages: Sequence[str]) -> list[str]:
+    """Where a run is not shown to be better than TF-IDF: on its source languages, and on its target languages."""
+    found = read_baselines(directory)
+    if found is None:
+        return []
+    splits = {language: path.name.partition(".")[0] for language, path in _main_predictions(directory).items()}
+    said = []
+    for is_source in (True, False):
+        languages = [name for name in splits if (name in source_languages) == is_source]
+        for split in dict.fromkeys(splits[name] for name in languages):
+            together = [name for name in languages if splits[name] == split]
+            said.append(not_shown_better(found, split, together))
+    return [each for each in said if each is not None]
 
 
 def judge_diverged(directory: RunDirectory) -> None:

@@ -10,7 +10,9 @@ import hashlib
 import re
 
 _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
-_NOT_PART_OF_A_VARIANT = re.compile(r"^(?:name|description|seed|track):.*\n(?:[ -].*\n)*", re.MULTILINE)
+_NOT_PART_OF_A_VARIANT = re.compile(
+    r"^(?:(?:name|description|seed|track):.*\n(?:[ -].*\n)*|  baselines:.*\n)", re.MULTILINE
+)
 
 Value = str | float | int | bool | None | list[str]
 
@@ -60,5 +62,6 @@ def scalar(text: str) -> Value:
 
 
 def variant_key(text: str) -> str:
-    """A hash over everything but name, description, seed and trackers: runs that share it differ in chance alone."""
+    """A hash over everything but name, description, seed, trackers and what is only set beside the run: runs that share
+    it differ in chance alone."""
     return hashlib.sha256(_NOT_PART_OF_A_VARIANT.sub("", text).encode()).hexdigest()[:16]

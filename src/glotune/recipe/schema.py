@@ -305,6 +305,9 @@ class Evaluate(Section):
     """Evaluations without a better metric before training stops early; null: never."""
     test: Literal["never", "last", "each"] = "never"
     """Score the test texts while training, at its last evaluation or at each: recorded, never used to choose."""
+    baselines: bool = True
+    """Beside the run: the majority class, and TF-IDF with logistic regression, on the same training texts. Takes
+    seconds; left out where the texts have more than 5 million characters."""
 
 
 class Checkpoints(Section):

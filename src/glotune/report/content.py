@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from glotune.report import specification
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
+from glotune.report.baselines import COLUMNS, baseline_rows, note
 from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
@@ -57,6 +58,9 @@ class ReportContent:
     """split -> scores by language."""
     means: dict[str, tuple[str, Evaluation]]
     """split -> name and scores of the mean over its languages; without the splits of a single one."""
+    baselines: Table | None
+    """Cheap models on the same texts."""
+    baselines_note: str
     per_class: Table | None
     transfer: Table | None
     transfer_note: str
@@ -88,6 +92,8 @@ def gather(run: RunData) -> ReportContent:
             if run.evaluations.get(split)
         },
         means=means,
+        baselines=_baselines(run),
+        baselines_note="" if run.baselines is None or not run.main else note(run.baselines),
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
@@ -178,6 +184,12 @@ def ece_floors(run: RunData, split: str) -> dict[str, float]:
         for language, table in tables.items()
         if table is not None and len(table) and table.outcomes.is_finite
     }
+
+
+def _baselines(run: RunData) -> Table | None:
+    if run.baselines is None or run.baselines.left_out is not None or not run.main:
+        return None
+    return Table(COLUMNS, tuple(baseline_rows(run, run.baselines, [code for code in ranked(run) if code in run.main])))
 
 
 def _per_class(run: RunData) -> Table | None:

@@ -233,12 +233,15 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     ]
     sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
     tables = [
+        ("Beside cheap models", content.baselines),
         ("Leaked texts", content.leaks),
         ("Precision, recall and F1 of each class", content.per_class),
         ("Data", content.data),
         ("Files and their hashes", content.sources),
     ]
     sections += [{"title": title, "columns": each.columns, "rows": each.rows} for title, each in tables if each]
+    if content.baselines_note:
+        sections.append({"title": "What the cheap models are", "list": [content.baselines_note]})
     checks = [*content.notices, *content.audit.differences]
     if checks:
         sections.append({"title": "Notices", "list": checks})

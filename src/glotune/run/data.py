@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from glotune.errors import UserError
 from glotune.recipe import Recipe, yaml
 from glotune.recipe.keys import Value, flat_keys, variant_key
+from glotune.run.baselines import Baselines, read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
 from glotune.run.metrics import parse_metrics
@@ -201,9 +202,14 @@ class RunData:
         return self._profile[0]
 
     @property
+    def baselines(self) -> Baselines | None:
+        """What cheap models make of the same texts; None where the run has none, or they can't be read."""
+        return self._baselines[0]
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Files that could not be read, each with its reason; the report shows them."""
-        found = (self._recipe[1], self._evaluations[1], self._profile[1])
+        found = (self._recipe[1], self._evaluations[1], self._profile[1], self._baselines[1])
         return tuple(str(problem) for problem in found if problem is not None)
 
     def require_scores(self) -> RunData:
@@ -255,6 +261,13 @@ class RunData:
             return parse_metrics(metrics, self.sources), None
         except UserError as error:
             return {}, error
+
+    @cached_property
+    def _baselines(self) -> tuple[Baselines | None, UserError | None]:
+        try:
+            return read_baselines(self.directory), None
+        except UserError as error:
+            return None, error
 
     @cached_property
     def _profile(self) -> tuple[DataProfile, UserError | None]:

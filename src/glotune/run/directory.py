@@ -49,6 +49,7 @@ class RunDirectory:
         self.model = self.path / "model"
         self.predictions = self.path / "predictions"
         self.metrics_path = self.path / "metrics.json"
+        self.baselines = self.path / "baselines"
         self.calibration = self.path / "calibration.json"
         self.report = self.path / "report"
 
