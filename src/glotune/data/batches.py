@@ -25,6 +25,7 @@ def epoch_order(languages: NDArray[np.int16], seed: int, epoch: int, sampling_al
             proportional to ``n_l ** alpha`` (Conneau & Lample 2019, arXiv:1901.07291, section 3.1): whole rounds
             over its texts, then a part of one without repetition.
     """
+    # Seeded from (seed, epoch), not drawn on from the epoch before: a resume needs no generator state (C6).
     generator = np.random.default_rng([seed, epoch])
     count = len(languages)
     if sampling_alpha is None:
@@ -63,6 +64,7 @@ def shard(rows: Rows, lengths: NDArray[np.int64], rank: int, ranks: int) -> Rows
     """
     if ranks == 1:
         return rows
+    # By length, every rank's i-th text is about as long as the others': none waits for a rank with the long texts.
     return by_length(rows, lengths)[rank::ranks]
 
 
@@ -91,6 +93,7 @@ def cut(
     start = 0
     for stop in range(1, len(arranged) + 1):
         is_last = stop == len(arranged)
+        # Ascending: the next text would be the longest, and the attention product pads all others to it.
         if is_last or (stop + 1 - start) * int(lengths[arranged[stop]]) > token_budget:
             piece = arranged[start:stop]
             yield piece, (int(lengths[piece[-1]]) if batching == "dynamic" else None)

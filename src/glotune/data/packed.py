@@ -38,7 +38,7 @@ class PackedBatch:
     pad_to: int | None = None
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
     hidden_TH: Tensor | None = None
-    """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts behind it."""
+    """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts after it."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
 
@@ -86,6 +86,7 @@ def collate(
     tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
     cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
+    # Positions start again at 0 in each text, as if it stood alone: packed must equal padded (C1).
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
     return PackedBatch(
         input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),

@@ -23,7 +23,7 @@ from glotune.run.records import Plan
 from glotune.tasks.task import Task
 
 HELD_TOKENS_AT_BASE = 4096
-"""On the host the activations of so many tokens of a 768-wide, 12-layer encoder may be held at once."""
+"""Number of tokens of a 768-wide, 12-layer encoder whose activations may be held at once on the host."""
 Dress = Callable[[PackedBatch], PackedBatch]
 
 
@@ -47,7 +47,7 @@ class Parts:
     stores: Mapping[str, TokenStore]
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
-    """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
+    """Split -> cached output of the frozen prefix; a split without one is recomputed."""
 
     @property
     def device(self) -> torch.device:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glotune.report.languages import named
-from glotune.report.target_mean import averaged, mean_name, mean_of
-from glotune.report.words import NOTHING, count, with_interval
+from glotune.report.analysis import averaged, mean_name, mean_of
+from glotune.report.scores import with_interval
 from glotune.run.baselines import METRIC, NAMES, Baselines, Gain
 from glotune.run.data import RunData
+from glotune.words import NOTHING, count, named
 
 COLUMNS = (
     "Language",

@@ -38,7 +38,7 @@ class HeldOutScores:
     """Mean cross-entropy per hidden token, in nats."""
     masked_tokens: int
     candidates: int = 0
-    """Held-out pairs: each text looks for its translation among so many."""
+    """Number of held-out pairs among which each text looks for its translation."""
     recall_forth: float | None = None
     """Share of the texts whose translation is the nearest."""
     recall_back: float | None = None

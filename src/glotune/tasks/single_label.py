@@ -345,7 +345,7 @@ def monitored_value(scores: Mapping[str, Scores], languages: list[str], metric: 
 
 
 def collapse_seen(scores: dict[str, Scores], labels: list[str], source_languages: list[str]) -> str | None:
-    """What one sees where one class is answered and nothing was learned behind it; None otherwise."""
+    """The alarm where only one class is predicted and nothing was learned; None otherwise."""
     collapses = collapses_without_skill(scores, source_languages)
     if not collapses:
         return None

@@ -116,7 +116,7 @@ class Task(Protocol):
 
     @property
     def drawn(self) -> int:
-        """The first so many texts of the training store are what an epoch goes through."""
+        """Number of texts of the training store, from its first, that an epoch goes through."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""C5: the cached prefix = the same prefix computed afresh; what is damaged or another's is never trusted."""
+"""C5: the cached prefix = the same prefix recomputed; what is damaged or another's is never trusted."""
 
 from __future__ import annotations
 

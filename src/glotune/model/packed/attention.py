@@ -148,7 +148,7 @@ def _softmax_product(
 def _varlen(
     query_TAD: Tensor, key_TAD: Tensor, value_TAD: Tensor, packing: Packing, scale: float, window: int | None
 ) -> Tensor:
-    """torch's variable-length flash attention: CUDA, half precision, no dropout (fact 8)."""
+    """torch's variable-length flash attention: CUDA, half precision, no dropout."""
     from torch.nn.attention.varlen import varlen_attn
 
     pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]

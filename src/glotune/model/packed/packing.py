@@ -18,7 +18,7 @@ _WASTE = 4096
 """Query-key pairs of padding that a group may hold in any case: about what one more group costs in calls."""
 _HIDDEN = -1e30
 """Added to the scores of keys out of sight: their weight is exactly 0. Finite, because padding among the queries may
-see no key at all under local attention: with -inf its row would be NaN, and so every gradient behind it."""
+see no key at all under local attention: with -inf its row would be NaN, and so every gradient below it."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Packing:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The texts by length, in groups of similar length; on a GPU in one, where calls cost more than padding."""
+        # Sorted, so that texts of like length are neighbours and a group is one slice of the batch's tokens.
         lengths = sorted(self.lengths)
         bounds = [0, len(lengths)] if self.device.type != "cpu" else _bounds(lengths)
         starts = [0, *np.cumsum(lengths).tolist()]
@@ -115,6 +116,7 @@ class Packing:
         if lengths[0] == longest:
             return Group(start, stop, first, lengths, longest, None, None)
         sizes = np.asarray(lengths)
+        # Token t of text i goes to place i * longest + (t - start of i): one gather in, one out, no loop over texts.
         ends = np.cumsum(sizes)
         within = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes)
         slots = np.repeat(np.arange(len(sizes)) * longest, sizes) + within
@@ -132,6 +134,8 @@ class Packing:
 
 def _bounds(lengths: list[int]) -> list[int]:
     """Cuts ascending lengths into groups from the longest down; returns the groups' bounds, ascending."""
+    # From the longest down, because the longest sets what every other text of its group is padded to. The cost of
+    # padding is counted in query-key pairs, which grow with the square of the length; a new group costs one more call.
     bounds, longest, waste = [len(lengths)], lengths[-1], 0
     for index in range(len(lengths) - 1, -1, -1):
         length = lengths[index]
