@@ -25,7 +25,7 @@ RESULT_NAMES = (
     "Weighted-F1, %",
     "MCC",
     "ROC AUC, %",
-    "ECE (chance), points",
+    "ECE, points",
     "Loss, nats",
 )
 
