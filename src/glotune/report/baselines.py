@@ -51,6 +51,21 @@ def _row(run: RunData, found: Baselines, split: str, languages: list[str]) -> tu
     )
 
 
+def gains(run: RunData) -> dict[str, list[float]]:
+    """Language of the main split, or ``mean`` -> the run minus TF-IDF in points, and the ends of its interval."""
+    found, split = run.baselines, str(run.main_split)
+    if found is None:
+        return {}
+    told = averaged(run.main, run.sources)
+    groups = {language: [language] for language in run.main} | ({"mean": told} if len(told) > 1 else {})
+    known = {name: found.gain(split, languages) for name, languages in groups.items()}
+    return {
+        name: [100 * each.value, 100 * each.interval.low, 100 * each.interval.high]
+        for name, each in known.items()
+        if each is not None
+    }
+
+
 def points(gain: Gain) -> str:
     """``+8.1 [+3.0, +13.2]``."""
     low, high = gain.interval.low, gain.interval.high

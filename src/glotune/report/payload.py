@@ -11,6 +11,7 @@ import numpy as np
 
 from glotune.languages import direction
 from glotune.report.analysis import main_tables, ranked, transfer
+from glotune.report.baselines import gains
 from glotune.report.content import ReportContent, ece_floors
 from glotune.report.figures.curves import best_epoch, curves, learning_rate
 from glotune.report.figures.model import Curves
@@ -73,6 +74,7 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         },
         "means": {split: {"name": name, **_evaluation(mean)} for split, (name, mean) in content.means.items()},
         "transfer": _transfer(run),
+        "overBaseline": gains(run),
         "transferNote": content.transfer_note,
         "history": _history(run),
         "roc": {

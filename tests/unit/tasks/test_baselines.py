@@ -9,7 +9,7 @@ from glotune import train
 from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.evidence.judgement import beside_baselines
-from glotune.report.baselines import in_short, not_shown_better
+from glotune.report.baselines import gains, in_short, not_shown_better
 from glotune.report.content import gather
 from glotune.report.markdown import render_markdown
 from glotune.run.baselines import read_baselines
@@ -85,6 +85,8 @@ def test_the_report_and_the_terminal_show_them(run):
     assert [row[0] for row in content.baselines.rows] == ["Spanish (es)"]
     text = render_markdown(content, [])
     assert "## Beside cheap models" in text
+    gain = read_baselines(run[0].directory).gain("test", ["es"])
+    assert gains(data)["es"] == pytest.approx([100 * gain.value, 100 * gain.interval.low, 100 * gain.interval.high])
     assert "| Language | n | Majority class, macro-F1 % | TF-IDF, macro-F1 % | This run, macro-F1 % |" in text
     found = read_baselines(run[0].directory)
     assert in_short(found, "test", ["en"], ["es"]).startswith("TF-IDF with logistic regression: 0.")

@@ -144,6 +144,7 @@ function drawResults() {
   for (const run of pickedRuns()) if (run.means[picked.split]) rows.push({ run, code: null, each: run.means[picked.split], isMean: true });
   const splits = ["test", "validation", "train"].filter((split) => DATA.runs.some((run) => run.evaluations[split]));
   const gap = (row) => (row.run.transfer && picked.split === row.run.split ? (row.isMean ? row.run.transfer.average : row.run.transfer.gaps[row.code]) : null) || null;
+  const over = (row) => (picked.split === row.run.split ? row.run.overBaseline[row.isMean ? "mean" : row.code] : null) || null;
   const profile = (row, key) => (picked.split === row.run.split && row.run.profile[row.code] ? row.run.profile[row.code][key] : null);
   const columns = [
     { name: "Language", words: true, cell: (row) => row.isMean ? row.each.name : `${fullName(row.code)}${row.run.languages.find((each) => each.code === row.code).source ? " · source" : ""}`, key: (row) => row.code },
@@ -159,6 +160,7 @@ function drawResults() {
       key: (row) => row.each.scores[metric],
     })),
     { name: "Gap", note: "Transfer gap in points of macro-F1", cell: (row) => (gap(row) ? [fixed(gap(row)[0], 1), element("small", {}, `${fixed(gap(row)[1], 1)} to ${fixed(gap(row)[2], 1)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
+    ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: "This run minus TF-IDF with logistic regression on the same training texts, in points of macro-F1", cell: (row) => (over(row) ? [fixed(over(row)[0], 1), element("small", {}, `${fixed(over(row)[1], 1)} to ${fixed(over(row)[2], 1)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
     { name: "Unknown", note: "Share of unknown tokens", cell: (row) => percentText(profile(row, "unknown"), 2), key: (row) => profile(row, "unknown") },
     { name: "Truncated", cell: (row) => percentText(profile(row, "truncation")), key: (row) => profile(row, "truncation") },
