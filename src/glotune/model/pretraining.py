@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
 from glotune.model.loading import check_fit, load_tokenizer, quiet
@@ -95,7 +95,7 @@ def set_dropout(hf: nn.Module, probability: float) -> None:
 def load_masked_lm(model: schema.Model, log: Log) -> Any:
     """An encoder with its output layer over the vocabulary, all parameters fp32.
 
-    `log` is told where the checkpoint has no such layer and it starts from scratch.
+    `log` gets a line where the checkpoint has no such layer and it starts from scratch.
 
     Raises:
         UserError: neither a folder nor reachable, damaged, or of a family without masked language modelling.
