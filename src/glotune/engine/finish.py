@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from glotune.data.batches import by_length
-from glotune.data.packed import PackedBatch, collate
+from glotune.data.batches import PackedBatch, by_length, collate
 from glotune.engine.assembly import Assembled
 from glotune.engine.checkpoints import TrainingState
 from glotune.engine.forward import evaluate

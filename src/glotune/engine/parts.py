@@ -12,8 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import Rows, cut, effective_batches, epoch_order
-from glotune.data.packed import IdMap, PackedBatch, collate
+from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.processes import Processes

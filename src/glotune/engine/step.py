@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glotune.data.batches import Rows, shard
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows, shard
 from glotune.engine.forward import ahead
 from glotune.engine.optimizer import RowDecay, Schedule
 from glotune.engine.parts import Parts

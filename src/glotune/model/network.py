@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.padding import padded_logits

@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glotune.data.batches import IdMap, PackedBatch, collate
 from glotune.data.cache import damage_of, open_or_build
-from glotune.data.packed import IdMap, PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
 from glotune.model.network import Network

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
 from glotune.model.loading import check_fit, load_tokenizer, quiet

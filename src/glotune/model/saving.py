@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.dynamic_module_utils import custom_object_save
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.data.unicode_form import Normalization, put_first
 from glotune.errors import RunError
 from glotune.model.families import Anatomy

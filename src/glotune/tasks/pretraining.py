@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.pretrain import Objective as Spec
 from glotune.recipe.pretrain import PretrainRecipe

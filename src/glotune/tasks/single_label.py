@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.data.spelling import name_of
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.run.records import Evaluation
 
 Answers = Sequence[NDArray[np.float64]]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from glotune.data.packed import collate
+from glotune.data.batches import collate
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import forward
 from glotune.model import prefix_cache

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
-from glotune.model.packed.attention import attend
-from glotune.model.packed.packing import Group, Packing, place, take
+from glotune.model.packed.attention import Group, Packing, attend, place, take
 
 Rotary = tuple[Tensor, Tensor]
 Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
