@@ -1,12 +1,25 @@
-"""One run at one moment, as a watcher shows it. Typed data; drawing adds no number to it."""
+"""One run at one moment, as a watcher shows it. Typed data; drawing adds no number to it.
+
+Text is drawn line by line (`Lines`): of a screen that changes every few seconds, only the lines that differ. When to
+look again (`Polling`): soon while something happens, later while nothing does, and never more than a share of a core.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
 
 from glotune.report.figures.model import Curve
 from glotune.run.directory import RunDirectory
@@ -167,3 +180,109 @@ def pace_of(
     return Pace(
         sum(point.tokens for point in timed) / seconds, sum(point.texts for point in timed) / seconds, left, saved
     )
+
+
+Line = tuple[tuple[str, Style], ...]
+"""Pieces of text, each in its style."""
+PLAIN = Style()
+
+
+class Lines(Widget):
+    """Shows lines as they are, or paragraphs wrapped to its width."""
+
+    DEFAULT_CSS = "Lines { height: auto; }"
+
+    def __init__(self, *, id: str, wrap: bool = False) -> None:
+        super().__init__(id=id)
+        self._wrap = wrap
+        self._paragraphs: Sequence[Text] = ()
+        self._lines: list[Line] = []
+        self._width = 0
+
+    def show(self, paragraphs: Sequence[Text]) -> None:
+        """Shows these from now on; each has one style."""
+        self._paragraphs = paragraphs
+        self._show(self._broken(self._width))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Lines at that width."""
+        if width != self._width:
+            self._width = width
+            self._lines = self._broken(width)
+        return len(self._lines)
+
+    def render_line(self, y: int) -> Strip:
+        """One of them."""
+        base = self.rich_style
+        line = self._lines[y] if y < len(self._lines) else ()
+        return Strip([Segment(text, base + style if style is not PLAIN else base) for text, style in line])
+
+    def _show(self, lines: list[Line]) -> None:
+        """Asks for those to be drawn that differ, and for a new layout only where their number does."""
+        old, self._lines = self._lines, lines
+        if len(old) != len(lines):
+            self.refresh(layout=True)
+            return
+        changed = [at for at, line in enumerate(lines) if line != old[at]]
+        if changed:
+            self.refresh(*(Region(0, at, self.size.width, 1) for at in changed))
+
+    def _broken(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for paragraph in self._paragraphs:
+            style = Style.parse(paragraph.style) if isinstance(paragraph.style, str) else paragraph.style
+            style = style or PLAIN
+            wrap = self._wrap and 0 < width < paragraph.cell_len
+            parts = paragraph.wrap(_CONSOLE, width) if wrap else [paragraph]
+            lines += [((part.plain, style),) for part in parts]
+        return lines
+
+
+_CONSOLE = Console(force_terminal=False)
+"""Rich wants one to wrap with; nothing is written to it."""
+
+
+SHARE = 0.005
+"""Of one core's time: what watching may take in all."""
+LEAST, MOST = 2.0, 10.0
+"""Seconds between two looks. MOST holds even where it costs more than SHARE: a watcher that shows the past is none."""
+CALM = 1.5
+"""Factor on the next pause after a look that finds nothing new."""
+
+
+class Polling:
+    """Measures what the looks of a watcher cost, and says how long to wait for the next one."""
+
+    def __init__(
+        self,
+        spent: Callable[[], float] = time.process_time,
+        clock: Callable[[], float] = time.monotonic,
+        share: float = SHARE,
+        most: float = MOST,
+    ) -> None:
+        """`spent`: processor seconds so far, of whatever is to stay below `share`."""
+        self._spent, self._clock, self._share, self._most = spent, clock, share, most
+        self._mark = spent()
+        self._due = clock()
+        self._pause = LEAST
+
+    @property
+    def wait(self) -> float:
+        """Seconds until a look is due; 0 when it is."""
+        return max(0.0, self._due - self._clock())
+
+    def start(self) -> None:
+        """What was spent until now is the price of the start, not of looking."""
+        self._mark = self._spent()
+
+    def looked(self, changed: bool) -> None:
+        """A look is done and drawn."""
+        spent = self._spent()
+        cost, self._mark = spent - self._mark, spent
+        calm = LEAST if changed else CALM * self._pause
+        self._pause = min(self._most, max(LEAST, calm, cost / self._share))
+        self._due = self._clock() + self._pause
+
+    def expire(self) -> None:
+        """A look is due at once."""
+        self._due = self._clock()
