@@ -18,9 +18,10 @@ from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import Worker
 
 from glotune.monitor import panes
+from glotune.monitor.lines import Lines
 from glotune.monitor.many import Fleet
 from glotune.monitor.table import RunsTable
-from glotune.monitor.view import Lines, Polling, RunView
+from glotune.monitor.view import Polling, RunView
 from glotune.run.system import SystemMetrics
 
 TABS = ("curves", "languages", "checkpoints", "log")

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
 
-from glotune.monitor.view import PLAIN, Line, Lines
+from glotune.monitor.lines import PLAIN, Line, Lines
 
 GAP = "  "
 SHORTEST_NAME = 12
