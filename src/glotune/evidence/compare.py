@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,16 +41,15 @@ class Comparison:
     """Variant name -> best minus variant."""
     tested: bool
     notes: tuple[str, ...]
-    conditions: tuple[tuple[Condition, ...], ...]
-    """Of each run: what it saw or was given that others may not have been."""
+    conditions: Mapping[Path, tuple[Condition, ...]]
+    """Run directory -> what it saw or was given that others may not have been."""
     without_leaks: Comparison | None = None
     """The same without test texts that any of the runs met in training; None where there are none, where nothing would
     be left, or without tests."""
 
     def conditions_of(self, variant: Variant) -> list[Condition]:
         """The conditions of a variant's runs, each once."""
-        known = dict(zip((run.path for run in self.runs), self.conditions, strict=True))
-        return list(dict.fromkeys(each for run in variant.runs for each in known[run.path]))
+        return list(dict.fromkeys(each for run in variant.runs for each in self.conditions[run.path]))
 
     def mean(self, variant: Variant) -> float | None:
         """The metric of a variant, over languages and seeds."""
@@ -139,7 +138,7 @@ def _compared(
     leads = tested and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
-        tuple(notes), tuple(conditions_of(kept, split, languages)),
+        tuple(notes), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def variants_table(comparison: Comparison) -> ComparisonTable:
         columns += (Column("Without leaked texts"), Column("Difference without them", note="with its 95 % interval"))
         clean = map(partial(_clean_cells, comparison.without_leaks), comparison.without_leaks.variants)
         rows = tuple((*row, *cells) for row, cells in zip(rows, clean, strict=True))
-    if any(comparison.conditions):
+    if any(comparison.conditions.values()):
         columns += (Column("Conditions", is_numeric=False),)
         rows = tuple(
             (*row, word(", ".join(each.word for each in comparison.conditions_of(variant))))
@@ -134,14 +134,26 @@ def _notes(comparison: Comparison) -> list[str]:
     for variant in comparison.variants:
         if variant.unsound:
             notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
-    for variant in comparison.variants:
-        notes += [f"{variant.name}: {each.sentence}" for each in comparison.conditions_of(variant)]
+    notes += _condition_notes(comparison)
     leaks = any(
         run.leaked.get(comparison.split, {}).get(code) for run in comparison.runs for code in comparison.languages
     )
     if leaks and comparison.tested and comparison.without_leaks is None:
         notes.append("Without the leaked texts nothing can be said: none would be left, or their rows can't be told.")
     return [*notes, *comparison.notes]
+
+
+def _condition_notes(comparison: Comparison) -> list[str]:
+    """Each condition once, with the variants that it is said of."""
+    named: dict[str, list[str]] = {}
+    for variant in comparison.variants:
+        for each in comparison.conditions_of(variant):
+            named.setdefault(each.sentence, []).append(variant.name)
+    return [f"{', '.join(names[:5])}{_more(names[5:])}: {sentence}" for sentence, names in named.items()]
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names)} more" if names else ""
 
 
 def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:

@@ -25,6 +25,7 @@ class Condition:
     """For a cell of a table."""
     sentence: str
     """What it means, without its subject's name: ``its checkpoint was chosen by ...``."""
+    is_leak: bool = False
 
 
 def conditions_of(runs: Sequence[RunData], split: str, languages: Sequence[str]) -> list[tuple[Condition, ...]]:
@@ -79,7 +80,9 @@ def _conditions(
     if leaks:
         said = ", ".join(f"{count:,} of {run.texts(split, [code]):,} in {named(code)}" for code, count in leaks.items())
         yield Condition(
-            f"{sum(leaks.values()):,} leaked", f"texts that it is scored on stand in an earlier split too ({said})."
+            f"{sum(leaks.values()):,} leaked",
+            f"texts that it is scored on stand in an earlier split too ({said}).",
+            is_leak=True,
         )
     for key in differing:
         name, value = key.removeprefix("data."), data.get(key)

@@ -93,7 +93,11 @@ class RunData:
 
     def section(self, name: str) -> dict[str, Value]:
         """One section of the recipe as flat keys, much quicker than `keys`: a thousand runs mostly share theirs."""
-        return section_keys(self.recipe_yaml, name)
+        key = ("section", name)
+        if key not in self.memo:
+            self.memo[key] = section_keys(self.recipe_yaml, name)
+        found: dict[str, Value] = self.memo[key]
+        return found
 
     @cached_property
     def training_data(self) -> str:

@@ -90,9 +90,7 @@ class Predictions:
         kept_B = np.ones(len(self), bool)
         kept_B[self.order_B[places]] = False
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        left: dict[str, Any] = {
-            name: value[kept_B] for name, value in values.items() if isinstance(value, np.ndarray)
-        }
+        left: dict[str, Any] = {name: value[kept_B] for name, value in values.items() if isinstance(value, np.ndarray)}
         return replace(self, **left)
 
     @cached_property

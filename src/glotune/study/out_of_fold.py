@@ -30,7 +30,7 @@ def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]
     for seed in plan.resolved.study.seeds:
         for variant in plan.resolved.variants:
             places = [RunDirectory(directory.runs / run.name) for run in plan.of(variant, seed)]
-            if all(is_complete(place) for place in places):
+            if places and all(is_complete(place) for place in places):
                 pooled.append(_pool(directory.out_of_fold / f"{variant}-seed{seed}", variant, seed, places, plan))
     return pooled
 
