@@ -306,7 +306,7 @@ def test_the_plan_is_locked_and_what_is_changed_stands_in_the_report(glotune: Gl
     assert "Withdrawn: Bad keeps up. It would be refuted" in changed
     assert [each["runs"] for each in plan_of(study)["amendments"]] == [6, 6]
     claims = json.loads((study / "study/report/claims.json").read_text())["claims"]
-    assert claims[0]["answer"]["interval"]["level"] > 0.975, "Holm's correction still counts both"
+    assert "level=0.98" in claims[0]["answer"]["interval"], "Holm's correction still counts both"
     assert len(plan_of(study)["looks"]) == 1, "the same runs are no new look"
 
     more = studied(glotune, study, seeds=4)
@@ -328,15 +328,16 @@ def test_the_plan_is_locked_and_what_is_changed_stands_in_the_report(glotune: Gl
 
 
 def test_claims_stand_on_what_the_runs_wrote_and_name_their_conditions(glotune: Glotune, study: Path) -> None:
-    shutil.rmtree(study / "ready/good-seed1")
     keys = {"optimizer.learning_rate": 1e-4, "data.few_shot": {"bn": 50}}
-    path = made(study / "ready/good-seed1", "good", {"en": 0.9, "bn": 0.9}, 1, leaked=20, **keys)
-    (path / "report").mkdir()
-    (path / "report/report.html").write_text("drawn")
+    for seed in range(3):
+        shutil.rmtree(study / f"ready/good-seed{seed}")
+        path = made(study / f"ready/good-seed{seed}", "good", {"en": 0.9, "bn": 0.9}, seed, leaked=20, **keys)
+        (path / "report").mkdir()
+        (path / "report/report.html").write_text("drawn")
     report = studied(glotune, study)
     assert "Mind 'good': it was trained on labelled texts of target languages too (50 of Bangla (bn))" in report
     assert "Without the texts that leaked from training it is supported" in report
-    assert "| few-shot: 50 bn, 20 leaked |" in report
+    assert "| few-shot: 50 bn, 20 leaked" in report
 
     change_training_data(study / "study/runs/bad-seed1")
     report = studied(glotune, study)

@@ -97,7 +97,10 @@ def compare_runs(
             whose files are not what it wrote, or runs scored on different texts.
     """
     trait(metric)
-    summaries = [(run if isinstance(run, RunData) else load_run(run)).require_scores() for run in _distinct(runs)]
+    summaries = [run if isinstance(run, RunData) else load_run(run) for run in _distinct(runs)]
+    for run in summaries:
+        if run.manifest.kind == "train":
+            run.require_scores()
     if len(summaries) < 2:
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
     kept, notes = _with_scores(summaries)
