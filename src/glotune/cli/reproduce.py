@@ -12,7 +12,7 @@ def reproduce(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run; it is not changed.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Directory of the second run; runs/NAME-reproduced-TIME without it."),
+        typer.Option("--out", "-o", help="Directory of the second run; runs/NAME-reproduced-TIME by default."),
     ] = None,
 ) -> None:
     """Run a run again from its directory alone; say equal, or where it differs (then the exit code is 1)."""
@@ -28,7 +28,7 @@ def reproduce(
     with watch() as observer:
         found = run_again(run, out=out, observer=observer)
     if found.circumstances:
-        say("Made otherwise:")
+        say("Run under other conditions:")
         for line in found.circumstances:
             say(f"  {line}")
     if found.is_equal and found.run is not None:

@@ -30,7 +30,7 @@ def train(
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only measure and show what the run would do here; leaves no run behind.")
+        bool, typer.Option("--plan", help="Only measure and show the plan of the run on this machine; creates no run.")
     ] = False,
 ) -> None:
     """Train one recipe; the run directory holds the model, predictions, metrics and report."""
@@ -55,7 +55,7 @@ def show_plan(recipe: Recipe) -> None:
     """Prints each choice with its reason, what was measured, and what is done to the encoder."""
     from glotune.cli.console import show_table
     from glotune.cli.progress import watch
-    from glotune.engine.plan_text import plan_rows
+    from glotune.engine.plan import plan_rows
     from glotune.verbs.preview import preview
 
     with watch() as observer:

@@ -60,7 +60,7 @@ def _temporary_cache() -> Path:
 def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning | None = None) -> tuple[Path, bool]:
     """The folder of the entry `key`, and whether it was there already.
 
-    An entry that is half-written, altered or another's is built anew. Where the cache can't be written, the entry
+    An entry that is half-written, altered or another's is rebuilt. Where the cache can't be written, the entry
     is built in a temporary folder that goes when the process ends, with a warning.
 
     Args:
@@ -78,7 +78,7 @@ def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning 
     if damage is None:
         return entry, True
     if entry.exists():
-        warn(f"cache entry {entry} is not used and built anew: {damage}")
+        warn(f"cache entry {entry} is rebuilt: {damage}")
     try:
         return _build_aside(cache, entry, key, build), False
     except OSError as error:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import CODED, constant, encoded, is_in, strings_of, value_counts
-from glotune.data.languages import nearest_language
 from glotune.data.source_table import SourceTable
 from glotune.data.sources import Source
 from glotune.data.spilling import keep
 from glotune.errors import UserError
+from glotune.languages import nearest_language
 from glotune.recipe.schema import Data, SplitNames
 
 

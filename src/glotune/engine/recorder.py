@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from glotune.engine.observer import Observer
-from glotune.engine.plan_text import plan_lines
+from glotune.engine.plan import plan_lines
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.records import Change, Event, Plan
 
 FLUSH_EVENTS, FLUSH_SECONDS = 20, 2.0
-"""Pending events are written when there are so many, or when the last writing is so long ago."""
+"""Pending events are written at this number, or this many seconds after the last write."""
 
 
 @dataclass

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from glotune.evidence.cells import (
-    NOTHING,
     Cell,
     Column,
     ComparisonTable,
@@ -25,6 +24,7 @@ from glotune.evidence.variants import Difference, Variant
 from glotune.run.data import RunData
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.stats.traits import trait
+from glotune.words import NOTHING
 
 STAGE_METRICS = ("accuracy", "macro_f1", "loss")
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
 from glotune.model.loading import check_fit, load_tokenizer, quiet
@@ -25,6 +25,7 @@ from glotune.recipe import schema
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.run.records import Change
 from glotune.whole_files import whole_folder
+from glotune.words import millions
 
 Log = Callable[[str], None]
 TOKENIZER = "tokenizer"
@@ -48,7 +49,7 @@ class MaskedLanguageModel(Network):
             )
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
+        """Hidden_TH of all tokens after the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
         flow = Flow.of(batch)
         hidden = self.walk.embed(batch)
@@ -162,7 +163,7 @@ def build_encoder(recipe: PretrainRecipe, tokenizer: Any, log: Log) -> tuple[Any
         changes.append(
             Change(
                 kind="new_encoder",
-                description=f"a new encoder of {count / 1e6:.1f} M parameters, {len(tokenizer)} pieces",
+                description=f"a new encoder of {millions(count)} parameters, {len(tokenizer)} pieces",
                 parameters_before=0,
                 parameters_after=count,
                 trainable_before=0,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from glotune.recipe.keys import Value
-from glotune.report.languages import named
 from glotune.run.data import RunData
 from glotune.run.records import RESTARTED
+from glotune.words import named
 
 READING_KEYS = ("data.max_length", "data.truncation", "data.normalization")
 """How much of a text a run reads, and in which form: said where runs side by side differ in it."""

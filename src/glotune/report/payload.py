@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from glotune.languages import direction
+from glotune.report.analysis import main_tables, ranked, transfer
 from glotune.report.content import ReportContent
-from glotune.report.figures.build_curves import best_epoch, learning_rate, losses
-from glotune.report.figures.build_panels import MAX_ROC_POINTS, calibration_panel, main_tables, roc_lines
-from glotune.report.figures.build_results import display, ranked, transfer
-from glotune.report.languages import direction, language_name
+from glotune.report.figures.curves import best_epoch, curves, learning_rate
+from glotune.report.figures.model import Curves
+from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
+from glotune.report.scores import display
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
 from glotune.run.records import Evaluation
-from glotune.stats.curves import PrecisionRecallCurve, precision_recall_curves
 from glotune.stats.traits import TRAITS
+from glotune.words import language_name
 
 MISTAKE_BUDGET = 5000
 """Mistakes on one page, shared by its runs and languages: about 2 MB."""
@@ -77,7 +79,17 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
             for language, table in tables.items()
         },
         "precisionRecall": {
-            language: precision_recall_lines(table, run.manifest.labels) for language, table in tables.items()
+            language: [
+                {
+                    "label": line.label,
+                    "x": line.recall,
+                    "y": line.precision,
+                    "ap": line.average_precision,
+                    "prevalence": line.prevalence,
+                }
+                for line in precision_recall_lines(table, run.manifest.labels)
+            ]
+            for language, table in tables.items()
         },
         "calibration": {language: _calibration(language, table) for language, table in tables.items()},
         "profile": _profile(run),
@@ -124,43 +136,25 @@ def _transfer(run: RunData) -> dict[str, Any] | None:
 
 
 def _history(run: RunData) -> dict[str, Any]:
-    curves: dict[str, dict[str, Any]] = {}
-    for (split, language), points in run.history.evaluations.items():
-        curves[f"{split}/{language}"] = {
-            metric: [[point.epoch, point.scores[metric]] for point in points if metric in point.scores]
-            for metric in CURVE_METRICS
-        }
-    train = {
-        metric: [[point.epoch, point.scores[metric]] for point in run.history.train if metric in point.scores]
-        for metric in CURVE_METRICS
-    }
-    panel = losses(run)
-    smooth = next((s for s in panel.panels[0].series if s.role == "train" and not s.is_faint), None) if panel else None
-    if smooth:
-        train["loss"] = [[x, y] for x, y in zip(smooth.x, smooth.y, strict=True)]
     rate = learning_rate(run)
     return {
-        "train": train,
-        "curves": curves,
-        "rate": [[x, y] for x, y in zip(rate.steps, rate.rate, strict=True)] if rate else [],
+        "curves": {metric: [_curves(panel) for panel in curves(run, metric)] for metric in CURVE_METRICS},
+        "rate": {"x": rate.steps, "y": rate.rate} if rate else {"x": [], "y": []},
         "bestEpoch": best_epoch(run),
     }
 
 
-def precision_recall_lines(table: Predictions, labels: list[str]) -> list[dict[str, Any]]:
-    """Precision over recall, one class against the rest; with two classes that of the second alone, as for ROC."""
-    curves = precision_recall_curves(table.outcomes)
-    shown = curves[1:] if len(curves) == 2 else curves
-    return [
-        {"label": labels[curve.label], "ap": curve.average_precision, "prevalence": curve.prevalence, **_thin(curve)}
-        for curve in shown
-        if curve is not None
-    ]
-
-
-def _thin(curve: PrecisionRecallCurve) -> dict[str, Any]:
-    places = np.unique(np.linspace(0, len(curve.recall) - 1, MAX_ROC_POINTS).astype(int))
-    return {"x": [curve.recall[place] for place in places], "y": [curve.precision[place] for place in places]}
+def _curves(panel: Curves) -> dict[str, Any]:
+    return {
+        "split": panel.split,
+        "title": panel.title,
+        "references": [{"name": each.name, "value": each.value} for each in panel.references],
+        "lines": [
+            {"role": line.role, "language": line.language, "x": line.x, "y": line.y}
+            for line in panel.series
+            if not line.is_faint
+        ],
+    }
 
 
 def _calibration(language: str, table: Predictions) -> dict[str, Any]:

@@ -6,22 +6,24 @@ could not be sent stays in the run directory, and ``glotune track`` sends it lat
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from glotune.errors import GlotuneError, RunError
-from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.directory import RunDirectory, events_that_count, write_atomically
 from glotune.run.lock import locked
 from glotune.run.records import Event
 from glotune.run.state import State, read_holder, state_of
 from glotune.run.system import Probe
 from glotune.run.tail import Tail
-from glotune.tracking.messages import About, Notice, Point, about, closing, messages
-from glotune.tracking.progress import Progress
-from glotune.tracking.sinks import Sink, make_sink
+from glotune.tracking.messages import About, Closing, Notice, Point, about, closing, messages
+from glotune.verbs.trackers import TRACKERS, check_trackers
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -38,7 +40,7 @@ class Pace:
     poll: float = 2.0
     """Between looks at the event file."""
     system: float = 15.0
-    """Between system figures."""
+    """Between measurements of the system."""
     patience: float = 600.0
     """How long an outage is waited out after the run has ended."""
     report: float = 120.0
@@ -114,8 +116,8 @@ class Sender:
             if time.monotonic() - looked >= self.pace.system:
                 looked = time.monotonic()
                 holder = read_holder(self.run.lock)
-                figures = probe.look(holder.pid if holder else None).scalars()
-                self._insist(partial(sink.points, [Point(self._step, time.time(), figures)]))
+                measured = probe.look(holder.pid if holder else None).scalars()
+                self._insist(partial(sink.points, [Point(self._step, time.time(), measured)]))
             time.sleep(self.pace.poll)
 
     def _await_report(self) -> None:
@@ -128,7 +130,7 @@ class Sender:
             time.sleep(min(self.pace.poll, 1.0))
 
     def _send_new(self, sink: Sink) -> None:
-        """Sends events not sent before. A resumed attempt repeats steps to the same figures: the first ones stand."""
+        """Sends events not sent before. A resumed attempt repeats steps to the same metrics: the first ones stand."""
         fresh = self._tail.read()
         events = [event for event in events_that_count(fresh) if _key(event) not in self._sent]
         for batch in _batches(list(messages(events))):
@@ -197,3 +199,59 @@ def _batches(told: list[Point | Notice]) -> Iterator[list[Point] | Notice]:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@dataclass
+class Progress:
+    """Kept in ``RUN/tracking/NAME.json``."""
+
+    remote: str | None = None
+    """The tracker's id of the run; None before it was opened."""
+    offset: int = 0
+    """Bytes of ``events.jsonl`` that were sent."""
+    closed: str = ""
+    """The end that was sent last, as ``state@attempt``; empty while none was."""
+    where: str = ""
+    """The run's page, or how to open it, in the tracker's words; reports link to it."""
+
+    @classmethod
+    def load(cls, path: Path) -> Progress:
+        """From its file; at the start where there is none, or none that can be read."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            where = str(content["where"]) if "where" in content else ""
+            return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]), where)
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
+
+
+class Sink(Protocol):
+    """One tracked run. Every call may raise: the sender tries again later, and training never knows."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: the tracker's own, inside the run directory."""
+
+    def open(self, about: About, remote: str | None) -> tuple[str, str]:
+        """Begins a tracked run, or continues `remote`; returns its id and one line: where to see it."""
+
+    def points(self, points: list[Point]) -> None:
+        """Sends scalars, in the order of their steps."""
+
+    def notice(self, notice: Notice) -> None:
+        """Sends a line."""
+
+    def close(self, closing: Closing | None) -> None:
+        """Sends what the run leaves (None: the run goes on, only the sender ends), and waits until it is stored."""
+
+
+def make_sink(name: str, folder: Path) -> Sink:
+    """The sink of that name; raises as `check_trackers`."""
+    check_trackers([name])
+    module, _, attribute = TRACKERS[name][0].partition(":")
+    folder.mkdir(parents=True, exist_ok=True)
+    sink: Sink = getattr(import_module(module), attribute)(folder)
+    return sink

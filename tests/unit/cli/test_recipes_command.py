@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.recipe import builtin_recipes
-from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER
+from glotune.recipe.pretrain import PRETRAIN_FOLDER
 
 
 def run(*arguments: str) -> str:

@@ -134,7 +134,9 @@ def test_half_a_head_is_not_called_kept(tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     one, log = load(folder, seed=1)
     two, _ = load(folder, seed=2)
-    assert log == ["the checkpoint's classification head is not whole (bert.pooler.dense.weight): made afresh"]
+    assert log == [
+        "the checkpoint's classification head is not whole (bert.pooler.dense.weight): initialised at random"
+    ]
     assert not torch.equal(one.classifier.weight, two.classifier.weight)
 
 

@@ -155,8 +155,8 @@ def test_a_study_answers_its_claims_and_never_repeats_a_run(tmp_path: Path) -> N
         "**refuted**: Bad keeps up",
         "| **good** |",
         "Holm",
-        "21.0 s",
-        "11.0 s",
+        "21 s",
+        "11 s",
     ):
         assert words in report, words
     assert found.summary.files.page.stat().st_size > 10_000
@@ -195,10 +195,10 @@ def test_crashed_runs_are_continued_and_failed_ones_named(tmp_path: Path) -> Non
     assert counts == {
         "bad-seed0": 2, "bad-seed1": 2, "bad-seed2": 1, "good-seed0": 2, "good-seed1": 1, "good-seed2": 2,
     }  # fmt: skip
-    assert any("tried again" in line for line in told.lines)
+    assert any("is retried" in line for line in told.lines)
     assert [path.name for path in (tmp_path / "study/runs").glob(".*")] == [".good-seed0.failed-1"]
     assert first_claim(tmp_path, found.failed).answer == "inconclusive", "one seed says nothing about other seeds"
-    assert not executed(tmp_path).failed, "called again, failed runs are tried again"
+    assert not executed(tmp_path).failed, "called again, failed runs are retried"
     assert first_claim(tmp_path, {}).answer == "supported"
 
 
@@ -391,7 +391,7 @@ def test_time_left_follows_the_pace() -> None:
     moment[0] = 30.0
     tally.end("b", "macro-F1 61.0, sound")
     assert tally.state().seconds_left == pytest.approx(60.0)
-    assert told.lines == ["[2/4] b: macro-F1 61.0, sound (0:30; 1:00 left)"]
+    assert told.lines == ["[2/4] b: macro-F1 61.0, sound (30 s; 1 min left)"]
     tally.start("c")
     moment[0] = 45.0
     tally.progress("c", "train", 1, 2)
