@@ -89,6 +89,17 @@ def _conditions(
         yield Condition(f"{name} {value}", f"it read its texts with {key} {value}, unlike others here.")
 
 
+def reservations(run: RunData) -> list[str]:
+    """What a reader must know beside a single run's scores, as sentences; leaks are told by their scores."""
+    found = (
+        [f"{', '.join(run.altered)}: not what the run wrote, so that nothing here is proved."] if run.altered else []
+    )
+    if run.main_split is None:
+        return found
+    conditions = conditions_of([run], run.main_split, list(run.main))[0]
+    return found + [f"Mind: {each.sentence}" for each in conditions if not each.is_leak]
+
+
 def few_shot(data: Mapping[str, Value]) -> dict[str, int]:
     """Language -> labelled texts of it that joined the training texts (``data.few_shot``)."""
     found = {key.removeprefix("data.few_shot."): value for key, value in data.items()}

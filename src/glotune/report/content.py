@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glotune.report import specification
 from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
-from glotune.report.conditions import conditions_of
+from glotune.report.conditions import reservations
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
 from glotune.run.data import RunData
@@ -72,7 +72,7 @@ def gather(run: RunData) -> ReportContent:
     return ReportContent(
         run=run,
         title=titled(run),
-        headline=headline(run, found) + _leaks_in_short(leaked) + _reservations(run),
+        headline=headline(run, found) + _leaks_in_short(leaked) + "".join(f" {each}" for each in reservations(run)),
         results={
             split: _results(run, split, means.get(split))
             for split in ("test", "validation")
@@ -240,15 +240,6 @@ def _leaks_in_short(effects: list[LeakEffect]) -> str:
         f" Of the {total:,} test texts in {names}, {count_of:,} {'stands' if count_of == 1 else 'stand'} in an "
         "earlier split too: see the scores without them."
     )
-
-
-def _reservations(run: RunData) -> str:
-    """What a reader must know beside the headline's figures, but the leaks."""
-    altered = f" {', '.join(run.altered)}: not what the run wrote, so that nothing here is proved." * bool(run.altered)
-    if run.main_split is None:
-        return altered
-    found = [each for each in conditions_of([run], run.main_split, list(run.main))[0] if not each.is_leak]
-    return altered + "".join(f" Mind: {each.sentence}" for each in found)
 
 
 def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
