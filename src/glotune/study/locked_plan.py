@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -29,8 +29,9 @@ from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.records import SCHEMA, Count, Record
 from glotune.study.directory import StudyDirectory
+from glotune.study.execute import state_of
 from glotune.study.out_of_fold import is_complete
-from glotune.study.plan import StudyPlan
+from glotune.study.plan import PlannedRun, StudyPlan
 
 SPENT = 0.8
 """The part of the error that is left which a look spends: a study that is run as it was planned loses little."""
@@ -179,7 +180,8 @@ def _changes(known: LockedPlan, content: dict[str, Any]) -> Iterator[tuple[str, 
 def with_dropped(
     resolved: ResolvedStudy, directory: StudyDirectory, planned_by: Callable[[ResolvedStudy], StudyPlan]
 ) -> StudyPlan:
-    """The plan of a study, and with it the complete runs of seeds that were planned once and are planned no more.
+    """The plan of a study, and with it the runs of seeds that were planned once, came to a result, and are planned no
+    more: a diverged seed is not got rid of by dropping it.
 
     Args:
         planned_by: makes the plan of a resolved study.
@@ -192,18 +194,21 @@ def with_dropped(
         return planned_by(resolved)
     study = resolved.study.model_copy(update={"seeds": [*seeds, *dropped]})
     plan = planned_by(replace(resolved, study=study))
-    kept = [seed for seed in dropped if any(_is_whole(plan, directory, name, seed) for name in resolved.variants)]
+    ended = {pair for pair in product(resolved.variants, dropped) if _has_ended(plan.of(*pair), directory)}
+    kept = [seed for seed in dropped if any(known == seed for _, known in ended)]
     runs = tuple(
         run
         for run in plan.runs
-        if run.seed in seeds or (run.seed in kept and _is_whole(plan, directory, run.variant, run.seed))
+        if run.seed in seeds or ((run.variant, run.seed) in ended and state_of(run, directory) != (False, None))
     )
     study = resolved.study.model_copy(update={"seeds": [*seeds, *kept]})
     return StudyPlan(replace(resolved, study=study), runs, plan.fold_files)
 
 
-def _is_whole(plan: StudyPlan, directory: StudyDirectory, variant: str, seed: int) -> bool:
-    return all(is_complete(RunDirectory(directory.runs / run.name)) for run in plan.of(variant, seed))
+def _has_ended(runs: Sequence[PlannedRun], directory: StudyDirectory) -> bool:
+    """Whether the runs of one variant and seed came to a result: all complete, or one that diverged for good."""
+    states = [state_of(run, directory) for run in runs]
+    return all(finished for finished, _ in states) or any(reason for _, reason in states)
 
 
 def _values(amendments: Sequence[Amendment], what: str) -> list[Any]:
