@@ -248,7 +248,7 @@ def test_other_training_data_make_no_further_seed(glotune: Glotune, runs: Path) 
 
 def change_training_data(run: Path) -> None:
     data = json.loads((run / "manifest.json").read_text())["data"]
-    change_manifest(run, data=[{**data[0], "sha256": "cd" * 32}, *data[1:]])
+    change_manifest(run, data_hash="another", data=[{**data[0], "sha256": "cd" * 32}, *data[1:]])
 
 
 # ---- studies ------------------------------------------------------------------------------------------

@@ -103,13 +103,12 @@ class RunData:
     def training_data(self) -> str:
         """Equal for runs that were trained and tested on the same data, whatever their seed.
 
-        Where the recipe draws some of the rows by its seed, the files must do; otherwise the texts that were used.
+        It is the hash of the texts that were used; where the recipe draws some of the rows by its seed, of the files.
         """
-        files = sorted(source.sha256 for source in self.manifest.data)
         data = self.section("data")
         drawn = data.get("data.fraction") != 1.0 or data.get("data.train_rows") is not None
         drawn = drawn or any(key.startswith("data.few_shot.") for key in data)
-        return " ".join(files if drawn else [*files, self.manifest.data_hash])
+        return " ".join(sorted(source.sha256 for source in self.manifest.data)) if drawn else self.manifest.data_hash
 
     @cached_property
     def variant(self) -> str:
