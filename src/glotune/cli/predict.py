@@ -59,7 +59,7 @@ def predict(
 
     require_source(source)
     if not (run / "config.json").is_file():
-        RunDirectory.open(run)  # a wrong path is told before torch is imported
+        RunDirectory.open(run)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.predict import load
 

@@ -35,7 +35,7 @@ def pretrain(
     from glotune.cli.progress import watch
     from glotune.recipe.pretrain import load_pretrain_recipe
 
-    resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
+    resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is reported before torch is imported
 
     from glotune.verbs.pretrain import pretrain as run_recipe
 

@@ -84,7 +84,7 @@ class Lines:
     def __init__(self, clock: Callable[[], float] = time.monotonic, write: Callable[[str], None] = say) -> None:
         self._clock, self._write = clock, write
         self._started: dict[str, tuple[float, int]] = {}
-        """When a stage was first told of, and what was done by then: a resumed one does not begin at nothing."""
+        """When a stage was first reported, and how much was done by then: a resumed one does not start at 0."""
         self._written: dict[str, float] = {}
 
     def log(self, message: str) -> None:

@@ -55,5 +55,5 @@ def push(
         kind = "public" if public else "private"
         say(f"Nothing was sent. {len(files)} files, {total}, would go to {repository} ({kind} if it is new).")
         return
-    published = publish(repository, files, public=public, message=message, tell=say)
+    published = publish(repository, files, public=public, message=message, log=say)
     show(f"{published.url} ({'private' if published.is_private else 'public'}), commit {published.commit[:8]}")

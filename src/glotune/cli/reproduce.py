@@ -21,7 +21,7 @@ def reproduce(
     from glotune.errors import EXIT_FAILURE
     from glotune.run.directory import RunDirectory
 
-    RunDirectory.open(run)  # a wrong path is told before torch is imported
+    RunDirectory.open(run)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.reproduce import reproduce as run_again
 

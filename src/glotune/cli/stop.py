@@ -33,6 +33,6 @@ def stop(
         stop_elsewhere(run)
         return
     if is_study(run):
-        say(stop_study(run, now=now, timeout=timeout, tell=say))
+        say(stop_study(run, now=now, timeout=timeout, log=say))
         return
-    say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, tell=say))
+    say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, log=say))

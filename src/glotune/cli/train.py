@@ -38,7 +38,7 @@ def train(
     from glotune.cli.results import show_run
     from glotune.recipe import load_recipe
 
-    resolved = load_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
+    resolved = load_recipe(recipe, overrides or [])  # a mistake in it is reported before torch is imported
 
     if plan:
         show_plan(resolved)

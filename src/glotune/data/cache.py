@@ -27,7 +27,7 @@ def cache_folder(on_warning: OnWarning | None = None) -> Path:
     """``$GLOTUNE_CACHE``, or ``glotune`` in the user's cache folder; without a home, a temporary folder of the user's.
 
     Args:
-        on_warning: told where there is no home, as in a container whose user has no entry in the password file.
+        on_warning: called where there is no home, as in a container whose user has no entry in the password file.
     """
     named = os.environ.get("GLOTUNE_CACHE")
     if named:
@@ -67,7 +67,7 @@ def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning 
         cache: the folder that holds the entries.
         key: of this entry, naming all that its content depends on; fit for a file name.
         build: writes the entry's files into the folder that it is given.
-        on_warning: told of damaged entries and of a cache that can't be written.
+        on_warning: called with a line for damaged entries and for a cache that can't be written.
 
     Raises:
         UserError: neither the cache nor the temporary folder can be written.

@@ -31,7 +31,7 @@ from glotune.whole_files import write_output
 from glotune.words import count, named
 
 UNDETERMINED = "und"
-"""ISO 639-2 for texts whose language nothing tells."""
+"""ISO 639-2 for texts of undetermined language."""
 CHUNK = 2048
 ORDER = ("train", "validation", "test")
 
@@ -62,7 +62,7 @@ def read_all(data: Data, on_note: Progress | None = None) -> TextData:
     """Every row of ``data.train``, whatever split it belongs to, for looking at files without a recipe.
 
     Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where neither the file
-    nor, in a folder, its name says one. Labels are those of all rows. A language that nothing tells is ``und``.
+    nor, in a folder, its name says one. Labels are those of all rows. An undetermined language is ``und``.
 
     Args:
         on_note: called with how the names in a folder were understood.
@@ -122,7 +122,7 @@ def examine(
         data: the recipe's section; max_length and normalization count.
         tokenizer: a fast tokenizer, for fertility, unknown tokens and truncation; None: they are left out.
         similarity: from which share of common 5-grams on two texts are near duplicates.
-        progress: told what is looked at next.
+        progress: called with what is looked at next.
     """
     told = progress or (lambda stage: None)
     told("rows")

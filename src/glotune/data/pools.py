@@ -44,7 +44,7 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
         selected: rows per recipe key (train, and validation and test where they are named).
         data: the recipe's section.
         seed: of the recipe; shares and few-shot rows are drawn from it, made splits from one of their own.
-        warn: told of what is odd but no error.
+        warn: called with a line for what is odd but no error.
 
     Raises:
         UserError: a split or language without rows, or few-shot rows that are not there.

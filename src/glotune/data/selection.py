@@ -136,7 +136,7 @@ def _fallback(source: Source, data: Data) -> str | None:
 
 
 def assumed_language(source: Source, loaded: SourceTable, data: Data) -> str | None:
-    """A notice about rows whose language only ``data.source_languages`` tells; None where key, file or rows say it."""
+    """A notice about rows whose language only ``data.source_languages`` says; None where key, file or rows say it."""
     if source.language is not None or source.named_language is not None:
         return None
     silent = not loaded.has("language") or "" in loaded.distinct("language")

@@ -88,8 +88,8 @@ def tokenize(
         tokenizer: a fast tokenizer of transformers; used as it is.
         data: the recipe's section: max_length, truncation, normalization.
         cache: folder of the cache.
-        on_warning: told of damaged or unwritable caches.
-        progress: told (texts done, texts in all).
+        on_warning: called with a line for damaged or unwritable caches.
+        progress: called with (texts done, texts in all).
 
     Raises:
         UserError: a tokenizer without a fast backend, `max_length` too short for its special tokens, a text without
@@ -123,7 +123,7 @@ def inputs_of(chunk: pa.RecordBatch) -> list[Any]:
 
 
 def has_types(tokenizer: Any, pairs: bool) -> bool:
-    """Whether token types tell tokens apart: those of a pair, and in some families a special token (XLNet's last)."""
+    """Whether token types differ: those of a pair, and in some families a special token (XLNet's last)."""
     if "token_type_ids" not in tokenizer.model_input_names:
         return False
     return pairs or any(fast_backend(tokenizer).encode("").type_ids)

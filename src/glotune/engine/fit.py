@@ -135,7 +135,7 @@ NO_NEED = Need(held=0, fixed=0, per_token=0.0)
 def fit_to_machine(assembled: Assembled, cache: Path, recorder: Recorder) -> Assembled:
     """The same run under a plan whose budget fits the memory, with what an epoch is expected to take.
 
-    Only memory decides, and only by halving: throughput, which no two runs agree on, is told and nothing else. Ranks
+    Only memory decides, and only by halving: throughput, which no two runs agree on, is only reported. Ranks
     agree on the least budget.
 
     Args:
@@ -223,7 +223,7 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     """Tokens of the training texts over `steps` optimizer steps, as three ways of batching count them.
 
     Args:
-        run: whose events tell how long its steps took.
+        run: whose events say how long its steps took.
 
     Returns:
         ``tokens_packed`` without padding; ``tokens_dynamic`` with every effective batch padded to its longest text;

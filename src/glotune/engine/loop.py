@@ -333,7 +333,7 @@ def train_to_the_end(
                 raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
             return loop.state
     except Exception:
-        with suppress(RunError):  # the first error is the one to tell
+        with suppress(RunError):  # the first error is the one to report
             checkpoints.wait()
         raise
 

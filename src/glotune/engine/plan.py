@@ -165,7 +165,7 @@ def make_plan(
 def keep_threads(plan: Plan, log: Callable[[str], None]) -> None:
     """Computes with as many threads as the plan says: sums over another number of them end in other last digits.
 
-    `log` is told where that is not what this process was started with.
+    `log` gets a line where that is not what this process was started with.
     """
     here = torch.get_num_threads()
     if here != plan.threads:

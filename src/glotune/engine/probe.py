@@ -78,7 +78,7 @@ def _left(root: Path, place: str, limit: str, usage: str, cached: str) -> Iterat
 def peak_of(work: Callable[[], object], device: torch.device, there: Iterable[Tensor]) -> int:
     """Bytes that `work` holds at its peak, on top of what is held before it.
 
-    On a GPU its allocator tells. On the host nothing reliable does: what a process holds moves in large steps and
+    On a GPU its allocator reports it. On the host nothing reliable does: what a process holds moves in large steps and
     hardly ever falls. So there every tensor is weighed while it lives, which gives the same number every time; what
     kernels take for themselves inside one call is not seen.
 
@@ -133,7 +133,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def local_ranks(ranks: int) -> int:
-    """Processes of this run on this machine, as launchers tell; all of them where they don't."""
+    """Processes of this run on this machine, as launchers say; all of them where they don't."""
     told = os.environ.get("LOCAL_WORLD_SIZE", "")
     return int(told) if told.isdecimal() and int(told) > 0 else ranks
 

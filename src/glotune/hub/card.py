@@ -56,8 +56,8 @@ def model_card(
             f"Finish it with: glotune resume {data.directory.path}"
         )
     place = repository or f"USER/{data.name}"
-    told = metadata(data, place, adapter=adapter, license=license)
-    return ModelCard(f"---\n{told.to_yaml()}\n---\n\n{_text(data, data.manifest.verdict, place, adapter)}")
+    known = metadata(data, place, adapter=adapter, license=license)
+    return ModelCard(f"---\n{known.to_yaml()}\n---\n\n{_text(data, data.manifest.verdict, place, adapter)}")
 
 
 def _text(run: RunData, verdict: Verdict, repository: str, adapter: bool) -> str:

@@ -67,7 +67,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
     """The model for sequence classification (``PreTrainedModel``), all parameters fp32, in train mode.
 
     A head in the checkpoint is kept where it has these labels (rows moved where their order differs) and made
-    afresh from `seed` otherwise; `log` is told which.
+    initialised from `seed` otherwise; `log` gets a line that says which.
 
     Args:
         labels: names in the order of the class ids.

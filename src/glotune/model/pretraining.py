@@ -95,7 +95,7 @@ def set_dropout(hf: nn.Module, probability: float) -> None:
 def load_masked_lm(model: schema.Model, log: Log) -> Any:
     """An encoder with its output layer over the vocabulary, all parameters fp32.
 
-    `log` is told where the checkpoint has no such layer and it starts from scratch.
+    `log` gets a line where the checkpoint has no such layer and it starts from scratch.
 
     Raises:
         UserError: neither a folder nor reachable, damaged, or of a family without masked language modelling.

@@ -110,22 +110,22 @@ def figure(value: float) -> str:
 def facts(view: RunView) -> str:
     """Position, pace and plan, in one paragraph."""
     pace = view.pace
-    told = [position(view)]
+    parts = [position(view)]
     if view.newest is not None:
-        told.append(f"learning rate {figure(view.newest.learning_rate)}")
+        parts.append(f"learning rate {figure(view.newest.learning_rate)}")
     if pace.tokens_per_second is not None:
-        told += [rate(pace.tokens_per_second, "tokens"), rate(pace.texts_per_second, "texts")]
+        parts += [rate(pace.tokens_per_second, "tokens"), rate(pace.texts_per_second, "texts")]
     if pace.padding_saved is not None:
-        told.append(f"padding saved {percent(pace.padding_saved, 0)}")
+        parts.append(f"padding saved {percent(pace.padding_saved, 0)}")
     if pace.seconds_left is not None:
-        told.append(f"{duration(pace.seconds_left)} left")
+        parts.append(f"{duration(pace.seconds_left)} left")
     if view.best_step is not None:
-        told.append(f"best step {view.best_step}")
+        parts.append(f"best step {view.best_step}")
     if view.attempt > 1:
-        told.append(f"attempt {view.attempt}")
+        parts.append(f"attempt {view.attempt}")
     if view.plan:
-        told.append(view.plan)
-    return "; ".join(told)
+        parts.append(view.plan)
+    return "; ".join(parts)
 
 
 def alarms(view: RunView) -> list[str]:
@@ -140,18 +140,18 @@ def alarms(view: RunView) -> list[str]:
 
 def machine(system: SystemMetrics) -> str:
     """Processor, memory and GPUs, in one line."""
-    told = [
+    parts = [
         f"CPU {system.cpu_percent:.0f} %",
         f"memory {gib(system.memory_gib)} of {gib(system.memory_total_gib)}",
     ]
     if system.process_gib is not None:
-        told.append(f"run {gib(system.process_gib)}")
+        parts.append(f"run {gib(system.process_gib)}")
     for gpu in system.gpus:
         power = f", {gpu.power_watts:.0f} W" if gpu.power_watts is not None else ""
-        told.append(
+        parts.append(
             f"GPU {gpu.index} {gpu.utilisation:.0f} %, {gib(gpu.memory_gib)} of {gib(gpu.memory_total_gib)}{power}"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -> Table:

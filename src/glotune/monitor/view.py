@@ -50,7 +50,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast it goes; None where no step tells."""
+    """How fast it goes; None where no step was timed."""
 
     tokens_per_second: float | None = None
     texts_per_second: float | None = None
@@ -155,7 +155,7 @@ def pace_of(
         done: (texts, tokens) of all steps.
         total: steps of the whole training.
         max_length: tokens that padding would fill every text up to.
-        running: whether there is any time left to tell.
+        running: whether there is any time left to estimate.
     """
     timed = [point for point in recent if math.isfinite(point.seconds)]
     seconds = sum(point.seconds for point in timed)

@@ -140,8 +140,8 @@ class Watcher:
         slowest = max((point.seconds for point in course.recent if point.seconds == point.seconds), default=0.0)
         if silent < max(STALLED_SECONDS, STALLED_STEPS * slowest):
             return None
-        told = f"stalled: no sign of life for {duration(silent)}; its process still holds it"
-        return Notice("alert", course.step, course.epoch, told)
+        message = f"stalled: no sign of life for {duration(silent)}; its process still holds it"
+        return Notice("alert", course.step, course.epoch, message)
 
 
 def _stamp(path: Path) -> Stamp:

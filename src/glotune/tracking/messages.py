@@ -1,4 +1,4 @@
-"""What a tracker is told, in no tracker's own words: made from a run directory, so the same live and years later."""
+"""What a tracker receives, in no tracker's own terms: made from a run directory, so the same live and years later."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from glotune.tracking.messages import About, Closing, Notice, Point, about, clos
 from glotune.verbs.trackers import TRACKERS, check_trackers
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 Key = tuple[str, int, str]
 
 POINTS_AT_ONCE = 500
@@ -50,8 +50,8 @@ class Pace:
 class Sender:
     """One run, one tracker, one process at a time."""
 
-    def __init__(self, run: RunDirectory, name: str, tell: Tell, pace: Pace) -> None:
-        self.run, self.name, self.tell, self.pace = run, name, tell, pace
+    def __init__(self, run: RunDirectory, name: str, log: Log, pace: Pace) -> None:
+        self.run, self.name, self.log, self.pace = run, name, log, pace
         self._folder = run.path / "tracking"
         self._place = self._folder / f"{name}.json"
         self._sent: set[Key] = set()
@@ -71,7 +71,7 @@ class Sender:
             self._begin()
             told = about(self.run)
             if self._is_all_sent():
-                self.tell(f"{self.run.path} was sent to {self.name} already, with all that it holds")
+                self.log(f"{self.run.path} was sent to {self.name} already, with all that it holds")
                 return
             self._insist(partial(self._open, sink, told))
             state = self._follow(sink, follow)
@@ -98,7 +98,7 @@ class Sender:
     def _open(self, sink: Sink, told: About) -> None:
         self._progress.remote, self._progress.where = sink.open(told, self._progress.remote)
         self._progress.save(self._place)
-        self.tell(f"sending {self.run.path} to {self.name}: {self._progress.where}")
+        self.log(f"sending {self.run.path} to {self.name}: {self._progress.where}")
 
     def _follow(self, sink: Sink, follow: bool) -> State:
         """Until the run has ended and all of it is sent; returns its state."""
@@ -150,7 +150,7 @@ class Sender:
         self._insist(partial(sink.close, leaves))
         self._progress.closed = "" if running else self._end_name(state)
         self._progress.save(self._place)
-        self.tell(f"sent to {self.name}: {self.run.path} is {state.value}")
+        self.log(f"sent to {self.name}: {self.run.path} is {state.value}")
 
     def _insist(self, call: Callable[[], T]) -> T:
         """Calls until it succeeds, waiting longer each time; gives up some time after the run has ended."""
@@ -167,7 +167,7 @@ class Sender:
                         f"{self.name} could not be reached ({reason}). The run itself is not affected; send it later "
                         f"with: glotune track {self.run.path} --to {self.name}"
                     ) from error
-                self.tell(f"{self.name} does not answer ({reason}); trying again in {pause:g} s")
+                self.log(f"{self.name} does not answer ({reason}); trying again in {pause:g} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

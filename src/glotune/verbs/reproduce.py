@@ -50,7 +50,7 @@ class Reproduction:
 def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Observer | None = None) -> Reproduction:
     """Trains a complete run's recipe again under its stored plan, and compares.
 
-    Trackers are left out: nobody is told of the second run.
+    Trackers are left out: the second run is sent nowhere.
 
     Args:
         path: the run; nothing in it is changed.

@@ -9,8 +9,7 @@ from glotune.report import write_report
 from glotune.report.content import gather
 from glotune.report.figures.build import build_figures
 from glotune.report.markdown import render_markdown
-from glotune.report.page import render_page
-from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
+from glotune.report.page import MAX_CHARACTERS, as_script, finite, page_payload, render_page
 from glotune.report.scores import number, with_interval
 from glotune.run.data import load_run
 from glotune.words import code, escaped
@@ -135,7 +134,7 @@ def test_many_runs_share_the_room_and_long_texts_are_cut(tmp_path, monkeypatch):
     place = table.schema.get_field_index("text")
     pq.write_table(table.set_column(place, "text", pa.array(["word " * 1000] * len(table))), path)
     content = gather(load_run(made))
-    monkeypatch.setattr("glotune.report.payload.MISTAKE_BUDGET", 240)
+    monkeypatch.setattr("glotune.report.page.MISTAKE_BUDGET", 240)
     payload = page_payload([content] * 6, "x")
     assert sum(len(run["mistakes"]) for run in payload["runs"]) <= 240
     texts = [row[6] for row in payload["runs"][0]["mistakes"] if row[0] == "bn"]

@@ -10,7 +10,7 @@ from glotune.monitor.watcher import Watcher
 from glotune.report.content import gather
 from glotune.report.figures.build import build_figures
 from glotune.report.figures.model import CurvePanels, Curves, LearningRate
-from glotune.report.payload import run_payload
+from glotune.report.page import run_payload
 from glotune.run.data import RunData, load_run
 from made_runs import make_run
 

@@ -343,7 +343,7 @@ def test_a_study_is_stopped_by_its_folder_with_all_its_runs(now: bool, tmp_path:
     with _studying(tmp_path) as process:
         (child,) = _children(process.pid)
         told: list[str] = []
-        line = stop_study(tmp_path / "study", now=now, tell=told.append)
+        line = stop_study(tmp_path / "study", now=now, log=told.append)
         process.wait(10)
         assert not _alive(child)
     assert line.startswith(f"{tmp_path / 'study'} stopped: 0 of 6 runs are complete. Go on with: glotune study")
@@ -358,7 +358,7 @@ def test_a_study_that_is_not_running_settles_what_its_runs_left(tmp_path: Path) 
     run = RunDirectory(tmp_path / "study/runs/good-seed1")
     assert run.read_manifest().status is RunStatus.RUNNING
     told: list[str] = []
-    line = stop_study(tmp_path / "study", tell=told.append)
+    line = stop_study(tmp_path / "study", log=told.append)
     assert "is not running: 5 of 6 runs are complete" in line
     assert "its process is gone" in told[0]
     assert run.read_manifest().status is RunStatus.INTERRUPTED
@@ -367,7 +367,7 @@ def test_a_study_that_is_not_running_settles_what_its_runs_left(tmp_path: Path) 
 def test_a_study_of_another_machine_is_refused_with_the_way_to_stop_it(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text(json.dumps({"pid": 1, "host": "far-away", "since": "then"}))
     with pytest.raises(UserError, match=f"ssh far-away glotune stop {tmp_path}"):
-        stop_study(tmp_path, tell=lambda line: None)
+        stop_study(tmp_path, log=lambda line: None)
 
 
 def test_time_left_of_a_resumed_run_counts_what_this_session_trained() -> None:

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from glotune.report.drawing import curves, dots, panels, style
 from glotune.report.figures import model
-from glotune.report.figures.build import CAPTIONS
+from glotune.report.figures.build import CAPTIONS, FigureFile
 from glotune.report.figures.model import Dashboard, FigureData
 from glotune.run.directory import write_atomically
 
 MAX_ROWS = 12
 """Of a dot plot on the dashboard that its height grows with."""
-
-
-@dataclass(frozen=True)
-class FigureFile:
-    """One figure on disk."""
-
-    name: str
-    caption: str
-    png: Path
-    svg: Path
 
 
 def draw(data: FigureData) -> Any:

@@ -72,7 +72,7 @@ RC: dict[str, Any] = {
 
 UNNAMED = Look(MUTED, "o", "-")
 LOOKS = tuple(Look(colour, marker, line) for line in LINES for colour, marker in zip(PALETTE, MARKERS, strict=True))
-"""As many as readers may tell apart."""
+"""As many as readers can tell apart."""
 
 
 def looks_of(names: list[str]) -> dict[str, Look]:

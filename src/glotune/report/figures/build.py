@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from glotune.report.analysis import transfer
 from glotune.report.figures.curves import learning_rate, losses, score_curves
 from glotune.report.figures.model import (
@@ -60,6 +63,16 @@ ABSENT = {
 }
 MAX_FULL_ROWS = 6
 MAX_GAPS = 14
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """One figure on disk."""
+
+    name: str
+    caption: str
+    png: Path
+    svg: Path
 
 
 def build_figures(run: RunData) -> dict[str, FigureData]:
