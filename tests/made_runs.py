@@ -85,7 +85,14 @@ def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory
     if made.baselines:
         run.baselines.mkdir()
         (run.baselines / "baselines.json").write_text(_baselines(made).model_dump_json(indent=1))
+    keep_hashes(run)
     return run
+
+
+def keep_hashes(run: RunDirectory) -> None:
+    """What the run holds now, as what it wrote."""
+    manifest = run.read_manifest().model_copy(update={"outputs": run.hashes()})
+    run.manifest_path.write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def _baselines(made: Made) -> Baselines:
@@ -445,4 +452,4 @@ def _language_profile(made: Made, code: str, rows: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["Kind", "Made", "make_run"]
+__all__ = ["Kind", "Made", "keep_hashes", "make_run"]

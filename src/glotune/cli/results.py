@@ -18,6 +18,9 @@ SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 def show_run(path: Path) -> None:
     """Prints the run's scores per language, its verdict and its paths."""
+    from glotune.report.conditions import reservations
+    from glotune.run.data import load_run
+
     run = RunDirectory.open(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()
     for split in ("test", "validation"):
@@ -28,7 +31,7 @@ def show_run(path: Path) -> None:
                 show(gap)
     if short := _beside_baselines(run, manifest, metrics):
         show(short)
-    for line in _verdict(manifest):
+    for line in (*reservations(load_run(run)), *_verdict(manifest)):
         show(line)
     for what, where in _paths(run):
         show(f"{what:<12} {where}")

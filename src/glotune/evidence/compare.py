@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.changes import explained_by_chance, half_widths
-from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
+from glotune.evidence.leaks import without_leaks
+from glotune.evidence.validity import common_languages, common_split, refuse_different_tests, refuse_other_scores
 from glotune.evidence.variants import Difference, Variant, corrected, difference, group
+from glotune.report.conditions import Condition, conditions_of
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
@@ -40,6 +42,15 @@ class Comparison:
     """Variant name -> best minus variant."""
     tested: bool
     notes: tuple[str, ...]
+    conditions: Mapping[Path, tuple[Condition, ...]]
+    """Run directory -> what it saw or was given that others may not have been."""
+    without_leaks: Comparison | None = None
+    """The same without test texts that any of the runs met in training; None where there are none, where nothing would
+    be left, or without tests."""
+
+    def conditions_of(self, variant: Variant) -> list[Condition]:
+        """The conditions of a variant's runs, each once."""
+        return list(dict.fromkeys(each for run in variant.runs for each in self.conditions[run.path]))
 
     def mean(self, variant: Variant) -> float | None:
         """The metric of a variant, over languages and seeds."""
@@ -90,31 +101,66 @@ def compare_runs(
         tests: whether to test; None tests up to `MOST_TESTED` variants.
 
     Raises:
-        UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores, or
-            runs scored on different texts.
+        UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores or
+            whose files are not what it wrote, or runs scored on different texts.
     """
     trait(metric)
-    summaries = [run if isinstance(run, RunData) else load_run(run).require_scores() for run in _distinct(runs)]
+    summaries = [run if isinstance(run, RunData) else load_run(run) for run in _distinct(runs)]
+    for run in summaries:
+        if run.manifest.kind == "train":
+            run.require_scores()
     if len(summaries) < 2:
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
     kept, notes = _with_scores(summaries)
     split = common_split(kept)
     languages = common_languages(kept, split, language)
-    refuse_different_tests(kept, split, languages)
-    _require_metric(kept, metric, split, languages)
     variants = group(kept)
-    base = _find(variants, reference)
     tested = len(variants) <= MOST_TESTED if tests is None else tests
+    refuse_different_tests(kept, split, languages, by_records=tested)
+    _require_metric(kept, metric, split, languages)
+    notes += _vouched_for(kept)
+    if tested:
+        refuse_other_scores(kept, split, metric, languages)
+    else:
+        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
+    found = _compared(kept, variants, _find(variants, reference), metric, split, languages, tested, notes)
+    clean = without_leaks(kept, split, languages) if tested else None
+    if clean is None:
+        return found
+    again = group(clean)
+    base = next(each for each in again if each.name == found.reference.name)
+    return replace(found, without_leaks=_compared(clean, again, base, metric, split, languages, True, []))
+
+
+def _compared(
+    kept: Sequence[RunData],
+    variants: Sequence[Variant],
+    base: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    tested: bool,
+    notes: Sequence[str],
+) -> Comparison:
+    """The comparison of runs that may be compared."""
     best = _best(variants, metric, split, languages)
     to_reference, to_best = _differences(variants, base, best, metric, split, languages) if tested else ({}, {})
     rivals = [each for each in variants if each is not best and each.unsound is None]
     leads = tested and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
-    if not tested:
-        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
-        tuple(notes),
+        tuple(notes), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
     )  # fmt: skip
+
+
+def _vouched_for(runs: Sequence[RunData]) -> list[str]:
+    """Whether hashes vouch for what the runs wrote; a note where they don't."""
+    without = [run for run in runs if not run.has_hashes]
+    if not without:
+        return []
+    named = str(without[0].path) if len(without) == 1 else f"{len(without)} of {len(runs)} runs"
+    were = "was" if len(without) == 1 else "were"
+    return [f"{named} {were} made before hashes were kept: no one can tell whether the files are what the run wrote."]
 
 
 def _distinct(runs: Sequence[RunDirectory | RunData | str | Path]) -> list[RunDirectory | RunData | str | Path]:

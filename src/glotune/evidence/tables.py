@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from glotune.evidence.cells import (
@@ -34,7 +35,7 @@ def variants_table(comparison: Comparison) -> ComparisonTable:
     """One row a variant: mean and spread over seeds, change against the reference, corrected p-value."""
     metric = comparison.metric
     named = f"{display(metric)}{', ' + unit(metric) if unit(metric) else ''}"
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("Variant", is_numeric=False),
         Column("Verdict", is_numeric=False),
         Column("Seeds"),
@@ -44,9 +45,26 @@ def variants_table(comparison: Comparison) -> ComparisonTable:
         Column("Change, %", note="with its 95 % interval, by the delta method"),
     )
     rows = tuple(_variant_row(comparison, variant) for variant in comparison.variants)
+    if comparison.without_leaks is not None:
+        columns += (Column("Without leaked texts"), Column("Difference without them", note="with its 95 % interval"))
+        clean = map(partial(_clean_cells, comparison.without_leaks), comparison.without_leaks.variants)
+        rows = tuple((*row, *cells) for row, cells in zip(rows, clean, strict=True))
+    if any(comparison.conditions.values()):
+        columns += (Column("Conditions", is_numeric=False),)
+        rows = tuple(
+            (*row, word(", ".join(each.word for each in comparison.conditions_of(variant))))
+            for row, variant in zip(rows, comparison.variants, strict=True)
+        )
     languages = ", ".join(comparison.languages)
     title = f"{display(metric)} on {comparison.split} ({languages})"
     return ComparisonTable(title, columns, rows, tuple(_notes(comparison)))
+
+
+def _clean_cells(clean: Comparison, variant: Variant) -> tuple[Cell, Cell]:
+    """Mean and difference of a variant over the texts that no run met in training."""
+    if variant is clean.reference:
+        return _mean_cell(clean, variant, False), Cell("reference")
+    return _mean_cell(clean, variant, False), _difference_cell(clean.metric, clean.against_reference.get(variant.name))
 
 
 def _variant_row(comparison: Comparison, variant: Variant) -> tuple[Cell, ...]:
@@ -125,6 +143,12 @@ def _notes(comparison: Comparison) -> list[str]:
     for variant in comparison.variants:
         if variant.unsound:
             notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
+    notes += _condition_notes(comparison)
+    leaks = any(
+        run.leaked.get(comparison.split, {}).get(code) for run in comparison.runs for code in comparison.languages
+    )
+    if leaks and comparison.tested and comparison.without_leaks is None:
+        notes.append("Without the leaked texts nothing can be said: none would be left, or their rows can't be told.")
     return [*notes, *comparison.notes]
 
 
@@ -149,6 +173,19 @@ def _without_change(comparison: Comparison) -> dict[str, list[str]]:
         if reason is not None and reason != WITHIN_CHANCE and comparison.tested:
             found.setdefault(reason, []).append(variant.name)
     return found
+
+
+def _condition_notes(comparison: Comparison) -> list[str]:
+    """Each condition once, with the variants that it is said of."""
+    named: dict[str, list[str]] = {}
+    for variant in comparison.variants:
+        for each in comparison.conditions_of(variant):
+            named.setdefault(each.sentence, []).append(variant.name)
+    return [f"{', '.join(names[:5])}{_more(names[5:])}: {sentence}" for sentence, names in named.items()]
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names)} more" if names else ""
 
 
 def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:

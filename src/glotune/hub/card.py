@@ -105,6 +105,8 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     """What a reader must not conclude, each line from the run's own numbers."""
     if not verdict.is_sound:
         yield f"The run {verdict.as_verb}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
+    if run.altered:
+        yield f"{', '.join(run.altered)} changed since the run ended: no figure here is proved."
     yield f"One run with seed {run.manifest.seed}: the intervals are over texts and say nothing about other seeds."
     tested = ", ".join(named(code) for code in run.main) or "no language"
     yield f"Trained on {', '.join(map(named, run.sources))}; tested on {tested}. Other languages are untested."

@@ -10,6 +10,7 @@ from glotune.report import specification
 from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import COLUMNS, baseline_rows, note
+from glotune.report.conditions import reservations
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
 from glotune.run.data import RunData
@@ -84,7 +85,7 @@ def gather(run: RunData) -> ReportContent:
     return ReportContent(
         run=run,
         title=titled(run),
-        headline=headline(run, found) + _leaks_in_short(leaked),
+        headline=headline(run, found) + _leaks_in_short(leaked) + "".join(f" {each}" for each in reservations(run)),
         results={
             split: _results(run, split, means.get(split))
             for split in ("test", "validation")

@@ -22,8 +22,9 @@ from glotune.evidence.cells import Cell, Column, ComparisonTable
 from glotune.evidence.folder import write_folder_report
 from glotune.evidence.tables import stage_languages
 from glotune.run.data import load_run
+from glotune.run.directory import RunDirectory
 from glotune.run.state import find_runs
-from made_runs import make_run
+from made_runs import keep_hashes, make_run
 
 WEAK = {"en": 0.74, "bn": 0.61}
 STRONG = {"en": 0.80, "bn": 0.78}
@@ -190,6 +191,7 @@ def test_the_same_texts_in_another_file_are_allowed_and_others_in_the_same_rows_
             place = table.schema.get_field_index(column)
             table = table.set_column(place, column, pa.array([value] * len(table)))
         pq.write_table(table, path)
+        keep_hashes(RunDirectory(copy))
         return copy
 
     assert compare_runs([folder / "base-0", copied("moved")]).against_reference["moved"].value is not None
@@ -302,6 +304,7 @@ def test_summaries_need_no_predictions(folder, tmp_path):
     copy = tmp_path / "slim"
     shutil.copytree(folder / "base-0", copy)
     shutil.rmtree(copy / "predictions")
+    keep_hashes(RunDirectory(copy))
     assert load_run(copy).score("test", "accuracy", ["bn"]) is not None
     with pytest.raises(UserError, match="no predictions for test/bn"):
         load_run(copy).outcomes("test", "bn")
