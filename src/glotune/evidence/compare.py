@@ -9,6 +9,7 @@ from pathlib import Path
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
 from glotune.evidence.variants import Difference, Variant, corrected, difference, group
+from glotune.report.target_mean import belonging
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
@@ -101,6 +102,7 @@ def compare_runs(
     to_reference, to_best = _differences(variants, base, best, metric, split, languages) if tested else ({}, {})
     rivals = [each for each in variants if each is not best and each.unsound is None]
     leads = tested and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
+    notes += belonging(kept[0], split, languages)
     if not tested:
         notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
     return Comparison(
@@ -195,5 +197,13 @@ def _turned(each: Difference) -> Difference:
     interval = each.interval and Interval(low=-each.interval.high, high=-each.interval.low, level=each.interval.level)
     value = None if each.value is None else -each.value
     return Difference(
-        each.reference, each.candidate, value, interval, each.p_value, each.adjusted_p, each.over, each.reason
+        each.reference,
+        each.candidate,
+        value,
+        interval,
+        each.p_value,
+        each.adjusted_p,
+        each.over,
+        each.test,
+        each.reason,
     )

@@ -81,6 +81,8 @@ class Difference:
     """Holm-corrected over all differences of the comparison."""
     over: str = ""
     """What the interval is over: ``texts``, or ``seeds and texts``."""
+    test: str = ""
+    """The name of the test behind the p-value, where it is about two models alone."""
     reason: str | None = None
 
     @property
@@ -111,18 +113,13 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
 def _over_texts(
     names: tuple[str, str], first: RunData, second: RunData, metric: str, split: str, languages: list[str]
 ) -> Difference:
-    from glotune.stats.bootstrap import paired_difference
-    from glotune.stats.hypothesis_tests import bootstrap_test
-    from glotune.stats.resampling import combine
+    from glotune.stats.bootstrap import paired_mean_difference
+    from glotune.stats.hypothesis_tests import exact_or_bootstrap
 
-    parts = [
-        paired_difference(
-            metric, first.outcomes(split, language), second.outcomes(split, language), seed=RESAMPLING_SEED + place
-        )
-        for place, language in enumerate(languages)
-    ]
-    found = combine(parts, [1 / len(parts)] * len(parts))
-    return Difference(*names, found.estimate, found.interval(), bootstrap_test(found), over="texts")
+    answered = first.answered(split, languages), second.answered(split, languages)
+    found = paired_mean_difference(metric, *answered, seed=RESAMPLING_SEED)
+    p_value, test = exact_or_bootstrap(metric, *answered, found, seed=RESAMPLING_SEED)
+    return Difference(*names, found.estimate, found.interval(), p_value, over="texts", test=test)
 
 
 def _over_seeds(
@@ -130,10 +127,7 @@ def _over_seeds(
 ) -> Difference:
     from glotune.stats.seed_scores import score_contrast
 
-    runs = [
-        [{language: run.outcomes(split, language) for language in languages} for run in variant.runs]
-        for variant in (first, second)
-    ]
+    runs = [[run.answered(split, languages) for run in variant.runs] for variant in (first, second)]
     found = score_contrast(runs, [1.0, -1.0], metric)
     value, half = float(found.estimate), float(found.half_width(0.95))
     interval = Interval(low=value - half, high=value + half)

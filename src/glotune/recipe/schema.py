@@ -113,6 +113,10 @@ class Columns(Section):
     split by its name."""
     weight: str | None = None
     """How much each training row counts in the loss, above 0: 2 counts as two such rows; null: all alike."""
+    id: str | None = None
+    """Rows with one value here belong together: translations of one text in several languages, sentences of one
+    document, posts of one author. Intervals then count them as one; null: parallel test files are found by their look
+    (the same rows and labels)."""
 
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""

@@ -11,7 +11,7 @@ from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_ef
 from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
-from glotune.report.target_mean import averaged, mean_name, mean_of, mean_row
+from glotune.report.target_mean import averaged, belonging, mean_name, mean_of_run, mean_row
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
@@ -67,7 +67,7 @@ class ReportContent:
 def gather(run: RunData) -> ReportContent:
     """Puts a report together; sections without data are empty."""
     found, leaked = transfer(run), leak_effects(run)
-    rows = {split: mean_row(evaluations, run.sources) for split, evaluations in run.evaluations.items()}
+    rows = {split: mean_row(run, split) for split, evaluations in run.evaluations.items() if evaluations}
     means = {split: row for split, row in rows.items() if row is not None}
     return ReportContent(
         run=run,
@@ -124,7 +124,7 @@ def _macro_f1(run: RunData, languages: list[str]) -> str:
     """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several."""
     if len(languages) == 1:
         return f"{with_interval(run.main[languages[0]], 'macro_f1')} on {named(languages[0])}"
-    mean = mean_of([run.main[code] for code in languages])
+    mean = mean_of_run(run, str(run.main_split), languages)
     return f"{with_interval(mean, 'macro_f1')} on average over {mean_name(languages, run.sources)}"
 
 
@@ -269,6 +269,7 @@ def _short(path: str) -> str:
 def _notices(run: RunData) -> list[str]:
     notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
+    notices += belonging(run, run.main_split, list(run.main)) if run.main_split else []
     told = {each.message for each in run.history.notices}
     notices += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]
     for source in run.manifest.data:

@@ -14,12 +14,13 @@ from glotune.recipe.keys import Value, flat_keys, variant_key
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
 from glotune.run.metrics import parse_metrics
-from glotune.run.predictions import Predictions, fingerprint, read_predictions, split_and_language
+from glotune.run.predictions import Predictions, fingerprint, numbered_alike, read_predictions, split_and_language
 from glotune.run.profile import DataProfile, parse_profile
 from glotune.run.records import Evaluation, Manifest, Verdict
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
+    from glotune.stats.clusters import Clusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +176,28 @@ class RunData:
                 )
             self.memo[key] = (self.predictions(split, language) or read_predictions(path)).in_order
         found: Outcomes = self.memo[key]
+        return found
+
+    def answered(self, split: str, languages: list[str]) -> dict[str, Outcomes]:
+        """`outcomes` of several languages, their texts that belong together numbered alike.
+
+        Raises:
+            UserError: as `outcomes`.
+        """
+        for language in languages:
+            self.outcomes(split, language)  # says what is missing
+        tables = {language: self.predictions(split, language) for language in languages}
+        return numbered_alike({language: table for language, table in tables.items() if table is not None})
+
+    def clusters(self, split: str, languages: list[str]) -> Clusters:
+        """Which texts of a split belong together, within and across these languages."""
+        from glotune.stats.clusters import find_clusters
+
+        key = ("clusters", split, *languages)
+        if key not in self.memo:
+            tables = {language: self.predictions(split, language) for language in languages}
+            self.memo[key] = find_clusters({name: table.keys for name, table in tables.items() if table is not None})
+        found: Clusters = self.memo[key]
         return found
 
     def stands_on_same_texts(self, other: RunData, split: str, languages: list[str]) -> bool:

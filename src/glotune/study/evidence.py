@@ -87,7 +87,7 @@ def _variant(
     if not scored:
         return Variant(name, verdicts_S=verdicts)
     languages = claim_languages(claim, plan, runs, split)
-    outcomes = [{language: run.outcomes(split, language) for language in languages} for run in scored]
+    outcomes = [run.answered(split, languages) for run in scored]
     return Variant(name, outcomes_S=outcomes, verdicts_S=verdicts)
 
 

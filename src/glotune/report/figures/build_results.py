@@ -10,6 +10,7 @@ from glotune.report.figures.data import DotPanels, DotRow, Dots, Estimate, GapRo
 from glotune.report.figures.style import extremes
 from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
+from glotune.run.predictions import numbered_alike
 from glotune.run.records import Evaluation
 from glotune.stats.traits import TRAITS
 from glotune.stats.transfer import Transfer, transfer_gaps
@@ -134,7 +135,7 @@ def _transfer(run: RunData, metric: str) -> Transfer | None:
     if split is None or not sources or len(sources) == len(run.main):
         return None
     tables = {code: run.predictions(split, code) for code in run.main}
-    known = {code: table.outcomes for code, table in tables.items() if table is not None and len(table)}
+    known = numbered_alike({code: table for code, table in tables.items() if table is not None and len(table)})
     if not all(outcomes.is_finite for outcomes in known.values()) or not set(sources) <= set(known):
         return None
     try:
