@@ -8,12 +8,15 @@ from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
-from glotune.evidence.variants import Difference, Variant, corrected, difference, group
+from glotune.evidence.variants import FEWEST_SEEDS, Difference, Variant, corrected, difference, group
+from glotune.report.languages import named
 from glotune.report.target_mean import belonging
+from glotune.report.thin_classes import about_thin_classes, absent_classes
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
 from glotune.stats.percentage import PercentageChange, percentage_change
+from glotune.stats.seed_prior import seed_prior
 from glotune.stats.traits import TRAITS, trait
 
 MOST_TESTED = 40
@@ -33,13 +36,19 @@ class Comparison:
     best: Variant | None
     """The sound variant with the best mean; None without any."""
     best_is_beyond_chance: bool
-    """Whether it leads every other sound variant by more than the interval, corrected for their number."""
+    """Whether it leads every other sound variant by more than the interval, corrected for their number, and all of
+    them have several seeds."""
     against_reference: dict[str, Difference]
     """Variant name -> variant minus reference."""
     against_best: dict[str, Difference]
     """Variant name -> best minus variant."""
     tested: bool
     notes: tuple[str, ...]
+
+    @property
+    def of_one_seed(self) -> tuple[str, ...]:
+        """Sound variants of which one seed was run: their leads say nothing about other seeds."""
+        return tuple(each.name for each in self.variants if each.unsound is None and len(each.runs) < FEWEST_SEEDS)
 
     def mean(self, variant: Variant) -> float | None:
         """The metric of a variant, over languages and seeds."""
@@ -95,13 +104,16 @@ def compare_runs(
     languages = common_languages(kept, split, language)
     refuse_different_tests(kept, split, languages)
     _require_metric(kept, metric, split, languages)
+    _refuse_absent_class(kept[0], metric, split, languages)
     variants = group(kept)
     base = _find(variants, reference)
     tested = len(variants) <= MOST_TESTED if tests is None else tests
     best = _best(variants, metric, split, languages)
     to_reference, to_best = _differences(variants, base, best, metric, split, languages) if tested else ({}, {})
     rivals = [each for each in variants if each is not best and each.unsound is None]
-    leads = tested and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
+    seeded = best is not None and all(len(each.runs) >= FEWEST_SEEDS for each in (best, *rivals))
+    leads = tested and seeded and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
+    notes += about_thin_classes(kept[0], split, languages)
     notes += belonging(kept[0], split, languages)
     if not tested:
         notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
@@ -149,6 +161,20 @@ def _require_metric(runs: Sequence[RunData], metric: str, split: str, languages:
     )
 
 
+def _refuse_absent_class(run: RunData, metric: str, split: str, languages: list[str]) -> None:
+    """A class that no text has counts as F1 0: a macro score there compares a convention."""
+    absent = absent_classes(run, split, languages) if trait(metric).average == "macro" else {}
+    for language, labels in absent.items():
+        present = [code for code in run.languages(split) if not absent_classes(run, split, [code])]
+        raise UserError(
+            f"no {split} text in {named(language)} has the label '{labels[0]}', so that {metric} there averages over a "
+            "class that nobody could find",
+            expected="texts of every class, for a macro score",
+            remedy="Compare by --metric accuracy or weighted_f1"
+            + (f", or one language that has all: --language {present[0]}" if present else ""),
+        )
+
+
 def _find(variants: Sequence[Variant], reference: str | None) -> Variant:
     if reference is None:
         return variants[0]
@@ -182,7 +208,8 @@ def _differences(
     if best is not None:
         # Where the best is the reference, or is measured against it, the pair stands there already.
         pairs += [(best, each) for each in variants if each is not best and each is not base and best is not base]
-    tested = corrected([difference(first, second, metric, split, languages) for first, second in pairs])
+    prior = seed_prior([each.values(split, metric, languages) for each in variants if each.unsound is None])
+    tested = corrected([difference(first, second, metric, split, languages, prior) for first, second in pairs])
     against_reference = {each.candidate: each for each in tested[: len(variants) - 1]}
     against_best = {each.reference: each for each in tested[len(variants) - 1 :]}
     if best is base and best is not None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glotune.errors import UserError
 from glotune.run.data import RunData
 from glotune.run.records import Interval
 
+if TYPE_CHECKING:
+    from glotune.stats.seed_prior import SeedPrior
+
 RESAMPLING_SEED = 0
+FEWEST_SEEDS = 2
+"""With fewer, a lead says nothing about other seeds, and nothing is set in bold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +99,18 @@ class Difference:
         return self.adjusted_p <= 0.05 and not self.interval.low <= 0.0 <= self.interval.high
 
 
-def difference(candidate: Variant, reference: Variant, metric: str, split: str, languages: list[str]) -> Difference:
-    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one."""
+def difference(
+    candidate: Variant,
+    reference: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None = None,
+) -> Difference:
+    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one.
+
+    `prior` as for `glotune.stats.contrasts.contrast`.
+    """
     names = (candidate.name, reference.name)
     for variant in (candidate, reference):
         if variant.unsound:
@@ -105,7 +121,7 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
     try:
         if min(seeds) == 1:
             return _over_texts(names, candidate.runs[0], reference.runs[0], metric, split, languages)
-        return _over_seeds(names, candidate, reference, metric, split, languages)
+        return _over_seeds(names, candidate, reference, metric, split, languages, prior)
     except UserError as error:
         return Difference(*names, reason=str(error))
 
@@ -123,12 +139,18 @@ def _over_texts(
 
 
 def _over_seeds(
-    names: tuple[str, str], first: Variant, second: Variant, metric: str, split: str, languages: list[str]
+    names: tuple[str, str],
+    first: Variant,
+    second: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None,
 ) -> Difference:
     from glotune.stats.seed_scores import score_contrast
 
     runs = [[run.answered(split, languages) for run in variant.runs] for variant in (first, second)]
-    found = score_contrast(runs, [1.0, -1.0], metric)
+    found = score_contrast(runs, [1.0, -1.0], metric, prior)
     value, half = float(found.estimate), float(found.half_width(0.95))
     interval = Interval(low=value - half, high=value + half)
     return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts")

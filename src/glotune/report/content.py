@@ -12,6 +12,7 @@ from glotune.report.figures.build_dashboard import encoder_name
 from glotune.report.figures.build_results import display, ranked, transfer
 from glotune.report.languages import language_name, named
 from glotune.report.target_mean import averaged, belonging, mean_name, mean_of_run, mean_row
+from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
@@ -146,17 +147,26 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
+        rows.append((name, count(each.n), *_score_cells(each, is_thin(run, split, language))))
     if mean:
-        rows.append((mean[0], count(mean[1].n), *[with_interval(mean[1], metric) for metric in RESULT_METRICS]))
+        thin = any(is_thin(run, split, code) for code in averaged(evaluations, run.sources))
+        rows.append((mean[0], count(mean[1].n), *_score_cells(mean[1], thin)))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
+
+
+def _score_cells(evaluation: Evaluation, thin: bool) -> list[str]:
+    """The scores of a row; macro scores that a class of few texts enters are marked."""
+    return [
+        with_interval(evaluation, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
+        for metric in RESULT_METRICS
+    ]
 
 
 def _per_class(run: RunData) -> Table | None:
     rows = [
         (
             named(language),
-            label,
+            label + (f" {MARK}" if scores.get("support", FEWEST_TEXTS) < FEWEST_TEXTS else ""),
             count(scores.get("support")),
             *[number(name, scores.get(name)) for name in ("precision", "recall", "f1")],
         )
@@ -269,7 +279,9 @@ def _short(path: str) -> str:
 def _notices(run: RunData) -> list[str]:
     notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
-    notices += belonging(run, run.main_split, list(run.main)) if run.main_split else []
+    if run.main_split:
+        notices += about_thin_classes(run, run.main_split, list(ranked(run)))
+        notices += belonging(run, run.main_split, list(run.main))
     told = {each.message for each in run.history.notices}
     notices += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]
     for source in run.manifest.data:

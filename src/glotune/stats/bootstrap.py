@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,10 @@ from glotune.stats.clusters import common_numbers, sharing_clusters
 from glotune.stats.confusion import COUNT_METRICS, IntArray, is_count_metric
 from glotune.stats.count_bootstrap import kinds_of, resample_kinds, unseen_of_one, unseen_of_pairs
 from glotune.stats.resampling import LEVEL, RESAMPLES, Joint, Resampled, combine
-from glotune.stats.text_bootstrap import resample_texts, statistic_of
+from glotune.stats.text_bootstrap import auc_posterior, resample_texts, statistic_of
+
+NEAR_ONE = 0.9
+"""An AUC above it may hang on ranks that few texts could have broken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,9 @@ def _joint(
             if name not in found:
                 statistics = [statistic_of(name, part) for part in parts]
                 found[name] = resample_texts(statistics, numbers, total, seed=seed, resamples=resamples)
+            if name == "roc_auc" and found[name].is_defined_P.all() and found[name].estimate_P.max() > NEAR_ONE:
+                posterior_RP = auc_posterior(parts, numbers, total, seed=seed, resamples=resamples)
+                found[name] = replace(found[name], posterior_RP=posterior_RP)
     return found
 
 

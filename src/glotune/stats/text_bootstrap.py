@@ -23,6 +23,8 @@ Statistic = Callable[[FloatArray], FloatArray]
 """Weights [R, B] -> the number under each weighting [R]; NaN where it is undefined."""
 
 JACKKNIFE_LIMIT = 1000  # the skewness correction fades with 1 / sqrt(clusters): not worth its cost above
+UNSEEN_ANSWERS = 8
+"""Answers among which the half text of each class is shared out."""
 CHUNK = 4_000_000  # weights held at once
 
 
@@ -75,6 +77,42 @@ def resample_texts(
         left_out_GP = _values(statistics, clusters, 1.0 - np.eye(num_clusters))
     whole_P = _values(statistics, clusters, np.ones((1, num_clusters)))[0]
     return Joint(whole_P, np.concatenate(drawn), left_out_GP, np.ones(num_clusters))
+
+
+def auc_posterior(
+    parts: Sequence[Outcomes],
+    clusters: Sequence[IntArray],
+    num_clusters: int,
+    *,
+    seed: Sequence[int],
+    resamples: int = RESAMPLES,
+) -> FloatArray:
+    """[R, P] posterior draws of the macro AUC: the texts, and half a text of each class that got any text's answer.
+
+    A bootstrap of texts that are ranked without a mistake makes none either. What it can't have seen is here, as
+    Jeffreys' prior has it for shares: of each class, half a text whose answer is that of a text drawn at random. Two
+    models get different ones, so that they are not proven equal where both rank everything rightly.
+    """
+    rng = np.random.default_rng([*seed, 2])
+    num_labels = parts[0].num_labels
+    unseen_U = np.repeat(np.arange(num_labels), UNSEEN_ANSWERS)
+    widened = []
+    for part, cluster in zip(parts, clusters, strict=True):
+        copied_U = rng.integers(part.num_texts, size=len(unseen_U))
+        answers = np.concatenate([part.probabilities_BC, part.probabilities_BC[copied_U]])
+        copies = part.num_texts / len(np.unique(cluster))
+        widened.append((Outcomes(np.concatenate([part.label_B, unseen_U]), answers), copies))
+    drawn = []
+    rows = max(1, CHUNK // max(num_clusters, *map(len, clusters)))
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        gammas_RG = rng.standard_gamma(1.0, size=(size, num_clusters))
+        extra_RU = rng.standard_gamma(0.5 / UNSEEN_ANSWERS, size=(size, len(unseen_U)))
+        drawn.append([
+            weighted_macro_roc_auc(each, np.concatenate([gammas_RG[:, cluster], copies * extra_RU], axis=1))
+            for (each, copies), cluster in zip(widened, clusters, strict=True)
+        ])  # fmt: skip
+    return np.concatenate([np.stack(each, axis=1) for each in drawn])
 
 
 def _values(statistics: Sequence[Statistic], clusters: Sequence[IntArray], weights_RG: FloatArray) -> FloatArray:

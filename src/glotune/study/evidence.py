@@ -63,11 +63,14 @@ def answers(
         results: what each run cost.
         failed: run -> why it has no result.
     """
-    stated = []
+    stated, peers = [], []
     for claim in plan.resolved.study.claims:
-        variants = [_variant(claim, name, plan, runs, results, failed) for name in claim.variants]
-        stated.append((Claim(claim.name, claim.form, claim.metric, claim.margin), variants))
-    return answer_claims(stated, plan.resolved.study.level)
+        known = {name: _variant(claim, name, plan, runs, results, failed) for name in plan.resolved.variants}
+        stated.append(
+            (Claim(claim.name, claim.form, claim.metric, claim.margin), [known[name] for name in claim.variants])
+        )
+        peers.append(list(known.values()))
+    return answer_claims(stated, plan.resolved.study.level, peers)
 
 
 def _variant(
