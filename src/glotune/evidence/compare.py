@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
+from glotune.evidence.cells import is_percent, shown, unit
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
-from glotune.evidence.variants import FEWEST_SEEDS, Difference, Variant, corrected, difference, group
+from glotune.evidence.variants import FEWEST_SEEDS, RESAMPLING_SEED, Difference, Variant, corrected, difference, group
 from glotune.report.languages import named
 from glotune.report.target_mean import belonging
 from glotune.report.thin_classes import about_thin_classes, absent_classes
@@ -17,6 +18,8 @@ from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
 from glotune.stats.percentage import PercentageChange, percentage_change
 from glotune.stats.seed_prior import seed_prior
+from glotune.stats.seed_scores import text_pulls
+from glotune.stats.selection import FEWEST_VARIANTS, shrunken_lead
 from glotune.stats.traits import TRAITS, trait
 
 MOST_TESTED = 40
@@ -113,6 +116,7 @@ def compare_runs(
     rivals = [each for each in variants if each is not best and each.unsound is None]
     seeded = best is not None and all(len(each.runs) >= FEWEST_SEEDS for each in (best, *rivals))
     leads = tested and seeded and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
+    notes += _about_the_choice(variants, best, metric, split, languages) if tested else []
     notes += about_thin_classes(kept[0], split, languages)
     notes += belonging(kept[0], split, languages)
     if not tested:
@@ -219,18 +223,34 @@ def _differences(
     return against_reference, against_best
 
 
+def _about_the_choice(
+    variants: Sequence[Variant], best: Variant | None, metric: str, split: str, languages: list[str]
+) -> list[str]:
+    """What the lead of the best shrinks to: of many equal variants, the best one leads."""
+    sound = [each for each in variants if each.unsound is None and each.values(split, metric, languages)]
+    if best is None or len(sound) < FEWEST_VARIANTS:
+        return []
+    sign = 1.0 if trait(metric).higher_is_better else -1.0
+    values = [[sign * value for value in each.values(split, metric, languages)] for each in sound]
+    try:
+        pulls = text_pulls([[run.answered(split, languages) for run in each.runs] for each in sound], metric)
+    except UserError:
+        return []
+    found = shrunken_lead(values, sign * pulls, seed=RESAMPLING_SEED)
+    if found is None:
+        return []
+    measured, left = (shown(metric, value) for value in found)
+    named = "points" if is_percent(metric) else unit(metric)
+    over = "seeds and texts" if all(len(each.runs) >= FEWEST_SEEDS for each in sound) else "texts alone"
+    return [
+        f"{best.name} is the best of {len(sound)}: its lead over the mean of the others, {measured} {named}, "
+        f"shrinks to {left} without what choosing the best adds (bootstrap over the choice and {over}, "
+        "Tsamardinos et al. 2018)."
+    ]
+
+
 def _turned(each: Difference) -> Difference:
     """The same difference seen from the other side."""
     interval = each.interval and Interval(low=-each.interval.high, high=-each.interval.low, level=each.interval.level)
     value = None if each.value is None else -each.value
-    return Difference(
-        each.reference,
-        each.candidate,
-        value,
-        interval,
-        each.p_value,
-        each.adjusted_p,
-        each.over,
-        each.test,
-        each.reason,
-    )
+    return replace(each, candidate=each.reference, reference=each.candidate, value=value, interval=interval)

@@ -12,6 +12,7 @@ from glotune.evidence.cells import (
     ComparisonTable,
     display,
     figure,
+    is_percent,
     score,
     shown,
     unit,
@@ -112,6 +113,7 @@ def _notes(comparison: Comparison) -> list[str]:
             )
         notes += _about_single_seeds(comparison)
         notes.append(_why_bold(comparison))
+        notes += _could_have_shown(comparison)
         notes += _about_spreads(comparison)
     for variant in comparison.variants:
         if variant.unsound:
@@ -139,6 +141,21 @@ def _about_single_seeds(comparison: Comparison) -> list[str]:
     return [
         f"One seed each: the p-value, by {' or '.join(tests)}, is about these two models on other texts. It says "
         "nothing about their recipes, whose next seeds may come out the other way."
+    ]
+
+
+def _could_have_shown(comparison: Comparison) -> list[str]:
+    """How large a difference had to be, where none was found."""
+    found = comparison.against_reference.values()
+    known = [each.could_show for each in found if each.could_show is not None and not each.is_beyond_chance]
+    if not known:
+        return []
+    least, most = (shown(comparison.metric, value) for value in (min(known), max(known)))
+    size = least if least == most else f"{least} to {most}"
+    named = "points" if is_percent(comparison.metric) else unit(comparison.metric)
+    return [
+        f"These seeds and texts show a difference of {size} {named} with a chance of 80 %: a smaller one may be there, "
+        "unseen."
     ]
 
 

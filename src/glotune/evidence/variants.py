@@ -87,6 +87,8 @@ class Difference:
     """Holm-corrected over all differences of the comparison."""
     over: str = ""
     """What the interval is over: ``texts``, or ``seeds and texts``."""
+    could_show: float | None = None
+    """The difference that these seeds and texts show with a chance of 80 %; None where it is about two models alone."""
     test: str = ""
     """The name of the test behind the p-value, where it is about two models alone."""
     reason: str | None = None
@@ -147,13 +149,15 @@ def _over_seeds(
     languages: list[str],
     prior: SeedPrior | None,
 ) -> Difference:
+    from glotune.stats.power import least_difference
     from glotune.stats.seed_scores import score_contrast
 
     runs = [[run.answered(split, languages) for run in variant.runs] for variant in (first, second)]
     found = score_contrast(runs, [1.0, -1.0], metric, prior)
     value, half = float(found.estimate), float(found.half_width(0.95))
     interval = Interval(low=value - half, high=value + half)
-    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts")
+    could_show = least_difference(found)
+    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts", could_show=could_show)
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:

@@ -90,9 +90,9 @@ class Predictions:
     @cached_property
     def _cluster_B(self) -> NDArray[np.int64] | None:
         """Texts of this language that belong together, by file and row; None where each stands for itself."""
-        from glotune.stats.clusters import find_clusters
+        from glotune.stats.clusters import own_clusters
 
-        return find_clusters({self.language: self.keys}).cluster_B.get(self.language)
+        return own_clusters(self.keys.text_B, self.keys.key_B)
 
     def _text_keys(self) -> NDArray[np.int64] | None:
         """Those recorded, or else of the texts where they were kept."""

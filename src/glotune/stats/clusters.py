@@ -92,6 +92,22 @@ def find_clusters(languages: Mapping[str, TextKeys]) -> Clusters:
     )
 
 
+def own_clusters(text_B: IntArray | None, key_B: IntArray | None) -> IntArray | None:
+    """[B] the clusters within one language; None where every text stands for itself.
+
+    Hardly more memory than a copy of the hashes, where all differ: of many texts that is what counts.
+    """
+    known = [each for each in (text_B, key_B) if each is not None and _has_repeats(each)]
+    if not known:
+        return None
+    return np.unique(known[0], return_inverse=True)[1] if len(known) == 1 else _components(known)
+
+
+def _has_repeats(values_B: IntArray) -> bool:
+    ordered_B = np.sort(values_B)
+    return bool((ordered_B[1:] == ordered_B[:-1]).any())
+
+
 def _joined(keys: Sequence[IntArray | None], sizes: Sequence[int]) -> IntArray | None:
     """[N] the keys of all languages, a number of its own for each text of a language without; None without any."""
     if all(each is None for each in keys):

@@ -175,6 +175,18 @@ def _text_variance(runs_GS: Sequence[Sequence[RunOutcomes]], weights_G: FloatArr
     return max(0.0, seen - twice) + float(unseen.sum()), float(np.clip(df, 1.0, max(1, size - 1)))
 
 
+def text_pulls(runs_VS: Sequence[Sequence[RunOutcomes]], metric: str) -> FloatArray:
+    """[V, N] how far each cluster of texts pulls the mean score of each variant, over its seeds and languages.
+
+    Raises:
+        UserError: see `score_contrast`.
+    """
+    _check_same_languages(runs_VS)
+    first = runs_VS[0][0].values()
+    numbers, size = common_numbers([each.cluster_B for each in first], [each.num_texts for each in first])
+    return np.stack([np.mean([_pulls(run, metric, numbers, size) for run in runs], axis=0) for runs in runs_VS])
+
+
 def _pulls(run: RunOutcomes, metric: str, numbers: Sequence[IntArray], size: int) -> FloatArray:
     """[N] how far each cluster of texts pulls the mean over languages: the squares sum to its variance."""
     pull_N = np.zeros(size)

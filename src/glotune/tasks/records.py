@@ -15,7 +15,7 @@ from glotune.data.texts import LabelledTexts, TextData
 from glotune.run.predictions import hashed_names
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes, outcomes, softmax
-from glotune.stats.clusters import TextKeys, find_clusters
+from glotune.stats.clusters import own_clusters
 from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.task import Answers
 from glotune.whole_files import written_aside
@@ -75,16 +75,16 @@ def record_split(
     for language, rows in languages.items():
         tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
         write_predictions(folder, tables, split, language)
-        clusters = find_clusters({language: _keys(texts.splits[split], rows)}).cluster_B.get(language)
+        clusters = _clusters(texts.splits[split], rows)
         found = outputs.outcomes(rows, texts.splits[split].labels, clusters)
         evaluations.append(evaluation_of(found, split, language, texts.labels))
     return evaluations
 
 
-def _keys(texts: LabelledTexts, rows: NDArray[np.int64]) -> TextKeys:
-    """What says which of the texts at `rows` belong together."""
+def _clusters(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Which of the texts of one language, at `rows`, belong together."""
     named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
-    return TextKeys(texts.rows[rows].astype(np.int64), texts.labels[rows].astype(np.int64), texts.keys[rows], named)
+    return own_clusters(texts.table["key"].to_numpy()[rows], named)
 
 
 def prediction_tables(
