@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
 
-from glotune.data.batches import cut
-from glotune.data.packed import PackedBatch, collate
+from glotune.data.batches import PackedBatch, collate, cut
 from glotune.data.tokenization import TokenStore
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network

@@ -6,18 +6,19 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from glotune.data.languages import find_language, language_name
 from glotune.data.plain_text import read_plain_texts
 from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.forward import evaluate
 from glotune.engine.observer import Silent
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
+from glotune.languages import find_language
 from glotune.model.pretraining import prepare_tokenizer
-from glotune.recipe.pretrain_loading import load_pretrain_recipe
+from glotune.recipe.pretrain import load_pretrain_recipe
 from glotune.run.directory import RunDirectory
 from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.tasks.pretraining import HeldOutScores, Pretraining
+from glotune.words import language_name
 
 
 def measure(pairs: Path, encoder: Path) -> dict[str, HeldOutScores]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from encoders import make_encoder
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import load_encoder
 from glotune.model.network import Network

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.data.tokenization import TokenStore
 from glotune.run.records import Evaluation
 from glotune.tasks.single_label import by_language

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glotune.data.batches import cut
-from glotune.data.packed import PackedBatch, collate
+from glotune.data.batches import PackedBatch, collate, cut
 from glotune.data.tokenization import TokenStore
 from glotune.engine.plan import choose_budget
 from glotune.model.cpu.tune import tune

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from encoders import TEXTS
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.errors import RunError, UserError
 from glotune.model import saving
 from glotune.model.families import UNFIT, Anatomy

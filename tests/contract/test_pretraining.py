@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from encoders import PACKED_FAMILIES, make_encoder
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.checkpoints import CheckpointStore
 from glotune.engine.loop import build_loop

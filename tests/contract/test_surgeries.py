@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from encoders import FAMILIES, PACKED_FAMILIES, make_tokenizer
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.model.loading import load_tokenizer
 from glotune.model.saving import save_model
 from glotune.model.surgery.operate import Operated, operate

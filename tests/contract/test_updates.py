@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glotune.data.batches import Rows, effective_batches, epoch_order
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows, effective_batches, epoch_order
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import Assembled, assemble, optimizer_of

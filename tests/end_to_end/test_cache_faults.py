@@ -96,7 +96,7 @@ def test_damage_is_rebuilt_and_changes_nothing(made: Made, kind: str) -> None:
             damage(entry, foreign)
         again = made.run()
         assert_same(first, again)
-        told = [line for line in warnings_of(again) if "built anew" in line]
+        told = [line for line in warnings_of(again) if "rebuilt" in line]
         assert len(told) == len(whole), (damage.__name__, told)
     assert not warnings_of(made.run()), "and whole again"
 
@@ -131,7 +131,7 @@ def test_no_room_for_the_prefix_trains_without_it(made: Made, monkeypatch: pytes
     monkeypatch.setattr(Filling, "fill", within_quota)
     full = made.run()
     assert not entries("prefix", made.cache), "nothing half-written stays"
-    assert any("computed afresh" in line for line in warnings_of(full))
+    assert any("recomputed" in line for line in warnings_of(full))
     monkeypatch.setattr(Filling, "fill", plain)
     cached = made.run()
     assert entries("prefix", made.cache)

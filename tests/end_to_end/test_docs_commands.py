@@ -68,7 +68,7 @@ def check(words: list[str], block: Block, monkeypatch: pytest.MonkeyPatch) -> No
 def check_keys(command: str, given: dict[str, Any]) -> None:
     """The recipe and its overrides validate, unless the recipe is a placeholder or a run."""
     from glotune.recipe import load_recipe
-    from glotune.recipe.pretrain_loading import load_pretrain_recipe
+    from glotune.recipe.pretrain import load_pretrain_recipe
     from glotune.recipe.study_loading import load_study, resolve_study
 
     overrides = [each for each in given.get("overrides") or () if "…" not in each]

@@ -71,7 +71,7 @@ def test_a_running_run_with_every_tab(tmp_path: Path) -> None:
         assert "en (source)" in shown(app)
         await pilot.press("3")
         await pilot.pause()
-        assert "step-00000040  40    2 KiB" in shown(app)
+        assert "step-00000040  40    2.0 KiB" in shown(app)
         await pilot.press("4")
         await pilot.pause()
         assert "the log speaks" in shown(app)

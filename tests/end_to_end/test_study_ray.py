@@ -108,7 +108,7 @@ def test_a_study_outlives_one_of_its_nodes(cluster: Any, folder: Path) -> None:
     cluster.remove_node(second, allow_graceful=False)
     told, errors = process.communicate(timeout=280)
     assert process.returncode == 0, errors[-3000:]
-    assert f"{lost} failed and is tried again: its node or worker was lost" in errors
+    assert f"{lost} failed and is retried: its node or worker was lost" in errors
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert sorted(line["run"] for line in lines) == [f"full-seed{seed}" for seed in range(3)], "none is repeated"
     assert {line["run"]: line["attempt"] for line in lines}[lost] == 2, "it is gone on with"

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from glotune.report.content import gather
-from glotune.report.figures.render import FigureFile, build_figures
+from glotune.report.figures.build import FigureFile, build_figures
 from glotune.report.markdown import render_markdown
 from glotune.run.data import load_run
 from made_runs import make_run

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from glotune.data.cache import damage_of
 from glotune.data.doctor import read_all
 from glotune.data.spelling import is_blank
-from glotune.data.truncation import kept_positions, longest_first
+from glotune.data.tokenization import kept_positions, longest_first
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glotune.data.splits import allocate, cut_off, sample
+from glotune.data.pools import allocate, cut_off, sample
 
 COUNTS = st.lists(st.integers(0, 200), min_size=1, max_size=8).map(np.array)
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=120)

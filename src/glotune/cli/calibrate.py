@@ -12,7 +12,7 @@ def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     threshold: Annotated[
         Literal["macro_f1", "accuracy", "mcc"] | None,
-        typer.Option(help="Also fit a threshold that maximises this, for two classes."),
+        typer.Option(help="Also fit a decision threshold that maximises this metric, for two classes."),
     ] = None,
 ) -> None:
     """Fit a temperature (and a threshold) on the run's validation texts; the model stays as it is.

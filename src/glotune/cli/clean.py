@@ -14,10 +14,10 @@ RUNS = Path("runs")
 def clean(
     folder: Annotated[Path, typer.Argument(help="A folder of runs, or one run.")] = RUNS,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Also whole runs that failed before their first checkpoint.")
+        bool, typer.Option("--failed", help="Also delete whole runs that failed before their first checkpoint.")
     ] = False,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Also the cache of tokenized texts and frozen layers.")
+        bool, typer.Option("--cache", help="Also delete the cache of tokenized texts and frozen layers.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
@@ -27,8 +27,8 @@ def clean(
 
     from glotune.cli.console import out, say
     from glotune.errors import RunError, UserError
-    from glotune.report.words import size
     from glotune.verbs.clean import Choice, delete, find
+    from glotune.words import size
 
     if not folder.is_dir() and not (folder == RUNS and cache):
         if folder == RUNS:

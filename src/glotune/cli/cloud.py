@@ -25,7 +25,7 @@ def status(run: RunFolder) -> None:
 
 @app.command()
 def logs(
-    run: RunFolder, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it writes.")] = False
+    run: RunFolder, follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")] = False
 ) -> None:
     """Show the job's output."""
     from glotune.launch import skypilot
@@ -38,7 +38,7 @@ def logs(
 @app.command()
 def fetch(
     run: RunFolder,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Again every 30 s until the run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Repeat every 30 s until the run has ended.")] = False,
 ) -> None:
     """Bring the run's files here from its bucket; glotune monitor, report and compare then work on them."""
     from glotune.cli.console import say

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of runs.")],
-    metric: Annotated[str, typer.Option(help="By which the runs are ranked and tested.")] = "macro_f1",
+    metric: Annotated[str, typer.Option(help="Metric by which the runs are ranked and tested.")] = "macro_f1",
     language: Annotated[
-        str | None, typer.Option(help="One code, 'targets' (default: what no run trained on) or 'all'.")
+        str | None, typer.Option(help="A code, 'targets' (default: languages that no run trained on) or 'all'.")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="The run that the others are measured against; the first otherwise.")
+        str | None, typer.Option(help="The run that the others are compared with; the first by default.")
     ] = None,
     tests: Annotated[
         bool | None, typer.Option("--tests/--no-tests", help="Paired tests; up to 40 variants unless asked for.")
@@ -29,7 +29,7 @@ def compare(
     export: Annotated[
         Path | None, typer.Option(help="Write the tables to NAME.md, NAME.csv or NAME.tex, by the ending.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Also print the table of single runs with all figures.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also print the table of single runs with all metrics.")] = False,
 ) -> None:
     """Compare finished runs on the same texts: means and spreads, intervals, corrected tests, percentages."""
     from glotune.cli.console import out, say

@@ -44,17 +44,17 @@ def check(
     page: Annotated[Path | None, typer.Option(help="Write the findings with examples as one HTML page.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON.")] = None,
     similarity: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Share of common letter runs from which texts are near duplicates.")
+        float,
+        typer.Option(min=0.5, max=1.0, help="Jaccard similarity of n-grams that makes near duplicates."),
     ] = 0.8,
-    strict: Annotated[bool, typer.Option("--strict", help="Let warnings count as problems.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
 ) -> None:
     """Count, compare and profile texts: duplicates, leaks, conflicting labels, writing, lengths, tokens.
 
     Exit code 0: nothing that would mislead; 3: problems were found; 2: the data can't be read.
     """
     from glotune.cli.console import say
-    from glotune.data.doctor import examine, read_all
-    from glotune.data.doctor_page import write_page
+    from glotune.data.doctor import examine, read_all, write_page
     from glotune.data.reading import read_texts
 
     recipe, is_recipe = _resolve(target, overrides or [])

@@ -17,13 +17,13 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="A labelled file or folder, or LANGUAGE=FILE; may be given again. The run's own data without."
+            help="A labelled file or folder, or LANGUAGE=FILE; can be repeated. By default the run's own data."
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the folder under RUN/evaluations.")] = None,
     quoting: Annotated[
         Literal["standard", "none"] | None,
-        typer.Option(help="none: quotes in CSV and TSV are characters like others. As in the run's recipe."),
+        typer.Option(help="none: quotes in CSV and TSV are ordinary characters. By default as in the run's recipe."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[

@@ -19,27 +19,25 @@ def launch(
     infra: Annotated[
         str, typer.Option("--infra", help="aws, gcp, k8s or ssh; aws/us-east-1, k8s/CONTEXT, ssh/POOL.")
     ] = "",
-    gpus: Annotated[
-        str | None, typer.Option("--gpus", help="NAME:COUNT, e.g. H100:1; processors only without.")
-    ] = None,
+    gpus: Annotated[str | None, typer.Option("--gpus", help="NAME:COUNT, e.g. H100:1; without it, CPUs only.")] = None,
     spot: Annotated[
-        bool, typer.Option("--spot", help="Cheaper machines that can be taken away; the run goes on elsewhere.")
+        bool, typer.Option("--spot", help="Spot machines: cheaper, can be preempted; the run resumes elsewhere.")
     ] = False,
     max_hourly_cost: Annotated[float | None, typer.Option("--max-hourly-cost", help="Dollars an hour at most.")] = None,
     bucket: Annotated[
-        str | None, typer.Option("--bucket", help="s3://, gs:// or r2:// address, or a name to make; keeps the run.")
+        str | None, typer.Option("--bucket", help="Bucket for the run: an s3://, gs:// or r2:// address, or a name.")
     ] = None,
-    cpus: Annotated[str | None, typer.Option("--cpus", help="e.g. 8+")] = None,
-    memory: Annotated[str | None, typer.Option("--memory", help="GiB, e.g. 32+")] = None,
-    disk: Annotated[int, typer.Option("--disk", min=20, help="GiB.")] = 100,
-    autostop: Annotated[int, typer.Option("--autostop", min=1, help="Idle minutes before the machine goes.")] = 10,
+    cpus: Annotated[str | None, typer.Option("--cpus", help="Number of CPUs, e.g. 8+")] = None,
+    memory: Annotated[str | None, typer.Option("--memory", help="Memory in GiB, e.g. 32+")] = None,
+    disk: Annotated[int, typer.Option("--disk", min=20, help="Disk size in GiB.")] = 100,
+    autostop: Annotated[int, typer.Option("--autostop", min=1, help="Idle minutes before it is stopped.")] = 10,
     package: Annotated[
         str | None, typer.Option("--package", help="What pip installs: a requirement or a wheel.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the job; from the recipe and the time without.")
+        str | None, typer.Option("--name", help="Name of the job; by default from the recipe and the time.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder here; runs/NAME without.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Local folder; runs/NAME by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the task; needs no SkyPilot.")] = False,
 ) -> None:
     """Train on another machine through SkyPilot: a cloud, a Kubernetes cluster or your own machines over ssh.

@@ -30,26 +30,27 @@ def hardware_rows() -> Rows:
 
     from glotune.data.cache import cache_folder
     from glotune.run.provenance import hardware
+    from glotune.words import gib, size
 
     found = hardware()
     rows = [
         ("system", str(found["system"])),
         ("processor", f"{found['processor'] or 'unknown'}, {found['cores']} cores for this process"),
-        ("memory", f"{found['memory_gib']} GiB"),
+        ("memory", gib(float(found["memory_gib"]))),
     ]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        rows.append((f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"))
+        rows.append((f"cuda:{index}", f"{properties.name}, {size(properties.total_memory)}"))
     if not torch.cuda.device_count():
         rows.append(("accelerator", "MPS" if torch.backends.mps.is_available() else "none"))
     for what, folder in (("here", Path.cwd()), ("cache", cache_folder())):
-        rows.append((f"disk, {what}", f"{_free_gib(folder):.0f} GiB free at {folder}"))
+        rows.append((f"disk, {what}", f"{size(_free(folder))} free at {folder}"))
     return rows
 
 
-def _free_gib(folder: Path) -> float:
+def _free(folder: Path) -> int:
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free / 2**30
+    return shutil.disk_usage(existing).free
 
 
 def choices() -> Rows:
@@ -57,8 +58,8 @@ def choices() -> Rows:
     import torch
 
     from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
-    from glotune.engine.plan_text import size
     from glotune.engine.probe import free_memory
+    from glotune.words import size
 
     device = choose_device("auto")
     precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)

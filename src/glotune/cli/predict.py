@@ -26,20 +26,21 @@ def predict(
     source: Annotated[str, typer.Argument(metavar="FILE|-", help="Lines of text, CSV, TSV, JSONL or Parquet.")] = "-",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here, whole or not at all.")] = None,
     to: Annotated[
-        Literal["jsonl", "csv"] | None, typer.Option(help="Output format. By the name of --out, else jsonl.")
+        Literal["jsonl", "csv"] | None,
+        typer.Option(help="Output format. Default: by the name of --out, else jsonl."),
     ] = None,
     input_format: Annotated[
         Literal["text", "csv", "tsv", "jsonl", "parquet"] | None,
-        typer.Option("--format", help="Input format. By the file's name; text lines on standard input."),
+        typer.Option("--format", help="Input format. By default from the file's name; standard input: lines."),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="Column with the texts. As in the run's recipe.")] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Column with the second texts. As in the run's recipe.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of the texts. Default: the recipe's.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column of the second texts. Default: the recipe's.")] = None,
     quoting: Annotated[
         Literal["standard", "none"] | None,
-        typer.Option(help="none: quotes in CSV and TSV are characters like others. As in the run's recipe."),
+        typer.Option(help="none: quotes in CSV and TSV are ordinary characters. Default: the recipe's."),
     ] = None,
     calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Apply what glotune calibrate fitted for this run.")
+        bool, typer.Option("--calibrated", help="Apply the temperature or threshold that glotune calibrate fitted.")
     ] = False,
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave empty texts out and count them, instead of stopping.")
@@ -51,14 +52,14 @@ def predict(
 ) -> None:
     """Predict labels and probabilities for a stream of texts of any length."""
     from glotune.cli.console import say
-    from glotune.data.stray_quotes import about_swallowed
+    from glotune.data.csv_files import about_swallowed
     from glotune.recipe.schema import Columns
     from glotune.run.directory import RunDirectory
     from glotune.verbs.predict_inputs import Inputs, require_source
 
     require_source(source)
     if not (run / "config.json").is_file():
-        RunDirectory.open(run)  # a wrong path is told before torch is imported
+        RunDirectory.open(run)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.predict import load
 

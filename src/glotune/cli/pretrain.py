@@ -33,9 +33,9 @@ def pretrain(
 ) -> None:
     """Adapt an encoder to a language or domain, or make one, from plain texts and translation pairs."""
     from glotune.cli.progress import watch
-    from glotune.recipe.pretrain_loading import load_pretrain_recipe
+    from glotune.recipe.pretrain import load_pretrain_recipe
 
-    resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
+    resolved = load_pretrain_recipe(recipe, overrides or [])  # a mistake in it is reported before torch is imported
 
     from glotune.verbs.pretrain import pretrain as run_recipe
 
@@ -45,33 +45,35 @@ def pretrain(
 
 
 def show_pretraining(path: Path) -> None:
-    """Prints the held-out figures of a pretraining run, and where its encoder lies."""
+    """Prints the held-out metrics of a pretraining run, and the folder of its encoder."""
     from glotune.cli.console import out, show
     from glotune.run.directory import RunDirectory
 
     run = RunDirectory.open(path)
-    out.print(figures_table(run))
+    out.print(metrics_table(run))
     show(f"model        {run.model}")
     show(f"report       {run.report / 'report.md'}")
     show(f"Use it: glotune train RECIPE model.name={run.model}")
 
 
-def figures_table(run: RunDirectory) -> Table:
+def metrics_table(run: RunDirectory) -> Table:
     """One row per language: masked loss, and recall at 1 where there are held-out pairs."""
     from rich.table import Table
 
-    figures = run.read_metrics()["validation"]
+    from glotune.words import count, score
+
+    metrics = run.read_metrics()["validation"]
     table = Table(title=f"{run.read_manifest().name}: held out", title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
     for name in ("texts", "masked loss", "candidates", "recall at 1"):
         table.add_column(name, justify="right")
-    for language, entry in sorted(figures.items()):
+    for language, entry in sorted(metrics.items()):
         loss, recall = entry["masked_loss"], entry["recall_at_1"]
         table.add_row(
             language,
-            str(entry["n"]),
-            "-" if loss is None else f"{loss:.4f}",
-            str(int(entry["candidates"]) or "-"),
-            "-" if recall is None else f"{recall:.4f}",
+            count(entry["n"]),
+            score(loss),
+            count(entry["candidates"] or None),
+            score(recall),
         )
     return table

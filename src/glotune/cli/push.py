@@ -11,10 +11,8 @@ import typer
 def push(
     run: Annotated[Path, typer.Argument(help="The directory of a complete run.")],
     repository: Annotated[str, typer.Argument(metavar="USER/NAME", help="Where on the Hugging Face Hub.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go; send nothing.")] = False,
-    public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository public; it is private otherwise.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded; upload nothing.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private by default.")] = False,
     adapter: Annotated[
         bool, typer.Option("--adapter", help="Push the LoRA adapter instead of the model with it merged.")
     ] = False,
@@ -24,7 +22,7 @@ def push(
         typer.Option("--logs", help="Push events, log and report too; they show texts of your data and its paths."),
     ] = False,
     license: Annotated[str | None, typer.Option("--license", help="The Hub's name of a licence, e.g. mit.")] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Publish the run",
+    message: Annotated[str, typer.Option("--message", "-m", help="Commit message.")] = "Publish the run",
 ) -> None:
     """Publish a run on the Hugging Face Hub: model, tokenizer, recipe, scores and a card made from its report.
 
@@ -36,8 +34,8 @@ def push(
     from glotune.cli.console import out, say, show
     from glotune.hub.files import Choice, uploads
     from glotune.hub.publishing import check_credentials, check_repository, publish
-    from glotune.report.words import size
     from glotune.run.directory import RunDirectory
+    from glotune.words import size
 
     directory = RunDirectory.open(run)
     check_repository(repository)
@@ -57,5 +55,5 @@ def push(
         kind = "public" if public else "private"
         say(f"Nothing was sent. {len(files)} files, {total}, would go to {repository} ({kind} if it is new).")
         return
-    published = publish(repository, files, public=public, message=message, tell=say)
+    published = publish(repository, files, public=public, message=message, log=say)
     show(f"{published.url} ({'private' if published.is_private else 'public'}), commit {published.commit[:8]}")

@@ -11,7 +11,7 @@ DIRECTORY = Path("runs") / "quickstart"
 
 
 def quickstart(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete runs/quickstart and begin anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete runs/quickstart and start again.")] = False,
 ) -> None:
     """Train the built-in toy example offline, English to other languages, in under two minutes.
 
@@ -31,10 +31,10 @@ def quickstart(
         return
     run = RunDirectory.open(DIRECTORY)
     if run.read_manifest().status is RunStatus.COMPLETE:
-        say(f"{DIRECTORY} is complete; this is its result. Begin anew with: glotune quickstart --fresh")
+        say(f"{DIRECTORY} is complete; this is its result. Start again with: glotune quickstart --fresh")
         show_run(DIRECTORY)
     else:
-        say(f"{DIRECTORY} is unfinished; going on with it. Begin anew with: glotune quickstart --fresh")
+        say(f"{DIRECTORY} is unfinished; going on with it. Start again with: glotune quickstart --fresh")
         resume(DIRECTORY)
 
 

@@ -27,7 +27,7 @@ def list_recipes() -> None:
     from glotune.cli.console import out
     from glotune.recipe import builtin_recipes
     from glotune.recipe.loading import read_extended
-    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER
+    from glotune.recipe.pretrain import PRETRAIN_FOLDER
 
     for command, found in (("train", builtin_recipes()), ("pretrain", builtin_recipes(PRETRAIN_FOLDER))):
         if not found:
@@ -45,15 +45,13 @@ def list_recipes() -> None:
 def show_recipe(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A built-in recipe or a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", callback=refuse_options)] = None,
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="With every default written out and overrides applied, validated.")
-    ] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Validated, with all defaults and overrides.")] = False,
 ) -> None:
     """Print a recipe with its comments: the command, and what each knob does."""
     from glotune.cli.console import show
     from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
     from glotune.recipe.loading import find_recipe
-    from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER, load_pretrain_recipe
+    from glotune.recipe.pretrain import PRETRAIN_FOLDER, load_pretrain_recipe
 
     pretraining = builtin_recipes(PRETRAIN_FOLDER)
     if resolved or overrides:
@@ -66,7 +64,7 @@ def show_recipe(
 
 @app.command("schema")
 def show_schema(
-    pretrain: Annotated[bool, typer.Option("--pretrain", help="Of the recipes of glotune pretrain.")] = False,
+    pretrain: Annotated[bool, typer.Option("--pretrain", help="The schema of glotune pretrain.")] = False,
 ) -> None:
     """Print every key with its type, default, bounds and meaning, as JSON schema.
 

@@ -12,7 +12,7 @@ def reproduce(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a complete run; it is not changed.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Directory of the second run; runs/NAME-reproduced-TIME without it."),
+        typer.Option("--out", "-o", help="Directory of the second run; runs/NAME-reproduced-TIME by default."),
     ] = None,
 ) -> None:
     """Run a run again from its directory alone; say equal, or where it differs (then the exit code is 1)."""
@@ -21,14 +21,14 @@ def reproduce(
     from glotune.errors import EXIT_FAILURE
     from glotune.run.directory import RunDirectory
 
-    RunDirectory.open(run)  # a wrong path is told before torch is imported
+    RunDirectory.open(run)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.reproduce import reproduce as run_again
 
     with watch() as observer:
         found = run_again(run, out=out, observer=observer)
     if found.circumstances:
-        say("Made otherwise:")
+        say("Run under other conditions:")
         for line in found.circumstances:
             say(f"  {line}")
     if found.is_equal and found.run is not None:

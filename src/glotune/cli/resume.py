@@ -14,7 +14,7 @@ def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The director
     from glotune.cli.results import show_run
     from glotune.run.directory import RunDirectory
 
-    RunDirectory.open(run)  # a wrong path is told before torch is imported
+    RunDirectory.open(run)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.resume import resume as resume_run
 

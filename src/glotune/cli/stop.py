@@ -11,7 +11,7 @@ import typer
 def stop(
     run: Annotated[Path, typer.Argument(help="The directory of a run or study in progress.")],
     now: Annotated[
-        bool, typer.Option("--now", help="End it at once; steps since its last checkpoint are computed again.")
+        bool, typer.Option("--now", help="Kill it at once; a resume repeats the steps since the last checkpoint.")
     ] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0, help="Seconds to wait for its step and checkpoint.")
@@ -33,6 +33,6 @@ def stop(
         stop_elsewhere(run)
         return
     if is_study(run):
-        say(stop_study(run, now=now, timeout=timeout, tell=say))
+        say(stop_study(run, now=now, timeout=timeout, log=say))
         return
-    say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, tell=say))
+    say(stop_run(RunDirectory.open(run), now=now, timeout=timeout, log=say))

@@ -52,14 +52,14 @@ def study(
         typer.Option("--out", "-o", help="The study's folder. [default: runs/NAME-SCALE]", show_default=False),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="Instead of the study's: a number, or a list like 0,1,4.")
+        str | None, typer.Option("--seeds", help="Override the study's seeds: a number of seeds, or a list like 0,1,4.")
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what difference the study can show, with how many seeds.")
     ] = False,
     on: Annotated[
         str | None,
-        typer.Option("--on", help="Carry the runs out on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
+        typer.Option("--on", help="Run on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
     ] = None,
     cpus: Annotated[
         float | None,
@@ -225,11 +225,11 @@ class Bars:
 
     def progress(self, progress: Progress) -> None:
         """Moves the bar."""
-        from glotune.study.progress import clock_time
+        from glotune.words import duration
 
         shares = sum(share for _, share in progress.running)
         running = ", ".join(f"{name} {share:.0%}" for name, share in progress.running)
-        left = f", {clock_time(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        left = f", {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
         self._bar.update(
             self._task,
             total=progress.total,

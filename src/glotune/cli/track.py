@@ -11,7 +11,7 @@ import typer
 def track(
     run: Annotated[Path, typer.Argument(help="The directory of a run: finished, offline or in progress.")],
     to: Annotated[str, typer.Option("--to", help="tensorboard, wandb, trackio or mlflow.")],
-    patience: Annotated[float, typer.Option("--patience", min=0, help="Seconds to wait out an outage.")] = 60.0,
+    patience: Annotated[float, typer.Option("--patience", min=0, help="Seconds to retry in an outage.")] = 60.0,
 ) -> None:
     """Send a run to a tracker: parameters, curves, scores per language, pictures, report and model card.
 

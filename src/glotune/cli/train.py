@@ -30,7 +30,7 @@ def train(
         Path | None, typer.Option("--out", "-o", help="The run directory; runs/NAME-TIME without it.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only measure and show what the run would do here; leaves no run behind.")
+        bool, typer.Option("--plan", help="Only measure and show the plan of the run on this machine; creates no run.")
     ] = False,
 ) -> None:
     """Train one recipe; the run directory holds the model, predictions, metrics and report."""
@@ -38,7 +38,7 @@ def train(
     from glotune.cli.results import show_run
     from glotune.recipe import load_recipe
 
-    resolved = load_recipe(recipe, overrides or [])  # a mistake in it is told before torch is imported
+    resolved = load_recipe(recipe, overrides or [])  # a mistake in it is reported before torch is imported
 
     if plan:
         show_plan(resolved)
@@ -55,7 +55,7 @@ def show_plan(recipe: Recipe) -> None:
     """Prints each choice with its reason, what was measured, and what is done to the encoder."""
     from glotune.cli.console import show_table
     from glotune.cli.progress import watch
-    from glotune.engine.plan_text import plan_rows
+    from glotune.engine.plan import plan_rows
     from glotune.verbs.preview import preview
 
     with watch() as observer:

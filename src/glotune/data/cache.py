@@ -27,7 +27,7 @@ def cache_folder(on_warning: OnWarning | None = None) -> Path:
     """``$GLOTUNE_CACHE``, or ``glotune`` in the user's cache folder; without a home, a temporary folder of the user's.
 
     Args:
-        on_warning: told where there is no home, as in a container whose user has no entry in the password file.
+        on_warning: called where there is no home, as in a container whose user has no entry in the password file.
     """
     named = os.environ.get("GLOTUNE_CACHE")
     if named:
@@ -60,14 +60,14 @@ def _temporary_cache() -> Path:
 def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning | None = None) -> tuple[Path, bool]:
     """The folder of the entry `key`, and whether it was there already.
 
-    An entry that is half-written, altered or another's is built anew. Where the cache can't be written, the entry
+    An entry that is half-written, altered or another's is rebuilt. Where the cache can't be written, the entry
     is built in a temporary folder that goes when the process ends, with a warning.
 
     Args:
         cache: the folder that holds the entries.
         key: of this entry, naming all that its content depends on; fit for a file name.
         build: writes the entry's files into the folder that it is given.
-        on_warning: told of damaged entries and of a cache that can't be written.
+        on_warning: called with a line for damaged entries and for a cache that can't be written.
 
     Raises:
         UserError: neither the cache nor the temporary folder can be written.
@@ -78,7 +78,7 @@ def open_or_build(cache: Path, key: str, build: Build, *, on_warning: OnWarning 
     if damage is None:
         return entry, True
     if entry.exists():
-        warn(f"cache entry {entry} is not used and built anew: {damage}")
+        warn(f"cache entry {entry} is rebuilt: {damage}")
     try:
         return _build_aside(cache, entry, key, build), False
     except OSError as error:

@@ -1,10 +1,12 @@
-"""`glotune data check`: a thorough look at labelled texts before anything is trained on them."""
+"""`glotune data check`: a thorough look at labelled texts before anything is trained on them, and its page."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +14,24 @@ import pyarrow as pa
 
 from glotune.data import findings
 from glotune.data.coded_columns import distinct
+from glotune.data.csv_files import SwallowingRow, about_swallowed
 from glotune.data.findings import Finding, Rows
 from glotune.data.label_names import LabelMap
 from glotune.data.profile import shared_texts, split_profile, word_counts
 from glotune.data.selection import Selected, select
 from glotune.data.source_table import load_source
 from glotune.data.sources import find_sources
-from glotune.data.stray_quotes import SwallowingRow, about_swallowed
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
+from glotune.whole_files import write_output
+from glotune.words import count, named
 
 UNDETERMINED = "und"
-"""ISO 639-2 for texts whose language nothing tells."""
+"""ISO 639-2 for texts of undetermined language."""
 CHUNK = 2048
 ORDER = ("train", "validation", "test")
 
@@ -58,7 +62,7 @@ def read_all(data: Data, on_note: Progress | None = None) -> TextData:
     """Every row of ``data.train``, whatever split it belongs to, for looking at files without a recipe.
 
     Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where neither the file
-    nor, in a folder, its name says one. Labels are those of all rows. A language that nothing tells is ``und``.
+    nor, in a folder, its name says one. Labels are those of all rows. An undetermined language is ``und``.
 
     Args:
         on_note: called with how the names in a folder were understood.
@@ -118,7 +122,7 @@ def examine(
         data: the recipe's section; max_length and normalization count.
         tokenizer: a fast tokenizer, for fertility, unknown tokens and truncation; None: they are left out.
         similarity: from which share of common 5-grams on two texts are near duplicates.
-        progress: told what is looked at next.
+        progress: called with what is looked at next.
     """
     told = progress or (lambda stage: None)
     told("rows")
@@ -219,3 +223,19 @@ def _truncation(splits: dict[str, dict[str, dict[str, Any]]], limit: int) -> lis
         return []
     message = f"over 5 % of the rows are longer than {limit} tokens in {len(counts)} splits of a language"
     return [Finding("truncation", "warning", message, counts)]
+
+
+def render(diagnosis: Diagnosis, title: str) -> str:
+    """The page as HTML; whatever the texts hold is shown as text."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["named"] = named
+    environment.filters["number"] = count
+    source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(diagnosis=diagnosis, title=title)
+
+
+def write_page(diagnosis: Diagnosis, title: str, path: Path) -> None:
+    """Writes the page, whole or not at all; raises UserError where it can't be written."""
+    write_output(path, render(diagnosis, title))

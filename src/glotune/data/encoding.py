@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from glotune.data.tokenization import TokenStore, fast_backend, has_types, untruncated
-from glotune.data.truncation import cut
+from glotune.data.tokenization import TokenStore, cut, fast_backend, has_types, untruncated
 from glotune.data.unicode_form import put_first
 from glotune.recipe.schema import Data
 

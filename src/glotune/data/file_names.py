@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from glotune.data.languages import is_language
+from glotune.languages import is_language
 from glotune.recipe.schema import SplitNames
 
 SPELLINGS = {"training": "train", "development": "dev", "testing": "test"}
@@ -14,7 +14,7 @@ SPELLINGS = {"training": "train", "development": "dev", "testing": "test"}
 UNCERTAIN = ("eval", "evaluation", "heldout", "held-out", "held_out", "holdout", "hold-out", "hold_out")
 """Words that mean validation to some and test to others."""
 _SHARD = re.compile(r"[-_](\d{5})[-_]of[-_](\d{5})(?:-[0-9a-f]+)?$")
-"""As the Hub's tools cut files: ``train-00000-of-00002``, in older ones with a hash behind it."""
+"""As the Hub's tools cut files: ``train-00000-of-00002``, in older ones followed by a hash."""
 
 
 @dataclass(frozen=True)

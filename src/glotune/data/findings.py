@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 
 from glotune.data.checks import conflicting, repeated
-from glotune.data.languages import language_scripts
+from glotune.data.label_names import odd_labels
 from glotune.data.near_duplicates import near_duplicate_groups
-from glotune.data.odd_labels import odd_labels
 from glotune.data.texts import LabelledTexts, first_rows
+from glotune.languages import language_scripts
 
 Severity = Literal["problem", "warning", "note"]
 Splits = dict[str, LabelledTexts]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from glotune.data.languages import nearest_language
 from glotune.errors import UserError
+from glotune.languages import nearest_language
 from glotune.recipe.pretrain import HeldOut
 
 PAIRS_TO_SPARE = 10

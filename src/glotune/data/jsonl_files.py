@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from glotune.data.odd_labels import SEVERAL_LABELS
+from glotune.data.label_names import SEVERAL_LABELS
 from glotune.data.opening import not_utf8, open_bytes, reading
 from glotune.data.rows import CHUNK, FIELDS, ColumnMap, make_batch, number_as_string
 from glotune.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from glotune.data.odd_labels import SEVERAL_LABELS
+from glotune.data.label_names import SEVERAL_LABELS
 from glotune.data.opening import reading
 from glotune.data.rows import CHUNK, ColumnMap, make_batch, number_as_string
 from glotune.errors import UserError

@@ -8,14 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
-from glotune.data.label_names import LabelMap
-from glotune.data.odd_labels import quoted
+from glotune.data.csv_files import about_swallowed
+from glotune.data.label_names import LabelMap, quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
 from glotune.data.spelling import look_alikes, name_of
-from glotune.data.stray_quotes import about_swallowed
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.errors import UserError
 from glotune.recipe.schema import Data, Sources

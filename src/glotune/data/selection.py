@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import CODED, constant, encoded, is_in, strings_of, value_counts
-from glotune.data.languages import nearest_language
 from glotune.data.source_table import SourceTable
 from glotune.data.sources import Source
 from glotune.data.spilling import keep
 from glotune.errors import UserError
+from glotune.languages import nearest_language
 from glotune.recipe.schema import Data, SplitNames
 
 _KEPT = ("text", "text_pair", "label", "weight", "id")
@@ -138,7 +138,7 @@ def _fallback(source: Source, data: Data) -> str | None:
 
 
 def assumed_language(source: Source, loaded: SourceTable, data: Data) -> str | None:
-    """A notice about rows whose language only ``data.source_languages`` tells; None where key, file or rows say it."""
+    """A notice about rows whose language only ``data.source_languages`` says; None where key, file or rows say it."""
     if source.language is not None or source.named_language is not None:
         return None
     silent = not loaded.has("language") or "" in loaded.distinct("language")

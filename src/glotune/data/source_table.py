@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import distinct, encoded_names
-from glotune.data.csv_files import CsvForm, read_csv
+from glotune.data.csv_files import CsvForm, SwallowingRow, read_csv
 from glotune.data.hub import read_hub
 from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import sha256_of
@@ -22,7 +22,6 @@ from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import Source, kind_of
 from glotune.data.spelling import NOTHING_SEEN
 from glotune.data.spilling import collect
-from glotune.data.stray_quotes import SwallowingRow
 from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError

@@ -20,7 +20,7 @@ from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data, Sources
 
 _HEAD = 1 << 16
-"""Bytes at the beginning by which a format is told."""
+"""First bytes of a file, by which its format is recognised."""
 _DESCRIPTORS = (Path("/dev/fd"), Path("/proc/self/fd"))
 """Where a shell's ``<(…)`` lies: gone once the command is over."""
 

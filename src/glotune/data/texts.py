@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
-from glotune.data.stray_quotes import SwallowingRow
+from glotune.data.csv_files import SwallowingRow
 from glotune.run.records import DataSource
 
 SPLITS = ("train", "validation", "test")

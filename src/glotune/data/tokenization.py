@@ -1,4 +1,7 @@
-"""Tokenizes each split once, to a memory-mapped store that is keyed by content."""
+"""Tokenizes each split once, to a memory-mapped store that is keyed by content.
+
+Of a text that is too long the head is kept, or its head and its tail (Sun et al. 2019, arXiv:1905.05583).
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from glotune.data.cache import open_or_build
 from glotune.data.texts import LabelledTexts, TextData, text_hash
-from glotune.data.truncation import Strategy, cut
 from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
 from glotune.recipe.settings import TokenSettings
@@ -86,8 +88,8 @@ def tokenize(
         tokenizer: a fast tokenizer of transformers; used as it is.
         data: the recipe's section: max_length, truncation, normalization.
         cache: folder of the cache.
-        on_warning: told of damaged or unwritable caches.
-        progress: told (texts done, texts in all).
+        on_warning: called with a line for damaged or unwritable caches.
+        progress: called with (texts done, texts in all).
 
     Raises:
         UserError: a tokenizer without a fast backend, `max_length` too short for its special tokens, a text without
@@ -121,14 +123,14 @@ def inputs_of(chunk: pa.RecordBatch) -> list[Any]:
 
 
 def has_types(tokenizer: Any, pairs: bool) -> bool:
-    """Whether token types tell tokens apart: those of a pair, and in some families a special token (XLNet's last)."""
+    """Whether token types differ: those of a pair, and in some families a special token (XLNet's last)."""
     if "token_type_ids" not in tokenizer.model_input_names:
         return False
     return pairs or any(fast_backend(tokenizer).encode("").type_ids)
 
 
 def fast_backend(tokenizer: Any) -> Any:
-    """The `tokenizers.Tokenizer` behind a fast tokenizer; raises UserError for a slow one."""
+    """The `tokenizers.Tokenizer` of a fast tokenizer; raises UserError for a slow one."""
     backend = getattr(tokenizer, "_tokenizer", None)
     if backend is None or not hasattr(backend, "encode_batch_fast"):
         raise UserError(
@@ -254,3 +256,43 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
         raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
         weights=split.weights,
     )
+
+
+Strategy = Literal["head", "head_tail"]
+
+
+def kept_positions(sequence_ids: list[int | None], max_length: int, strategy: Strategy) -> list[int]:
+    """Positions of the tokens to keep, at most `max_length`, in order.
+
+    Special tokens stay. Of a pair, the longer text is cut first, until both are equally long. ``head`` keeps the
+    first tokens, ``head_tail`` the first half of the budget and the last (arXiv:1905.05583, section 5.3.1).
+
+    Args:
+        sequence_ids: per token 0 or 1 for the text it belongs to, None for a special token, [L].
+        max_length: most tokens to keep, special tokens included.
+        strategy: which part is kept.
+    """
+    texts = [[i for i, owner in enumerate(sequence_ids) if owner == text] for text in (0, 1)]
+    special = len(sequence_ids) - len(texts[0]) - len(texts[1])
+    budgets = longest_first(len(texts[0]), len(texts[1]), max(max_length - special, 0))
+    dropped: set[int] = set()
+    for positions, budget in zip(texts, budgets, strict=True):
+        head = budget if strategy == "head" else (budget + 1) // 2
+        dropped.update(positions[head : len(positions) - (budget - head)])
+    return [i for i in range(len(sequence_ids)) if i not in dropped]
+
+
+def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
+    """How many tokens two texts may keep together: the longer one gives way first, as in `tokenizers`."""
+    short, long = sorted((first, second))
+    long = short if short > budget else max(short, min(long, budget - short))
+    if short + long > budget:
+        short, long = budget // 2, budget // 2 + budget % 2
+    return (short, long) if first <= second else (long, short)
+
+
+def cut(encoding: Any, max_length: int, strategy: Strategy) -> tuple[list[int], list[int]]:
+    """Token ids and token types of a `tokenizers.Encoding` that is longer than `max_length`, cut to it."""
+    kept = kept_positions(encoding.sequence_ids, max_length, strategy)
+    ids, types = encoding.ids, encoding.type_ids
+    return [ids[i] for i in kept], [types[i] for i in kept]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glotune.data.packed import IdMap
+from glotune.data.batches import IdMap
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups

@@ -299,6 +299,8 @@ class CheckpointStore:
     def _complete(self, taken: Snapshot) -> None:
         with self._telling(taken):
             aside = self._aside(taken)
+            # The manifest with the hashes comes last and the rename after every file is synced: a crash at any point
+            # leaves either the whole checkpoint or a hidden folder that the next write removes.
             (aside / STATE).write_text(json.dumps(taken.state), encoding="utf-8")
             files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in aside.iterdir()}
             (aside / MANIFEST).write_text(
@@ -307,6 +309,8 @@ class CheckpointStore:
             for path in aside.iterdir():
                 sync(path)
             self._put_in_place(aside, taken.name)
+        # Only now, with the new one in place, so that a whole one is always there. One whose evaluation is still
+        # due prunes nothing: it is replaced under its own name, and until then the one before must be there.
         if taken.optimizer is not None and not taken.state["evaluation_due"]:
             self._prune()
 
@@ -340,6 +344,7 @@ class CheckpointStore:
 
     def _prune(self) -> None:
         """Drops old checkpoints, and best weights that no kept checkpoint refers to."""
+        # Steps are zero-padded in names, so the order of names is the order of steps.
         steps = sorted(self.folder.glob("step-*"))
         for path in steps[: -self.keep]:
             shutil.rmtree(path)

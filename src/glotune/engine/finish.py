@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from glotune.data.batches import by_length
-from glotune.data.packed import PackedBatch, collate
+from glotune.data.batches import PackedBatch, by_length, collate
 from glotune.engine.assembly import Assembled
 from glotune.engine.checkpoints import TrainingState
 from glotune.engine.forward import evaluate
@@ -17,6 +16,7 @@ from glotune.evidence.judgement import judge_run
 from glotune.model.saving import save_adapter, save_model
 from glotune.recipe import Recipe
 from glotune.run.records import Evaluation
+from glotune.words import size
 
 
 def record_best(parts: Parts, recorder: Recorder) -> list[Evaluation]:
@@ -60,7 +60,7 @@ def judge_and_save(
         trusted=recipe.model.trust_remote_code,
     )
     recorder.keep_notes(saved.notes)
-    recorder.log(f"saved the model to {directory.model} ({saved.size / 1e6:.0f} MB)")
+    recorder.log(f"saved the model to {directory.model} ({size(saved.size)})")
 
 
 def _few_texts(parts: Parts) -> PackedBatch:

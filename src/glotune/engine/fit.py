@@ -29,11 +29,12 @@ from glotune.model.prefix_cache import Filling, cache_prefixes, decide
 from glotune.run.directory import RunDirectory
 from glotune.run.history import read_history
 from glotune.run.records import Change
+from glotune.words import size
 
 BATCH_SIZES = (256, 128, 64, 32, 16, 8)
 """What is proposed instead: the largest that gives `ENOUGH` steps, or the smallest that helps at all."""
 ENOUGH = 100
-"""Steps after which a fine-tune has left its warmup behind."""
+"""Steps after which a fine-tuning run is past its warmup."""
 
 
 def few_steps(texts: int, batch_size: int, epochs: int) -> str | None:
@@ -57,11 +58,11 @@ def few_steps(texts: int, batch_size: int, epochs: int) -> str | None:
 
 
 def _remedy(texts: int, batch_size: int, epochs: int) -> str:
-    smaller = {size: math.ceil(texts / size) for size in BATCH_SIZES if size < batch_size}
-    helpful = {size: steps for size, steps in smaller.items() if steps > 1 and steps * epochs >= FEW_STEPS}
+    smaller = {each: math.ceil(texts / each) for each in BATCH_SIZES if each < batch_size}
+    helpful = {each: steps for each, steps in smaller.items() if steps > 1 and steps * epochs >= FEW_STEPS}
     if helpful:
-        size = next((size for size, steps in helpful.items() if steps * epochs >= ENOUGH), min(helpful))
-        return f"Lower train.batch_size ({size} gives {helpful[size]} steps per epoch) or raise train.epochs."
+        enough = next((each for each, steps in helpful.items() if steps * epochs >= ENOUGH), min(helpful))
+        return f"Lower train.batch_size ({enough} gives {helpful[enough]} steps per epoch) or raise train.epochs."
     enough = math.ceil(ENOUGH / math.ceil(texts / batch_size))
     return f"Raise train.epochs ({enough} gives {ENOUGH} steps), or give more training texts."
 
@@ -134,7 +135,7 @@ NO_NEED = Need(held=0, fixed=0, per_token=0.0)
 def fit_to_machine(assembled: Assembled, cache: Path, recorder: Recorder) -> Assembled:
     """The same run under a plan whose budget fits the memory, with what an epoch is expected to take.
 
-    Only memory decides, and only by halving: throughput, which no two runs agree on, is told and nothing else. Ranks
+    Only memory decides, and only by halving: throughput, which no two runs agree on, is only reported. Ranks
     agree on the least budget.
 
     Args:
@@ -213,8 +214,8 @@ def _least(parts: Parts, tokens: int) -> int:
 
 def _shortage(tokens: int, wanted: int, need: Need, free: int) -> str:
     return (
-        f"memory is short: {free / 1e9:.1f} GB free, {need.under(wanted) / 1e9:.1f} GB asked by {wanted} tokens in a "
-        f"micro-batch, {need.under(tokens) / 1e9:.1f} GB by the {tokens} that are planned. The update stays the same"
+        f"memory is short: {size(free)} free, {size(need.under(wanted))} asked by {wanted} tokens in a "
+        f"micro-batch, {size(need.under(tokens))} by the {tokens} that are planned. The update stays the same"
     )
 
 
@@ -222,7 +223,7 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     """Tokens of the training texts over `steps` optimizer steps, as three ways of batching count them.
 
     Args:
-        run: whose events tell how long its steps took.
+        run: whose events say how long its steps took.
 
     Returns:
         ``tokens_packed`` without padding; ``tokens_dynamic`` with every effective batch padded to its longest text;
@@ -241,7 +242,7 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         "tokens_dynamic": dynamic,
         "tokens_fixed": texts * settings.max_length,
         "layers": parts.network.num_layers,
-        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).figures()},
+        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).wall()},
     }
 
 

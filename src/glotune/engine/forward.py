@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import shard
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, shard
 from glotune.engine.observer import Observer
 from glotune.model.cpu.packed_weights import PackedWeights
 from glotune.tasks.task import Answers

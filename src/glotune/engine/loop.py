@@ -20,13 +20,14 @@ from glotune.engine.checkpoints import (
 from glotune.engine.forward import evaluate
 from glotune.engine.optimizer import Schedule
 from glotune.engine.parts import Parts
-from glotune.engine.plan_text import duration, time_left
+from glotune.engine.plan import time_left
 from glotune.engine.processes import ANOTHER_RANK, Control, StopNow, listening
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import StepOutcome, Stepper, StepTime
 from glotune.errors import GlotuneError, InterruptedRun, RunError
 from glotune.model.cpu.host_memory import give_back_freed_memory
 from glotune.run.records import ON_REQUEST
+from glotune.words import duration
 
 PATIENCE_SHARE = 0.2
 """A model that answers one class and has learned nothing is a beginner until it has been so for this share of the
@@ -124,7 +125,7 @@ class Loop:
         self.checkpoints.wait()
         self.recorder.flush()
         if self._time.seconds:
-            share = self._time.figures()["wait_share"]
+            share = self._time.wall()["wait_share"]
             self.recorder.log(f"trained in {duration(self._time.seconds)}, {share:.1%} of it waiting for data")
 
     def _finish_step(self) -> None:
@@ -182,8 +183,8 @@ class Loop:
         if outcome.details is not None:
             self.recorder.event("objectives", dict(outcome.details), flush=False)
         self.recorder.flush_if_due()
-        figures = {"loss": outcome.loss, "tokens_per_second": outcome.tokens / max(outcome.seconds, 1e-9)}
-        self.recorder.observer.progress("train", state.step, self.stepper.schedule.total_steps, figures)
+        metrics = {"loss": outcome.loss, "tokens_per_second": outcome.tokens / max(outcome.seconds, 1e-9)}
+        self.recorder.observer.progress("train", state.step, self.stepper.schedule.total_steps, metrics)
 
     def _refuse(self, rows: Rows, outcome: StepOutcome) -> None:
         """A non-finite step made no update; the recipe says whether training goes on."""
@@ -217,7 +218,7 @@ class Loop:
                 **self.parts.task.epoch_metrics(found.sums),
                 "n": found.texts,
                 "tokens": found.tokens,
-                "wall": self._epoch_time.figures(),
+                "wall": self._epoch_time.wall(),
             }
             self.recorder.event("epoch", data, key="train")
         self.state.epoch_sums = EpochSums()
@@ -332,7 +333,7 @@ def train_to_the_end(
                 raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
             return loop.state
     except Exception:
-        with suppress(RunError):  # the first error is the one to tell
+        with suppress(RunError):  # the first error is the one to report
             checkpoints.wait()
         raise
 

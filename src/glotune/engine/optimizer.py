@@ -81,6 +81,9 @@ class RowDecay:
         """
         if self.weight_decay == 0.0:
             return
+        # Before the update and with the rate of this step, as torch's AdamW does: a seen row decays exactly as
+        # it would there. An unseen row is multiplied by 1.0, which is exact in any floating-point type;
+        # indexing the seen rows instead would copy them twice in every step.
         kept = 1.0 - self.base_learning_rate * factor * self.weight_decay
         self.weight.mul_(torch.where(self.seen, kept, 1.0).unsqueeze(1).to(self.weight.dtype))
 

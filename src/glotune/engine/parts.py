@@ -12,8 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import Rows, cut, effective_batches, epoch_order
-from glotune.data.packed import IdMap, PackedBatch, collate
+from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.processes import Processes
@@ -23,7 +22,7 @@ from glotune.run.records import Plan
 from glotune.tasks.task import Task
 
 HELD_TOKENS_AT_BASE = 4096
-"""On the host the activations of so many tokens of a 768-wide, 12-layer encoder may be held at once."""
+"""Number of tokens of a 768-wide, 12-layer encoder whose activations may be held at once on the host."""
 Dress = Callable[[PackedBatch], PackedBatch]
 
 
@@ -47,7 +46,7 @@ class Parts:
     stores: Mapping[str, TokenStore]
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
-    """Split -> cached output of the frozen prefix; a split without one is computed afresh."""
+    """Split -> cached output of the frozen prefix; a split without one is recomputed."""
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""What the machine decides: device, precision, attention, threads and micro-batch budget, with the reasons."""
+"""What the machine decides: device, precision, attention, threads and micro-batch budget, with the reasons in words."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from glotune.errors import UserError
 from glotune.run.records import Plan
+from glotune.words import counted, duration, rate, size
 
 Precision = Literal["fp32", "bf16"]
 Attention = Literal["packed_sdpa", "varlen", "padded"]
@@ -164,7 +165,7 @@ def make_plan(
 def keep_threads(plan: Plan, log: Callable[[str], None]) -> None:
     """Computes with as many threads as the plan says: sums over another number of them end in other last digits.
 
-    `log` is told where that is not what this process was started with.
+    `log` gets a line where that is not what this process was started with.
     """
     here = torch.get_num_threads()
     if here != plan.threads:
@@ -178,3 +179,75 @@ def keep_threads(plan: Plan, log: Callable[[str], None]) -> None:
 def why_threads() -> str:
     """Where the number of threads comes from."""
     return "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "all cores"
+
+
+def plan_lines(plan: Plan, *, goes_on: bool = False) -> list[str]:
+    """What a run says of its plan when it starts; one that goes on has other times before it than the whole run's."""
+    lines = [
+        f"plan: {plan.device}, {plan.precision}, attention {plan.attention}, {plan.token_budget} tokens in a "
+        f"micro-batch, {counted(plan.threads, 'thread')}, "
+        f"{plan.ranks} process{'es' if plan.ranks > 1 else ''}"
+    ]
+    if "prefix_cache" in plan.reasons:
+        lines.append(f"plan: frozen prefix: {plan.reasons['prefix_cache']}")
+    if "seconds" in plan.wall and not goes_on:
+        lines.append(f"expected: {epoch_time(plan)}, {whole_time(plan)}")
+    return lines
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Each choice of a plan with its reason, and what was measured."""
+    chosen = {
+        "device": plan.device,
+        "precision": plan.precision,
+        "attention": plan.attention,
+        "token_budget": f"{plan.token_budget} tokens",
+        "threads": str(plan.threads),
+    }
+    names = {"token_budget": "micro-batch"}
+    rows = [
+        (names.get(key, key), f"{value}: {plan.reasons[key]}" if key in plan.reasons else value)
+        for key, value in chosen.items()
+    ]
+    if plan.ranks > 1:
+        rows.append(("processes", str(plan.ranks)))
+    if "prefix_cache" in plan.reasons:
+        rows.append(("frozen prefix", plan.reasons["prefix_cache"]))
+    if "bytes_free" in plan.wall:
+        rows.append(("memory", memory_use(plan)))
+    if "seconds" in plan.wall:
+        rows.append(("expected", f"{epoch_time(plan)}, {whole_time(plan)}"))
+    return rows
+
+
+def epoch_time(plan: Plan) -> str:
+    """``about 3 min 20 s an epoch (12,300 tokens/s), 12 s of it for evaluation``."""
+    wall = plan.wall
+    return (
+        f"about {duration(wall['seconds_per_epoch'])} an epoch ({rate(wall['tokens_per_second'], 'tokens')}), "
+        f"{duration(wall['evaluation_seconds_per_epoch'])} of it for evaluation"
+    )
+
+
+def whole_time(plan: Plan) -> str:
+    """``about 35 min 10 s in all, at most 42 s of it to fill the cache of the frozen prefix``."""
+    filling = plan.wall["cache_seconds"]
+    cache = f", at most {duration(filling)} of it to fill the cache of the frozen prefix" if filling else ""
+    return f"about {duration(plan.wall['seconds'])} in all{cache}"
+
+
+def time_left(plan: Plan, step: int, steps: int) -> str:
+    """``, about 3 min 10 s left`` after `step` of `steps`; nothing where the plan expects no time, or none is left."""
+    if "seconds" not in plan.wall or step >= steps:
+        return ""
+    return f", about {duration(plan.wall['seconds'] * (1 - step / steps))} left"
+
+
+def memory_use(plan: Plan) -> str:
+    """What training takes beside the weights, of what is free."""
+    wall = plan.wall
+    asked = wall["bytes_held"] + wall["bytes_per_token"] * plan.token_budget
+    return (
+        f"{size(asked)} of {size(wall['bytes_free'])} free: {size(wall['bytes_held'])} for gradients and "
+        f"moments, {size(wall['bytes_per_token'])} for each token of a micro-batch"
+    )

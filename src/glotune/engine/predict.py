@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glotune.data.batches import cut
+from glotune.data.batches import collate, cut
 from glotune.data.encoding import Encoding, Text
-from glotune.data.packed import collate
 from glotune.engine.forward import forward
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network

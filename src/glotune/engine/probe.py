@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from glotune.data.batches import by_length
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, by_length
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
@@ -79,7 +78,7 @@ def _left(root: Path, place: str, limit: str, usage: str, cached: str) -> Iterat
 def peak_of(work: Callable[[], object], device: torch.device, there: Iterable[Tensor]) -> int:
     """Bytes that `work` holds at its peak, on top of what is held before it.
 
-    On a GPU its allocator tells. On the host nothing reliable does: what a process holds moves in large steps and
+    On a GPU its allocator reports it. On the host nothing reliable does: what a process holds moves in large steps and
     hardly ever falls. So there every tensor is weighed while it lives, which gives the same number every time; what
     kernels take for themselves inside one call is not seen.
 
@@ -134,7 +133,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def local_ranks(ranks: int) -> int:
-    """Processes of this run on this machine, as launchers tell; all of them where they don't."""
+    """Processes of this run on this machine, as launchers say; all of them where they don't."""
     told = os.environ.get("LOCAL_WORLD_SIZE", "")
     return int(told) if told.isdecimal() and int(told) > 0 else ranks
 
@@ -172,7 +171,7 @@ class Probe:
     """Measures one run's parts.
 
     `cached` says of each split whether the frozen prefix of its texts is going to be read from a cache; the probe
-    computes it beforehand.
+    computes it first.
     """
 
     parts: Parts
@@ -204,6 +203,7 @@ class Probe:
         lowest = [lowest_trained(parts)]
         peaks: list[tuple[int, int]] = []
         for texts, length in self._sizes():
+            # The longest text again and again: no micro-batch under the budget can hold more per token.
             rows = np.full(texts, int(np.argmax(parts.stores["train"].lengths)))
             pad_to = None if parts.settings.train.batching == "packed" else length
             dress = parts.task.objective(0, rows).dress
@@ -213,6 +213,8 @@ class Probe:
             if self._kind == GPU:
                 work()  # the libraries' workspaces come with the first pass
             peaks.append((texts * length, peak_of(work, parts.device, held_by(micro, parts))))
+        # Activations grow in proportion to the tokens, on top of what is there in any case: two points give the line,
+        # and it is extrapolated to the budget. A probe at the full budget could itself run out of memory.
         (few, low), (many, high) = peaks
         per_token = max(0.0, (high - low) / (many - few))
         sizes = [value.numel() * value.element_size() for value in parts.trainable.values()]
@@ -257,6 +259,8 @@ class Probe:
         parts, lengths = self.parts, self.parts.stores[split].lengths
         most = min(len(lengths), parts.settings.train.batch_size)
         count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
+        # The middle of each of `count` equal parts of the length distribution: neither the shortest nor the longest
+        # texts, which would tell more about the extremes than about an epoch.
         places = (np.arange(count) + 0.5) * len(lengths) / count
         rows = by_length(np.arange(len(lengths)), lengths)[places.astype(np.int64)]
         dress = parts.task.objective(0, rows).dress if split == "train" else None
@@ -275,6 +279,7 @@ class Probe:
                 pass
             self._wait()
             taken.append(time.perf_counter() - begin)
+        # The fastest: whatever else runs on the machine can only add time.
         return min(taken) / tokens
 
     def _update(self) -> float:

@@ -1,4 +1,4 @@
-"""Writes what happens to the run directory, and tells the observer."""
+"""Writes what happens to the run directory, and passes it to the observer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from glotune.engine.observer import Observer
-from glotune.engine.plan_text import plan_lines
+from glotune.engine.plan import plan_lines
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.records import Change, Event, Plan
 
 FLUSH_EVENTS, FLUSH_SECONDS = 20, 2.0
-"""Pending events are written when there are so many, or when the last writing is so long ago."""
+"""Pending events are written at this number, or this many seconds after the last write."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Recorder:
         self.write_log(message)
 
     def write_log(self, message: str) -> None:
-        """One line to the run's log alone, of what whoever watches is told at the end."""
+        """One line to the run's log alone, which observers get in another form at the end."""
         if not self.is_main:
             return
         with self.directory.log.open("a", encoding="utf-8") as file:
@@ -132,13 +132,13 @@ class Recorder:
 
 
 class Unwritten(Recorder):
-    """Tells the observer and writes nothing: for what only looks at what a run would do."""
+    """Passes everything to the observer and writes nothing: for previews."""
 
     def event(self, kind: Any, data: dict[str, Any], key: str = "", flush: bool = True) -> None:
         """Drops the event: it belongs to no run."""
 
     def log(self, message: str) -> None:
-        """Tells the observer."""
+        """Passes it to the observer."""
         if self.is_main:
             self.observer.log(message)
 

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glotune.data.batches import Rows, shard
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows, shard
 from glotune.engine.forward import ahead
 from glotune.engine.optimizer import RowDecay, Schedule
 from glotune.engine.parts import Parts
@@ -100,7 +99,7 @@ class StepTime:
         self.seconds += seconds
         self.waited += waited
 
-    def figures(self) -> dict[str, float]:
+    def wall(self) -> dict[str, float]:
         """``seconds`` and ``wait_share``, of an event's wall part."""
         share = self.waited / self.seconds if self.seconds > 0 else 0.0
         return {"seconds": round(self.seconds, 6), "wait_share": round(share, 6)}
@@ -146,6 +145,7 @@ class Stepper:
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or all(len(micro) == 1 for micro in micro_batches):
                     raise
+            # The same effective batch again from its start, cut smaller: the update does not depend on the cut (C2).
             self.token_budget //= 2
             self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
             self.optimizer.zero_grad(set_to_none=True)
@@ -160,11 +160,13 @@ class Stepper:
         parts.network.train()
         with packed_weights(parts.network) if len(micro_batches) > 1 else nullcontext():
             sums = self._accumulate(step, objective, micro_batches)
+        # Summed, not averaged: the loss was divided by the denominator of the whole batch, over all ranks, already.
         parts.processes.sum_gradients(parts.trainable.values())
         parts.processes.sum_(sums)
         # The step's only wait for the device: loss, the task's sums and the gradient norm come over in one copy.
         loss, *own, norm = torch.cat([sums, self._clip().to(sums).reshape(1)]).tolist()
         factor = self.schedule.factor(step)
+        # AdamW's moments would keep a NaN for ever: such a step makes no update, whatever the recipe says of the run.
         if math.isfinite(loss) and math.isfinite(norm):
             self._update(factor)
         self.optimizer.zero_grad(set_to_none=True)

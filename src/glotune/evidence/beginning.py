@@ -18,7 +18,7 @@ LITTLE = 0.1
 """One within 10 % shows little learning: too little after few steps; and where the scores are those of chance, one
 within 10 % of that of knowing only how frequent each label is (less than ln C on unbalanced texts)."""
 FALLING = 0.02
-"""With few steps: the mean loss of the second half is at least so much below that of the first."""
+"""With few steps: the least drop of the mean loss from the first half to the second."""
 
 
 def hardly_begun(history: TrainingHistory, num_labels: int) -> str | None:

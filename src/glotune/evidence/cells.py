@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from glotune.stats.traits import TRAITS
-
-NOTHING = "–"
+from glotune.words import NOTHING
 
 
 @dataclass(frozen=True)

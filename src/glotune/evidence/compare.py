@@ -10,8 +10,7 @@ from glotune.errors import UserError, did_you_mean
 from glotune.evidence.cells import is_percent, shown, unit
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
 from glotune.evidence.variants import FEWEST_SEEDS, RESAMPLING_SEED, Difference, Variant, corrected, difference, group
-from glotune.report.languages import named
-from glotune.report.target_mean import belonging
+from glotune.report.analysis import belonging
 from glotune.report.thin_classes import about_thin_classes, absent_classes
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
@@ -21,6 +20,7 @@ from glotune.stats.seed_prior import seed_prior
 from glotune.stats.seed_scores import text_pulls
 from glotune.stats.selection import FEWEST_VARIANTS, shrunken_lead
 from glotune.stats.traits import TRAITS, trait
+from glotune.words import named
 
 MOST_TESTED = 40
 """More variants than this are listed, not tested, unless asked for: predictions of all would have to be read."""

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from glotune.evidence.cells import Cell, ComparisonTable
-from glotune.report.words import escaped
+from glotune.words import escaped
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

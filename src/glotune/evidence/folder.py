@@ -9,9 +9,9 @@ from glotune.evidence.compare import compare_runs
 from glotune.evidence.export import as_markdown, as_page_table
 from glotune.evidence.tables import runs_table, variants_table
 from glotune.report import ReportFiles, write_study_report
-from glotune.report.words import escaped
 from glotune.run.data import load_run
 from glotune.run.state import find_runs
+from glotune.words import escaped
 
 
 def write_folder_report(folder: Path, metric: str = "macro_f1") -> tuple[ReportFiles, list[str]]:

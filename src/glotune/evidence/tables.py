@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from glotune.evidence.cells import (
-    NOTHING,
     Cell,
     Column,
     ComparisonTable,
@@ -27,6 +26,7 @@ from glotune.run.data import RunData
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.stats.seed_scores import uneven_spread
 from glotune.stats.traits import trait
+from glotune.words import NOTHING
 
 STAGE_METRICS = ("accuracy", "macro_f1", "loss")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glotune.errors import UserError
-from glotune.report.languages import named
 from glotune.run.data import RunData
+from glotune.words import named
 
 
 def common_split(runs: Sequence[RunData]) -> str:

@@ -12,11 +12,10 @@ from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.report.content import ReportContent, Table, gather
-from glotune.report.languages import named
-from glotune.report.words import escaped
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
+from glotune.words import escaped, named
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix")
@@ -57,8 +56,8 @@ def model_card(
             f"Finish it with: glotune resume {data.directory.path}"
         )
     place = repository or f"USER/{data.name}"
-    told = metadata(data, place, adapter=adapter, license=license)
-    return ModelCard(f"---\n{told.to_yaml()}\n---\n\n{_text(data, data.manifest.verdict, place, adapter)}")
+    known = metadata(data, place, adapter=adapter, license=license)
+    return ModelCard(f"---\n{known.to_yaml()}\n---\n\n{_text(data, data.manifest.verdict, place, adapter)}")
 
 
 def _text(run: RunData, verdict: Verdict, repository: str, adapter: bool) -> str:
@@ -103,7 +102,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
 
 
 def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[str]:
-    """What a reader must not conclude, each line from the run's own figures."""
+    """What a reader must not conclude, each line from the run's own numbers."""
     if not verdict.is_sound:
         yield f"The run {verdict.status}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
     yield f"One run with seed {run.manifest.seed}: the intervals are over texts and say nothing about other seeds."

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from huggingface_hub import EvalResult, ModelCardData
 
 from glotune.hub.paths import sources_of
-from glotune.report.languages import language_name
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
+from glotune.words import language_name
 
 BUILDERS = {
     ".csv": "csv",

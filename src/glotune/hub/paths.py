@@ -22,7 +22,7 @@ def public_path(path: str) -> str:
 
 
 def public_command(command: Sequence[str]) -> str:
-    """A command line with every path in it, alone or behind ``key=``, made public."""
+    """A command line with every path in it, alone or after ``key=``, made public."""
     return shlex.join(_public_word(word) for word in command)
 
 

@@ -54,7 +54,7 @@ def check_credentials() -> None:
 
 
 def publish(
-    repository: str, files: Sequence[Upload], *, public: bool, message: str, tell: Callable[[str], None]
+    repository: str, files: Sequence[Upload], *, public: bool, message: str, log: Callable[[str], None]
 ) -> Published:
     """Makes the repository where there is none and commits all files at once: it never stands there half.
 
@@ -72,7 +72,7 @@ def publish(
         is_private = bool(api.model_info(repository).private)
         if is_private == public:
             kept = "private" if is_private else "public"
-            tell(f"{repository} exists already and is {kept}: it stays so. Change that in its settings on the Hub")
+            log(f"{repository} exists already and is {kept}: it stays so. Change that in its settings on the Hub")
         operations = [CommitOperationAdd(file.name, _content(file)) for file in files]
         commit = api.create_commit(repository, operations, commit_message=message)
     except HfHubHTTPError as error:

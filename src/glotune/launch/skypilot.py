@@ -1,4 +1,4 @@
-"""SkyPilot by its own command, in its own environment: its click and the Hub client's can't live in one (fact 22)."""
+"""SkyPilot by its own command, in its own environment: it and the Hub client need incompatible versions of click."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Wanted:
     name: str
     """Of the job, and of the run's folder here and in the bucket."""
     infra: str
-    """aws, gcp, k8s or ssh, with a region, context or pool behind a slash."""
+    """aws, gcp, k8s or ssh, with a region, context or pool after a slash."""
     bucket: str
     """``s3://NAME``, ``gs://NAME``, ``r2://NAME``, or a name: then it is made where the task runs."""
     gpus: str | None = None
@@ -97,7 +97,7 @@ def _infra_problem(wanted: Wanted) -> Problem | None:
         return None
     names = ", ".join(INFRASTRUCTURE)
     hint = did_you_mean(wanted.cloud, INFRASTRUCTURE)
-    expected = f"one of {names}, with a region, context or pool behind a slash, e.g. aws/us-east-1"
+    expected = f"one of {names}, with a region, context or pool after a slash, e.g. aws/us-east-1"
     return _expect(wanted.infra, f"{expected}. {hint}" if hint else expected)
 
 

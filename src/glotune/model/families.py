@@ -28,7 +28,7 @@ class Family:
     stacks: tuple[str, ...]
     """Lists of layers in the order that a text runs through them; several in encoder-decoders and in Funnel."""
     head: tuple[str, ...]
-    """Modules behind the last layer that are trained for the task: the pooler too, where there is one."""
+    """Modules after the last layer that are trained for the task: the pooler too, where there is one."""
     lora_targets: Mapping[str, tuple[str, ...]]
     """query, key, value and dense -> paths inside a layer. ``dense`` is attention output and feed-forward."""
     body: Body
@@ -172,7 +172,7 @@ class Anatomy:
         """Where a parameter of ``hf.named_parameters()`` sits.
 
         Returns:
-            0 for embeddings, 1 to L for the layers (the last of those that share it; norms behind the last layer count
+            0 for embeddings, 1 to L for the layers (the last of those that share it; norms after the last layer count
             as L), None for the head.
         """
         inner = name.removeprefix("base_model.model.")

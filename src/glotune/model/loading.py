@@ -1,9 +1,13 @@
-"""Load an encoder with a classification head for these labels: fp32 masters, label order fixed, no pickled code."""
+"""Load an encoder with a classification head for these labels: fp32 masters, label order fixed, no pickled code.
+
+To train, what a head lacks is made afresh; to predict, a head must be whole: nothing is answered that wasn't learned.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,7 +18,6 @@ from torch import nn
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy, refuse_unfit
-from glotune.model.heads import StatedHead, lacking, refuse_partial, refuse_unusable
 from glotune.model.sources import arguments, locate, refuse
 from glotune.recipe import schema
 
@@ -64,7 +67,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
     """The model for sequence classification (``PreTrainedModel``), all parameters fp32, in train mode.
 
     A head in the checkpoint is kept where it has these labels (rows moved where their order differs) and made
-    afresh from `seed` otherwise; `log` is told which.
+    initialised from `seed` otherwise; `log` gets a line that says which.
 
     Args:
         labels: names in the order of the class ids.
@@ -95,7 +98,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
 def load_classifier(model: schema.Model) -> tuple[Any, list[str]]:
     """A trained classifier (``PreTrainedModel``), fp32 and in evaluation mode, and its labels by class id.
 
-    Nothing is made afresh: an answer comes from weights that were trained, or there is none.
+    Nothing is initialised at random: an answer comes from weights that were trained, or there is none.
 
     Raises:
         UserError: no folder of a model, damaged, weights of encoder or head missing or of other shapes than
@@ -238,12 +241,14 @@ def _fit_head(
         _reorder(anatomy.head[last], [known.index(name) for name in labels])
         log(f"the checkpoint's head has these labels in another order ({', '.join(known)}): moved by name")
     else:
-        if has_head and stated.other_task:
-            log(f"the checkpoint's classification head answers {stated.other_task}: made afresh")
-        elif has_head and sorted(known) == sorted(labels):
-            log(f"the checkpoint's classification head is not whole ({', '.join(sorted(absent))}): made afresh")
-        elif has_head:
-            log(f"the checkpoint's classification head is for other labels ({', '.join(known[:8])}): made afresh")
+        if has_head:
+            if stated.other_task:
+                why = f"answers {stated.other_task}"
+            elif sorted(known) == sorted(labels):
+                why = f"is not whole ({', '.join(sorted(absent))})"
+            else:
+                why = f"is for other labels ({', '.join(known[:8])})"
+            log(f"the checkpoint's classification head {why}: initialised at random")
         absent = absent | {f"{last}.{name}" for name, _ in anatomy.head[last].named_parameters()}
     if absent:
         _make_afresh(hf, absent, seed)
@@ -267,3 +272,81 @@ def _make_afresh(hf: Any, names: set[str], seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf.initialize_weights()
+
+
+@dataclass(frozen=True)
+class StatedHead:
+    """What a ``config.json`` says of its head, read as transformers reads it."""
+
+    labels: list[str]
+    """Names in the order of the class ids; LABEL_0, LABEL_1 ... where only their number is said."""
+    other_task: str | None
+    """What it answers instead of one class of several; None for a head that does choose one."""
+
+    @staticmethod
+    def of(config: Any) -> StatedHead:
+        """Of a ``PreTrainedConfig``."""
+        labels = [str(config.id2label[index]) for index in sorted(config.id2label)]
+        return StatedHead(labels, _other_task(config))
+
+
+def _other_task(config: Any) -> str | None:
+    if config.problem_type == "multi_label_classification":
+        return "several labels per text (problem_type multi_label_classification)"
+    if config.problem_type == "regression":
+        return "numbers (problem_type regression)"
+    return "one number per text (num_labels 1)" if config.num_labels == 1 else None
+
+
+def lacking(info: dict[str, Any]) -> set[str]:
+    """Weights that the files lack or hold in another shape, from transformers' account of a loading."""
+    return set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+
+
+def refuse_unusable(config: Any, name: str) -> None:
+    """Checks what a ``config.json`` says of the head of a model to predict with.
+
+    Raises:
+        UserError: no classification head, one of another task, or labels that don't name each class apart.
+    """
+    stated, kinds = StatedHead.of(config), config.architectures or []
+    if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        raise _headless(name, f"it is a {kinds[0]}")
+    if stated.other_task:
+        raise UserError(
+            f"the head of {name} answers {stated.other_task}",
+            where="config.json",
+            expected="a head that chooses one of two or more classes",
+            remedy="Open it with transformers.pipeline, or train a classifier with: glotune train",
+        )
+    classes = len(stated.labels)
+    if sorted(config.id2label) != list(range(classes)) or len(set(stated.labels)) < classes:
+        raise UserError(
+            f"id2label of {name} is {config.id2label}",
+            where="config.json",
+            expected=f"a name of its own for each class from 0 to {classes - 1}",
+        )
+
+
+def refuse_partial(info: dict[str, Any], name: str) -> None:
+    """Checks that a head's weights are all there and as large as its ``config.json`` says.
+
+    Raises:
+        UserError: otherwise; names the weights.
+    """
+    for weight, stored, wanted in sorted(info["mismatched_keys"]):
+        raise UserError(
+            f"{weight} of {name} has the shape {list(stored)}, its config.json asks for {list(wanted)}",
+            where="config.json",
+            expected="id2label (or num_labels) with one entry per output of the head",
+        )
+    if info["missing_keys"]:
+        raise _headless(name, f"its weights lack {', '.join(sorted(info['missing_keys']))}")
+
+
+def _headless(name: str, why: str) -> UserError:
+    return UserError(
+        f"{name} holds an encoder without a classification head: {why}",
+        expected="a trained text classifier",
+        remedy="Train one with: glotune train",
+    )

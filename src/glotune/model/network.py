@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.padding import padded_logits
@@ -58,7 +58,7 @@ class Network(nn.Module):
         return int(self.anatomy.config.hidden_size)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Logits_BC of the B texts; starts behind the frozen prefix where the batch has its output.
+        """Logits_BC of the B texts; starts after the frozen prefix where the batch has its output.
 
         Raises:
             ValueError: the batch has it, and it or the family runs padded.
@@ -80,7 +80,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def prefix(self, batch: PackedBatch) -> Tensor:
-        """Hidden_TH behind the frozen prefix: embeddings and the first `prefix_depth` layers; no dropout acts there.
+        """Hidden_TH after the frozen prefix: embeddings and the first `prefix_depth` layers; no dropout acts there.
 
         Raises:
             ValueError: the network has no frozen prefix.

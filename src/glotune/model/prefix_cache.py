@@ -23,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glotune.data.batches import IdMap, PackedBatch, collate
 from glotune.data.cache import damage_of, open_or_build
-from glotune.data.packed import IdMap, PackedBatch, collate
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
 from glotune.model.network import Network
 from glotune.model.surgery.counting import Counts
 from glotune.run.records import Change
+from glotune.words import size
 
 Precision = Literal["fp32", "bf16"]
 Progress = Callable[[int, int], None]
@@ -188,20 +189,22 @@ def decide(network: Network, store: TokenStore, *, visits: int, precision: Preci
         visits: how often each text is read: epochs for training texts, evaluations for others.
         cache: folder of the cache; older prefixes in it make room where that helps.
     """
-    size = estimated_size(network, store, precision)
+    needed = estimated_size(network, store, precision)
     if network.prefix_depth is None:
-        return Decision(False, "nothing in front of the first trained weight is fixed", size)
+        return Decision(False, "nothing in front of the first trained weight is fixed", needed)
     if network.prefix_depth == 0:
         return Decision(
-            False, "only the embeddings are fixed: looking them up (2 us a token) costs no more than reading them", size
+            False,
+            "only the embeddings are fixed: looking them up (2 us a token) costs no more than reading them",
+            needed,
         )
     if visits < 2:
-        return Decision(False, "each text is read once: there is nothing to save", size)
+        return Decision(False, "each text is read once: there is nothing to save", needed)
     room = _room(cache)
-    if size + RESERVE > room:
-        return Decision(False, f"{_gigabytes(size)} asked, {_gigabytes(max(0, room - RESERVE))} free in {cache}", size)
+    if needed + RESERVE > room:
+        return Decision(False, f"{size(needed)} asked, {size(max(0, room - RESERVE))} free in {cache}", needed)
     saved = f"{network.prefix_depth} of {network.num_layers} layers computed once instead of {visits} times"
-    return Decision(True, f"{saved}, {_gigabytes(size)} on disk", size)
+    return Decision(True, f"{saved}, {size(needed)} on disk", needed)
 
 
 def open_or_fill(
@@ -249,7 +252,7 @@ def cache_prefixes(
 ) -> Prefixes:
     """Decides for every split, fills or opens what is worth it, and records what came of it.
 
-    What can't be written after all is computed afresh, with a warning.
+    What can't be written after all is recomputed, with a warning.
     """
     network = filling.network
     if network.prefix_depth is None:
@@ -270,11 +273,11 @@ def cache_prefixes(
         except UserError as error:  # a quota or another writer took the room that was there when it was decided
             decisions[split] = Decision(False, error.found, decision.size)
             if on_warning is not None:
-                on_warning(f"the frozen prefix of {split} is computed afresh: {error.found}")
+                on_warning(f"the frozen prefix of {split} is recomputed: {error.found}")
     how = "; ".join(f"{split}: {decision.reason}" for split, decision in decisions.items())
     change = counts.change(
         "prefix_cache",
-        f"frozen prefix {'cached' if opened else 'computed afresh'} ({how})",
+        f"frozen prefix {'cached' if opened else 'recomputed'} ({how})",
         network.hf,
         depth=network.prefix_depth,
         bytes=sum(decisions[split].size for split in opened),
@@ -287,10 +290,6 @@ def _as_bytes(hidden_TH: Tensor, precision: Precision) -> memoryview:
     if precision == "fp32":
         return hidden_TH.float().cpu().contiguous().numpy().data.cast("B")
     return hidden_TH.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().data.cast("B")
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _room(cache: Path) -> int:

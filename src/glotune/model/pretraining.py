@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch
 from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
 from glotune.model.loading import check_fit, load_tokenizer, quiet
@@ -25,6 +25,7 @@ from glotune.recipe import schema
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.run.records import Change
 from glotune.whole_files import whole_folder
+from glotune.words import millions
 
 Log = Callable[[str], None]
 TOKENIZER = "tokenizer"
@@ -48,7 +49,7 @@ class MaskedLanguageModel(Network):
             )
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Hidden_TH of all tokens behind the last layer (and its norm, where the family has one)."""
+        """Hidden_TH of all tokens after the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
         flow = Flow.of(batch)
         hidden = self.walk.embed(batch)
@@ -94,7 +95,7 @@ def set_dropout(hf: nn.Module, probability: float) -> None:
 def load_masked_lm(model: schema.Model, log: Log) -> Any:
     """An encoder with its output layer over the vocabulary, all parameters fp32.
 
-    `log` is told where the checkpoint has no such layer and it starts from scratch.
+    `log` gets a line where the checkpoint has no such layer and it starts from scratch.
 
     Raises:
         UserError: neither a folder nor reachable, damaged, or of a family without masked language modelling.
@@ -162,7 +163,7 @@ def build_encoder(recipe: PretrainRecipe, tokenizer: Any, log: Log) -> tuple[Any
         changes.append(
             Change(
                 kind="new_encoder",
-                description=f"a new encoder of {count / 1e6:.1f} M parameters, {len(tokenizer)} pieces",
+                description=f"a new encoder of {millions(count)} parameters, {len(tokenizer)} pieces",
                 parameters_before=0,
                 parameters_after=count,
                 trainable_before=0,

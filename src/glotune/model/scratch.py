@@ -21,7 +21,7 @@ LARGE_LANGUAGE_ALPHA = 0.8
 MAX_PIECE = 16
 """Characters; as SentencePiece."""
 SCORE_DIGITS = 4
-"""Log-probabilities of the pieces are rounded to so many decimals: a third of the file, no other token."""
+"""Log-probabilities of the pieces are rounded to this many decimals: a third of the file size, and the same tokens."""
 
 
 def train_tokenizer(texts: Mapping[str, Sequence[str]], spec: Scratch, seed: int) -> Any:
@@ -43,7 +43,7 @@ def train_tokenizer(texts: Mapping[str, Sequence[str]], spec: Scratch, seed: int
     lines = _without_rare_characters(_balanced(texts, seed))
     fewest = len({character for line in lines for character in line if not character.isspace()}) + len(SPECIAL) + 2
     if spec.vocabulary < fewest:
-        raise _other_size(spec, f"need {fewest} at least: so many are their characters and the special tokens")
+        raise _other_size(spec, f"need {fewest} at least: the number of their characters and special tokens")
     pieces = learn_pieces(lines, spec.vocabulary - 1, SPECIAL)
     if len(pieces) != spec.vocabulary - 1:
         raise _other_size(spec, f"yield {len(pieces) + 1}")

@@ -83,7 +83,7 @@ def stand_in(model: schema.Model) -> str | None:
 def _unreachable(model: schema.Model) -> GlotuneError | None:
     """Why the Hub can't give this model; None where it may.
 
-    Without a network the Hub's client tries for a minute; a look at the address tells at once.
+    Without a network the Hub's client tries for a minute; looking up the address shows it at once.
     """
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError

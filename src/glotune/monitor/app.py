@@ -24,7 +24,7 @@ from glotune.monitor.many import Fleet
 from glotune.monitor.pace import Pace
 from glotune.monitor.table import RunsTable
 from glotune.monitor.view import RunView
-from glotune.run.system import SystemFigures
+from glotune.run.system import SystemMetrics
 
 TABS = ("curves", "languages", "checkpoints", "log")
 NARROW = 80
@@ -49,7 +49,7 @@ class MonitorApp(App[None]):
 class Looked(Message):
     """A look is done."""
 
-    def __init__(self, views: list[RunView], machine: SystemFigures) -> None:
+    def __init__(self, views: list[RunView], machine: SystemMetrics) -> None:
         super().__init__()
         self.views, self.machine = views, machine
 
@@ -76,7 +76,7 @@ class RunsScreen(Screen[None]):
         super().__init__()
         self._fleet = Fleet(place)
         self._views: list[RunView] = []
-        self._machine: SystemFigures | None = None
+        self._machine: SystemMetrics | None = None
         self._chosen: Path | None = None
         self._looking: Worker[None] | None = None
         self._pace = Pace()

@@ -1,4 +1,4 @@
-"""What a run's events tell, sorted as they come: nothing is sorted twice, and only what can be shown is kept."""
+"""A run's events, sorted as they come: nothing is sorted twice, and only what can be shown is kept."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from glotune.monitor.curve import Growing
+from glotune.report.figures.growing import Growing
 from glotune.run.history import History, StepPoint, read_history
 from glotune.run.records import Event
 
 RECENT_STEPS = 50
-"""Throughput and time left come from so many last steps: the present pace, not the average since the start."""
+"""Throughput and time left are measured over this many last steps: the present pace, not the average of the run."""
 TRAINED = ("step", "epoch", "evaluation", "alert", "status")
-"""Events that tell how far training is."""
+"""Events that say how far training is."""
 
 
 class Course:

@@ -11,7 +11,7 @@ from glotune.monitor.view import RunView
 from glotune.monitor.watcher import Watcher
 from glotune.run.directory import RunDirectory
 from glotune.run.state import State, find_runs, read_holder
-from glotune.run.system import Probe, SystemFigures
+from glotune.run.system import Probe, SystemMetrics
 
 FIND_SECONDS = 10.0
 """Between two searches of the folders for runs that are new or gone."""
@@ -30,7 +30,7 @@ class Fleet:
         self._known: dict[Path, tuple[int, RunView]] = {}
         self._probe = Probe()
 
-    def look(self) -> tuple[list[RunView], SystemFigures]:
+    def look(self) -> tuple[list[RunView], SystemMetrics]:
         """Every run, running ones first, then newest first; and the machine. Runs that did not change are the same
         objects as at the last look."""
         views, self.problems = [], []

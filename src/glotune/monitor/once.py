@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from glotune.monitor import words
-from glotune.monitor.charts import plot, sparkline
-from glotune.monitor.curve import Curve, curve_of
 from glotune.monitor.view import Language, RunView
+from glotune.report.figures.growing import curve_of
+from glotune.report.figures.model import Curve
+from glotune.report.terminal import plot, sparkline
 from glotune.run.state import State
-from glotune.run.system import SystemFigures
+from glotune.run.system import SystemMetrics
+from glotune.words import NOTHING, age, duration, gib, percent, rate, score, size
 
 LOUD = {State.FAILED, State.CRASHED}
 NARROW = 70
@@ -37,13 +39,13 @@ def runs_table(views: Sequence[RunView], place: Path, width: int) -> Table:
         cells = [
             str(view.path.relative_to(place)),
             view.state.value,
-            view.verdict or words.DASH,
-            words.percent(view.share_done),
-            words.score(headline(view)),
-            words.duration(view.pace.seconds_left),
+            view.verdict or NOTHING,
+            percent(view.share_done, 0),
+            score(headline(view)),
+            duration(view.pace.seconds_left),
         ]
         if not narrow:
-            cells += [words.score(view.loss.last), words.age(view.created)]
+            cells += [score(view.loss.last), age(view.created)]
         table.add_row(*map(Text, cells))
     return table
 
@@ -55,13 +57,13 @@ def headline(view: RunView) -> float | None:
     return sum(row.best for row in rows) / len(rows) if rows else None
 
 
-def run_page(view: RunView, system: SystemFigures | None, width: int, *, plain: bool, log_lines: int = 8) -> Group:
+def run_page(view: RunView, system: SystemMetrics | None, width: int, *, plain: bool, log_lines: int = 8) -> Group:
     """Everything about one run."""
     return Group(*_parts(view, system, width, plain, log_lines))
 
 
 def _parts(
-    view: RunView, system: SystemFigures | None, width: int, plain: bool, log_lines: int
+    view: RunView, system: SystemMetrics | None, width: int, plain: bool, log_lines: int
 ) -> Iterator[RenderableType]:
     yield Text(f"{view.path}: {view.state.value}" + (f" ({view.reason})" if view.reason else ""), style="bold")
     yield Text(facts(view))
@@ -72,10 +74,10 @@ def _parts(
     if system is not None:
         yield Text(machine(system))
     yield Text()
-    yield Text(f"training loss {words.score(view.loss.last)}")
+    yield Text(f"training loss {score(view.loss.last)}")
     yield _chart(view.loss, width, plain)
     if len(view.validation_loss) > 1:
-        yield Text(f"validation loss {words.score(view.validation_loss[-1][1])}")
+        yield Text(f"validation loss {score(view.validation_loss[-1][1])}")
         yield _chart(curve_of(view.validation_loss), width, plain)
     if view.languages:
         yield languages_table(view.languages, width, plain=plain)
@@ -92,25 +94,38 @@ def _chart(curve: Curve, width: int, plain: bool) -> Text:
     return Text("\n".join(plot(curve, min(width, 100), 6, plain=plain)), no_wrap=True)
 
 
+def position(view: RunView) -> str:
+    """``step 60 of 120, epoch 3 of 6``."""
+    if not view.step:
+        return "before its first step"
+    steps = f"step {view.step}" + (f" of {view.total_steps}" if view.total_steps else "")
+    return f"{steps}, epoch {view.epoch:.3g}" + (f" of {view.epochs}" if view.epochs else "")
+
+
+def figure(value: float) -> str:
+    """``0.412``, ``2e-05``."""
+    return f"{value:.4g}" if math.isfinite(value) else "not finite"
+
+
 def facts(view: RunView) -> str:
     """Position, pace and plan, in one paragraph."""
     pace = view.pace
-    told = [words.position(view)]
+    parts = [position(view)]
     if view.newest is not None:
-        told.append(f"learning rate {words.figure(view.newest.learning_rate)}")
+        parts.append(f"learning rate {figure(view.newest.learning_rate)}")
     if pace.tokens_per_second is not None:
-        told += [words.rate(pace.tokens_per_second, "tokens"), words.rate(pace.texts_per_second, "texts")]
+        parts += [rate(pace.tokens_per_second, "tokens"), rate(pace.texts_per_second, "texts")]
     if pace.padding_saved is not None:
-        told.append(f"padding saved {words.percent(pace.padding_saved)}")
+        parts.append(f"padding saved {percent(pace.padding_saved, 0)}")
     if pace.seconds_left is not None:
-        told.append(f"{words.duration(pace.seconds_left)} left")
+        parts.append(f"{duration(pace.seconds_left)} left")
     if view.best_step is not None:
-        told.append(f"best step {view.best_step}")
+        parts.append(f"best step {view.best_step}")
     if view.attempt > 1:
-        told.append(f"attempt {view.attempt}")
+        parts.append(f"attempt {view.attempt}")
     if view.plan:
-        told.append(view.plan)
-    return "; ".join(told)
+        parts.append(view.plan)
+    return "; ".join(parts)
 
 
 def alarms(view: RunView) -> list[str]:
@@ -123,20 +138,20 @@ def alarms(view: RunView) -> list[str]:
     return lines
 
 
-def machine(system: SystemFigures) -> str:
+def machine(system: SystemMetrics) -> str:
     """Processor, memory and GPUs, in one line."""
-    told = [
+    parts = [
         f"CPU {system.cpu_percent:.0f} %",
-        f"memory {system.memory_gib:.1f} of {system.memory_total_gib:.1f} GiB",
+        f"memory {gib(system.memory_gib)} of {gib(system.memory_total_gib)}",
     ]
     if system.process_gib is not None:
-        told.append(f"run {system.process_gib:.1f} GiB")
+        parts.append(f"run {gib(system.process_gib)}")
     for gpu in system.gpus:
         power = f", {gpu.power_watts:.0f} W" if gpu.power_watts is not None else ""
-        told.append(
-            f"GPU {gpu.index} {gpu.utilisation:.0f} %, {gpu.memory_gib:.1f} of {gpu.memory_total_gib:.0f} GiB{power}"
+        parts.append(
+            f"GPU {gpu.index} {gpu.utilisation:.0f} %, {gib(gpu.memory_gib)} of {gib(gpu.memory_total_gib)}{power}"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -> Table:
@@ -150,7 +165,7 @@ def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     for row in languages:
         name = f"{row.code} (source)" if row.is_source else row.code
-        cells = [name, row.split, words.score(row.last), words.score(row.best)]
+        cells = [name, row.split, score(row.last), score(row.best)]
         if curve >= SHORTEST_CURVE:
             cells.append(sparkline(row.values, curve, low, high, plain=plain))
         table.add_row(*map(Text, cells))
@@ -163,6 +178,6 @@ def checkpoints_table(view: RunView) -> Table:
     for heading in ("checkpoint", "step", "size", "macro F1", ""):
         table.add_column(heading, overflow="fold")
     for row in view.checkpoints:
-        cells = (row.name, str(row.step), words.size(row.bytes), words.score(row.metric), "best" if row.is_best else "")
+        cells = (row.name, str(row.step), size(row.bytes), score(row.metric), "best" if row.is_best else "")
         table.add_row(*map(Text, cells))
     return table

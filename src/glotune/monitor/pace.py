@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 SHARE = 0.005
-"""Of one core's time: what watching may take, all told."""
+"""Of one core's time: what watching may take in all."""
 LEAST, MOST = 2.0, 10.0
 """Seconds between two looks. MOST holds even where it costs more than SHARE: a watcher that shows the past is none."""
 CALM = 1.5
-"""A look that finds nothing new makes the next pause so many times as long."""
+"""Factor on the next pause after a look that finds nothing new."""
 
 
 class Pace:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from glotune.errors import UserError
-from glotune.monitor import once, words
+from glotune.monitor import once
 from glotune.monitor.many import Fleet
 from glotune.monitor.pace import Pace
 from glotune.monitor.view import RunView
@@ -17,6 +17,7 @@ from glotune.report.content import gather
 from glotune.report.page import render_page
 from glotune.run.data import load_run
 from glotune.run.state import State
+from glotune.words import score
 
 PAGE_SHARE = 0.003
 """Of one core's time: what drawing a page of a run that goes on may take, beside the looks."""
@@ -117,7 +118,7 @@ def _in_words(view: RunView) -> dict[str, Any]:
         "name": view.path.name,
         "state": view.state.value,
         "verdict": view.verdict,
-        "score": words.score(once.headline(view)),
+        "score": score(once.headline(view)),
         "facts": once.facts(view),
         "alarms": once.alarms(view),
         "share": view.share_done,

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from glotune.monitor import once, words
-from glotune.monitor.charts import plot
-from glotune.monitor.curve import curve_of
+from glotune.monitor import once
 from glotune.monitor.view import RunView
+from glotune.report.figures.growing import curve_of
+from glotune.report.terminal import plot
 from glotune.run.state import State
-from glotune.run.system import SystemFigures
+from glotune.run.system import SystemMetrics
+from glotune.words import NOTHING, age, duration, percent, score
 
 STYLES = {
     State.RUNNING: "green",
@@ -34,22 +35,22 @@ def headings(narrow: bool) -> list[str]:
 def row(view: RunView, narrow: bool) -> list[Text]:
     """Cells of the runs table."""
     state = Text(view.state.value, style=STYLES[view.state])
-    score, done = Text(words.score(once.headline(view))), Text(words.percent(view.share_done))
+    best, done = Text(score(once.headline(view))), Text(percent(view.share_done, 0))
     if narrow:
-        return [Text(view.path.name), state, score, done]
+        return [Text(view.path.name), state, best, done]
     return [
         Text(view.path.name),
         state,
-        Text(view.verdict or words.DASH),
-        score,
-        Text(words.score(view.loss.last)),
+        Text(view.verdict or NOTHING),
+        best,
+        Text(score(view.loss.last)),
         done,
-        Text(words.duration(view.pace.seconds_left)),
-        Text(words.age(view.created)),
+        Text(duration(view.pace.seconds_left)),
+        Text(age(view.created)),
     ]
 
 
-def facts(view: RunView, machine: SystemFigures | None, problems: Sequence[str]) -> list[Text]:
+def facts(view: RunView, machine: SystemMetrics | None, problems: Sequence[str]) -> list[Text]:
     """Where the chosen run stands, alarms first."""
     lines = [Text(line, style="bold red") for line in once.alarms(view)]
     if view.reason:
@@ -72,7 +73,7 @@ def curves(view: RunView, width: int) -> list[Text]:
     ]
     lines = []
     for name, curve in series:
-        last = f", now {words.figure(curve.last)}" if view.newest is not None and curve.points else ""
+        last = f", now {once.figure(curve.last)}" if view.newest is not None and curve.points else ""
         lines += [Text(name + last, style="bold"), *map(Text, plot(curve, width, 7)), Text()]
     return lines
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console, RenderableType
+
 from glotune.errors import UserError
 from glotune.monitor.once import is_plain, run_page, runs_table
 from glotune.monitor.view import RunView
 from glotune.monitor.watcher import Watcher
 from glotune.run.directory import RunDirectory
 from glotune.run.state import State, find_runs, read_holder
-from glotune.run.system import Probe, SystemFigures
+from glotune.run.system import Probe, SystemMetrics
+from glotune.words import NOTHING
 
 LOOK_SECONDS = 0.2
 """The processor's use is measured over so long."""
@@ -36,15 +39,26 @@ def print_snapshot(place: Path) -> None:
         say(problem)
     single = (place / "manifest.json").is_file()
     if not single:
-        out.print(runs_table(views, place, out.width))
+        _print(out, runs_table(views, place, out.width))
     for view in views:
         if single or view.state is State.RUNNING:
             if not single:
                 out.print()
-            out.print(run_page(view, _machine(view), out.width, plain=is_plain(out)))
+            _print(out, run_page(view, _machine(view), out.width, plain=is_plain(out)))
 
 
-def _machine(view: RunView) -> SystemFigures | None:
+def _print(out: Console, shown: RenderableType) -> None:
+    """Where only ASCII may be written, the dash of what is not known is a hyphen, and other signs question marks."""
+    if not is_plain(out):
+        out.print(shown)
+        return
+    with out.capture() as drawn:
+        out.print(shown)
+    text = drawn.get().replace(NOTHING, "-").encode("ascii", errors="replace").decode("ascii")
+    out.print(text, end="", soft_wrap=True)
+
+
+def _machine(view: RunView) -> SystemMetrics | None:
     """Figures of this machine, where the run is on it."""
     import time
 

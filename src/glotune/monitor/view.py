@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glotune.monitor.curve import Curve
+from glotune.report.figures.model import Curve
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, Notice, ScorePoint, StepPoint
 from glotune.run.records import Manifest
@@ -50,7 +50,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast it goes; None where no step tells."""
+    """How fast it goes; None where no step was timed."""
 
     tokens_per_second: float | None = None
     texts_per_second: float | None = None
@@ -103,28 +103,18 @@ def languages_of(
 ) -> list[Language]:
     """The curves of each language while training, sources first; validation before test."""
     found = []
-    for (split, code), points in history.evaluations.items():
-        values = tuple(point.scores[METRIC] for point in points if METRIC in point.scores)
-        if split not in split_order or not values:
-            continue
-        at_best = [
-            point.scores[METRIC] for point in points if point.step == history.best_step and METRIC in point.scores
-        ]
-        finite = [value for value in values if math.isfinite(value)]
-        best = at_best[0] if at_best else max(finite, default=math.nan)
-        found.append(Language(split, code, code in manifest.source_languages, METRIC, values, best))
-    return sorted(found, key=lambda row: (split_order.index(row.split), not row.is_source, row.code))
+    for split in split_order:
+        for code, points in history.curves(split, METRIC, manifest.source_languages).items():
+            values = tuple(point.scores[METRIC] for point in points)
+            at_best = [point.scores[METRIC] for point in points if point.step == history.best_step]
+            best = at_best[0] if at_best else max(filter(math.isfinite, values), default=math.nan)
+            found.append(Language(split, code, code in manifest.source_languages, METRIC, values, best))
+    return found
 
 
 def validation_loss_of(history: History) -> list[tuple[int, float]]:
     """Mean validation loss over languages at each evaluation."""
-    at: dict[int, list[float]] = {}
-    for (split, _), points in history.evaluations.items():
-        for point in points:
-            loss = point.scores.get("loss", math.nan) if split == "validation" else math.nan
-            if math.isfinite(loss):
-                at.setdefault(point.step, []).append(loss)
-    return [(step, sum(losses) / len(losses)) for step, losses in sorted(at.items())]
+    return [(point.step, point.scores["loss"]) for point in history.mean_curve("validation", "loss")]
 
 
 def checkpoints_of(run: RunDirectory, history: History, sources: Sequence[str]) -> list[Checkpoint]:
@@ -165,7 +155,7 @@ def pace_of(
         done: (texts, tokens) of all steps.
         total: steps of the whole training.
         max_length: tokens that padding would fill every text up to.
-        running: whether there is any time left to tell.
+        running: whether there is any time left to estimate.
     """
     timed = [point for point in recent if math.isfinite(point.seconds)]
     seconds = sum(point.seconds for point in timed)

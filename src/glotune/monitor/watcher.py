@@ -23,6 +23,7 @@ from glotune.run.history import Notice
 from glotune.run.records import Manifest
 from glotune.run.state import State, state_of
 from glotune.run.tail import Tail
+from glotune.words import duration
 
 Stamp = tuple[int, int, int] | None
 """(time of the last change in ns, bytes, inode) of a file; None where there is none."""
@@ -31,7 +32,7 @@ LOG_BYTES = 64 * 1024
 STALLED_SECONDS = 300.0
 """Least silence that counts as stalled; slow steps raise it."""
 STALLED_STEPS = 60
-"""Silence of so many steps' time counts as stalled."""
+"""Silence of this many steps' time counts as stalled."""
 
 
 class Watcher:
@@ -139,8 +140,8 @@ class Watcher:
         slowest = max((point.seconds for point in course.recent if point.seconds == point.seconds), default=0.0)
         if silent < max(STALLED_SECONDS, STALLED_STEPS * slowest):
             return None
-        told = f"stalled: no sign of life for {silent / 60:.0f} minutes; its process still holds it"
-        return Notice("alert", course.step, course.epoch, told)
+        message = f"stalled: no sign of life for {duration(silent)}; its process still holds it"
+        return Notice("alert", course.step, course.epoch, message)
 
 
 def _stamp(path: Path) -> Stamp:

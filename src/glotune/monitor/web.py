@@ -45,7 +45,7 @@ class MonitorServer(ThreadingHTTPServer):
         return f"http://{self.server_address[0]!s}:{self.server_address[1]}/?token={self.token}"
 
 
-def serve(place: Path, host: str, port: int, *, tell: Callable[[str], None] | None = None) -> None:
+def serve(place: Path, host: str, port: int, *, log: Callable[[str], None] | None = None) -> None:
     """Serves until Ctrl-C.
 
     Raises:
@@ -56,7 +56,7 @@ def serve(place: Path, host: str, port: int, *, tell: Callable[[str], None] | No
     with MonitorServer(place, host, port) as server:
         if host not in LOOPBACK:
             say(f"Serving on {host}: whoever can reach it and has the link sees your runs. There is no encryption.")
-        (tell or show)(server.url)
+        (log or show)(server.url)
         say("Ctrl-C ends it; the runs go on.")
         try:
             server.serve_forever()

@@ -64,7 +64,7 @@ def load_as(schema: type[AnyRecipe], source: str | Path | AnyRecipe, *overrides:
 
 
 def find_recipe(source: str | Path) -> Path:
-    """The file behind a built-in name or path; raises UserError with the nearest name."""
+    """The file of a built-in name or path; raises UserError with the nearest name."""
     path = Path(source)
     known = builtin_recipes()
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -146,7 +146,7 @@ def parsed_overrides(overrides: Overrides, schema: type[BaseModel] = Recipe) -> 
 
 
 def _override_value(key: str, text: str, schema: type[BaseModel]) -> Any:
-    """What stands behind ``key=``: YAML, but one string is taken as it is written; nothing at all is null."""
+    """The value after ``key=``: YAML, but a single string is taken literally; nothing at all is null."""
     if not text.strip():
         return None
     parts, annotation = split_key(schema, key)

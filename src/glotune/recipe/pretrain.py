@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from glotune.errors import UserError, did_you_mean
 from glotune.recipe import schema
+from glotune.recipe.loading import BUILTIN_FOLDER, Overrides, builtin_recipes, load_as
 from glotune.recipe.schema import Fraction, Section, Sources
 from glotune.recipe.settings import TrainingSettings
 
@@ -19,15 +22,15 @@ class Scratch(Section):
     layers: int = Field(default=4, ge=1)
     """Encoder layers."""
     hidden_size: int = Field(default=192, ge=8)
-    """Width of a layer."""
+    """Hidden size."""
     heads: int = Field(default=6, ge=1)
-    """Attention heads; they divide the width."""
+    """Attention heads; must divide hidden_size."""
     intermediate_size: int = Field(default=768, ge=8)
-    """Width of the feed-forward."""
+    """Hidden size of the feed-forward layer."""
     max_length: int = Field(default=128, ge=16)
-    """Longest text in tokens that it will ever read: the positions it has."""
+    """Maximum length in tokens: the number of position embeddings."""
     vocabulary: int = Field(default=14_000, ge=16)
-    """Pieces of its Unigram tokenizer (Kudo 2018, arXiv:1804.10959), special tokens included."""
+    """Vocabulary size of its Unigram tokenizer (Kudo 2018, arXiv:1804.10959), special tokens included."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Scratch:
@@ -40,19 +43,19 @@ class Encoder(Section):
     """What is trained: an encoder that exists (`name`), or a new one (`scratch`)."""
 
     name: str | None = Field(default=None, min_length=1)
-    """Hub name, folder, or ``glotune-nano``; null: from scratch."""
+    """Name on the Hugging Face Hub, folder, or ``glotune-nano``; null: from scratch."""
     revision: str | None = None
-    """Commit, branch or tag on the Hub; null: the newest."""
+    """Commit, branch or tag on the Hub; null: the newest commit."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the encoder. Off: such an encoder is refused."""
+    """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
     scratch: Scratch | None = None
     new_pieces: int = Field(default=0, ge=0)
-    """So many pieces learned from the texts are added to an existing encoder's vocabulary; each starts as the mean
-    of the pieces that it was cut into before."""
+    """Number of new pieces, learned from the texts, that are added to the vocabulary of an existing encoder. The
+    embedding of each starts as the mean of the pieces that it was tokenized into before."""
     dropout: Fraction | None = None
-    """In training; null: the encoder's own. The saved configuration keeps the encoder's own."""
+    """Dropout probability in training; null: the encoder's own. The saved configuration keeps the encoder's own."""
     saved_as: Literal["float32", "float16"] = "float32"
-    """Type of the saved weights; float16 halves the file."""
+    """Data type of the saved weights; float16 halves the file."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Encoder:
@@ -80,24 +83,24 @@ class PretrainColumns(Section):
     """Column names in the files."""
 
     text: str = "text"
-    """The texts."""
+    """Column of the texts."""
     text_pair: str = "english"
-    """The translation, in files of pairs."""
+    """Column of the translations, in files of pairs."""
     language: str = "language"
-    """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
+    """Column of the language code, where the file has it; otherwise the recipe or the file's name says the language."""
     split: str = "split"
-    """Used where the file has it: then only rows of the training split are read."""
+    """Column of the split, where the file has it: only rows of the training split are read."""
 
 
 class HeldOut(Section):
-    """What is kept from training to judge it; texts equal to a held-out one are dropped from training."""
+    """Texts held out for evaluation; training texts equal to one of them are dropped."""
 
     pairs: int = Field(default=100, ge=2)
-    """Pairs per language: the candidates of translation retrieval."""
+    """Held-out pairs per language: the candidates of translation retrieval."""
     languages: list[str] | None = None
     """Languages with held-out pairs; null: each with at least ten times as many pairs."""
     texts: Fraction = 0.02
-    """Share of the plain texts of each language, at least one, for the masked loss."""
+    """Held-out share of the plain texts of each language (at least one), for the masked-language-model loss."""
 
 
 class PretrainData(Section):
@@ -113,9 +116,9 @@ class PretrainData(Section):
     pair_language: str = "en"
     """The language of the translations."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
-    """p ~ n^alpha over languages (Conneau & Lample 2019, arXiv:1901.07291); null: every text once per epoch."""
+    """Sample languages with p ~ n^alpha (Conneau & Lample 2019, arXiv:1901.07291); null: every text once per epoch."""
     max_length: int = Field(default=128, ge=4)
-    """Tokens kept of a text, special tokens included."""
+    """Maximum length of a text in tokens, special tokens included; longer texts are truncated."""
     held_out: HeldOut = HeldOut()
 
     @model_validator(mode="after")
@@ -141,16 +144,16 @@ class Objective(Section):
     masked_lm: Weight = 1.0
     """Weight of the masked-language-model loss."""
     mask_probability: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """Share of the tokens that are predicted: 80 % masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
+    """Share of the tokens to predict: 80 % masked, 10 % replaced, 10 % unchanged (Devlin et al. 2019)."""
     predicted_share: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the masked tokens that the loss looks at; the output layer over the vocabulary is the dear part."""
+    """Share of the masked tokens that count in the loss: the output layer over the vocabulary is the expensive part."""
     contrastive: Weight = 1.0
-    """Has an effect only where there are pairs."""
+    """Weight of the contrastive loss; no effect without pairs."""
     temperature: float = Field(default=0.05, gt=0.0)
-    """Divides the similarities of the contrastive loss."""
+    """Temperature of the contrastive loss."""
     pooling: Literal["first", "mean", "both"] = "both"
-    """What stands for a sentence in the contrastive loss: the first token, which a classification head reads, the
-    mean of all, or half the loss each."""
+    """Sentence embedding in the contrastive loss: the first token, which a classification head reads; the mean of all
+    tokens; or both, with half the loss each."""
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Objective:
@@ -160,23 +163,23 @@ class Objective(Section):
 
 
 class PretrainEvaluate(Section):
-    """How training is judged: on the held-out texts and pairs."""
+    """Evaluation during training, on the held-out texts and pairs."""
 
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
-    """``epoch``, or so many steps."""
+    """``epoch``, or a number of steps."""
     metric: Literal["auto", "masked_loss", "retrieval"] = "auto"
-    """What chooses the checkpoint, averaged over languages; auto: retrieval where there are pairs."""
+    """Metric that chooses the best checkpoint, averaged over languages; auto: retrieval where there are pairs."""
     patience: int | None = Field(default=None, ge=1)
-    """Evaluations without a better metric before training stops early; null: never."""
+    """Early stopping: evaluations without improvement before training stops; null: none."""
 
 
 class PretrainRecipe(Section):
     """One pretraining run, resolved and validated."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    """Names the run and its directory."""
+    """Name of the run and of its directory."""
     description: str = ""
-    """One line for lists and reports."""
+    """One line, shown in lists and reports."""
     model: Encoder
     data: PretrainData
     objective: Objective = Objective()
@@ -186,7 +189,7 @@ class PretrainRecipe(Section):
     evaluate: PretrainEvaluate = PretrainEvaluate()
     checkpoints: schema.Checkpoints = schema.Checkpoints()
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of everything random."""
+    """Random seed of initialisation, data order, masking and dropout."""
 
     @model_validator(mode="after")
     def _consistent(self) -> PretrainRecipe:
@@ -225,3 +228,31 @@ class PretrainRecipe(Section):
             patience=self.evaluate.patience,
             test="never",
         )
+
+
+PRETRAIN_FOLDER = BUILTIN_FOLDER / "pretrain"
+
+
+def load_pretrain_recipe(source: str | Path | PretrainRecipe, *overrides: Overrides) -> PretrainRecipe:
+    """Loads, overrides and validates a pretraining recipe.
+
+    Args:
+        source: a built-in name, a YAML file, or a recipe to change.
+        overrides: lists of ``key.path=value`` (values are YAML), or {"key.path": value}.
+
+    Raises:
+        UserError: no such recipe, no YAML, or invalid; every problem is listed.
+    """
+    if isinstance(source, PretrainRecipe):
+        return load_as(PretrainRecipe, source, *overrides)
+    known = builtin_recipes(PRETRAIN_FOLDER)
+    if str(source) in known:
+        return load_as(PretrainRecipe, known[str(source)], *overrides)
+    if not Path(source).is_file() and Path(source).suffix not in (".yaml", ".yml"):
+        hint = "It is a recipe to fine-tune by: use glotune train" if str(source) in builtin_recipes() else None
+        raise UserError(
+            f"there is no pretraining recipe '{source}'",
+            expected=f"a YAML file or one of: {', '.join(known)}",
+            remedy=hint or did_you_mean(str(source), known),
+        )
+    return load_as(PretrainRecipe, source, *overrides)

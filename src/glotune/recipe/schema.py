@@ -1,4 +1,4 @@
-"""The recipe: every key that a run can be told, with its type, default and bounds. The keys are the interface."""
+"""The recipe: every key of a run, with its type, default and bounds. The keys are the interface."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ AutoOrOff = Annotated[Literal["auto", "off"], BeforeValidator(_on_or_off)]
 
 
 class Freeze(Section):
-    """Which parts of the encoder keep their pretrained weights."""
+    """Parts of the encoder that are not trained."""
 
     embeddings: bool = False
-    """Keep the word embeddings (and what is added to them) as pretraining left them."""
+    """Freeze the embeddings: words, positions, token types."""
     layers: int = Field(default=0, ge=0)
-    """The first so many encoder layers; freezing layers freezes the embeddings below them too. 0 where layers share
-    their weights (ALBERT)."""
+    """Freeze the first N encoder layers, and with them the embeddings below. 0 where layers share their weights
+    (ALBERT)."""
     dropout: OnOff = "off"
-    """Dropout inside the frozen part. ``off`` makes its output a function of the text, so it is computed once."""
+    """Dropout in the frozen layers. ``off`` makes their output a function of the text, which can be cached."""
 
     @model_validator(mode="after")
     def _layers_rest_on_embeddings(self) -> Freeze:
@@ -65,15 +65,15 @@ class Lora(Section):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT; the head is trained in full."""
 
     rank: int = Field(default=8, ge=1)
-    """Size of the update: rank * (in + out) weights per adapted matrix."""
+    """Rank of the update, which has rank * (in + out) parameters per adapted matrix."""
     alpha: float = Field(default=16, gt=0)
     """The update is scaled by alpha / rank."""
     dropout: Fraction = 0.0
-    """On the adapter's input, in training only."""
+    """Dropout on the adapter's input, in training only."""
     target_modules: list[str] = Field(default=["query", "value"], min_length=1)
     """Any of query, key, value, dense; ``dense`` means attention output and feed-forward in every family."""
     layers: int | None = Field(default=None, ge=1)
-    """Adapters in the upper so many layers only; null: in all."""
+    """LoRA adapters in the last N layers only; null: in all layers."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)."""
     dora: bool = False
@@ -81,42 +81,42 @@ class Lora(Section):
 
 
 class Model(Section):
-    """The encoder and what is done to it before training."""
+    """The encoder, and what is changed in it before training."""
 
     name: str = Field(min_length=1)
-    """Hub name, folder, or ``glotune-nano`` (embedded)."""
+    """Name on the Hugging Face Hub, folder, or ``glotune-nano`` (part of the package)."""
     revision: str | None = None
-    """Commit, branch or tag on the Hub; null: the newest."""
+    """Commit, branch or tag on the Hub; null: the newest commit."""
     layers: int | None = Field(default=None, ge=1)
-    """Keep the first so many encoder layers; null keeps all, as encoder-decoders must."""
+    """Keep the first N encoder layers; null: all (encoder-decoders always keep all)."""
     freeze: Freeze = Freeze()
     lora: Lora | None = None
     dropout: Fraction | None = None
-    """Overrides every dropout probability of the encoder and head; null keeps the encoder's own."""
+    """Dropout probability everywhere in encoder and head; null: those of the encoder's configuration."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the encoder. Off: such an encoder is refused."""
+    """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
 
 
 class Columns(Section):
     """Column names in the data files."""
 
     text: str = "text"
-    """The texts."""
+    """Column of the texts."""
     text_pair: str | None = None
-    """The second texts (natural language inference, paraphrases); null: single texts."""
+    """Column of the second texts, for pairs (natural language inference, paraphrases); null: single texts."""
     label: str = "label"
-    """The labels."""
+    """Column of the labels."""
     language: str = "language"
-    """Used where the file has it; otherwise the language comes from the recipe or the file's name."""
+    """Column of the language code, where the file has it; otherwise the recipe or the file's name says the language."""
     split: str = "split"
-    """Used where the file has it: then only the rows of the wanted split are read. Else a file in a folder may say its
-    split by its name."""
+    """Column of the split, where the file has it: only the rows of the wanted split are read. Otherwise the name of a
+    file in a folder may say its split."""
     weight: str | None = None
-    """How much each training row counts in the loss, above 0: 2 counts as two such rows; null: all alike."""
+    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1."""
     id: str | None = None
-    """Rows with one value here belong together: translations of one text in several languages, sentences of one
-    document, posts of one author. Intervals then count them as one; null: parallel test files are found by their look
-    (the same rows and labels)."""
+    """Column whose equal values mark rows that belong together: translations of one text in several languages,
+    sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
+    found by their look (the same rows and labels)."""
 
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""
@@ -131,14 +131,14 @@ Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 
 class SplitNames(Section):
-    """Which names in the split column count as which split; a name given for one leaves the others' defaults."""
+    """Names of the splits in the split column; a name given to one split is taken from the defaults of the others."""
 
     train: Names = ["train"]
-    """What the split column calls training rows."""
+    """Names of the training split."""
     validation: Names = ["validation", "valid", "val", "dev"]
-    """What it calls validation rows."""
+    """Names of the validation split."""
     test: Names = ["test"]
-    """What it calls test rows."""
+    """Names of the test split."""
 
     @model_validator(mode="before")
     @classmethod
@@ -165,14 +165,14 @@ class SplitNames(Section):
 
 
 class MadeSplits(Section):
-    """Shares cut from the training rows where a split is absent: stratified by label, duplicates on one side."""
+    """Splits made from the training rows where they are missing: stratified by label, duplicates in one split."""
 
     validation: Fraction = 0.1
-    """Share cut off where the recipe names no validation texts."""
+    """Share of the training rows for validation, where the recipe names no validation texts."""
     test: Fraction = 0.0
-    """Share cut off where no test texts of a source language are named."""
+    """Share of the training rows of a source language for test, where the recipe names no test texts of it."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Draws these rows, apart from the recipe's seed: runs of several seeds are scored on the same texts."""
+    """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
 Quoting = Literal["standard", "none"]
@@ -188,10 +188,10 @@ class Data(Section):
     """A file, a list, a folder, a Hub data set, or {language: any of these}. The files of a folder may say their split
     and language by their names (``en_test.csv``, ``bn/train-00000-of-00002.parquet``)."""
     validation: Sources | None = None
-    """As ``train``; chooses the checkpoint. null: the validation rows that ``train`` names, else some of its training
-    rows, see ``made_splits``."""
+    """As ``train``; chooses the checkpoint. null: the validation rows of ``train``, else a share of its training rows
+    (``made_splits``)."""
     test: Sources | None = None
-    """As ``train``; scored at the end. A source language without texts here: its test rows that ``train`` names."""
+    """As ``train``; scored at the end. A source language that is missing here: the test rows of ``train``."""
     columns: Columns = Columns()
     quoting: Quoting = "standard"
     """In CSV and TSV files. standard: a quoted field may hold delimiters and line breaks (RFC 4180); none: quotes are
@@ -199,132 +199,135 @@ class Data(Section):
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
     labels: dict[str, str] | list[str] | None = None
-    """Order of the classes, and a mapping from what the files say: {0: negative, 1: positive}."""
+    """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
     source_languages: list[str] | None = None
-    """Train on these; every other language is a target. null: every language that `train` names."""
+    """Languages to train on; all others are targets. null: every language of ``train``."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
-    """p ~ n^alpha over source languages (Conneau & Lample 2019); null: every text once per epoch."""
+    """Sample source languages with p ~ n^alpha (Conneau & Lample 2019); null: every text once per epoch."""
     few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """{language: so many texts of its training rows added to training}."""
+    """Few-shot: {language: number of its training rows that are added to training}."""
     fraction: Share = 1.0
-    """Stratified share of the training rows."""
+    """Share of the training rows to use, stratified by label."""
     train_rows: int | None = Field(default=None, ge=2)
-    """At most so many training rows, stratified; null: all."""
+    """Maximum number of training rows, stratified by label; null: all."""
     max_length: int = Field(default=128, ge=4)
-    """Tokens kept of a text, special tokens included."""
+    """Maximum length of a text in tokens, special tokens included; longer texts are truncated."""
     truncation: Literal["head", "head_tail"] = "head"
-    """Keep the beginning, or the beginning and the end."""
+    """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
-    """Unicode form that texts are brought to; saved with the tokenizer."""
+    """Unicode normalization of the texts; saved with the tokenizer."""
 
 
 class Loss(Section):
     """Cross-entropy as torch defines it: sum of weighted losses over sum of weights, over the effective batch."""
 
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
-    """``balanced``: n / (classes * count), as scikit-learn; or {label: weight}."""
+    """``balanced``: n / (num_labels * count), as in scikit-learn; or {label: weight}."""
     label_smoothing: Fraction = 0.0
-    """This share of the target is spread evenly over all classes."""
+    """Label smoothing: this share of the target is spread evenly over all classes."""
 
 
 class Optimizer(Section):
-    """AdamW with decoupled decay (Loshchilov & Hutter 2019); none on biases, norms and untouched rows."""
+    """AdamW (Loshchilov & Hutter 2019); no weight decay on biases, norms and embedding rows that no text uses."""
 
     name: Literal["adamw"] = "adamw"
-    """The only one."""
+    """The optimizer; AdamW is the only one."""
     learning_rate: Rate = 2e-5
-    """The highest rate that the schedule reaches."""
+    """Peak learning rate, after warmup."""
     head_learning_rate: Rate | None = None
-    """Of the classification head; null: as the rest."""
+    """Peak learning rate of the classification head; null: learning_rate."""
     weight_decay: float = Field(default=0.01, ge=0.0)
-    """Decoupled from the gradient."""
+    """Weight decay, decoupled from the gradient."""
     layer_decay: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Learning rate times layer_decay for each layer further from the head; null: none."""
+    """Layer-wise learning rate decay: the factor from each layer to the one below it; null: none."""
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
-    """Longer gradients are scaled down to this norm; null: never."""
+    """Gradient clipping: maximum norm of the gradient; null: no clipping."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay of the two running means."""
+    """Decay rates of the running means of the gradient and of its square."""
     epsilon: float = Field(default=1e-8, gt=0.0)
     """Added to the denominator of the update."""
 
 
 class Schedule(Section):
-    """How the learning rate moves; warmup is linear and per step."""
+    """Learning rate schedule; warmup is linear, step by step."""
 
     name: Literal["constant", "linear", "cosine"] = "linear"
-    """Shape after warmup."""
+    """Shape of the schedule after warmup."""
     minimum_learning_rate: float = Field(default=0.0, ge=0.0)
-    """Where linear and cosine end."""
+    """Learning rate at the end of linear and cosine schedules."""
     warmup_ratio: Fraction = 0.0
-    """Share of all steps in which the rate rises from 0."""
+    """Share of all steps for warmup from 0 to the peak."""
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Overrides warmup_ratio."""
+    """Number of warmup steps; overrides warmup_ratio."""
     per: Literal["step", "epoch"] = "step"
-    """The rate moves with every step, or once per epoch."""
+    """Update the learning rate at every step, or once per epoch."""
 
 
 class Train(Section):
-    """The loop."""
+    """Training loop."""
 
     epochs: int = Field(default=3, ge=1)
-    """Passes over the training texts."""
+    """Number of passes over the training texts."""
     batch_size: int = Field(default=32, ge=1)
-    """The effective batch: the texts in one optimizer step. How it is cut is the engine's business."""
+    """Effective batch size: texts per optimizer step. How it is cut into micro-batches is planned by the engine."""
     batching: Literal["packed", "dynamic", "fixed"] = "packed"
-    """Texts end to end without padding; padded to the longest of a micro-batch; padded to max_length."""
+    """packed: texts end to end, without padding; dynamic: padded to the longest of a micro-batch; fixed: padded to
+    max_length."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16: autocast over float32 weights. auto: bf16 where the hardware has it. ``glotune predict`` has its own."""
+    """bf16: autocast over float32 weights; auto: bf16 where the hardware supports it. ``glotune predict`` has a
+    precision of its own."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto: the best one present."""
+    """auto: CUDA where there is a GPU, else MPS, else the CPU."""
     on_collapse: Literal["warn", "stop", "retry"] = "warn"
-    """A run that stays at one class and learns nothing: say so, stop, or start once more with a gentler rate and
-    warmup."""
+    """What to do when the model predicts one class only and learns nothing: warn, stop, or retry once with a lower
+    learning rate and warmup."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    """A loss that is not finite: stop, or leave out that update; recorded either way."""
+    """What to do when the loss or the gradient is not finite: stop, or skip the update; recorded either way."""
 
 
 class Speed(Section):
-    """The exact savings, on by default; switched off to measure them."""
+    """Optimizations that do not change the result, on by default; switch them off to measure them."""
 
     pooled_last_layer: bool = True
-    """Compute the last layer's queries and feed-forward for the pooled token alone."""
+    """Compute queries and feed-forward of the last layer for the pooled token only."""
     trim_vocabulary: bool = True
-    """Load only the embedding rows that the texts use; all are saved."""
+    """Train with only the embedding rows that the texts use; the saved model has all of them."""
     prefix_cache: AutoOrOff = "auto"
-    """Keep the output of frozen layers on disk, where that saves work."""
+    """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of what is kept; bf16 halves it and is no longer exact."""
+    """Precision of the cache; bf16 halves its size and is no longer exact."""
 
 
 class Evaluate(Section):
-    """When and on what the run is judged while it trains."""
+    """Evaluation during training."""
 
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
-    """``epoch``, or so many steps."""
+    """``epoch``, or a number of steps."""
     metric: Literal["macro_f1", "weighted_f1", "accuracy", "mcc", "loss"] = "macro_f1"
-    """What chooses the checkpoint and what patience waits for."""
+    """Metric that chooses the best checkpoint and decides on early stopping."""
     on: Literal["source", "target"] = "source"
-    """Which validation chooses the checkpoint: source (zero-shot), or target (an oracle, labelled so)."""
+    """Validation texts that choose the checkpoint: of the source languages (zero-shot), or of the target languages (an
+    oracle, marked as such in the report)."""
     patience: int | None = Field(default=None, ge=1)
-    """Evaluations without a better metric before training stops early; null: never."""
+    """Early stopping: evaluations without improvement before training stops; null: none."""
     test: Literal["never", "last", "each"] = "never"
-    """Score the test texts while training, at its last evaluation or at each: recorded, never used to choose."""
+    """Score the test texts during training, at the last evaluation or at each; never used to choose a checkpoint."""
 
 
 class Checkpoints(Section):
-    """What is kept to resume from; the best one is always kept."""
+    """Checkpoints to resume from; the best one is always kept."""
 
     every: Literal["epoch", "evaluation"] | Annotated[int, Field(ge=1)] = "epoch"
-    """At the end of each epoch, at each evaluation, or every so many steps."""
+    """``epoch``, ``evaluation``, or a number of steps."""
     keep: int = Field(default=2, ge=1)
-    """So many of the newest."""
+    """Number of newest checkpoints to keep."""
 
 
 class Records(Section):
-    """What the prediction records hold."""
+    """Prediction records."""
 
     text: bool = True
-    """Whether prediction records hold the texts themselves."""
+    """Store the texts in the prediction records."""
 
 
 def refuse_rates_out_of_order(optimizer: Optimizer, schedule: Schedule) -> None:
@@ -338,11 +341,11 @@ class Recipe(Section):
     """One experiment, resolved and validated. Frozen: a changed recipe is another recipe."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    """Names the run and its directory."""
+    """Name of the run and of its directory."""
     description: str = ""
-    """One line for lists and reports."""
+    """One line, shown in lists and reports."""
     task: Literal["single_label"] = "single_label"
-    """One label per text."""
+    """The task: one label per text."""
     model: Model
     data: Data
     loss: Loss = Loss()
@@ -354,9 +357,9 @@ class Recipe(Section):
     checkpoints: Checkpoints = Checkpoints()
     records: Records = Records()
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
-    """Trackers that follow the run, each in a process of its own."""
+    """Experiment trackers that follow the run, each in its own process."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Of everything random."""
+    """Random seed of initialisation, data order and dropout."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Recipe:

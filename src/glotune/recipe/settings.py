@@ -22,7 +22,7 @@ class TrainingSettings:
     speed: schema.Speed
     checkpoints: schema.Checkpoints
     evaluate_every: Literal["epoch"] | int
-    """``epoch``, or so many steps."""
+    """``epoch``, or a number of steps."""
     patience: int | None
     """Evaluations without a better value before training stops early; None: never."""
     test: Literal["never", "last", "each"]

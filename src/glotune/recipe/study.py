@@ -26,20 +26,21 @@ Seeds = Annotated[
 
 
 class StudyClaim(Section):
-    """What the study expects; the report answers it: supported, refuted or inconclusive."""
+    """A hypothesis of the study; the report answers it: supported, refuted or inconclusive."""
 
     name: str = Field(min_length=1)
-    """The expectation as a sentence."""
+    """The hypothesis as a sentence."""
     form: Literal["superior", "non_inferior", "interaction"]
-    """Better by more than the margin; worse by at most the margin; one gain above another by more than the margin."""
+    """superior: better by more than the margin; non_inferior: worse by at most the margin; interaction: one gain above
+    another by more than the margin."""
     variants: list[Name] = Field(min_length=2, max_length=4)
     """[candidate, reference]; for an interaction [a, b, c, d]: a over b by more than c over d."""
     metric: str = "macro_f1"
-    """A score, a time, a speed, a size: any metric of the study's tables."""
+    """Any metric of the study's tables: a score, a time, a speed, a size."""
     margin: float | None = Field(default=None, ge=0.0)
-    """Raw units for a score (0.02 is 2 points); for times, speeds and sizes a factor of at least 1."""
+    """For a score a difference in raw units (0.02 is 2 points); for times, speeds and sizes a factor of at least 1."""
     language: str | None = None
-    """As the study's own."""
+    """As the study's ``language``, for this claim."""
 
     @model_validator(mode="after")
     def _variants_fit_form(self) -> StudyClaim:
@@ -50,16 +51,16 @@ class StudyClaim(Section):
 
 
 class Scale(Section):
-    """What one scale of a study changes: smaller encoder, fewer rows, fewer epochs."""
+    """A scale of a study, e.g. a smaller encoder, fewer rows, fewer epochs."""
 
     description: str = ""
     """What this scale is for."""
     keys: Keys = Field(default_factory=dict)
-    """Over the study's own keys."""
+    """Recipe keys that override the study's ``keys``."""
     data: Keys = Field(default_factory=dict)
     """The ``data`` section, where no ``data.train`` is given on the command line."""
     variants: dict[Name, Keys] = Field(default_factory=dict)
-    """Over the keys of single variants."""
+    """Recipe keys that override those of single variants."""
     seeds: Seeds | None = None
     """Instead of the study's."""
     folds: int | None = Field(default=None, ge=2)
@@ -70,17 +71,17 @@ class StudyRecipe(Section):
     """One study: every variant is trained with every seed, and on every fold where there are folds."""
 
     name: Name
-    """Names the study and its folder."""
+    """Name of the study and of its folder."""
     title: str = ""
-    """Headline of the report."""
+    """Title of the report."""
     description: str = ""
     """First lines of the report."""
     recipe: str | Keys
     """The base: a built-in recipe, a YAML file, or the keys of a recipe themselves."""
     keys: Keys = Field(default_factory=dict)
-    """Over the base recipe, for all variants."""
+    """Recipe keys that override the base recipe, for all variants."""
     variants: dict[Name, Keys] = Field(default={"base": {}}, min_length=1)
-    """Name -> the keys that make it."""
+    """Name -> recipe keys of the variant."""
     grid: dict[str, list[Any] | dict[Name, Keys]] = Field(default_factory=dict)
     """Each axis is crossed with all variants: a recipe key with a list of values, or a name with levels of keys."""
     seeds: Seeds = Field(default=[0, 1, 2])
@@ -88,19 +89,19 @@ class StudyRecipe(Section):
     folds: int | None = Field(default=None, ge=2)
     """k of k-fold cross-validation: stratified, exact duplicates on one side, out-of-fold predictions kept."""
     fold_seed: int = Field(default=0, ge=0, lt=2**32)
-    """Draws the folds: the same ones for every seed and variant."""
+    """Seed of the folds, which are the same for every seed and variant."""
     metric: str = "macro_f1"
-    """What the variants are ranked and tested by."""
+    """Metric by which the variants are ranked and tested."""
     language: str | None = None
     """One code, ``targets`` (null: languages that no variant trains on, or all where there are none) or ``all``."""
     reference: Name | None = None
-    """The variant that the others are measured against; null: the first."""
+    """The variant that the others are compared with; null: the first."""
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
-    """One minus the chance that any false claim is supported."""
+    """Confidence level: one minus the probability that any false claim is supported."""
     claims: list[StudyClaim] = Field(default_factory=list)
-    """What is expected; see the keys of a claim."""
+    """Hypotheses; see the keys of a claim."""
     scales: dict[Name, Scale] = Field(default_factory=dict)
-    """Name -> what it changes; ``full`` changes nothing unless it is named here."""
+    """Name -> the changes; ``full`` changes nothing unless it is named here."""
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> StudyRecipe:

@@ -61,7 +61,7 @@ def builtin_studies() -> dict[str, Path]:
 
 
 def find_study(source: str | Path) -> Path:
-    """The file behind a built-in name or path.
+    """The file of a built-in name or path.
 
     Raises:
         UserError: no such study; names the nearest.

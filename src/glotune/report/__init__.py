@@ -1,6 +1,6 @@
 """Reports drawn from run directories: figures, ``report.md`` and ``report.html``. Never imports torch.
 
-Names are imported when first used: other readers share `languages` and `words` without paying for the drawing.
+Names are imported when first used: the monitor shares `figures` and `terminal` without paying for the drawing.
 """
 
 from __future__ import annotations

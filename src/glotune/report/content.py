@@ -7,16 +7,15 @@ import shlex
 from dataclasses import dataclass
 
 from glotune.report import specification
+from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
-from glotune.report.figures.build_dashboard import encoder_name
-from glotune.report.figures.build_results import display, ranked, transfer
-from glotune.report.languages import language_name, named
-from glotune.report.target_mean import averaged, belonging, mean_name, mean_of_run, mean_row
+from glotune.report.scores import bracketed, display, number, with_interval
+from glotune.report.specification import encoder_name
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
-from glotune.report.words import bracketed, count, number, percent, plain, with_interval
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.transfer import Transfer
+from glotune.words import NOTHING, count, language_name, named, percent, plain
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
 RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
@@ -185,7 +184,7 @@ def _transfer_table(run: RunData, found: Transfer) -> Table:
                 named(gap.language),
                 number(found.metric, gap.score),
                 f"{gap.points:+.1f} [{gap.interval.low:+.1f}, {gap.interval.high:+.1f}]",
-                "–" if profile.fertility is None else f"{profile.fertility:.2f}",
+                NOTHING if profile.fertility is None else f"{profile.fertility:.2f}",
                 percent(profile.unknown_token_rate, 2),
                 percent(profile.truncation_rate),
             )
@@ -220,8 +219,8 @@ def _data_table(run: RunData) -> Table | None:
     for split, languages in run.data.splits.items():
         for language, each in languages.items():
             labels = ", ".join(f"{name} {number_of:,}" for name, number_of in each.label_counts.items())
-            tokens = "–" if each.mean_tokens is None else f"{each.mean_tokens:.1f}"
-            fertility = "–" if each.fertility is None else f"{each.fertility:.2f}"
+            tokens = NOTHING if each.mean_tokens is None else f"{each.mean_tokens:.1f}"
+            fertility = NOTHING if each.fertility is None else f"{each.fertility:.2f}"
             rows.append(
                 (split, named(language), count(each.rows), labels, tokens, fertility, percent(each.truncation_rate),
                  count(each.duplicate_rows), count(len(run.data.leaked.get(split, {}).get(language, ()))))
@@ -241,7 +240,7 @@ def _data_table(run: RunData) -> Table | None:
 
 
 def _leaks_in_short(effects: list[LeakEffect]) -> str:
-    """A warning behind the headline."""
+    """A warning after the headline."""
     if not effects:
         return ""
     count_of, total = sum(each.leaked for each in effects), sum(each.n for each in effects)

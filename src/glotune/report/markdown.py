@@ -8,8 +8,8 @@ from pathlib import Path
 import jinja2
 
 from glotune.report.content import ReportContent
-from glotune.report.figures.render import FIGURE_NAMES, FigureFile, why_absent
-from glotune.report.words import escaped
+from glotune.report.figures.build import FIGURE_NAMES, FigureFile, why_absent
+from glotune.words import escaped
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -1,19 +1,38 @@
-"""report.html: one page that needs nothing but itself."""
+"""report.html: one page that needs nothing but itself, drawn in the browser from one JSON object."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
+from glotune.languages import direction
+from glotune.report.analysis import main_tables, ranked, transfer
 from glotune.report.content import ReportContent
+from glotune.report.figures.curves import best_epoch, curves, learning_rate
+from glotune.report.figures.model import Curves
+from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
 from glotune.report.markdown import TEMPLATES, environment
-from glotune.report.payload import as_script, page_payload
+from glotune.report.scores import display
+from glotune.run.data import RunData
+from glotune.run.predictions import Predictions
+from glotune.run.records import Evaluation
+from glotune.stats.traits import TRAITS
+from glotune.words import language_name
 
 SCRIPTS = ("elements.js", "charts.js", "tables.js", "page.js")
+MISTAKE_BUDGET = 5000
+"""Mistakes on one page, shared by its runs and languages: about 2 MB."""
+MOST_MISTAKES = 300
+LEAST_MISTAKES = 5
+MAX_CHARACTERS = 600
+CURVE_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
 
 
 def render_page(contents: Sequence[ReportContent], title: str, tables: Sequence[dict[str, Any]] = ()) -> str:
@@ -51,3 +70,230 @@ def _read(name: str) -> str:
 
 def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def page_payload(
+    contents: Sequence[ReportContent], title: str, tables: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The whole page: its runs, the traits of the metrics and, for a study, its tables."""
+    places = sum(max(1, len(content.run.main)) for content in contents)
+    quota = max(LEAST_MISTAKES, min(MOST_MISTAKES, MISTAKE_BUDGET // max(1, places) // 2))
+    runs = [run_payload(content, place, quota) for place, content in enumerate(contents)]
+    metrics = {
+        name: {"name": known.display, "percent": known.is_percent, "higher": known.higher_is_better}
+        for name, known in TRAITS.items()
+    }
+    return {"title": title, "metrics": metrics, "runs": runs, "tables": list(tables)}
+
+
+def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any]:
+    """One run; `quota` mistakes of each of the two kinds per language."""
+    run = content.run
+    tables = main_tables(run)
+    verdict = run.manifest.verdict
+    return {
+        "id": place,
+        "name": run.name,
+        "seed": run.manifest.seed,
+        "status": run.manifest.status.value,
+        "verdict": verdict.model_dump() if verdict else None,
+        "isSound": verdict.is_sound if verdict else None,
+        "headline": content.headline,
+        "split": run.main_split,
+        "selection": content.selection,
+        "labels": run.manifest.labels,
+        "languages": [
+            {"code": code, "name": language_name(code), "source": run.is_source(code)} for code in _languages(run)
+        ],
+        "evaluations": {
+            split: {language: _evaluation(each) for language, each in evaluations.items()}
+            for split, evaluations in run.evaluations.items()
+        },
+        "means": {split: {"name": name, **_evaluation(mean)} for split, (name, mean) in content.means.items()},
+        "transfer": _transfer(run),
+        "transferNote": content.transfer_note,
+        "history": _history(run),
+        "roc": {
+            language: [
+                {"label": line.label, "x": line.false_positive_rate, "y": line.true_positive_rate, "auc": line.auc}
+                for line in roc_lines(table, run.manifest.labels)
+            ]
+            for language, table in tables.items()
+        },
+        "precisionRecall": {
+            language: [
+                {
+                    "label": line.label,
+                    "x": line.recall,
+                    "y": line.precision,
+                    "ap": line.average_precision,
+                    "prevalence": line.prevalence,
+                }
+                for line in precision_recall_lines(table, run.manifest.labels)
+            ]
+            for language, table in tables.items()
+        },
+        "calibration": {language: _calibration(language, table) for language, table in tables.items()},
+        "profile": _profile(run),
+        "mistakes": [row for language, table in tables.items() for row in mistakes(language, table, quota)],
+        "mistakeCounts": {
+            language: int((table.predicted_B != table.label_B).sum()) for language, table in tables.items()
+        },
+        "sections": _sections(content),
+    }
+
+
+def _languages(run: RunData) -> list[str]:
+    known = dict.fromkeys(ranked(run))
+    for evaluations in run.evaluations.values():
+        known.update(dict.fromkeys(evaluations))
+    trained = (language for _, language in run.history.evaluations)
+    known.update(dict.fromkeys(sorted(trained, key=lambda code: (not run.is_source(code), code))))
+    return list(known)
+
+
+def _evaluation(each: Evaluation) -> dict[str, Any]:
+    return {
+        "n": each.n,
+        "scores": each.scores,
+        "intervals": {name: [interval.low, interval.high] for name, interval in each.intervals.items()},
+        "confusion": each.confusion,
+        "perClass": each.per_class,
+    }
+
+
+def _transfer(run: RunData) -> dict[str, Any] | None:
+    found = transfer(run)
+    if found is None:
+        return None
+    average = None
+    if found.average_points is not None and found.average_interval is not None:
+        average = [found.average_points, found.average_interval.low, found.average_interval.high]
+    return {
+        "metric": display(found.metric),
+        "source": list(found.source_languages),
+        "gaps": {gap.language: [gap.points, gap.interval.low, gap.interval.high] for gap in found.gaps},
+        "average": average,
+    }
+
+
+def _history(run: RunData) -> dict[str, Any]:
+    rate = learning_rate(run)
+    return {
+        "curves": {metric: [_curves(panel) for panel in curves(run, metric)] for metric in CURVE_METRICS},
+        "rate": {"x": rate.steps, "y": rate.rate} if rate else {"x": [], "y": []},
+        "bestEpoch": best_epoch(run),
+    }
+
+
+def _curves(panel: Curves) -> dict[str, Any]:
+    return {
+        "split": panel.split,
+        "title": panel.title,
+        "references": [{"name": each.name, "value": each.value} for each in panel.references],
+        "lines": [
+            {"role": line.role, "language": line.language, "x": line.x, "y": line.y}
+            for line in panel.series
+            if not line.is_faint
+        ],
+    }
+
+
+def _calibration(language: str, table: Predictions) -> dict[str, Any]:
+    panel = calibration_panel(language, table)
+    bins = [
+        [each.confidence, each.accuracy.value, each.accuracy.low, each.accuracy.high, each.accuracy.n]
+        for each in panel.bins
+    ]
+    return {"ece": panel.ece, "bins": bins}
+
+
+def _profile(run: RunData) -> dict[str, Any]:
+    split = str(run.main_split)
+    return {
+        language: {
+            "fertility": each.fertility,
+            "unknown": each.unknown_token_rate,
+            "truncation": each.truncation_rate,
+            "tokens": each.mean_tokens,
+            "leaked": len(run.data.leaked.get(split, {}).get(language, ())),
+        }
+        for language, each in run.data.splits.get(split, {}).items()
+    }
+
+
+def mistakes(language: str, table: Predictions, quota: int) -> list[list[Any]]:
+    """The worst errors (highest loss) and the most confident mistakes, each once.
+
+    A row is language, source row, true label, predicted label, confidence, loss, text, text pair, direction.
+    """
+    wrong = np.flatnonzero(table.predicted_B != table.label_B)
+    confidence_B = table.probabilities_BC.max(axis=1)
+    worst = wrong[np.argsort(-table.loss_B[wrong], kind="stable")[:quota]]
+    surest = wrong[np.argsort(-confidence_B[wrong], kind="stable")[:quota]]
+    chosen = np.unique(np.concatenate([worst, surest]))
+    texts = table.texts(chosen) if len(chosen) else []
+    return [
+        [
+            language,
+            int(table.row_B[place]),
+            int(table.label_B[place]),
+            int(table.predicted_B[place]),
+            round(float(confidence_B[place]), 4),
+            round(float(table.loss_B[place]), 4),
+            _cut(text),
+            _cut(pair),
+            direction(f"{text or ''} {pair or ''}"),
+        ]
+        for place, (text, pair) in zip(chosen, texts, strict=True)
+    ]
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= MAX_CHARACTERS:
+        return text
+    return text[:MAX_CHARACTERS] + " …"
+
+
+def _sections(content: ReportContent) -> list[dict[str, Any]]:
+    """The parts that are tables of words, as in report.md."""
+    pairs = [
+        ("Model specification", content.model),
+        ("Training configuration", content.training),
+        ("What was saved", content.cost),
+        ("How to reproduce", [("Command", content.command), *content.machine]),
+    ]
+    sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
+    tables = [
+        ("Leaked texts", content.leaks),
+        ("Precision, recall and F1 of each class", content.per_class),
+        ("Data", content.data),
+        ("Files and their hashes", content.sources),
+    ]
+    sections += [{"title": title, "columns": each.columns, "rows": each.rows} for title, each in tables if each]
+    checks = [*content.notices, *content.audit.differences]
+    if checks:
+        sections.append({"title": "Notices", "list": checks})
+    audited = [text for text in (content.audit.agreement, content.audit.left_out) if text]
+    if audited:
+        sections.append({"title": "Scores recomputed from the predictions", "list": audited})
+    return sections
+
+
+def as_script(payload: dict[str, Any]) -> str:
+    """JSON that is inert inside a script element: no ``<``, ``>``, ``&`` or line separator is left in it."""
+    text = json.dumps(finite(payload), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode("utf-8", "replace").decode()
+
+
+def finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for, and floats of six significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value

@@ -9,6 +9,7 @@ from typing import Any
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.records import Manifest
+from glotune.words import NOTHING, count
 
 
 def write_pretraining_report(directory: RunDirectory) -> str:
@@ -37,7 +38,7 @@ def _facts(manifest: Manifest) -> str:
         f"- status: {manifest.status.value}",
         f"- command: `{' '.join(manifest.command)}`",
         f"- seed {manifest.seed}, recipe {manifest.recipe_hash}, data {manifest.data_hash[:16]}",
-        *(f"- {source.path}: {source.rows:,} rows" for source in manifest.data),
+        *(f"- {source.path}: {count(source.rows)} rows" for source in manifest.data),
         *(f"- {change.description}" for change in manifest.changes),
         *(f"- deviation: {line}" for line in manifest.deviations),
     ]
@@ -88,7 +89,8 @@ def _course(history: History) -> str:
 
 def _languages(figures: dict[str, dict[str, Any]]) -> str:
     rows = [
-        f"| {language} | {entry['n']} | {_shown(entry['masked_loss'])} | {int(entry['candidates']) or '-'} | "
+        f"| {language} | {count(entry['n'])} | {_shown(entry['masked_loss'])} | "
+        f"{count(entry['candidates'] or None)} | "
         f"{_shown(entry['recall_at_1_forth'])} | {_shown(entry['recall_at_1_back'])} |"
         for language, entry in sorted(figures.items(), key=lambda item: (item[1]["recall_at_1"] is None, item[0]))
     ]
@@ -97,4 +99,4 @@ def _languages(figures: dict[str, dict[str, Any]]) -> str:
 
 
 def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:.3f}"

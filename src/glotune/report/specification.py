@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.recipe import Recipe
-from glotune.report.figures.build_results import display
-from glotune.report.languages import named
-from glotune.report.words import count, counted, duration, millions, percent, plain, size
+from glotune.report.scores import display
 from glotune.run.data import RunData
+from glotune.words import NOTHING, count, counted, duration, gib, millions, named, percent, plain, size
 
 Rows = list[tuple[str, str]]
 PREDICTED_IN_BF16 = (
@@ -85,7 +84,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     data, optimizer, schedule, train = recipe.data, recipe.optimizer, recipe.schedule, recipe.train
     patience = recipe.evaluate.patience
     rows: Rows = [
-        ("Source languages", ", ".join(map(named, run.sources)) or "–"),
+        ("Source languages", ", ".join(map(named, run.sources)) or NOTHING),
         ("Maximum length", f"{data.max_length} tokens, {data.truncation.replace('_', ' + ')} kept, "
                            f"{data.normalization}"),
         ("Epochs", str(train.epochs)),
@@ -141,7 +140,7 @@ def _schedule(recipe: Recipe) -> str:
 def selection(run: RunData) -> str:
     """Which checkpoint was kept, by what, and whether the target languages had a say in it."""
     if run.recipe is None:
-        return "–"
+        return NOTHING
     evaluate = run.recipe.evaluate
     chosen = [code for code in run.history.languages("validation") if run.is_source(code) == (evaluate.on == "source")]
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
@@ -156,7 +155,7 @@ def selection(run: RunData) -> str:
 
 
 def cost_rows(run: RunData) -> Rows:
-    """What the exact savings left out; one row each, only where the run tells."""
+    """What the exact savings left out; one row each, only where the run recorded it."""
     cost = known_costs(run)
     rows: Rows = []
     packed, fixed, dynamic = (cost.get(f"tokens_{name}") for name in ("packed", "fixed", "dynamic"))
@@ -214,7 +213,7 @@ def machine_rows(run: RunData) -> Rows:
         ("Status", manifest.status.value + (f": {manifest.reason}" if manifest.reason else "")),
         ("Attempts", str(manifest.attempt)),
         ("Recipe hash", manifest.recipe_hash),
-        ("Data hash", manifest.data_hash or "–"),
+        ("Data hash", manifest.data_hash or NOTHING),
         *[(f"Version of {name}", version) for name, version in sorted(manifest.versions.items())],
         *hardware,
     ]
@@ -224,6 +223,12 @@ def _hardware(name: str, value: object) -> tuple[str, str]:
     shown = plain(value)
     if name.endswith("_bytes") and isinstance(value, int | float):
         name, shown = name.removesuffix("_bytes"), size(value)
-    elif name.endswith("_gib"):
-        name, shown = name.removesuffix("_gib"), f"{shown} GiB"
+    elif name.endswith("_gib") and isinstance(value, int | float):
+        name, shown = name.removesuffix("_gib"), gib(value)
     return name.replace("_", " ").capitalize(), shown
+
+
+def encoder_name(name: str) -> str:
+    """The last part of a Hub name; the last two of a folder, whose last is often a version or a step."""
+    parts = [part for part in name.split("/") if part]
+    return "/".join(parts[-2:]) if name.startswith(("/", ".")) else parts[-1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glotune.report.languages import named
 from glotune.run.data import RunData
+from glotune.words import named
 
 FEWEST_TEXTS = 10
 MARK = "†"

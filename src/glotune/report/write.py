@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from glotune.report.content import gather
-from glotune.report.figures.build_study import STUDY_CAPTIONS, build_study_figures
-from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures, write_figures
+from glotune.report.drawing.files import write_figures
+from glotune.report.figures.build import FIGURE_NAMES, FigureFile, build_figures
+from glotune.report.figures.study import STUDY_CAPTIONS, build_study_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
 from glotune.run.data import RunData, load_run

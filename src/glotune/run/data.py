@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """Everything that a run directory tells, and what it could not tell.
+    """Everything that a run directory holds, and what could not be read of it.
 
     Only the manifest is read at once: a thousand runs are listed without their events and predictions being opened.
     Scores are raw: shares in 0 .. 1, losses in nats per text.

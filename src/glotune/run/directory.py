@@ -56,7 +56,7 @@ class RunDirectory:
     def create(cls, path: Path, recipe_yaml: str, manifest: Manifest, data: Path | None = None) -> RunDirectory:
         """Makes the directory with its recipe and manifest, all at once or not at all.
 
-        A folder that is there and empty, also behind a link, is filled and stays the folder that it is.
+        An empty folder, or a link to one, is filled and stays the folder that it is.
 
         Args:
             data: a folder with the run's own texts, which are copied; None where they lie elsewhere.

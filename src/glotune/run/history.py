@@ -1,9 +1,9 @@
-"""What a run's events tell, as columns: one training curve, one curve for each evaluated split and language."""
+"""A run's events as columns: one training curve, one curve for each evaluated split and language."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,7 @@ class History:
 
     steps: tuple[StepPoint, ...] = ()
     train: tuple[ScorePoint, ...] = ()
-    """One point an epoch: the figures as trained, with dropout on."""
+    """One point an epoch: the metrics as trained, with dropout on."""
     evaluations: dict[tuple[str, str], tuple[ScorePoint, ...]] = field(default_factory=dict)
     """(split, language) -> points in order of training."""
     best_step: int | None = None
@@ -93,14 +93,45 @@ class History:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
+    def curves(self, split: str, metric: str, sources: Sequence[str]) -> dict[str, list[ScorePoint]]:
+        """language -> the points of a split that have the metric, finite or not; source languages first."""
+        found = {
+            language: [point for point in points if metric in point.scores]
+            for (known, language), points in self.evaluations.items()
+            if known == split
+        }
+        return {
+            code: found[code] for code in sorted(found, key=lambda code: (code not in sources, code)) if found[code]
+        }
+
+    def mean_curve(self, split: str, metric: str) -> list[ScorePoint]:
+        """The plain mean over the languages of a split, at the moments at which each of them has a finite value.
+
+        A mean over fewer languages would be another line.
+        """
+        series = self.curves(split, metric, ()).values()
+        at: dict[int, list[ScorePoint]] = {}
+        for point in (point for points in series for point in points if math.isfinite(point.scores[metric])):
+            at.setdefault(point.step, []).append(point)
+        return [
+            ScorePoint(
+                step,
+                points[0].epoch,
+                {metric: sum(point.scores[metric] for point in points) / len(points)},
+                sum(point.n for point in points),
+            )
+            for step, points in sorted(at.items())
+            if len(points) == len(series)
+        ]
+
     def train_seconds(self) -> float | None:
-        """Wall-clock seconds spent in optimizer steps; None where no step tells."""
+        """Wall-clock seconds spent in optimizer steps; None where no step has a time."""
         known = [point.seconds for point in self.steps if math.isfinite(point.seconds)]
         return sum(known) if known else None
 
 
 def read_history(events: Iterable[Event]) -> History:
-    """Sorts events into series. An event that lacks figures is kept with NaN; unknown keys are ignored."""
+    """Sorts events into series. An event that lacks metrics is kept with NaN; unknown keys are ignored."""
     steps: list[StepPoint] = []
     train: list[ScorePoint] = []
     evaluations: dict[tuple[str, str], list[ScorePoint]] = {}
@@ -121,8 +152,8 @@ def read_history(events: Iterable[Event]) -> History:
             checkpoints.append({"step": event.step, "epoch": event.epoch, **event.data})
         elif event.kind == "cost":
             wall = event.data["wall"] if isinstance(event.data.get("wall"), dict) else {}
-            figures = {**event.data, **wall}
-            cost.update({name: value for name, value in figures.items() if math.isfinite(_number(value))})
+            measured = {**event.data, **wall}
+            cost.update({name: value for name, value in measured.items() if math.isfinite(_number(value))})
         elif event.kind == "best":
             best = event
         elif event.kind in ("warning", "alert", "deviation"):
@@ -159,7 +190,7 @@ def _last_events(path: Path, tail: int) -> Iterator[Event]:
     with path.open("rb") as file:
         start = max(0, path.stat().st_size - tail)
         file.seek(start)
-        lines = file.read().split(b"\n")[:-1]  # what stands behind the last line end was torn while written
+        lines = file.read().split(b"\n")[:-1]  # what follows the last line end was torn while written
     kept = lines[1:] if start else lines
     # Only the last step line matters: the others are most of the file.
     last_step = max((place for place, line in enumerate(kept) if STEP_MARK in line), default=-1)

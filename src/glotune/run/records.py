@@ -113,7 +113,7 @@ class Verdict(Record):
 
     status: Literal["sound", "collapsed", "diverged", "improving", "overfit"]
     evidence: list[str]
-    """Sentences with the figures that led to the status."""
+    """Sentences with the numbers that led to the status."""
     remedy: list[str] = Field(default_factory=list)
 
     @property

@@ -13,7 +13,7 @@ FAMILY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU, as NVML tells."""
+    """One NVIDIA GPU, as NVML reports it."""
 
     index: int
     name: str
@@ -25,7 +25,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class SystemFigures:
+class SystemMetrics:
     """One look at the machine."""
 
     cpu_percent: float
@@ -66,10 +66,10 @@ class Probe:
         self._family_of: int | None = None
         self._family_at = 0.0
 
-    def look(self, pid: int | None = None) -> SystemFigures:
-        """The figures since the last look; `pid`: the run's process."""
+    def look(self, pid: int | None = None) -> SystemMetrics:
+        """The measurements since the last look; `pid`: the run's process."""
         memory = self._psutil.virtual_memory()
-        return SystemFigures(
+        return SystemMetrics(
             cpu_percent=self._psutil.cpu_percent(interval=None),
             memory_gib=(memory.total - memory.available) / GIB,
             memory_total_gib=memory.total / GIB,
@@ -134,7 +134,7 @@ def _gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _or_zero(nvml: Any, ask: Any) -> float | None:
-    """A figure that some devices (parts of a divided GPU, say) don't tell."""
+    """A value that some devices (e.g. parts of a divided GPU) don't report."""
     try:
         return float(ask())
     except nvml.NVMLError:

@@ -30,5 +30,5 @@ class Tail:
             try:
                 events.append(Event.model_validate_json(line))
             except ValidationError:
-                continue  # a torn line that a resumed attempt wrote behind, or an event of a newer version
+                continue  # a torn line that a resumed attempt appended to, or an event of a newer version
         return events

@@ -95,7 +95,7 @@ class Telling:
         if event.kind == "alert":
             self.tell({"alert": event.data["message"]})
 
-    def progress(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    def progress(self, stage: str, done: int, total: int, metrics: Mapping[str, float]) -> None:
         """Progress, at most twice a second; where training begins, and where it ends, in any case."""
         now = time.perf_counter()
         if stage == "cache":

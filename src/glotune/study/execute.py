@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
-from glotune.report.target_mean import averaged
+from glotune.report.analysis import averaged
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import is_held
 from glotune.run.records import RunStatus
@@ -142,7 +142,7 @@ class _Queue:
         finished, hopeless = state_of(run, self.directory)
         if finished:
             self.outcome.finished.append(run.name)
-            self.tally.end(run.name, _figures(self.directory.runs / run.name))
+            self.tally.end(run.name, _metrics(self.directory.runs / run.name))
             return
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
@@ -151,7 +151,7 @@ class _Queue:
             self.outcome.failed[run.name] = reason
             self.tally.end(run.name, f"failed: {reason}")
             return
-        self.tally.say(f"{run.name} failed and is tried again: {reason}")
+        self.tally.say(f"{run.name} failed and is retried: {reason}")
         if ended.error:
             _set_aside(self.directory.runs / run.name, self.attempts[run.name])
         self.tally.restart(run.name)
@@ -193,7 +193,7 @@ def _set_aside(run: Path, attempt: int) -> None:
     run.rename(aside)
 
 
-def _figures(path: Path) -> str:
+def _metrics(path: Path) -> str:
     """One line about a finished run: its test macro-F1, of the languages that it was not trained on, and verdict."""
     run = RunDirectory(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()

@@ -176,7 +176,7 @@ class RayWorkers:
         """What the runs said meanwhile."""
         for run, content in self._post.get_nowait_batch(self._post.qsize()):
             message = Started(run) if "started" in content else message_of(run, content)
-            if message is not None and run in self._running.values():  # a line can arrive behind the end
+            if message is not None and run in self._running.values():  # a line can arrive after the end
                 self._told.put(message)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from glotune.words import duration
+
 SHARE_OF = {"tokenize": (0.0, 0.05), "cache": (0.05, 0.15), "train": (0.15, 0.9), "evaluate": (0.9, 1.0)}
 """Stage -> where a run stands when it begins and ends, roughly; only the time left depends on it."""
 
@@ -85,15 +87,15 @@ class Tally:
         """A run is taken back and waits again; it may be lost before it has begun."""
         self._shares.pop(name, None)
 
-    def end(self, name: str, figures: str) -> None:
+    def end(self, name: str, metrics: str) -> None:
         """A run ended; it may have begun nowhere."""
         self._shares.pop(name, None)
         self._ended.add(name)
         place = len(self._skipped) + len(self._ended)
         seconds = self._clock() - self._since.get(name, self._clock())
         left = self.state().seconds_left
-        told = f"; {clock_time(left)} left" if left else ""
-        self._watcher.say(f"[{place}/{self._total}] {name}: {figures} ({clock_time(seconds)}{told})")
+        told = f"; {duration(left)} left" if left else ""
+        self._watcher.say(f"[{place}/{self._total}] {name}: {metrics} ({duration(seconds)}{told})")
         self._show()
 
     def state(self) -> Progress:
@@ -112,10 +114,3 @@ class Tally:
 
     def _show(self) -> None:
         self._watcher.progress(self.state())
-
-
-def clock_time(seconds: float) -> str:
-    """``1:05:09`` or ``5:09``."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -7,15 +7,15 @@ from pathlib import Path
 from glotune.run.records import RunStatus
 from glotune.run.state import State, read_holder, readable_runs, state_of, state_of_lock
 from glotune.study.directory import StudyDirectory
-from glotune.verbs.stop import Tell, ask, end_at_once, held_elsewhere, stop
+from glotune.verbs.stop import Log, ask, end_at_once, held_elsewhere, stop
 
 
-def stop_study(folder: Path, *, now: bool = False, timeout: float | None = None, tell: Tell) -> str:
+def stop_study(folder: Path, *, now: bool = False, timeout: float | None = None, log: Log) -> str:
     """Ends a study and every run of it, and waits until they are gone. One that is not running is left as it is.
 
     Args:
         folder: the study's.
-        now, timeout, tell: as `glotune.verbs.stop.stop`.
+        now, timeout, log: as `glotune.verbs.stop.stop`.
 
     Returns:
         One line: how the study stands.
@@ -32,10 +32,10 @@ def stop_study(folder: Path, *, now: bool = False, timeout: float | None = None,
     if was_running and holder and now:
         end_at_once(holder)
     elif was_running and holder:
-        ask(holder, directory.lock, timeout, tell)
+        ask(holder, directory.lock, timeout, log)
     for run, manifest in readable_runs(directory.runs)[0]:
         if state_of(run, manifest) in (State.RUNNING, State.CRASHED):  # it has no study any more
-            tell(stop(run, now=now, timeout=timeout, tell=tell))
+            log(stop(run, now=now, timeout=timeout, log=log))
     return _outcome(directory, was_running)
 
 

@@ -1,4 +1,4 @@
-"""The report of a study: its claims answered, its variants compared, every run with its figures and files."""
+"""The report of a study: its claims answered, its variants compared, every run with its metrics and files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from glotune.evidence.cells import ComparisonTable
 from glotune.evidence.claims import ClaimAnswer
 from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import FULL
-from glotune.report.figures.build_dashboard import encoder_name
-from glotune.report.words import code, escaped
+from glotune.report.specification import encoder_name
 from glotune.report.write import ReportFiles, write_report, write_study_report
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
@@ -33,6 +32,7 @@ from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
 from glotune.study.tables import claims_table, costs_table, folds_table, matrix_tables, without_empty_columns
+from glotune.words import code, escaped
 
 
 @dataclass(frozen=True)

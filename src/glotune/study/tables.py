@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from glotune.evidence import Comparison, runs_table
-from glotune.evidence.cells import NOTHING, Cell, Column, ComparisonTable, display, shown, word
+from glotune.evidence.cells import Cell, Column, ComparisonTable, display, shown, word
 from glotune.evidence.claims import ClaimAnswer
 from glotune.evidence.tables import p_text
 from glotune.evidence.variants import Variant
 from glotune.recipe.study import StudyClaim
-from glotune.report.languages import named
-from glotune.report.words import duration, millions, size
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.stats.contrasts import MOST_SEEDS
@@ -21,6 +19,7 @@ from glotune.stats.traits import trait
 from glotune.stats.transfer import transfer_matrix
 from glotune.study.evidence import Costs, costs_of
 from glotune.study.plan import StudyPlan
+from glotune.words import NOTHING, duration, millions, named, size
 
 FARTHEST = 1000
 """Factor beyond which no more than that is said."""

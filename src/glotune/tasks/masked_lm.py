@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 MASKED, REPLACED = 0.8, 0.1
-"""Of the chosen tokens: so many become ``<mask>``, so many a random token; the rest stay as they are."""
+"""Shares of the chosen tokens that become ``<mask>``, and a random token; the rest stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def mask_tokens(
     Args:
         tokens: [T].
         probability: that a token which is not special is hidden.
-        predicted_share: of the hidden tokens, so many are predicted; the others only disturb.
+        predicted_share: share of the hidden tokens that are predicted; the others are noise only.
     """
     hidden = (generator.random(len(tokens)) < probability) & ~np.isin(tokens, vocabulary.special_ids)
     fate = generator.random(len(tokens))

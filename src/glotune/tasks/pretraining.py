@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.pretrain import Objective as Spec
 from glotune.recipe.pretrain import PretrainRecipe
@@ -38,7 +37,7 @@ class HeldOutScores:
     """Mean cross-entropy per hidden token, in nats."""
     masked_tokens: int
     candidates: int = 0
-    """Held-out pairs: each text looks for its translation among so many."""
+    """Number of held-out pairs among which each text looks for its translation."""
     recall_forth: float | None = None
     """Share of the texts whose translation is the nearest."""
     recall_back: float | None = None

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.data.spelling import name_of
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
@@ -345,7 +344,7 @@ def monitored_value(scores: Mapping[str, Scores], languages: list[str], metric: 
 
 
 def collapse_seen(scores: dict[str, Scores], labels: list[str], source_languages: list[str]) -> str | None:
-    """What one sees where one class is answered and nothing was learned behind it; None otherwise."""
+    """The alarm where only one class is predicted and nothing was learned; None otherwise."""
     collapses = collapses_without_skill(scores, source_languages)
     if not collapses:
         return None

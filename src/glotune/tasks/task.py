@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import Rows
-from glotune.data.packed import PackedBatch
+from glotune.data.batches import PackedBatch, Rows
 from glotune.run.records import Evaluation
 
 Answers = Sequence[NDArray[np.float64]]
@@ -116,7 +115,7 @@ class Task(Protocol):
 
     @property
     def drawn(self) -> int:
-        """The first so many texts of the training store are what an epoch goes through."""
+        """Number of texts of the training store, from its first, that an epoch goes through."""
         ...
 
     @property

@@ -1,1 +1,1 @@
-"""Trackers as readers: TensorBoard, W&B, Trackio and MLflow are told what the run directory holds."""
+"""Trackers as readers: TensorBoard, W&B, Trackio and MLflow receive what the run directory holds."""

@@ -1,4 +1,4 @@
-"""What a tracker is told, in no tracker's own words: made from a run directory, so the same live and years later."""
+"""What a tracker receives, in no tracker's own terms: made from a run directory, so the same live and years later."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def messages(events: Iterable[Event]) -> Iterator[Point | Notice]:
 
 
 def _scalars(event: Event) -> dict[str, Any]:
-    """The event's figures under the names that charts are grouped by."""
+    """The event's metrics under the names that charts are grouped by."""
     data = {name: value for name, value in event.data.items() if name != "wall"}
     wall = event.data.get("wall")
     if event.kind == "step":

@@ -6,25 +6,27 @@ could not be sent stays in the run directory, and ``glotune track`` sends it lat
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeVar
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from glotune.errors import GlotuneError, RunError
-from glotune.run.directory import RunDirectory, events_that_count
+from glotune.run.directory import RunDirectory, events_that_count, write_atomically
 from glotune.run.lock import locked
 from glotune.run.records import Event
 from glotune.run.state import State, read_holder, state_of
 from glotune.run.system import Probe
 from glotune.run.tail import Tail
-from glotune.tracking.messages import About, Notice, Point, about, closing, messages
-from glotune.tracking.progress import Progress
-from glotune.tracking.sinks import Sink, make_sink
+from glotune.tracking.messages import About, Closing, Notice, Point, about, closing, messages
+from glotune.verbs.trackers import TRACKERS, check_trackers
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 Key = tuple[str, int, str]
 
 POINTS_AT_ONCE = 500
@@ -38,7 +40,7 @@ class Pace:
     poll: float = 2.0
     """Between looks at the event file."""
     system: float = 15.0
-    """Between system figures."""
+    """Between measurements of the system."""
     patience: float = 600.0
     """How long an outage is waited out after the run has ended."""
     report: float = 120.0
@@ -48,8 +50,8 @@ class Pace:
 class Sender:
     """One run, one tracker, one process at a time."""
 
-    def __init__(self, run: RunDirectory, name: str, tell: Tell, pace: Pace) -> None:
-        self.run, self.name, self.tell, self.pace = run, name, tell, pace
+    def __init__(self, run: RunDirectory, name: str, log: Log, pace: Pace) -> None:
+        self.run, self.name, self.log, self.pace = run, name, log, pace
         self._folder = run.path / "tracking"
         self._place = self._folder / f"{name}.json"
         self._sent: set[Key] = set()
@@ -69,7 +71,7 @@ class Sender:
             self._begin()
             told = about(self.run)
             if self._is_all_sent():
-                self.tell(f"{self.run.path} was sent to {self.name} already, with all that it holds")
+                self.log(f"{self.run.path} was sent to {self.name} already, with all that it holds")
                 return
             self._insist(partial(self._open, sink, told))
             state = self._follow(sink, follow)
@@ -96,7 +98,7 @@ class Sender:
     def _open(self, sink: Sink, told: About) -> None:
         self._progress.remote, self._progress.where = sink.open(told, self._progress.remote)
         self._progress.save(self._place)
-        self.tell(f"sending {self.run.path} to {self.name}: {self._progress.where}")
+        self.log(f"sending {self.run.path} to {self.name}: {self._progress.where}")
 
     def _follow(self, sink: Sink, follow: bool) -> State:
         """Until the run has ended and all of it is sent; returns its state."""
@@ -114,8 +116,8 @@ class Sender:
             if time.monotonic() - looked >= self.pace.system:
                 looked = time.monotonic()
                 holder = read_holder(self.run.lock)
-                figures = probe.look(holder.pid if holder else None).scalars()
-                self._insist(partial(sink.points, [Point(self._step, time.time(), figures)]))
+                measured = probe.look(holder.pid if holder else None).scalars()
+                self._insist(partial(sink.points, [Point(self._step, time.time(), measured)]))
             time.sleep(self.pace.poll)
 
     def _await_report(self) -> None:
@@ -128,7 +130,7 @@ class Sender:
             time.sleep(min(self.pace.poll, 1.0))
 
     def _send_new(self, sink: Sink) -> None:
-        """Sends events not sent before. A resumed attempt repeats steps to the same figures: the first ones stand."""
+        """Sends events not sent before. A resumed attempt repeats steps to the same metrics: the first ones stand."""
         fresh = self._tail.read()
         events = [event for event in events_that_count(fresh) if _key(event) not in self._sent]
         for batch in _batches(list(messages(events))):
@@ -148,7 +150,7 @@ class Sender:
         self._insist(partial(sink.close, leaves))
         self._progress.closed = "" if running else self._end_name(state)
         self._progress.save(self._place)
-        self.tell(f"sent to {self.name}: {self.run.path} is {state.value}")
+        self.log(f"sent to {self.name}: {self.run.path} is {state.value}")
 
     def _insist(self, call: Callable[[], T]) -> T:
         """Calls until it succeeds, waiting longer each time; gives up some time after the run has ended."""
@@ -165,7 +167,7 @@ class Sender:
                         f"{self.name} could not be reached ({reason}). The run itself is not affected; send it later "
                         f"with: glotune track {self.run.path} --to {self.name}"
                     ) from error
-                self.tell(f"{self.name} does not answer ({reason}); trying again in {pause:g} s")
+                self.log(f"{self.name} does not answer ({reason}); trying again in {pause:g} s")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -197,3 +199,59 @@ def _batches(told: list[Point | Notice]) -> Iterator[list[Point] | Notice]:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@dataclass
+class Progress:
+    """Kept in ``RUN/tracking/NAME.json``."""
+
+    remote: str | None = None
+    """The tracker's id of the run; None before it was opened."""
+    offset: int = 0
+    """Bytes of ``events.jsonl`` that were sent."""
+    closed: str = ""
+    """The end that was sent last, as ``state@attempt``; empty while none was."""
+    where: str = ""
+    """The run's page, or how to open it, in the tracker's words; reports link to it."""
+
+    @classmethod
+    def load(cls, path: Path) -> Progress:
+        """From its file; at the start where there is none, or none that can be read."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            where = str(content["where"]) if "where" in content else ""
+            return cls(str(content["remote"]), int(content["offset"]), str(content["closed"]), where)
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
+
+
+class Sink(Protocol):
+    """One tracked run. Every call may raise: the sender tries again later, and training never knows."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: the tracker's own, inside the run directory."""
+
+    def open(self, about: About, remote: str | None) -> tuple[str, str]:
+        """Begins a tracked run, or continues `remote`; returns its id and one line: where to see it."""
+
+    def points(self, points: list[Point]) -> None:
+        """Sends scalars, in the order of their steps."""
+
+    def notice(self, notice: Notice) -> None:
+        """Sends a line."""
+
+    def close(self, closing: Closing | None) -> None:
+        """Sends what the run leaves (None: the run goes on, only the sender ends), and waits until it is stored."""
+
+
+def make_sink(name: str, folder: Path) -> Sink:
+    """The sink of that name; raises as `check_trackers`."""
+    check_trackers([name])
+    module, _, attribute = TRACKERS[name][0].partition(":")
+    folder.mkdir(parents=True, exist_ok=True)
+    sink: Sink = getattr(import_module(module), attribute)(folder)
+    return sink

@@ -11,7 +11,7 @@ import wandb
 from glotune.tracking.messages import About, Closing, Notice, Point
 
 SECONDS_TO_ANSWER = 30.0
-"""An outage is told after so long, not after W&B's minute and a half; it is tried again by the sender."""
+"""Seconds after which an outage is reported, instead of W&B's minute and a half; the sender tries again."""
 
 
 class WandbSink:

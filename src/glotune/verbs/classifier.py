@@ -1,4 +1,4 @@
-"""A recipe behind scikit-learn's interface: ``Classifier(...).fit(X, y).predict(X)``, through the same spine."""
+"""A recipe with scikit-learn's interface: ``Classifier(...).fit(X, y).predict(X)``, through the same spine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from glotune.data.encoding import Text
-from glotune.data.odd_labels import odd_labels, quoted
+from glotune.data.label_names import odd_labels, quoted
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe import Recipe

@@ -17,8 +17,7 @@ from glotune.data.encoding import Text
 from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Quoting, Sources

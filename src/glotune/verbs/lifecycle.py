@@ -81,7 +81,7 @@ def open_run(
 def create_run(
     out: str | Path | None, name: str, recipe: str, manifest: Manifest, data: Path | None = None
 ) -> RunDirectory:
-    """Makes a run directory: `out`, or ``runs/NAME-TIME`` with a number behind it where another run was as quick.
+    """Makes a run directory: `out`, or ``runs/NAME-TIME`` with a number appended where that is taken.
 
     Raises:
         UserError: `out` holds something, or the place can't be written.

@@ -13,14 +13,13 @@ from typing import IO, Literal
 
 import pyarrow as pa
 
-from glotune.data.csv_files import CsvForm, read_csv
+from glotune.data.csv_files import CsvForm, SwallowingRow, read_csv
 from glotune.data.encoding import Text
 from glotune.data.jsonl_files import read_jsonl
 from glotune.data.opening import is_stream, not_utf8, open_bytes, reading
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
-from glotune.data.stray_quotes import SwallowingRow
 from glotune.data.streams import on_disk
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe.schema import Columns, Quoting

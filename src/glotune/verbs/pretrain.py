@@ -13,8 +13,7 @@ from glotune.data.profile import profile
 from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.finish import record_best
 from glotune.engine.loop import train_to_the_end
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
@@ -22,8 +21,7 @@ from glotune.engine.step import own_randomness
 from glotune.errors import UserError
 from glotune.model.pretraining import prepare_tokenizer, save_encoder
 from glotune.recipe.loading import Overrides
-from glotune.recipe.pretrain import PretrainRecipe
-from glotune.recipe.pretrain_loading import load_pretrain_recipe
+from glotune.recipe.pretrain import PretrainRecipe, load_pretrain_recipe
 from glotune.report.pretraining import write_pretraining_report
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus

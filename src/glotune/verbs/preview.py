@@ -11,8 +11,7 @@ from glotune.data.reading import read_texts
 from glotune.data.tokenization import tokenize
 from glotune.engine.assembly import assemble
 from glotune.engine.fit import few_steps, fit_to_machine
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Unwritten

@@ -1,4 +1,4 @@
-"""Runs a finished run again, from its directory alone, and tells whether the same came out."""
+"""Runs a finished run again, from its directory alone, and reports whether the results are the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import TextData
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import available_devices, choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.errors import UserError
@@ -23,7 +22,7 @@ from glotune.verbs.lifecycle import Run, open_run, status_kept
 from glotune.verbs.train import carry_out
 
 CIRCUMSTANCES = (*OWN_TO_AN_ATTEMPT, "warning", "deviation", "plan")
-"""Kinds of events that tell of the machine and its mishaps; the plan is compared by itself."""
+"""Kinds of events about the machine and its mishaps; the plan is compared by itself."""
 NO_NUMBERS = {"reasons", "wall"}
 """Parts of a plan that no number follows from."""
 
@@ -51,7 +50,7 @@ class Reproduction:
 def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Observer | None = None) -> Reproduction:
     """Trains a complete run's recipe again under its stored plan, and compares.
 
-    Trackers are left out: nobody is told of the second run.
+    Trackers are left out: the second run is sent nowhere.
 
     Args:
         path: the run; nothing in it is changed.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.recipe import load_recipe

@@ -18,17 +18,17 @@ POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
 """How long ``now`` waits for the process to write its status before it is killed."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def stop(run: RunDirectory, *, now: bool = False, timeout: float | None = None, tell: Tell) -> str:
+def stop(run: RunDirectory, *, now: bool = False, timeout: float | None = None, log: Log) -> str:
     """Ends a run and waits until its process is gone. A run that is not running is left as it is.
 
     Args:
         run: the run.
         now: don't wait for the step and its checkpoint; what came after the last checkpoint is computed again.
         timeout: seconds to wait for the step and its checkpoint; None: as long as it takes.
-        tell: receives lines for people while it waits.
+        log: receives lines for people while it waits.
 
     Returns:
         One line: how the run stands.
@@ -48,7 +48,7 @@ def stop(run: RunDirectory, *, now: bool = False, timeout: float | None = None, 
     if now:
         end_at_once(holder)
     else:
-        ask(holder, run.lock, timeout, tell)
+        ask(holder, run.lock, timeout, log)
     return _outcome(run, "stopped at once" if now else "stopped before its first step or while finishing")
 
 
@@ -61,14 +61,14 @@ def held_elsewhere(path: Path, holder: Holder) -> UserError:
     )
 
 
-def ask(holder: Holder, lock: Path, timeout: float | None, tell: Tell) -> None:
+def ask(holder: Holder, lock: Path, timeout: float | None, log: Log) -> None:
     """Asks the process that holds a run or study to end, and waits until it has.
 
     Raises:
         RunError: it was still busy after `timeout` seconds.
     """
     _send(holder, signal.SIGTERM)
-    tell(f"Asked process {holder.pid} to stop; it finishes its step and saves a checkpoint first.")
+    log(f"Asked process {holder.pid} to stop; it finishes its step and saves a checkpoint first.")
     if not _wait(holder.pid, lock, timeout):
         raise RunError(
             f"{lock.parent} is still busy after {timeout:g} s; it stops when its step is done. "

@@ -14,8 +14,7 @@ from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
 from glotune.engine.loop import CollapsedTraining, DivergedTraining, train_to_the_end
-from glotune.engine.notebook import watching
-from glotune.engine.observer import Observer
+from glotune.engine.observer import Observer, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder

@@ -194,7 +194,7 @@ def test_every_row_writes_down_what_it_measured(world: World) -> None:
 
 
 def test_a_warm_side_measures_as_a_fresh_one_does(world: World) -> None:
-    """In forks of one process: each begins anew, and a failure is told with its last lines."""
+    """In forks of one process: each starts again, and a failure is told with its last lines."""
     job = prediction.job_of("predict-glotune", world, 8, "fp32")
     with warm(1) as measured:
         first, second = measured(job), measured(job)

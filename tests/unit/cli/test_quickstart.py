@@ -1,4 +1,4 @@
-"""`glotune quickstart`: trains, shows, goes on or begins anew, by what lies in runs/quickstart."""
+"""`glotune quickstart`: trains, shows, goes on or starts again, by what lies in runs/quickstart."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_the_mean_of_the_targets_stands_below_the_languages_as_in_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from glotune.report.content import gather
-    from glotune.report.words import with_interval
+    from glotune.report.scores import with_interval
     from glotune.run.data import load_run
     from made_runs import make_run
 

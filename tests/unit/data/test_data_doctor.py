@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from encoders import make_tokenizer
 from glotune.cli.main import run as glotune
-from glotune.data.doctor import Diagnosis, examine, read_all
-from glotune.data.doctor_page import render, write_page
+from glotune.data.doctor import Diagnosis, examine, read_all, render, write_page
 from glotune.data.findings import Finding, flaws_of, is_odd, scripts_of
 from glotune.data.near_duplicates import jaccard, near_duplicate_groups, shingles_of, skeleton
 from glotune.errors import UserError

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from glotune.data.line_files import read_lines
+from glotune.data.plain_text import read_lines
 from glotune.errors import UserError
 from glotune.verbs.predict_inputs import Inputs
 

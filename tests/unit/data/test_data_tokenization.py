@@ -1,4 +1,4 @@
-"""Tokens equal transformers' own; the cache is keyed by content, and what is damaged is built anew."""
+"""Tokens equal transformers' own; the cache is keyed by content, and what is damaged is rebuilt."""
 
 import json
 import os
@@ -17,8 +17,7 @@ from glotune.data.cache import MANIFEST, cache_folder, open_or_build
 from glotune.data.reading import read_texts
 from glotune.data.source_table import normalised
 from glotune.data.texts import TextData
-from glotune.data.tokenization import TokenStore, tokenize
-from glotune.data.truncation import kept_positions
+from glotune.data.tokenization import TokenStore, kept_positions, tokenize
 from glotune.errors import UserError
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data
@@ -242,7 +241,7 @@ class TestCache:
         again, told, _ = run()
         assert again == first
         assert len(told) == 2
-        assert all("built anew" in message for message in told)
+        assert all("rebuilt" in message for message in told)
         assert not run()[1]
 
     def test_a_file_in_the_entrys_place(self, run: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glotune.data.odd_labels import odd_labels
+from glotune.data.label_names import odd_labels
 
 
 def kinds(labels: list[str], rows: int = 50) -> list[str]:

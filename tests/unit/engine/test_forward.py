@@ -50,7 +50,7 @@ def test_leaving_early_leaves_no_thread() -> None:
 
 def test_the_share_of_waiting() -> None:
     time = StepTime()
-    assert time.figures() == {"seconds": 0.0, "wait_share": 0.0}
+    assert time.wall() == {"seconds": 0.0, "wait_share": 0.0}
     time.add(3.0, 0.5)
     time.add(1.0, 0.5)
-    assert time.figures() == {"seconds": 4.0, "wait_share": 0.25}
+    assert time.wall() == {"seconds": 4.0, "wait_share": 0.25}

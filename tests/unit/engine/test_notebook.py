@@ -9,8 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import glotune
-from glotune.engine.notebook import Bars, in_notebook, watching
-from glotune.engine.observer import Silent
+from glotune.engine.observer import Bars, Silent, in_notebook, watching
 from small_runs import small_recipe
 
 

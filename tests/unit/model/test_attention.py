@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glotune.model.packed import attention
-from glotune.model.packed.attention import attend
-from glotune.model.packed.packing import Packing, _bounds, place, take
+from glotune.model.packed.attention import Packing, _bounds, attend, place, take
 
 
 def packing_of(lengths: Sequence[int]) -> Packing:

@@ -96,12 +96,12 @@ def test_labels_in_another_order_are_moved_by_name(tmp_path: Path, family: str) 
 
 
 @pytest.mark.parametrize("labels", [("yes", "no"), ("yes", "no", "maybe")])
-def test_head_of_other_labels_is_made_afresh(tmp_path: Path, labels: tuple[str, ...]) -> None:
+def test_head_of_other_labels_is_initialised_at_random(tmp_path: Path, labels: tuple[str, ...]) -> None:
     folder = make_encoder(tmp_path, "xlm-roberta", labels=LABELS)
     kept, _ = load(folder)
     one, log = load(folder, labels, seed=1)
     two, _ = load(folder, labels, seed=2)
-    assert any("other labels" in line and "afresh" in line for line in log)
+    assert any("other labels" in line and "initialised at random" in line for line in log)
     assert one.classifier.out_proj.weight.shape[0] == len(labels)
     assert not torch.equal(one.classifier.dense.weight, two.classifier.dense.weight)
     assert not torch.equal(one.classifier.dense.weight, kept.classifier.dense.weight)
@@ -117,11 +117,11 @@ def test_head_of_other_labels_is_made_afresh(tmp_path: Path, labels: tuple[str, 
         ({"problem_type": "regression"}, "answers numbers"),
     ],
 )
-def test_head_of_another_task_is_made_afresh(tmp_path: Path, keys: dict[str, str], told: str) -> None:
+def test_head_of_another_task_is_initialised_at_random(tmp_path: Path, keys: dict[str, str], told: str) -> None:
     folder = make_encoder(tmp_path, "xlm-roberta", labels=LABELS, **keys)
     one, log = load(folder, seed=1)
     two, _ = load(folder, seed=2)
-    assert any(told in line and "afresh" in line for line in log)
+    assert any(told in line and "initialised at random" in line for line in log)
     assert not torch.equal(one.classifier.out_proj.weight, two.classifier.out_proj.weight)
     assert one.config.problem_type == "single_label_classification"
 
@@ -134,7 +134,9 @@ def test_half_a_head_is_not_called_kept(tmp_path: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     one, log = load(folder, seed=1)
     two, _ = load(folder, seed=2)
-    assert log == ["the checkpoint's classification head is not whole (bert.pooler.dense.weight): made afresh"]
+    assert log == [
+        "the checkpoint's classification head is not whole (bert.pooler.dense.weight): initialised at random"
+    ]
     assert not torch.equal(one.classifier.weight, two.classifier.weight)
 
 

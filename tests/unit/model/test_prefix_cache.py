@@ -1,4 +1,4 @@
-"""C5: the cached prefix = the same prefix computed afresh; what is damaged or another's is never trusted."""
+"""C5: the cached prefix = the same prefix recomputed; what is damaged or another's is never trusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from glotune.data.packed import collate
+from glotune.data.batches import collate
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import forward
 from glotune.model import prefix_cache

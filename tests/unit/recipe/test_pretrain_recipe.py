@@ -6,8 +6,7 @@ import pytest
 
 from glotune.errors import UserError
 from glotune.recipe.loading import builtin_recipes
-from glotune.recipe.pretrain import PretrainRecipe
-from glotune.recipe.pretrain_loading import PRETRAIN_FOLDER, load_pretrain_recipe
+from glotune.recipe.pretrain import PRETRAIN_FOLDER, PretrainRecipe, load_pretrain_recipe
 
 BASE = {"name": "x", "model": {"name": "glotune-nano"}, "data": {"text": "en.txt"}}
 

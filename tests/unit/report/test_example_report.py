@@ -6,7 +6,7 @@ from pathlib import Path
 from glotune.recipe import load_recipe, recipe_yaml
 from glotune.recipe.keys import flat_keys
 from glotune.report.content import gather
-from glotune.report.figures.render import FIGURE_NAMES, FigureFile, build_figures
+from glotune.report.figures.build import FIGURE_NAMES, FigureFile, build_figures
 from glotune.report.markdown import render_markdown
 from glotune.run.data import load_run
 from made_runs import make_run

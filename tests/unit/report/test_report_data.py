@@ -6,10 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from glotune.errors import UserError
+from glotune.report.analysis import transfer
 from glotune.report.audit import audit, leak_effects
 from glotune.report.content import gather
-from glotune.report.figures.build_results import transfer
-from glotune.report.languages import direction, language_name, named
 from glotune.report.specification import cost_rows, known_costs
 from glotune.run.data import load_run
 from glotune.run.history import read_history
@@ -161,29 +160,6 @@ def test_scores_without_leaked_texts_are_those_of_the_others(sound):
     interval = effects["bn"].intervals["macro_f1"]
     row = next(row for row in gather(run).leaks.rows if row[0] == "Bangla (bn)")
     assert row[-1] == f"{100 * expected:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain words", "ltr"),
-        ("মজা", "ltr"),
-        ("كان الشاي لذيذًا", "rtl"),
-        ("@user مساء هادئ في البيت", "rtl"),  # the browser's own rule would say ltr
-        ("ערב שקט", "rtl"),
-        ("an English text that quotes بيت", "ltr"),
-        ("123 !?", "ltr"),
-        ("", "ltr"),
-    ],
-)
-def test_direction_follows_most_letters(text, expected):
-    assert direction(text) == expected
-
-
-def test_language_names():
-    assert named("bn") == "Bangla (bn)"
-    assert language_name("zh-TW") == "Chinese (TW)"
-    assert named("xx-unknown") == "xx-unknown"
 
 
 def test_savings_are_counted_from_the_steps_where_the_run_recorded_none(tmp_path):

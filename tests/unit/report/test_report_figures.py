@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from glotune.report.figures import style
-from glotune.report.figures.build_curves import MAX_POINTS, smoothed, thinned
-from glotune.report.figures.build_panels import MAX_ROC_POINTS, wilson
-from glotune.report.figures.data import Curves, DotPanels, DotRow, Dots, Estimate, Series
-from glotune.report.figures.draw_curves import draw_curves, emptiest, spread
-from glotune.report.figures.draw_panels import class_names
-from glotune.report.figures.render import FIGURE_NAMES, build_figures, draw, write_figures
+from glotune.report.drawing import style
+from glotune.report.drawing.curves import draw_curves, emptiest, spread
+from glotune.report.drawing.files import draw, write_figures
+from glotune.report.drawing.panels import class_names
+from glotune.report.figures.build import FIGURE_NAMES, build_figures
+from glotune.report.figures.curves import smoothed
+from glotune.report.figures.growing import MOST, curve_of
+from glotune.report.figures.model import Curves, DotPanels, DotRow, Dots, Estimate, Series
+from glotune.report.figures.panels import MAX_ROC_POINTS, wilson
 from glotune.run.data import load_run
 from made_runs import make_run
 
@@ -46,7 +48,7 @@ def test_losses_show_training_each_language_and_chance(figures, run):
 
 def test_test_curves_stand_beside_validation(figures):
     titles = [panel.title for panel in figures["accuracies"].panels]
-    assert titles == ["Accuracy, validation", "Accuracy, test"]
+    assert titles == ["Accuracy, training and validation", "Accuracy, test while training"]
     assert figures["accuracies"].panels[0].series[0].role == "train"
 
 
@@ -151,11 +153,11 @@ def test_drawing_survives_hostile_labels(tmp_path):
 def test_thinning_keeps_the_mean_and_the_ends():
     x = np.arange(1, 5001, dtype=float)
     y = np.sin(x / 300)
-    thin_x, thin_y = thinned(x, y)
-    assert len(thin_x) == MAX_POINTS
-    assert thin_x[-1] == 5000
-    assert np.mean(thin_y) == pytest.approx(y.mean(), abs=1e-2)
-    assert thinned(x[:10], y[:10])[0] == tuple(x[:10])
+    thin = curve_of(zip(x, y, strict=True))
+    assert MOST / 2 <= len(thin.points) <= MOST + 3
+    assert thin.x[-1] == 5000
+    assert np.mean(thin.y) == pytest.approx(y.mean(), abs=1e-2)
+    assert curve_of(zip(x[:10], y[:10], strict=True)).x == tuple(x[:10])
 
 
 def test_a_note_stands_where_the_fewest_lines_are():

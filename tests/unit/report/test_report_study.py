@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from glotune.report import write_study_report
-from glotune.report.figures.build_study import build_study_figures
-from glotune.report.figures.render import draw
+from glotune.report.drawing.files import draw
+from glotune.report.figures.study import build_study_figures
 from glotune.run.data import load_run
 from made_runs import make_run
 

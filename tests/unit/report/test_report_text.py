@@ -7,12 +7,12 @@ import pytest
 
 from glotune.report import write_report
 from glotune.report.content import gather
-from glotune.report.figures.render import build_figures
+from glotune.report.figures.build import build_figures
 from glotune.report.markdown import render_markdown
-from glotune.report.page import render_page
-from glotune.report.payload import MAX_CHARACTERS, as_script, finite, page_payload
-from glotune.report.words import code, duration, escaped, number, size, with_interval
+from glotune.report.page import MAX_CHARACTERS, as_script, finite, page_payload, render_page
+from glotune.report.scores import number, with_interval
 from glotune.run.data import load_run
+from glotune.words import code, escaped
 from made_events import event
 from made_runs import make_run
 from made_texts import HOSTILE
@@ -134,7 +134,7 @@ def test_many_runs_share_the_room_and_long_texts_are_cut(tmp_path, monkeypatch):
     place = table.schema.get_field_index("text")
     pq.write_table(table.set_column(place, "text", pa.array(["word " * 1000] * len(table))), path)
     content = gather(load_run(made))
-    monkeypatch.setattr("glotune.report.payload.MISTAKE_BUDGET", 240)
+    monkeypatch.setattr("glotune.report.page.MISTAKE_BUDGET", 240)
     payload = page_payload([content] * 6, "x")
     assert sum(len(run["mistakes"]) for run in payload["runs"]) <= 240
     texts = [row[6] for row in payload["runs"][0]["mistakes"] if row[0] == "bn"]
@@ -172,7 +172,8 @@ def test_reports_never_import_torch(tmp_path):
         "import sys\n"
         "import glotune.evidence, glotune.evidence.folder, glotune.report.write\n"
         "from glotune.report.content import gather\n"
-        "from glotune.report.figures.render import build_figures, draw\n"
+        "from glotune.report.drawing.files import draw\n"
+        "from glotune.report.figures.build import build_figures\n"
         "from glotune.report.page import render_page\n"
         "from glotune.run.data import load_run\n"
         f"run = load_run({str(made.path)!r})\n"
@@ -186,8 +187,6 @@ def test_reports_never_import_torch(tmp_path):
 
 def test_numbers_as_words():
     assert [number("macro_f1", 0.61234), number("loss", 0.5), number("mcc", None)] == ["61.2", "0.500", "–"]
-    assert [duration(3.21), duration(3725), duration(None)] == ["3.2 s", "1 h 2 min", "–"]
-    assert [size(512), size(16 * 2**30)] == ["512 B", "16.0 GiB"]
 
 
 def test_leaked_texts_are_told_behind_the_headline(tmp_path):

@@ -155,8 +155,8 @@ def test_a_study_answers_its_claims_and_never_repeats_a_run(tmp_path: Path) -> N
         "**refuted**: Bad keeps up",
         "| **good** |",
         "Holm",
-        "21.0 s",
-        "11.0 s",
+        "21 s",
+        "11 s",
     ):
         assert words in report, words
     assert found.summary.files.page.stat().st_size > 10_000
@@ -195,10 +195,10 @@ def test_crashed_runs_are_continued_and_failed_ones_named(tmp_path: Path) -> Non
     assert counts == {
         "bad-seed0": 2, "bad-seed1": 2, "bad-seed2": 1, "good-seed0": 2, "good-seed1": 1, "good-seed2": 2,
     }  # fmt: skip
-    assert any("tried again" in line for line in told.lines)
+    assert any("is retried" in line for line in told.lines)
     assert [path.name for path in (tmp_path / "study/runs").glob(".*")] == [".good-seed0.failed-1"]
     assert first_claim(tmp_path, found.failed).answer == "inconclusive", "one seed says nothing about other seeds"
-    assert not executed(tmp_path).failed, "called again, failed runs are tried again"
+    assert not executed(tmp_path).failed, "called again, failed runs are retried"
     assert first_claim(tmp_path, {}).answer == "supported"
 
 
@@ -343,7 +343,7 @@ def test_a_study_is_stopped_by_its_folder_with_all_its_runs(now: bool, tmp_path:
     with _studying(tmp_path) as process:
         (child,) = _children(process.pid)
         told: list[str] = []
-        line = stop_study(tmp_path / "study", now=now, tell=told.append)
+        line = stop_study(tmp_path / "study", now=now, log=told.append)
         process.wait(10)
         assert not _alive(child)
     assert line.startswith(f"{tmp_path / 'study'} stopped: 0 of 6 runs are complete. Go on with: glotune study")
@@ -358,7 +358,7 @@ def test_a_study_that_is_not_running_settles_what_its_runs_left(tmp_path: Path) 
     run = RunDirectory(tmp_path / "study/runs/good-seed1")
     assert run.read_manifest().status is RunStatus.RUNNING
     told: list[str] = []
-    line = stop_study(tmp_path / "study", tell=told.append)
+    line = stop_study(tmp_path / "study", log=told.append)
     assert "is not running: 5 of 6 runs are complete" in line
     assert "its process is gone" in told[0]
     assert run.read_manifest().status is RunStatus.INTERRUPTED
@@ -367,7 +367,7 @@ def test_a_study_that_is_not_running_settles_what_its_runs_left(tmp_path: Path) 
 def test_a_study_of_another_machine_is_refused_with_the_way_to_stop_it(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text(json.dumps({"pid": 1, "host": "far-away", "since": "then"}))
     with pytest.raises(UserError, match=f"ssh far-away glotune stop {tmp_path}"):
-        stop_study(tmp_path, tell=lambda line: None)
+        stop_study(tmp_path, log=lambda line: None)
 
 
 def test_time_left_of_a_resumed_run_counts_what_this_session_trained() -> None:
@@ -391,7 +391,7 @@ def test_time_left_follows_the_pace() -> None:
     moment[0] = 30.0
     tally.end("b", "macro-F1 61.0, sound")
     assert tally.state().seconds_left == pytest.approx(60.0)
-    assert told.lines == ["[2/4] b: macro-F1 61.0, sound (0:30; 1:00 left)"]
+    assert told.lines == ["[2/4] b: macro-F1 61.0, sound (30 s; 1 min left)"]
     tally.start("c")
     moment[0] = 45.0
     tally.progress("c", "train", 1, 2)

@@ -57,7 +57,7 @@ def test_a_cost_that_one_run_could_not_measure_is_left_out() -> None:
     assert "total_seconds" not in costs_of(plan, results, "a", 0)
     table = costs_table(plan, results, "cpu")
     cells = dict(zip([column.name for column in table.columns], table.rows[0], strict=True))
-    assert cells["Time in steps"] == Cell("4.0 s", 4.0)
+    assert cells["Time in steps"] == Cell("4 s", 4.0)
     assert cells["Whole run"].text == NOTHING
     assert "2 runs shared the machine" in table.notes[0]
     assert "device memory" in costs_table(plan, results, "cuda").notes[0]

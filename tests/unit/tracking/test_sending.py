@@ -17,7 +17,6 @@ from glotune.errors import MissingExtra, RunError, UserError
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import locked
 from glotune.run.records import RunStatus
-from glotune.tracking import sinks
 from glotune.tracking.messages import About, Closing, Notice, Point
 from glotune.tracking.sending import Pace, Sender
 from glotune.verbs import trackers
@@ -72,7 +71,7 @@ class RecordingSink:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     RecordingSink.told = Recorded()
-    monkeypatch.setitem(sinks.TRACKERS, "recording", (f"{__name__}:RecordingSink", "json"))
+    monkeypatch.setitem(trackers.TRACKERS, "recording", (f"{__name__}:RecordingSink", "json"))
     monkeypatch.setattr("glotune.tracking.sending.LONGEST_PAUSE", 0.01)
     return RecordingSink.told
 
@@ -192,10 +191,10 @@ def test_a_running_run_can_be_sent_so_far(tmp_path: Path, told: Recorded) -> Non
 
 def test_an_unknown_tracker_and_a_missing_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="Did you mean 'wandb'"):
-        sinks.check_trackers(["wandbb"])
+        trackers.check_trackers(["wandbb"])
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'glotune\[mlflow\]'"):
-        sinks.check_trackers(["mlflow"])
+        trackers.check_trackers(["mlflow"])
 
 
 def test_starting_never_harms_and_says_in_its_log_what_is_wrong(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.errors import UserError
-from glotune.report.words import size
 from glotune.run.directory import RunDirectory, now
 from glotune.run.lock import locked
 from glotune.run.records import Manifest, RunStatus
@@ -108,9 +107,3 @@ def test_the_command_lists_first_and_deletes_nothing_unasked(runs: Path) -> None
     assert done.exit_code == 0
     assert not (runs / "complete" / "checkpoints").exists()
     assert "Nothing to clean" in CliRunner().invoke(app, ["clean", str(runs), "--yes"]).output
-
-
-def test_sizes_for_people() -> None:
-    assert [size(n) for n in (0, 1023, 1024, 1536 * 1024, 3 * 2**30)] == [
-        "0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB",
-    ]  # fmt: skip

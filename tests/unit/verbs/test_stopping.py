@@ -76,7 +76,7 @@ def test_a_run_is_asked_and_waited_for(run: RunDirectory, hold) -> None:
     process = hold("listening")
     told: list[str] = []
     assert state_of(run) is State.RUNNING
-    line = stop(run, tell=told.append)
+    line = stop(run, log=told.append)
     assert process.poll() == 0 or process.wait(5) == 0
     assert "asked to stop (SIGTERM), after step 7" in line
     assert f"glotune resume {run.path}" in line
@@ -87,14 +87,14 @@ def test_a_run_is_asked_and_waited_for(run: RunDirectory, hold) -> None:
 def test_a_busy_run_is_not_waited_for_longer_than_told(run: RunDirectory, hold) -> None:
     process = hold("busy")
     with pytest.raises(RunError, match="--now"):
-        stop(run, timeout=0.3, tell=lambda line: None)
+        stop(run, timeout=0.3, log=lambda line: None)
     assert process.poll() is None
     assert state_of(run) is State.RUNNING
 
 
 def test_now_ends_a_busy_run_which_writes_its_status(run: RunDirectory, hold) -> None:
     process = hold("busy")
-    line = stop(run, now=True, tell=lambda line: None)
+    line = stop(run, now=True, log=lambda line: None)
     assert process.wait(5) == 0
     assert "stopped (interrupted)" in line
 
@@ -102,7 +102,7 @@ def test_now_ends_a_busy_run_which_writes_its_status(run: RunDirectory, hold) ->
 def test_now_kills_a_deaf_run_and_settles_its_status(run: RunDirectory, hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glotune.verbs.stop.PATIENCE_SECONDS", 0.2)
     process = hold("deaf")
-    line = stop(run, now=True, tell=lambda line: None)
+    line = stop(run, now=True, log=lambda line: None)
     assert process.wait(5) == -signal.SIGKILL
     assert "stopped at once" in line
     assert run.read_manifest().status is RunStatus.INTERRUPTED
@@ -110,7 +110,7 @@ def test_now_kills_a_deaf_run_and_settles_its_status(run: RunDirectory, hold, mo
 
 def test_a_run_that_completes_meanwhile_is_called_complete(run: RunDirectory, hold) -> None:
     hold("ending")
-    assert "it is complete" in stop(run, tell=lambda line: None)
+    assert "it is complete" in stop(run, log=lambda line: None)
 
 
 def test_a_dead_run_is_settled(run: RunDirectory, hold) -> None:
@@ -118,7 +118,7 @@ def test_a_dead_run_is_settled(run: RunDirectory, hold) -> None:
     process.kill()
     process.wait()
     assert state_of(run) is State.CRASHED
-    line = stop(run, tell=lambda line: None)
+    line = stop(run, log=lambda line: None)
     assert "its process is gone" in line
     assert f"glotune resume {run.path}" in line
     assert run.read_manifest().status is RunStatus.INTERRUPTED
@@ -128,14 +128,14 @@ def test_another_machines_run_is_refused_with_the_way_to_stop_it(run: RunDirecto
     run.lock.write_text(json.dumps({"pid": 1, "host": "far-away", "since": now()}))
     assert state_of(run) is State.ELSEWHERE
     with pytest.raises(UserError, match=f"ssh far-away glotune stop {run.path}"):
-        stop(run, tell=lambda line: None)
+        stop(run, log=lambda line: None)
     assert run.read_manifest().status is RunStatus.RUNNING
 
 
 def test_a_finished_run_is_left_as_it_is(run: RunDirectory) -> None:
     run.update_manifest(status=RunStatus.COMPLETE)
     before = run.manifest_path.read_bytes()
-    assert stop(run, tell=lambda line: None) == f"{run.path} is not running: it is complete."
+    assert stop(run, log=lambda line: None) == f"{run.path} is not running: it is complete."
     assert run.manifest_path.read_bytes() == before
 
 

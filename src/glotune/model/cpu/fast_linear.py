@@ -27,7 +27,7 @@ class FastLinear(nn.Linear):
 
 
 class FastLinearGelu(FastLinear):
-    """A linear map with the GELU behind it, which oneDNN applies while the product is still in the cache."""
+    """A linear map followed by GELU, which oneDNN applies while the product is still in the cache."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out], activated"""

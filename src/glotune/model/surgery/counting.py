@@ -36,8 +36,3 @@ class Counts:
             trainable_after=after.trainable,
             details=details,
         )
-
-
-def millions(count: int) -> str:
-    """``"86.0 M"``; small counts in full."""
-    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"

@@ -6,9 +6,10 @@ from torch import nn
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
-from glotune.model.surgery.counting import Counts, millions
+from glotune.model.surgery.counting import Counts
 from glotune.recipe import schema
 from glotune.run.records import Change
+from glotune.words import millions
 
 
 def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:
@@ -49,7 +50,7 @@ def freeze(hf: nn.Module, spec: schema.Freeze) -> Change | None:
     after = Counts.of(hf)
     return before.change(
         "freeze",
-        f"{what} frozen, dropout inside {spec.dropout}: {millions(after.trainable)} parameters train",
+        f"{what} frozen, dropout there {spec.dropout}: {millions(after.trainable)} trainable parameters",
         hf,
         layers=spec.layers,
         dropout=spec.dropout,

@@ -1,4 +1,4 @@
-"""Low-rank adapters through PEFT, with targets named per family (fact 9) and the head trained in full."""
+"""Low-rank adapters through PEFT, with targets named per family and the head trained in full."""
 
 from __future__ import annotations
 

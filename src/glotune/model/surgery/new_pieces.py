@@ -17,7 +17,7 @@ OVERSAMPLING = 3
 
 
 def extend_tokenizer(tokenizer: Any, lines: Sequence[str], wanted: int) -> Any:
-    """Adds the likeliest pieces of `lines` that the tokenizer lacks, behind its last id: no old id moves.
+    """Adds the likeliest pieces of `lines` that the tokenizer lacks, after its last id: no old id moves.
 
     Args:
         tokenizer: a fast Unigram tokenizer (XLM-R's family).

@@ -9,8 +9,9 @@ from torch import nn
 
 from glotune.errors import UserError
 from glotune.model.families import Anatomy, groups_of
-from glotune.model.surgery.counting import Counts, millions
+from glotune.model.surgery.counting import Counts
 from glotune.run.records import Change
+from glotune.words import millions
 
 
 def truncate(hf: nn.Module, layers: int | None) -> Change | None:

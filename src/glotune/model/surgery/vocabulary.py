@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from glotune.errors import RunError
 from glotune.model.families import Anatomy
-from glotune.model.surgery.counting import Counts, millions
+from glotune.model.surgery.counting import Counts
 from glotune.model.tensorfile import map_matrix, release
 from glotune.run.records import Change
+from glotune.words import millions
 
 _CHUNK = 8192
 """Rows that are handled at once: the full matrix never is."""

@@ -1,1 +1,1 @@
-"""Figures of a run: what they show is typed data (`data`, `build_*`), how it looks is apart (`draw_*`)."""
+"""Figures of a run as typed data: what they show. How it looks is `report.drawing`, the page and the terminal."""

@@ -197,22 +197,23 @@ function drawCharts() {
     ...pickedRuns().filter((run) => run.transferNote).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: ` : ""}${run.transferNote}`)));
 }
 
+// The lines of a curve or rate as points; what they show is computed where the pictures' data is.
+const pointsOf = (line, factor = 1) => line.x.map((x, at) => [x, factor * line.y[at]]);
+
 function drawTraining() {
-  const metric = picked.curve, percent = metric !== "loss" && traitOf(metric).percent, factor = percent ? 100 : 1;
+  const metric = picked.curve, percent = traitOf(metric).percent, factor = percent ? 100 : 1;
+  const lineOf = (run, line) => (line.role === "train"
+    ? { name: several ? `training · ${runTitle(run)}` : "training", color: several && picked.languages.size === 1 ? colorIn(run) : "var(--ink)", dash: "5 3", marks: false, points: pointsOf(line, factor) }
+    : { name: nameOf(run, line.language), color: colorIn(run, line.language), dash: dashOf(run), points: pointsOf(line, factor) });
   const chart = (split) => {
-    const lines = pickedRuns().flatMap((run) => {
-      const own = Object.entries(run.history.curves).filter(([key]) => key.startsWith(`${split}/`) && picked.languages.has(key.slice(split.length + 1)))
-        .map(([key, curves]) => ({ name: nameOf(run, key.slice(split.length + 1)), color: colorIn(run, key.slice(split.length + 1)), dash: dashOf(run), points: (curves[metric] || []).map(([x, y]) => [x, factor * y]) }));
-      const train = split === "validation" ? [{ name: several ? `training · ${runTitle(run)}` : "training", color: several && picked.languages.size === 1 ? colorIn(run) : "var(--ink)", dash: "5 3", marks: false, points: (run.history.train[metric] || []).filter((point) => point[1] !== null).map(([x, y]) => [x, factor * y]) }] : [];
-      return [...train, ...own];
-    }).map((line) => ({ ...line, points: line.points.filter((point) => point[1] !== null) }));
-    if (split === "test" && lines.every((line) => line.points.length < 2)) return null;
-    const classes = DATA.runs[0].labels.length;
-    const references = metric === "loss" && classes > 1 ? [{ name: `ln ${classes}: knows nothing`, value: Math.log(classes) }] : [];
+    const panels = pickedRuns().flatMap((run) => run.history.curves[metric].filter((panel) => panel.split === split).map((panel) => ({ run, ...panel })));
+    if (split === "test" && !panels.length) return null;
+    const lines = panels.flatMap(({ run, lines: all }) => all.filter((line) => line.role === "train" || picked.languages.has(line.language)).map((line) => lineOf(run, line)));
     const one = pickedRuns().length === 1 ? pickedRuns()[0].history.bestEpoch : null;
-    return lineChart(lines, { title: `${traitOf(metric).name}, ${split === "validation" ? "training and validation" : "test while training"}`, x: "epoch", y: percent ? "%" : "", references, marker: one, digits: digitsOf(metric), unit: percent ? " %" : "", columns: 2 });
+    const { title, references } = panels[0] || { title: traitOf(metric).name, references: [] };
+    return lineChart(lines, { title, x: "epoch", y: percent ? "%" : "", references, marker: one, digits: digitsOf(metric), unit: percent ? " %" : "", columns: 2 });
   };
-  const rates = pickedRuns().map((run, place) => ({ name: several ? runTitle(run) : "learning rate", color: several ? COLORS[place % COLORS.length] : COLORS[0], dash: several ? dashOf(run) : null, marks: false, legend: several, points: run.history.rate }));
+  const rates = pickedRuns().map((run, place) => ({ name: several ? runTitle(run) : "learning rate", color: several ? COLORS[place % COLORS.length] : COLORS[0], dash: several ? dashOf(run) : null, marks: false, legend: several, points: pointsOf(run.history.rate) }));
   holders.training.replaceChildren(
     element("div", { class: "bar" }, select("Curve", ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc"].map((each) => [each, traitOf(each).name]), metric, (value) => { picked.curve = value; redraw(); })),
     element("div", { class: "grid wide" }, chart("validation"), chart("test"), lineChart(rates, { title: "Learning rate", x: "step", y: "", digits: 6, columns: 2 })));
@@ -223,8 +224,8 @@ function drawErrors() {
   if (!places.length) { holders.errors.replaceChildren(element("p", { class: "note" }, "Pick a run and a language.")); return; }
   const place = places.find((each) => each.key === picked.matrix) || places[0];
   const { run, code } = place, each = run.evaluations[run.split][code];
-  const roc = (run.roc[code] || []).map((line, index) => ({ name: `${line.label}, AUC ${fixed(line.auc, 3)}`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: line.x.map((x, at) => [x, line.y[at]]) }));
-  const recall = (run.precisionRecall[code] || []).map((line, index) => ({ name: `${line.label}, AP ${fixed(line.ap, 3)} (${percentText(line.prevalence, 0)} of texts)`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: line.x.map((x, at) => [x, line.y[at]]) }));
+  const roc = (run.roc[code] || []).map((line, index) => ({ name: `${line.label}, AUC ${fixed(line.auc, 3)}`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: pointsOf(line) }));
+  const recall = (run.precisionRecall[code] || []).map((line, index) => ({ name: `${line.label}, AP ${fixed(line.ap, 3)} (${percentText(line.prevalence, 0)} of texts)`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: pointsOf(line) }));
   const bins = run.calibration[code];
   holders.errors.replaceChildren(
     element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),

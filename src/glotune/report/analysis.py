@@ -1,0 +1,166 @@
+"""What a report works out of a run before anything is shown: ranking, means over languages, transfer gaps.
+
+The mean over the target languages is the number by which work on transfer is compared (as on XNLI or XTREME).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from glotune.errors import UserError
+from glotune.run.data import RunData
+from glotune.run.predictions import Predictions, answers_in, numbered_alike
+from glotune.run.records import Evaluation
+from glotune.stats.arrays import Outcomes
+from glotune.stats.bootstrap import resample_together
+from glotune.stats.transfer import Transfer, transfer_gaps
+
+Item = TypeVar("Item")
+
+GAP_METRIC = "macro_f1"
+RESAMPLING_SEED = 0
+
+COUNTED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
+"""Metrics that follow from the confusion matrix, whose mean thus has an interval."""
+
+
+def averaged(languages: Iterable[str], sources: Sequence[str]) -> list[str]:
+    """The languages that a mean is about: those that were not trained on; all where there is none."""
+    known = list(languages)
+    return [language for language in known if language not in sources] or known
+
+
+def mean_name(languages: Sequence[str], sources: Sequence[str]) -> str:
+    """What a mean is over: ``16 target languages``, ``3 source languages``."""
+    return f"{len(languages)} {'source' if set(languages) <= set(sources) else 'target'} languages"
+
+
+def mean_row(run: RunData, split: str) -> tuple[str, Evaluation] | None:
+    """Name and scores of the row below a table of languages; None where it would repeat a single language."""
+    evaluations = run.evaluations[split]
+    languages = averaged(evaluations, run.sources)
+    if len(languages) < 2:
+        return None
+    return f"Mean of the {mean_name(languages, run.sources)}", mean_of_run(run, split, languages)
+
+
+def belonging(run: RunData, split: str, languages: Sequence[str]) -> list[str]:
+    """What is said of texts that belong together: which languages are parallel, and how many texts are repeated."""
+    if any((split, language) not in run.prediction_paths for language in languages):
+        return []
+    found, told = run.clusters(split, sorted(languages)), []
+    for group in found.parallel:
+        why = "by the column that data.columns.id names" if found.by_key else "the same rows with the same labels"
+        told.append(
+            f"The {split} texts in {len(group)} languages ({', '.join(group)}) are taken for translations of one "
+            f"another ({why}): intervals count the translations of a text together."
+        )
+    if found.repeated:
+        told.append(
+            f"{found.repeated:,} of the {split} texts stand{'s' if found.repeated == 1 else ''} there more than once: "
+            "intervals count each text once."
+        )
+    return told
+
+
+def mean_of_run(run: RunData, split: str, languages: Sequence[str]) -> Evaluation:
+    """The mean of some languages of a run, with intervals from its prediction records."""
+    key = ("mean", split, *sorted(languages))
+    if key not in run.memo:
+        evaluations = [run.evaluations[split][code] for code in languages]
+        run.memo[key] = mean_of(evaluations, answers_in(run.directory.predictions, split, sorted(languages)))
+    found: Evaluation = run.memo[key]
+    return found
+
+
+def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes]) -> Evaluation:
+    """Each metric's mean over languages, every language counting alike; with a 95 % interval over texts where it can.
+
+    A metric that one of them lacks has no mean. Texts that belong together, such as the translations of a parallel
+    test set, are resampled together. The order of the languages makes no difference: every table and sentence shows
+    the same interval.
+
+    Args:
+        evaluations: the scores of each language.
+        answered: what was answered there, language by language; without it the mean has no interval.
+    """
+    evaluations = sorted(evaluations, key=lambda each: each.language)
+    parts = [answered[each.language] for each in evaluations if each.language in answered]
+    known = len(parts) == len(evaluations) and all(part.is_finite for part in parts)
+    scores, intervals = {}, {}
+    for metric in evaluations[0].scores:
+        values = [each.scores.get(metric) for each in evaluations]
+        whole = [value for value in values if value is not None and math.isfinite(value)]
+        scores[metric] = sum(whole) / len(whole) if len(whole) == len(values) else None
+        if known and metric in COUNTED and scores[metric] is not None:
+            drawn = resample_together(parts, metric, seed=RESAMPLING_SEED)
+            intervals[metric] = drawn.weighted([1 / len(parts)] * len(parts)).interval()
+    total = sum(each.n for each in evaluations)
+    return Evaluation(split=evaluations[0].split, language="mean", n=total, scores=scores, intervals=intervals)
+
+
+def ranked(run: RunData) -> dict[str, Evaluation]:
+    """The main split's evaluations: source languages first, then targets from the best macro-F1 down."""
+
+    def place(language: str) -> tuple[bool, float, str]:
+        return not run.is_source(language), -(run.main[language].scores.get("macro_f1") or 0.0), language
+
+    return {language: run.main[language] for language in sorted(run.main, key=place)}
+
+
+def shown_languages(run: RunData, most: int) -> list[str]:
+    """At most `most` languages of the main split, in the order of `ranked`: the extremes of sources and of targets.
+
+    What the alphabet puts first would stand for nothing.
+    """
+    order = list(ranked(run))
+    sources = [code for code in order if run.is_source(code)]
+    targets = [code for code in order if not run.is_source(code)]
+    kept = extremes(sources, max(most - len(targets), most // 3))
+    return [*kept, *extremes(targets, most - len(kept))]
+
+
+def extremes(ranking: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of a ranking: its best and its worst, in their order."""
+    worst = most // 2 if len(ranking) > most else 0
+    return [*ranking[: most - worst], *ranking[len(ranking) - worst :]]
+
+
+def main_tables(run: RunData) -> dict[str, Predictions]:
+    """language -> finite predictions of the main split, source languages first."""
+    split = run.main_split
+    if split is None:
+        return {}
+    tables = {language: run.predictions(split, language) for language in run.main}
+    return {
+        language: table
+        for language, table in tables.items()
+        if table is not None and len(table) and table.outcomes.is_finite
+    }
+
+
+def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
+    """Gaps of the main split from its predictions; None where there is no source or no target in it."""
+    key = ("transfer", metric)
+    if key not in run.memo:
+        run.memo[key] = _transfer(run, metric)
+    found: Transfer | None = run.memo[key]
+    return found
+
+
+def _transfer(run: RunData, metric: str) -> Transfer | None:
+    split = run.main_split
+    sources = [code for code in run.sources if code in run.main]
+    if split is None or not sources or len(sources) == len(run.main):
+        return None
+    tables = {code: run.predictions(split, code) for code in run.main}
+    known = numbered_alike({code: table for code, table in tables.items() if table is not None and len(table)})
+    if not all(outcomes.is_finite for outcomes in known.values()) or not set(sources) <= set(known):
+        return None
+    try:
+        found = transfer_gaps(known, sources, metric, seed=RESAMPLING_SEED)
+    except UserError:
+        return None
+    return found if found.gaps else None

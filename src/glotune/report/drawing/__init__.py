@@ -1,0 +1,1 @@
+"""Figures as pictures, drawn with matplotlib from the data of `report.figures`."""

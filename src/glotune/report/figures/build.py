@@ -1,0 +1,179 @@
+"""Every figure of a run, computed once for all that show it: by name, the dashboard from the data of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from glotune.report.analysis import transfer
+from glotune.report.figures.curves import learning_rate, losses, score_curves
+from glotune.report.figures.model import (
+    ConfusionMatrices,
+    ConfusionPanel,
+    CurvePanels,
+    Curves,
+    Dashboard,
+    DotPanels,
+    DotRow,
+    Dots,
+    FigureData,
+    LearningRate,
+    TransferGaps,
+)
+from glotune.report.figures.panels import calibration_figure, confusion_figure, roc_figure
+from glotune.report.figures.results import accuracy_f1_comparison, final_comparison, gap_figure, sources_in_short
+from glotune.report.specification import encoder_name
+from glotune.run.data import RunData
+from glotune.words import counted
+
+FIGURE_NAMES = (
+    "losses",
+    "accuracies",
+    "f1_scores",
+    "learning_rate",
+    "roc_curve",
+    "accuracy_f1_comparison",
+    "transfer_gap",
+    "dashboard",
+    "final_comparison",
+    "confusion_matrix",
+    "calibration",
+)
+
+CAPTIONS = {
+    "losses": "Loss per text in training and on each validation language.",
+    "accuracies": "Accuracy over the epochs.",
+    "f1_scores": "Macro-F1 over the epochs.",
+    "learning_rate": "Learning rate and gradient norm over the optimizer steps.",
+    "roc_curve": "ROC curves, one class against the rest, with the area under each.",
+    "accuracy_f1_comparison": "Accuracy, macro- and weighted-F1 of each language with 95 % intervals.",
+    "transfer_gap": "Points of macro-F1 that each target language loses against the source, with 95 % intervals.",
+    "dashboard": "The run at a glance.",
+    "final_comparison": "Training, validation, last test while training, and final test of the kept checkpoint.",
+    "confusion_matrix": "Confusion matrix of each language: share and count of each true class.",
+    "calibration": "Stated confidence against accuracy, with Wilson intervals; below the diagonal is overconfident.",
+}
+
+ABSENT = {
+    "transfer_gap": "the run has no target language beside a source language",
+    "roc_curve": "no finite predictions were recorded",
+    "calibration": "no finite predictions were recorded",
+    "learning_rate": "no optimizer step was recorded",
+    "losses": "no loss was recorded",
+}
+MAX_FULL_ROWS = 6
+MAX_GAPS = 14
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """One figure on disk."""
+
+    name: str
+    caption: str
+    png: Path
+    svg: Path
+
+
+def build_figures(run: RunData) -> dict[str, FigureData]:
+    """name -> data of every figure that this run can have, in the order of `FIGURE_NAMES`."""
+    verdict = run.manifest.verdict
+    warning = f"meaningless: {verdict.status}" if verdict and not verdict.is_sound else ""
+    gaps = gap_figure(transfer(run), warning)
+    loss, f1, rate = losses(run), score_curves(run, "macro_f1"), learning_rate(run)
+    results = accuracy_f1_comparison(run)
+    built: dict[str, FigureData | None] = {
+        "losses": loss,
+        "accuracies": score_curves(run, "accuracy"),
+        "f1_scores": f1,
+        "learning_rate": rate,
+        "roc_curve": roc_figure(run),
+        "accuracy_f1_comparison": results,
+        "transfer_gap": gaps,
+        "dashboard": dashboard(run, loss, f1, rate, results, gaps),
+        "final_comparison": final_comparison(run),
+        "confusion_matrix": confusion_figure(run),
+        "calibration": calibration_figure(run),
+    }
+    return {name: data for name, data in built.items() if data is not None}
+
+
+def why_absent(name: str) -> str:
+    """Why a figure is not among those of a run."""
+    return ABSENT.get(name, "the run was not evaluated")
+
+
+def dashboard(
+    run: RunData,
+    curves: CurvePanels | None,
+    scores: CurvePanels | None,
+    rate: LearningRate | None,
+    results: DotPanels | None,
+    gaps: TransferGaps | None,
+) -> Dashboard | None:
+    """The dashboard, of the data of the other figures; None where there is neither a loss nor a result."""
+    if curves is None and results is None:
+        return None
+    matrices = confusion_figure(run, most=len(run.main))
+    verdict = run.manifest.verdict
+    return Dashboard(
+        name=run.name,
+        verdict=verdict.status if verdict else run.manifest.status.value,
+        facts=facts(run),
+        losses=curves.panels[0] if curves else None,
+        scores=_validation(scores.panels) if scores else None,
+        learning_rate=rate,
+        results=_few(results.panels[0]) if results else None,
+        gaps=_widest(gaps),
+        confusion=_summed(matrices) if matrices else None,
+        labels=tuple(run.manifest.labels),
+    )
+
+
+def facts(run: RunData) -> tuple[str, ...]:
+    """A headline in a few words: encoder, training languages, seed, precision."""
+    parts = []
+    if run.recipe:
+        encoder = encoder_name(run.recipe.model.name)
+        layers = run.recipe.model.layers
+        parts.append(f"{encoder}, first {counted(layers, 'layer')}" if layers else encoder)
+    if run.sources:
+        parts.append(f"trained on {sources_in_short(run.sources)}")
+    parts.append(f"seed {run.manifest.seed}")
+    if run.manifest.plan:
+        parts.append(f"{run.manifest.plan.device} {run.manifest.plan.precision}")
+    return tuple(parts)
+
+
+def _few(results: Dots) -> Dots:
+    """Macro-F1 alone where there are many languages."""
+    if len(results.rows) <= MAX_FULL_ROWS:
+        return results
+    rows = tuple(DotRow(row.label, row.estimates[1:2], row.is_source) for row in results.rows)
+    return Dots(results.title, results.x_label, results.columns[1:2], rows, results.is_percent)
+
+
+def _widest(gaps: TransferGaps | None) -> TransferGaps | None:
+    """The widest gaps and the average."""
+    if gaps is None or len(gaps.rows) <= MAX_GAPS:
+        return gaps
+    kept = (*gaps.rows[: MAX_GAPS - 1], gaps.rows[-1])
+    return TransferGaps(gaps.metric, gaps.source, gaps.source_value, kept, gaps.warning, len(gaps.rows) - MAX_GAPS)
+
+
+def _validation(panels: tuple[Curves, ...]) -> Curves:
+    return next((panel for panel in panels if any(series.role == "validation" for series in panel.series)), panels[0])
+
+
+def _summed(matrices: ConfusionMatrices) -> ConfusionPanel:
+    """All languages in one matrix: for the overview only."""
+    size = len(matrices.labels)
+    counts = tuple(
+        tuple(sum(panel.counts[true][predicted] for panel in matrices.panels) for predicted in range(size))
+        for true in range(size)
+    )
+    n = sum(map(sum, counts))
+    right = sum(counts[index][index] for index in range(size))
+    several = len(matrices.panels)
+    name = f"{several} languages pooled" if several > 1 else matrices.panels[0].language
+    return ConfusionPanel(name, n, right / n if n else 0.0, counts)

@@ -1,0 +1,35 @@
+"""Scores as a report writes them: in the metric's unit, with their intervals."""
+
+from __future__ import annotations
+
+import math
+
+from glotune.run.records import Evaluation, Interval
+from glotune.stats.traits import TRAITS
+from glotune.words import NOTHING
+
+
+def display(metric: str) -> str:
+    """The metric's name in tables and figures."""
+    return TRAITS[metric].display if metric in TRAITS else metric.replace("_", " ")
+
+
+def number(metric: str, value: float | None) -> str:
+    """A score as shown: shares as percent with one digit, the rest with three."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    known = TRAITS.get(metric)
+    return f"{100 * value:.1f}" if known is None or known.is_percent else f"{value:.3f}"
+
+
+def with_interval(evaluation: Evaluation, metric: str) -> str:
+    """``61.2 [58.0, 64.3]``; without brackets where no interval is known."""
+    return bracketed(metric, evaluation.scores.get(metric), evaluation.intervals.get(metric))
+
+
+def bracketed(metric: str, value: float | None, interval: Interval | None) -> str:
+    """A score with its interval, as `with_interval`."""
+    shown = number(metric, value)
+    if interval is None or shown == NOTHING:
+        return shown
+    return f"{shown} [{number(metric, interval.low)}, {number(metric, interval.high)}]"
