@@ -14,7 +14,7 @@ from glotune.run.data import RunData
 from glotune.run.predictions import Predictions, answers_in, numbered_alike
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes
-from glotune.stats.bootstrap import resample_together
+from glotune.stats.bootstrap import resample_all_together
 from glotune.stats.transfer import Transfer, transfer_gaps
 
 Item = TypeVar("Item")
@@ -89,14 +89,14 @@ def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes])
     evaluations = sorted(evaluations, key=lambda each: each.language)
     parts = [answered[each.language] for each in evaluations if each.language in answered]
     known = len(parts) == len(evaluations) and all(part.is_finite for part in parts)
+    drawn = resample_all_together(parts, COUNTED, seed=RESAMPLING_SEED) if known else {}
     scores, intervals = {}, {}
     for metric in evaluations[0].scores:
         values = [each.scores.get(metric) for each in evaluations]
         whole = [value for value in values if value is not None and math.isfinite(value)]
         scores[metric] = sum(whole) / len(whole) if len(whole) == len(values) else None
-        if known and metric in COUNTED and scores[metric] is not None:
-            drawn = resample_together(parts, metric, seed=RESAMPLING_SEED)
-            intervals[metric] = drawn.weighted([1 / len(parts)] * len(parts)).interval()
+        if metric in drawn and scores[metric] is not None:
+            intervals[metric] = drawn[metric].weighted([1 / len(parts)] * len(parts)).interval()
     total = sum(each.n for each in evaluations)
     return Evaluation(split=evaluations[0].split, language="mean", n=total, scores=scores, intervals=intervals)
 

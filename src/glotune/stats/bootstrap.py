@@ -57,14 +57,25 @@ def resample_together(parts: Sequence[Outcomes], metric: str, *, seed: int, resa
     Raises:
         UserError: no such metric, or the loss was not recorded.
     """
+    return resample_all_together(parts, [metric], seed=seed, resamples=resamples)[metric]
+
+
+def resample_all_together(
+    parts: Sequence[Outcomes], metrics: Sequence[str], *, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Together]:
+    """The same for several metrics, under the same draws.
+
+    Raises:
+        UserError: as `resample_together`.
+    """
     clusters, total = common_numbers([part.cluster_B for part in parts], [part.num_texts for part in parts])
-    places = [tuple(group) for group in sharing_clusters(clusters, total)]
+    places = tuple(tuple(group) for group in sharing_clusters(clusters, total))
     joints = []
     for group in places:
         chosen = [parts[place] for place in group]
         own = [clusters[place] for place in group] if len(group) > 1 else [chosen[0].cluster_B]
-        joints.append(_joint(chosen, own, [metric], (seed, group[0]), resamples)[metric])
-    return Together(tuple(places), tuple(joints))
+        joints.append(_joint(chosen, own, metrics, (seed, group[0]), resamples))
+    return {name: Together(places, tuple(found[name] for found in joints)) for name in metrics}
 
 
 def score_intervals(

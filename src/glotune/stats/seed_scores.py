@@ -104,7 +104,7 @@ def uneven_spread(values_GS: Sequence[Sequence[float]]) -> float | None:
     """How many times as far the seeds of one group scatter as those of another; None below `UNEVEN`.
 
     Where a variant has a bad seed now and then, a few seeds without one make it look better than it is, and no
-    interval from these seeds can tell (tests/simulation: false support in up to a third of such comparisons). All
+    interval from these seeds can tell (tests/simulation: false support in about a fifth of such comparisons). All
     that can be seen is a spread that differs.
     """
     spreads = [float(np.std(values, ddof=1)) for values in values_GS if len(values) > 1]
