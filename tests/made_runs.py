@@ -402,6 +402,8 @@ def _write(
             "loss": pa.array(loss_B, pa.float32()),
             "text": pa.array(texts if made.text else [None] * n, pa.string()),
             "text_pair": pa.array([None] * n, pa.string()),
+            "text_key": pa.array(1000 * sorted(made.languages).index(code) + np.arange(n), pa.int64()),
+            "id": pa.nulls(n, pa.string()),
         }
     )
     pq.write_table(table, run.predictions / f"{split}.{code}.parquet")

@@ -12,12 +12,14 @@ from glotune.evidence.cells import (
     ComparisonTable,
     display,
     figure,
+    is_percent,
     score,
     shown,
     unit,
     word,
 )
 from glotune.evidence.changes import WITHIN_CHANCE
+from glotune.evidence.claims import UNSTABLE
 from glotune.evidence.compare import Comparison
 from glotune.evidence.lora_weights import mean_weight
 from glotune.evidence.tracker_pages import tracker_pages
@@ -25,6 +27,7 @@ from glotune.evidence.variants import Difference, Variant
 from glotune.run.data import RunData
 from glotune.stats.calibration import chance_error
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
+from glotune.stats.seed_scores import uneven_spread
 from glotune.stats.traits import trait
 from glotune.words import NOTHING
 
@@ -133,11 +136,10 @@ def _notes(comparison: Comparison) -> list[str]:
                 f"Differences are paired on the same texts; 95 % intervals over {' or '.join(over)}; p-values are "
                 "Holm-corrected for all comparisons here."
             )
-        notes.append(
-            "Bold: the best variant, because its lead over every other sound one is beyond the interval."
-            if comparison.best_is_beyond_chance
-            else "Nothing is bold: no variant leads every other sound one by more than the interval."
-        )
+        notes += _about_single_seeds(comparison)
+        notes.append(_why_bold(comparison))
+        notes += _could_have_shown(comparison)
+        notes += _about_spreads(comparison)
     for reason, names in _without_change(comparison).items():
         notes.append(f"No change in percent for {', '.join(names)}: {reason}.")
     for variant in comparison.variants:
@@ -186,6 +188,56 @@ def _condition_notes(comparison: Comparison) -> list[str]:
 
 def _more(names: list[str]) -> str:
     return f" and {len(names)} more" if names else ""
+
+
+def _why_bold(comparison: Comparison) -> str:
+    if comparison.best_is_beyond_chance:
+        return "Bold: the best variant, because its lead over every other sound one is beyond the interval."
+    if comparison.of_one_seed:
+        names = comparison.of_one_seed
+        return (
+            f"Nothing is bold: {', '.join(names[:5])}{' and others' if len(names) > 5 else ''} "
+            f"{'has' if len(names) == 1 else 'have'} one seed, and the lead of one seed says nothing about others. "
+            "Train two or more of each."
+        )
+    return "Nothing is bold: no variant leads every other sound one by more than the interval."
+
+
+def _about_single_seeds(comparison: Comparison) -> list[str]:
+    tests = sorted({each.test for each in comparison.against_reference.values() if each.test})
+    if not tests:
+        return []
+    return [
+        f"One seed each: the p-value, by {' or '.join(tests)}, is about these two models on other texts. It says "
+        "nothing about their recipes, whose next seeds may come out the other way."
+    ]
+
+
+def _could_have_shown(comparison: Comparison) -> list[str]:
+    """How large a difference had to be, where none was found."""
+    found = comparison.against_reference.values()
+    known = [each.could_show for each in found if each.could_show is not None and not each.is_beyond_chance]
+    if not known:
+        return []
+    least, most = (shown(comparison.metric, value) for value in (min(known), max(known)))
+    size = least if least == most else f"{least} to {most}"
+    named = "points" if is_percent(comparison.metric) else unit(comparison.metric)
+    return [
+        f"These seeds and texts show a difference of {size} {named} with a chance of 80 %: a smaller one may be there, "
+        "unseen."
+    ]
+
+
+def _about_spreads(comparison: Comparison) -> list[str]:
+    found = []
+    reference = comparison.reference.values(comparison.split, comparison.metric, comparison.languages)
+    for variant in comparison.variants:
+        values = variant.values(comparison.split, comparison.metric, comparison.languages)
+        if variant is not comparison.reference and uneven_spread([values, reference]) is not None:
+            found.append(variant.name)
+    if not found:
+        return []
+    return [f"Seeds of {', '.join(found)} and of {comparison.reference.name} scatter very unequally: {UNSTABLE}."]
 
 
 def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glotune.errors import UserError
 from glotune.evidence.validity import refuse_mixed_training
 from glotune.run.data import RunData
 from glotune.run.records import Interval
 
+if TYPE_CHECKING:
+    from glotune.stats.seed_prior import SeedPrior
+
 RESAMPLING_SEED = 0
+FEWEST_SEEDS = 2
+"""With fewer, a lead says nothing about other seeds, and nothing is set in bold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +96,10 @@ class Difference:
     """Holm-corrected over all differences of the comparison."""
     over: str = ""
     """What the interval is over: ``texts``, or ``seeds and texts``."""
+    could_show: float | None = None
+    """The difference that these seeds and texts show with a chance of 80 %; None where it is about two models alone."""
+    test: str = ""
+    """The name of the test behind the p-value, where it is about two models alone."""
     reason: str | None = None
 
     @property
@@ -100,8 +110,18 @@ class Difference:
         return self.adjusted_p <= 0.05 and not self.interval.low <= 0.0 <= self.interval.high
 
 
-def difference(candidate: Variant, reference: Variant, metric: str, split: str, languages: list[str]) -> Difference:
-    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one."""
+def difference(
+    candidate: Variant,
+    reference: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None = None,
+) -> Difference:
+    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one.
+
+    `prior` as for `glotune.stats.contrasts.contrast`.
+    """
     names = (candidate.name, reference.name)
     for variant in (candidate, reference):
         if variant.unsound:
@@ -112,7 +132,7 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
     try:
         if min(seeds) == 1:
             return _over_texts(names, candidate.runs[0], reference.runs[0], metric, split, languages)
-        return _over_seeds(names, candidate, reference, metric, split, languages)
+        return _over_seeds(names, candidate, reference, metric, split, languages, prior)
     except UserError as error:
         return Difference(*names, reason=str(error))
 
@@ -120,33 +140,33 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
 def _over_texts(
     names: tuple[str, str], first: RunData, second: RunData, metric: str, split: str, languages: list[str]
 ) -> Difference:
-    from glotune.stats.bootstrap import paired_difference
-    from glotune.stats.hypothesis_tests import bootstrap_test
-    from glotune.stats.resampling import combine
+    from glotune.stats.bootstrap import paired_mean_difference
+    from glotune.stats.hypothesis_tests import exact_or_bootstrap
 
-    parts = [
-        paired_difference(
-            metric, first.outcomes(split, language), second.outcomes(split, language), seed=RESAMPLING_SEED + place
-        )
-        for place, language in enumerate(languages)
-    ]
-    found = combine(parts, [1 / len(parts)] * len(parts))
-    return Difference(*names, found.estimate, found.interval(), bootstrap_test(found), over="texts")
+    answered = first.answered(split, languages), second.answered(split, languages)
+    found = paired_mean_difference(metric, *answered, seed=RESAMPLING_SEED)
+    p_value, test = exact_or_bootstrap(metric, *answered, found, seed=RESAMPLING_SEED)
+    return Difference(*names, found.estimate, found.interval(), p_value, over="texts", test=test)
 
 
 def _over_seeds(
-    names: tuple[str, str], first: Variant, second: Variant, metric: str, split: str, languages: list[str]
+    names: tuple[str, str],
+    first: Variant,
+    second: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None,
 ) -> Difference:
+    from glotune.stats.power import least_difference
     from glotune.stats.seed_scores import score_contrast
 
-    runs = [
-        [{language: run.outcomes(split, language) for language in languages} for run in variant.runs]
-        for variant in (first, second)
-    ]
-    found = score_contrast(runs, [1.0, -1.0], metric)
+    runs = [[run.answered(split, languages) for run in variant.runs] for variant in (first, second)]
+    found = score_contrast(runs, [1.0, -1.0], metric, prior)
     value, half = float(found.estimate), float(found.half_width(0.95))
     interval = Interval(low=value - half, high=value + half)
-    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts")
+    could_show = least_difference(found)
+    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts", could_show=could_show)
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:

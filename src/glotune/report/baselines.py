@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glotune.report.analysis import averaged, mean_name, mean_of
+from glotune.report.analysis import averaged, mean_name, mean_of, mean_of_run
 from glotune.report.scores import with_interval
 from glotune.run.baselines import METRIC, NAMES, Baselines, Gain
 from glotune.run.data import RunData
+from glotune.run.predictions import answers_in
 from glotune.words import NOTHING, count, named
 
 COLUMNS = (
@@ -34,19 +35,20 @@ def _row(run: RunData, found: Baselines, split: str, languages: list[str]) -> tu
     name = named(languages[0]) + source if len(languages) == 1 else f"Mean of the {mean_name(languages, run.sources)}"
     known = [[found.score(baseline, split, language) for language in languages] for baseline in NAMES]
     whole = [[each for each in scores if each is not None] for scores in known]
+    answered = {"tfidf": answers_in(run.directory.baselines / "tfidf", split, sorted(languages))}
     cells = [
-        with_interval(mean_of(scores) if len(scores) > 1 else scores[0], METRIC)
+        with_interval(mean_of(scores, answered.get(baseline, {})) if len(scores) > 1 else scores[0], METRIC)
         if len(scores) == len(languages)
         else NOTHING
-        for scores in whole
+        for baseline, scores in zip(NAMES, whole, strict=True)
     ]
-    ours = [run.main[language] for language in languages]
+    ours = run.main[languages[0]] if len(languages) == 1 else mean_of_run(run, split, languages)
     gain = found.gain(split, languages)
     return (
         name,
-        count(sum(each.n for each in ours)),
+        count(ours.n),
         *cells,
-        with_interval(mean_of(ours) if len(ours) > 1 else ours[0], METRIC),
+        with_interval(ours, METRIC),
         NOTHING if gain is None else points(gain),
     )
 

@@ -7,12 +7,13 @@ import shlex
 from dataclasses import dataclass
 
 from glotune.report import specification
-from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, ranked, transfer
+from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import COLUMNS, baseline_rows, note
 from glotune.report.conditions import reservations
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
+from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.calibration import chance_error
@@ -80,7 +81,7 @@ class ReportContent:
 def gather(run: RunData) -> ReportContent:
     """Puts a report together; sections without data are empty."""
     found, leaked = transfer(run), leak_effects(run)
-    rows = {split: mean_row(evaluations, run.sources) for split, evaluations in run.evaluations.items()}
+    rows = {split: mean_row(run, split) for split, evaluations in run.evaluations.items() if evaluations}
     means = {split: row for split, row in rows.items() if row is not None}
     return ReportContent(
         run=run,
@@ -139,7 +140,7 @@ def _macro_f1(run: RunData, languages: list[str]) -> str:
     """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several."""
     if len(languages) == 1:
         return f"{with_interval(run.main[languages[0]], 'macro_f1')} on {named(languages[0])}"
-    mean = mean_of([run.main[code] for code in languages])
+    mean = mean_of_run(run, str(run.main_split), languages)
     return f"{with_interval(mean, 'macro_f1')} on average over {mean_name(languages, run.sources)}"
 
 
@@ -161,16 +162,23 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *_cells(each, floors.get(language))))
+        rows.append((name, count(each.n), *_cells(each, floors.get(language), is_thin(run, split, language))))
     if mean:
-        known = [floors[code] for code in averaged(evaluations, run.sources) if code in floors]
-        rows.append((mean[0], count(mean[1].n), *_cells(mean[1], sum(known) / len(known) if known else None)))
+        codes = averaged(evaluations, run.sources)
+        known = [floors[code] for code in codes if code in floors]
+        thin = any(is_thin(run, split, code) for code in codes)
+        rows.append((mean[0], count(mean[1].n), *_cells(mean[1], sum(known) / len(known) if known else None, thin)))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
 
 
-def _cells(each: Evaluation, floor: float | None) -> list[str]:
-    """Of one row; the calibration error beside the one that chance alone gives."""
-    cells = [with_interval(each, metric) for metric in RESULT_METRICS]
+def _cells(each: Evaluation, floor: float | None, thin: bool) -> list[str]:
+    """Of one row; the calibration error beside the one that chance alone gives, macro scores that a class of few texts
+    enters marked.
+    """
+    cells = [
+        with_interval(each, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
+        for metric in RESULT_METRICS
+    ]
     if floor is not None:
         cells[RESULT_METRICS.index("ece")] += f" ({number('ece', floor)})"
     return cells
@@ -196,7 +204,7 @@ def _per_class(run: RunData) -> Table | None:
     rows = [
         (
             named(language),
-            label,
+            label + (f" {MARK}" if scores.get("support", FEWEST_TEXTS) < FEWEST_TEXTS else ""),
             count(scores.get("support")),
             *[number(name, scores.get(name)) for name in ("precision", "recall", "f1")],
         )
@@ -309,6 +317,9 @@ def _short(path: str) -> str:
 def _notices(run: RunData) -> list[str]:
     notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
+    if run.main_split:
+        notices += about_thin_classes(run, run.main_split, list(ranked(run)))
+        notices += belonging(run, run.main_split, list(run.main))
     told = {each.message for each in run.history.notices}
     notices += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]
     for source in run.manifest.data:

@@ -20,13 +20,21 @@ from glotune.run.baselines import Baselines, read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
 from glotune.run.metrics import parse_metrics
-from glotune.run.predictions import Predictions, read_predictions, row_digest, split_and_language, text_digest
+from glotune.run.predictions import (
+    Predictions,
+    numbered_alike,
+    read_predictions,
+    row_digest,
+    split_and_language,
+    text_digest,
+)
 from glotune.run.profile import DataProfile, parse_profile, read_leaked
 from glotune.run.records import Evaluation, Manifest, Verdict
 from glotune.whole_files import sha256
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
+    from glotune.stats.clusters import Clusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +239,28 @@ class RunData:
         """Whether there are predictions to hold against those of other runs, or were when the run ended."""
         known = self.manifest.outputs or {}
         return all(path.is_file() or f"predictions/{path.name}" in known for path in self._tables(split, languages))
+
+    def answered(self, split: str, languages: list[str]) -> dict[str, Outcomes]:
+        """`outcomes` of several languages, their texts that belong together numbered alike.
+
+        Raises:
+            UserError: as `outcomes`.
+        """
+        for language in languages:
+            self.outcomes(split, language)  # says what is missing
+        tables = {language: self.predictions(split, language) for language in languages}
+        return numbered_alike({language: table for language, table in tables.items() if table is not None})
+
+    def clusters(self, split: str, languages: list[str]) -> Clusters:
+        """Which texts of a split belong together, within and across these languages."""
+        from glotune.stats.clusters import find_clusters
+
+        key = ("clusters", split, *languages)
+        if key not in self.memo:
+            tables = {language: self.predictions(split, language) for language in languages}
+            self.memo[key] = find_clusters({name: table.keys for name, table in tables.items() if table is not None})
+        found: Clusters = self.memo[key]
+        return found
 
     def stands_on_same_texts(self, other: RunData, split: str, languages: list[str]) -> bool:
         """Whether the scores of two runs are about the same texts with the same labels.

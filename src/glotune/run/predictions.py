@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,11 @@ from glotune.errors import UserError
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
+    from glotune.stats.clusters import TextKeys
 
 NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "loss"]
+KEY_COLUMNS = ["text_key", "id"]
+"""What says which texts belong together; records of older versions lack them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,8 @@ class Predictions:
         loss_B: cross-entropy per text in nats.
         source_B: index into `sources` of the file that the row stands in.
         sources: the hashes of the files, sorted.
+        text_key_B: hash of the normalised text; None in records of older versions.
+        id_B: hash of the column ``data.columns.id``; None where none was named.
     """
 
     path: Path
@@ -44,6 +50,8 @@ class Predictions:
     predicted_B: NDArray[np.int64]
     probabilities_BC: NDArray[np.float64]
     loss_B: NDArray[np.float64]
+    text_key_B: NDArray[np.int64] | None = None
+    id_B: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_B)
@@ -53,7 +61,10 @@ class Predictions:
         """The same, as every metric reads it."""
         from glotune.stats.arrays import outcomes
 
-        return outcomes(self.label_B, self.probabilities_BC, self.loss_B)
+        clusters = None if self._cluster_B is None else np.empty_like(self._cluster_B)
+        if clusters is not None and self._cluster_B is not None:
+            clusters[self.order_B] = self._cluster_B
+        return outcomes(self.label_B, self.probabilities_BC, self.loss_B, clusters)
 
     @cached_property
     def in_order(self) -> Outcomes:
@@ -61,7 +72,39 @@ class Predictions:
         from glotune.stats.arrays import outcomes
 
         order = self.order_B
-        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order])
+        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order], self._cluster_B)
+
+    @cached_property
+    def keys(self) -> TextKeys:
+        """What says which texts belong together, by file and row."""
+        from glotune.stats.clusters import TextKeys
+
+        order, texts = self.order_B, self._text_keys()
+        return TextKeys(
+            self.row_B[order],
+            self.label_B[order],
+            None if texts is None else texts[order],
+            None if self.id_B is None else self.id_B[order],
+        )
+
+    @cached_property
+    def _cluster_B(self) -> NDArray[np.int64] | None:
+        """Texts of this language that belong together, by file and row; None where each stands for itself."""
+        from glotune.stats.clusters import own_clusters
+
+        return own_clusters(self.keys.text_B, self.keys.key_B)
+
+    def _text_keys(self) -> NDArray[np.int64] | None:
+        """Those recorded, or else of the texts where they were kept."""
+        if self.text_key_B is not None:
+            return self.text_key_B
+        try:
+            texts = self.texts(np.arange(len(self)))
+        except UserError:
+            return None
+        if any(text is None for text, _ in texts):
+            return None
+        return _hashes([unicodedata.normalize("NFC", f"{text}\x1f{pair or ''}").strip() for text, pair in texts])
 
     def without(self, rows: set[int]) -> Outcomes | None:
         """Outcomes of the texts whose source row is not among `rows`.
@@ -73,7 +116,9 @@ class Predictions:
         listed = np.isin(self.row_B, list(rows))
         if listed.all() or len(np.unique(self.row_B[listed])) < int(listed.sum()):
             return None
-        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed])
+        clusters = self.outcomes.cluster_B
+        left = None if clusters is None else clusters[~listed]
+        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed], left)
 
     def places(self, rows: Iterable[int]) -> NDArray[np.int64] | None:
         """Where texts of these source rows stand in the order of files and rows.
@@ -114,6 +159,23 @@ class Predictions:
         return list(zip(found.get("text", nothing), found.get("text_pair", nothing), strict=True))
 
 
+def numbered_alike(tables: Mapping[str, Predictions]) -> dict[str, Outcomes]:
+    """The outcomes of several languages by file and row, their texts that belong together numbered alike."""
+    from glotune.stats.clusters import find_clusters
+
+    clusters = find_clusters({language: table.keys for language, table in tables.items()}).cluster_B
+    return {language: replace(table.in_order, cluster_B=clusters.get(language)) for language, table in tables.items()}
+
+
+def answers_in(folder: Path, split: str, languages: Iterable[str]) -> dict[str, Outcomes]:
+    """The same from a folder of prediction tables; empty where one of them is missing or can't be read."""
+    try:
+        tables = {language: read_predictions(folder / f"{split}.{language}.parquet") for language in languages}
+    except UserError:
+        return {}
+    return numbered_alike(tables)
+
+
 def split_and_language(path: Path) -> tuple[str, str]:
     """``predictions/test.zh-Hans.parquet`` -> ``("test", "zh-Hans")``."""
     split, _, language = path.name.removesuffix(".parquet").partition(".")
@@ -130,7 +192,8 @@ def read_predictions(path: Path) -> Predictions:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=NUMBER_COLUMNS)
+        known = set(pq.read_schema(path).names)
+        table = pq.read_table(path, columns=[*NUMBER_COLUMNS, *(name for name in KEY_COLUMNS if name in known)])
         table.validate(full=True)  # strings that are no UTF-8, say
     except (OSError, pa.ArrowException, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -152,7 +215,31 @@ def read_predictions(path: Path) -> Predictions:
         predicted_B=_integers(table, "predicted"),
         probabilities_BC=_matrix(table, path),
         loss_B=np.asarray(table.column("loss").to_numpy(), dtype=np.float64),
+        text_key_B=_integers(table, "text_key") if "text_key" in known else None,
+        id_B=hashed_names(table.column("id")) if "id" in known else None,
     )
+
+
+def hashed_names(column: Any) -> NDArray[np.int64] | None:
+    """A 64-bit hash of each name of a column of strings, the row's own where it has none; None where none has any.
+
+    Equal in every file, so that rows of different languages find one another.
+    """
+    if column.null_count == len(column):
+        return None
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded
+    hashes = _hashes([f"\x00{value}" for value in encoded.dictionary.to_pylist()])
+    places = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    own = _hashes([f"\x01{row}" for row in np.flatnonzero(places < 0)])
+    found = hashes[places]
+    found[places < 0] = own
+    return found
+
+
+def _hashes(values: list[str]) -> NDArray[np.int64]:
+    digests = b"".join(hashlib.blake2b(value.encode(), digest_size=8).digest() for value in values)
+    return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
 def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:

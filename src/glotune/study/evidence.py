@@ -87,11 +87,14 @@ def answers(
         refuse_different_tests(runs, split, compared, by_records=True)
 
     def answered(counted: Sequence[RunData]) -> tuple[ClaimAnswer, ...]:
-        stated = []
+        stated, peers = [], []
         for claim in claims:
-            variants = [_variant(claim, name, plan, counted, results, failed) for name in claim.variants]
-            stated.append((Claim(claim.name, claim.form, claim.metric, claim.margin), variants))
-        return answer_claims(stated, plan.resolved.study.level if level is None else level)
+            names = dict.fromkeys([*plan.resolved.variants, *claim.variants])
+            known = {name: _variant(claim, name, plan, counted, results, failed) for name in names}
+            asked = Claim(claim.name, claim.form, claim.metric, claim.margin)
+            stated.append((asked, [known[name] for name in claim.variants]))
+            peers.append(list(known.values()))
+        return answer_claims(stated, plan.resolved.study.level if level is None else level, peers)
 
     found = answered(runs)
     clean = without_leaks(runs, split, compared) if compared else None
@@ -149,7 +152,7 @@ def _variant(
     if not scored:
         return Variant(name, verdicts_S=verdicts)
     languages = claim_languages(claim, plan, runs, split)
-    outcomes = [{language: run.outcomes(split, language) for language in languages} for run in scored]
+    outcomes = [run.answered(split, languages) for run in scored]
     return Variant(name, outcomes_S=outcomes, verdicts_S=verdicts)
 
 

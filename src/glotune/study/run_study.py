@@ -16,6 +16,7 @@ from glotune.study.local import LocalWorkers
 from glotune.study.locked_plan import lock_plan, with_dropped
 from glotune.study.on_ray import Needs, RayWorkers, connected
 from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, write_recipes
+from glotune.study.power import plan_lines
 from glotune.study.progress import SilentWatcher, Watcher
 from glotune.study.summarise import Summary, write_summary
 
@@ -66,6 +67,8 @@ def run_study(
     if not directory.study.exists():  # a mistake in the data leaves nothing behind
         for message in check_texts(resolved.variants.values()):
             watching.say(f"warning: {message}")
+        for line in plan_lines(resolved):
+            watching.say(line)
     with ExitStack() as held:
         if on is not None:
             held.enter_context(connected(on))

@@ -22,12 +22,11 @@ from glotune.data.texts import LabelledTexts, TextData
 from glotune.recipe import Recipe
 from glotune.run.baselines import FILE, METRIC, Baselines, Gain
 from glotune.run.directory import RunDirectory, write_atomically
-from glotune.run.predictions import read_predictions
+from glotune.run.predictions import answers_in, read_predictions
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes, outcomes
-from glotune.stats.bootstrap import paired_difference, score_intervals
+from glotune.stats.bootstrap import paired_mean_difference, score_intervals
 from glotune.stats.evaluation import INTERVAL_SEED
-from glotune.stats.resampling import Resampled, combine
 from glotune.stats.scores import score_outcomes
 from glotune.tasks.records import Outputs, prediction_tables, write_predictions
 from glotune.tasks.single_label import class_weights
@@ -101,17 +100,14 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
         if held_out is None or not len(held_out):
             continue
         _record(directory.baselines / "tfidf", texts, held_out, tfidf(held_out))
-        pairs = {}
         for language in held_out.language_names:
             path = directory.baselines / "tfidf" / f"{split}.{language}.parquet"
             files[f"tfidf/{path.name}"] = sha256(path)
-            ours = read_predictions(directory.predictions / path.name).in_order
             theirs = read_predictions(path).in_order
-            pairs[language] = (ours, theirs)
             cheap.append(_evaluation(theirs, split, language, texts.labels))
             always = outcomes(theirs.label_B, np.tile(constant_C, (theirs.num_texts, 1)))
             majority.append(_evaluation(always, split, language, texts.labels))
-        gains += _gains(split, pairs, texts.source_languages)
+        gains += _gains(directory, split, held_out.language_names, texts.source_languages)
     return Baselines(
         description=DESCRIPTION,
         texts=len(train),
@@ -185,20 +181,18 @@ def _evaluation(found: Outcomes, split: str, language: str, labels: list[str]) -
     )
 
 
-def _gains(split: str, pairs: dict[str, tuple[Outcomes, Outcomes]], sources: Sequence[str]) -> list[Gain]:
+def _gains(directory: RunDirectory, split: str, languages: Sequence[str], sources: Sequence[str]) -> list[Gain]:
     """For each language, and for the mean of the source and of the target languages where there are several."""
-    parts = {
-        language: paired_difference(METRIC, ours, theirs, seed=INTERVAL_SEED + place)
-        for place, (language, (ours, theirs)) in enumerate(pairs.items())
-        if ours.is_finite
-    }
-    groups = [[language] for language in parts]
+    ours = answers_in(directory.predictions, split, languages)
+    theirs = answers_in(directory.baselines / "tfidf", split, languages)
+    finite = [language for language in ours if ours[language].is_finite]
+    groups = [[language] for language in finite]
     for is_source in (True, False):
-        together = [language for language in parts if (language in sources) == is_source]
+        together = [language for language in finite if (language in sources) == is_source]
         groups += [together] if len(together) > 1 else []
-    return [_gain(split, group, [parts[language] for language in group]) for group in groups]
-
-
-def _gain(split: str, languages: list[str], parts: Sequence[Resampled]) -> Gain:
-    mean = combine(parts, [1 / len(parts)] * len(parts))
-    return Gain(split=split, languages=languages, value=mean.estimate, interval=mean.interval())
+    gains = []
+    for group in groups:
+        pair = ({name: ours[name] for name in group}, {name: theirs[name] for name in group})
+        found = paired_mean_difference(METRIC, *pair, seed=INTERVAL_SEED)
+        gains.append(Gain(split=split, languages=group, value=found.estimate, interval=found.interval()))
+    return gains
