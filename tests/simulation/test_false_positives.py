@@ -19,7 +19,9 @@ def test_the_tests_hold_their_level():
             for _ in range(2)
         )
         rejected["mcnemar"] += mcnemar_exact(first, second) < 0.05
-        rejected["permutation"] += permutation_test("macro_f1", first, second, seed=repeat, permutations=400) < 0.05
+        rejected["permutation"] += (
+            permutation_test("macro_f1", {"en": first}, {"en": second}, seed=repeat, permutations=400) < 0.05
+        )
         difference = paired_difference("macro_f1", first, second, seed=repeat, resamples=400)
         rejected["bootstrap"] += bootstrap_test(difference) < 0.05
     # 0.05 plus three standard errors of a share of 400

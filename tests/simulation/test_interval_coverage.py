@@ -132,10 +132,10 @@ def test_texts_that_come_in_clusters_cover_only_when_drawn_as_clusters():
     for repeat in range(REPEATS):
         right = np.repeat(rng.random(40) < 0.7, 4)
         labels = np.repeat(rng.integers(2, size=40), 4)
-        made = outcomes(labels, np.eye(2)[np.where(right, labels, 1 - labels)])
-        cluster = np.repeat(np.arange(40), 4)
-        for name, groups in (("alone", None), ("clustered", cluster)):
-            interval = score_intervals(made, ("accuracy",), seed=repeat, cluster_B=groups, resamples=300)["accuracy"]
+        answers = np.eye(2)[np.where(right, labels, 1 - labels)]
+        for name, groups in (("alone", None), ("clustered", np.repeat(np.arange(40), 4))):
+            made = outcomes(labels, answers, cluster_B=groups)
+            interval = score_intervals(made, ("accuracy",), seed=repeat, resamples=300)["accuracy"]
             hits[name] += interval.low <= 0.7 <= interval.high
     assert hits["alone"] / REPEATS < 0.75
     assert hits["clustered"] / REPEATS >= LEAST - 0.02

@@ -35,6 +35,7 @@ def evaluate(
     from glotune.cli.progress import watch
     from glotune.cli.results import scores_table, transfer_gap
     from glotune.run.directory import RunDirectory
+    from glotune.run.predictions import answers_in
 
     directory = RunDirectory.open(run)
     sources = parse_sources([*(files or []), *(data or [])])
@@ -49,7 +50,8 @@ def evaluate(
     for split, languages in RunDirectory(judged.path).read_metrics().items():
         if split == "schema":
             continue
-        out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}"))
+        answered = answers_in(RunDirectory(judged.path).predictions, split, languages)
+        out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}", answered))
         gap = transfer_gap(languages, manifest.source_languages)
         if gap:
             show(gap)

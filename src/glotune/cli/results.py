@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -12,27 +12,50 @@ from glotune.cli.console import out, show
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Evaluation, Manifest
 
+if TYPE_CHECKING:
+    from glotune.stats.arrays import Outcomes
+
 EVIDENCE_SHOWN = 6
 SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 
 def show_run(path: Path) -> None:
     """Prints the run's scores per language, its verdict and its paths."""
+    from glotune.report.conditions import reservations
+    from glotune.run.data import load_run
+    from glotune.run.predictions import answers_in
+
     run = RunDirectory.open(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()
     for split in ("test", "validation"):
         if split in metrics and (split == "test" or "test" not in metrics):
-            out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}"))
+            answered = answers_in(run.predictions, split, metrics[split])
+            out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}", answered))
             gap = transfer_gap(metrics[split], manifest.source_languages)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
-    for line in _verdict(manifest):
+    if short := _beside_baselines(run, manifest, metrics):
+        show(short)
+    for line in (*reservations(load_run(run)), *_verdict(manifest)):
         show(line)
     for what, where in _paths(run):
         show(f"{what:<12} {where}")
 
 
-def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -> Table:
+def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[str, Any]) -> str | None:
+    from glotune.report.baselines import in_short
+    from glotune.run.baselines import read_baselines
+
+    split = "test" if "test" in metrics else "validation"
+    found = read_baselines(run)
+    return (
+        in_short(found, split, manifest.source_languages, list(metrics[split])) if found and split in metrics else None
+    )
+
+
+def scores_table(
+    languages: Mapping[str, Any], manifest: Manifest, title: str, answered: Mapping[str, Outcomes]
+) -> Table:
     """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
     from glotune.report.analysis import averaged, mean_name, mean_of
     from glotune.run.metrics import read_evaluation
@@ -51,7 +74,7 @@ def scores_table(languages: Mapping[str, Any], manifest: Manifest, title: str) -
     told = averaged(evaluations, manifest.source_languages)
     if len(told) > 1:
         name = f"mean ({mean_name(told, manifest.source_languages).removesuffix(' languages')}s)"
-        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told])))
+        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told], answered)))
     return table
 
 

@@ -14,6 +14,7 @@ from glotune.cli.overrides import refuse_options
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from glotune.recipe.study_loading import ResolvedStudy
     from glotune.study.progress import Progress, Watcher
 
 VERBS = ("list", "show", "schema")
@@ -53,6 +54,9 @@ def study(
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="Override the study's seeds: a number of seeds, or a list like 0,1,4.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what difference the study can show, with how many seeds.")
+    ] = False,
     on: Annotated[
         str | None,
         typer.Option("--on", help="Run on a Ray cluster: ray (this machine's) or ray://HOST:PORT."),
@@ -86,6 +90,9 @@ def study(
     else:
         resolved = resolve_study(load_study(name), scale, overrides or [], seeds=_seeds(seeds))
 
+    if plan:
+        _tell_plan(resolved)
+        return
     from glotune.study.on_ray import Needs
     from glotune.study.run_study import run_study
 
@@ -125,6 +132,14 @@ def _seeds(given: str | None) -> list[int] | None:
     if not found or len(set(found)) != len(found):
         raise UserError(f"--seeds {given}", expected="at least one seed, none twice")
     return found
+
+
+def _tell_plan(resolved: ResolvedStudy) -> None:
+    from glotune.cli.console import show
+    from glotune.study.power import plan_lines
+
+    for line in plan_lines(resolved):
+        show(line)
 
 
 def _tell(verb: str, names: list[str]) -> None:

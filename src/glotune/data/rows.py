@@ -16,7 +16,7 @@ from glotune.recipe.schema import Columns
 CHUNK = 8192
 """Rows per batch: large enough for columnar work, small enough that memory stays flat."""
 
-FIELDS = ("text", "text_pair", "label", "language", "split", "weight")
+FIELDS = ("text", "text_pair", "label", "language", "split", "weight", "id")
 
 
 class ColumnMap:

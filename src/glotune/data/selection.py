@@ -18,6 +18,8 @@ from glotune.errors import UserError
 from glotune.languages import nearest_language
 from glotune.recipe.schema import Data, SplitNames
 
+_KEPT = ("text", "text_pair", "label", "weight", "id")
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -26,7 +28,7 @@ class Selected:
     source: Source
     name: str
     table: pa.Table
-    """text, text_pair (with pairs), label (dictionary), weight (where said), language (CODED), row, source, key."""
+    """text, text_pair (with pairs), label (dictionary), weight, id (where said), language (CODED), row, source, key."""
     splits: pa.ChunkedArray | None
     """Split name of each row as the file or its name says it, [N] dictionary of strings."""
     other_languages: set[str]
@@ -82,7 +84,7 @@ def select(source: Source, loaded: SourceTable, index: int, data: Data) -> Selec
                 raise _no_such_language(source, others)
         languages = constant(source.language, map(len, table["row"].chunks))
     splits = table["split"] if loaded.has("split") else _named_split(source, table)
-    columns = {name: table[name] for name in ("text", "text_pair", "label", "weight") if name in table.column_names}
+    columns = {name: table[name] for name in _KEPT if name in table.column_names}
     columns["language"] = languages
     columns["row"], columns["key"] = table["row"], table["key"]
     columns["source"] = _repeated(index, table["row"])

@@ -29,11 +29,13 @@ from glotune.recipe.schema import Columns, Data, Quoting
 from glotune.run.records import DataSource
 
 _CODED = ("label", "language", "split")
+_TESTED = ("data.validation", "data.test")
+"""Keys whose files need the column by which rows belong together; training files may lack it."""
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """Rows of one source: text, text_pair (with pairs), label, language, split and weight (where said), row, key."""
+    """Rows of one source: text, text_pair (with pairs), label, language, split, weight, id (where said), row, key."""
 
     source: Source
     record: DataSource
@@ -102,6 +104,15 @@ def _loaded(
     for field in ("language", "split"):
         if field in table.column_names and distinct(table[field]) == [""]:
             table = table.drop_columns([field])
+    if data.columns.id is not None and "id" not in table.column_names:
+        if source.key.startswith(_TESTED):
+            raise UserError(
+                f"{source.name} has no column '{data.columns.id}'",
+                where=source.key,
+                expected="the column that data.columns.id names: which rows belong together",
+                remedy="Set data.columns.id to the right one, or to null",
+            )
+        table = table.append_column("id", pa.nulls(table.num_rows, pa.string()))
     return SourceTable(source, DataSource(path=source.name, sha256=fingerprint, rows=rows), table, skipped, swallowing)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from glotune.errors import UserError
 from glotune.evidence.claim_records import Claim, Form, Variant
 from glotune.stats.contrasts import Contrast, contrast_of_values
-from glotune.stats.seed_scores import score_contrast
+from glotune.stats.seed_prior import seed_prior
+from glotune.stats.seed_scores import run_score, score_contrast
 
 WEIGHTS: dict[Form, tuple[float, ...]] = {
     "superior": (1.0, -1.0),
@@ -50,7 +51,7 @@ def check_claim(claim: Claim, variants: Sequence[Variant]) -> None:
 def obstacle_to(claim: Claim, variants: Sequence[Variant]) -> str | None:
     """Why there is nothing to test: an unsound run, no run, or one seed; None where there is."""
     for variant in variants:
-        unsound = [verdict.status for verdict in variant.verdicts_S if not verdict.is_sound]
+        unsound = [verdict.as_verb for verdict in variant.verdicts_S if not verdict.is_sound]
         if unsound:
             return f"{len(unsound)} of {len(variant.verdicts_S)} runs of '{variant.name}' {unsound[0]}"
     measured = count_runs(claim, variants)
@@ -58,6 +59,10 @@ def obstacle_to(claim: Claim, variants: Sequence[Variant]) -> str | None:
         return f"'{variants[measured.index(0)].name}' has no finished run with {claim.metric}"
     if min(measured) == 1 and not is_fixed(claim, variants):
         return f"'{variants[measured.index(1)].name}' has one seed, which says nothing about other seeds"
+    if (language := absent_class(claim, variants)) is not None:
+        return (
+            f"a class has no text in {language}, where its F1 is 0 by convention: {claim.metric} compares nothing there"
+        )
     return None
 
 
@@ -92,19 +97,50 @@ def fixed_range(claim: Claim, variants: Sequence[Variant]) -> tuple[float, float
     return sum(end[0] for end in ends), mean, sum(end[1] for end in ends)
 
 
-def claim_contrast(claim: Claim, variants: Sequence[Variant]) -> Contrast:
+def values_by_seed(claim: Claim, variants: Sequence[Variant]) -> list[list[float]]:
+    """Each variant's values by seed, on the scale of the claim."""
+    if _uses_values(claim, variants):
+        return _values_on_scale(claim, variants)
+    metric = _resolved(claim.metric, variants)
+    return [[run_score(run, metric) for run in variant.outcomes_S] for variant in variants]
+
+
+def absent_class(claim: Claim, variants: Sequence[Variant]) -> str | None:
+    """A language of a macro score in which a class has no text; None where each has some."""
+    if claim.trait.average != "macro" or not variants[0].outcomes_S:
+        return None
+    answered = variants[0].outcomes_S[0]
+    return next((code for code, each in answered.items() if not each.confusion_CC.sum(axis=1).all()), None)
+
+
+def claim_contrast(claim: Claim, variants: Sequence[Variant], peers: Sequence[Variant] = ()) -> Contrast:
     """The improvement: turned so that positive is better, in logs for a ratio.
+
+    Args:
+        claim: what is claimed.
+        variants: those that it is about.
+        peers: all variants of the study, whose spread over seeds these borrow from.
 
     Raises:
         UserError: values that have no logarithm, or runs that don't answer the same texts.
     """
     weights = _signed_weights(claim)
+    lending = [
+        each
+        for each in peers
+        if (each.outcomes_S or each.values_S) and all(verdict.is_sound for verdict in each.verdicts_S)
+    ]
+    prior = seed_prior(values_by_seed(claim, lending)) if lending else None
     if not _uses_values(claim, variants):
-        return score_contrast([variant.outcomes_S for variant in variants], weights, _resolved(claim.metric, variants))
+        return score_contrast(
+            [variant.outcomes_S for variant in variants], weights, _resolved(claim.metric, variants), prior
+        )
     values = _values_on_scale(claim, variants)
     unit = UNITS.get(claim.metric, 0.0)
     scale = [float(np.mean(variant.values_S)) if is_ratio(claim) else 1.0 for variant in variants]
-    return contrast_of_values(values, weights, extra_variance_G=[(unit / each) ** 2 / 12 for each in scale])
+    return contrast_of_values(
+        values, weights, extra_variance_G=[(unit / each) ** 2 / 12 for each in scale], prior=prior
+    )
 
 
 def _signed_weights(claim: Claim) -> list[float]:

@@ -34,15 +34,22 @@ from glotune.evidence.claim_evidence import (
     is_fixed,
     is_ratio,
     obstacle_to,
+    values_by_seed,
 )
 from glotune.evidence.claim_records import Answer, Claim, ClaimAnswer, Form, Variant
 from glotune.run.records import Interval
 from glotune.stats.contrasts import MOST_SEEDS, Contrast, seeds_to_settle
 from glotune.stats.resampling import LEVEL
+from glotune.stats.seed_scores import uneven_spread
 
 __all__ = ["Answer", "Claim", "ClaimAnswer", "Form", "Variant", "answer_claims"]
 
 SEEDS_TO_START = 3
+UNSTABLE = (
+    "of a variant with a bad seed now and then, three seeds often show only good ones, and in about a fifth of such "
+    "comparisons (simulated; at worst half) it seems better where it is not"
+)
+"""What tests/simulation found of unequal spreads."""
 ROUNDING = 1e-9
 """Fixed figures nearer than this to the threshold lie on it."""
 
@@ -57,12 +64,18 @@ class _Test:
     p_value: float
 
 
-def answer_claims(claims: Sequence[tuple[Claim, Sequence[Variant]]], level: float = LEVEL) -> tuple[ClaimAnswer, ...]:
+def answer_claims(
+    claims: Sequence[tuple[Claim, Sequence[Variant]]],
+    level: float = LEVEL,
+    peers: Sequence[Sequence[Variant]] | None = None,
+) -> tuple[ClaimAnswer, ...]:
     """Answer all claims of a study together.
 
     Args:
         claims: each with its variants in the order of its form: candidate and reference, or a, b, c, d.
         level: one minus the chance that any false claim is supported.
+        peers: for each claim all variants of the study with its metric, from whose spread over seeds its own variants
+            borrow (`glotune.stats.seed_prior`); None: each stands for itself.
 
     Raises:
         UserError: a claim with the wrong number of variants, a metric that does not exist or does not
@@ -79,7 +92,7 @@ def answer_claims(claims: Sequence[tuple[Claim, Sequence[Variant]]], level: floa
         if is_fixed(claim, variants):
             answers[index] = _compared(claim, variants)
             continue
-        found, threshold = claim_contrast(claim, variants), claim_threshold(claim)
+        found, threshold = claim_contrast(claim, variants, peers[index] if peers else ()), claim_threshold(claim)
         tests.append(_Test(index, claim, variants, found, threshold, float(found.p_value(threshold))))
     tests.sort(key=lambda test: test.p_value)
     rejecting, adjusted = True, 0.0
@@ -156,6 +169,7 @@ def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool)
         f"{_subject(found, variants)}: {value}, {100 * found.interval.level:.3g} % interval {reach}; "
         f"claimed: above {held}."
     )
+    text += _warning(found.claim, variants)
     if found.answer != "inconclusive":
         return text
     if found.more_seeds is None:
@@ -164,6 +178,16 @@ def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool)
         )
         return f"{text} {MOST_SEEDS} more seeds of each variant would not settle it. {remedy}"
     return f"{text} About {found.more_seeds} more seeds of each variant would settle it."
+
+
+def _warning(claim: Claim, variants: Sequence[Variant]) -> str:
+    """Where the seeds of one variant scatter much farther than those of another."""
+    ratio = None if is_ratio(claim) else uneven_spread(values_by_seed(claim, variants))
+    if ratio is None:
+        return ""
+    if math.isfinite(ratio):
+        return f" Warning: one variant's seeds scatter {ratio:.0f} times as far as another's; {UNSTABLE}."
+    return f" Warning: one variant's seeds scatter, another's not at all; {UNSTABLE}."
 
 
 def _subject(found: ClaimAnswer, variants: Sequence[Variant]) -> str:

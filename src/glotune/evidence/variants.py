@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glotune.errors import UserError
+from glotune.evidence.validity import refuse_mixed_training
 from glotune.run.data import RunData
 from glotune.run.records import Interval
 
+if TYPE_CHECKING:
+    from glotune.stats.seed_prior import SeedPrior
+
 RESAMPLING_SEED = 0
+FEWEST_SEEDS = 2
+"""With fewer, a lead says nothing about other seeds, and nothing is set in bold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +33,7 @@ class Variant:
             if run.verdict is None:
                 return f"seed {run.manifest.seed} has no verdict ({run.manifest.status.value})"
             if not run.is_sound:
-                return f"seed {run.manifest.seed} {run.verdict.status}"
+                return f"seed {run.manifest.seed} {run.verdict.as_verb}"
         return None
 
     def values(self, split: str, metric: str, languages: list[str]) -> list[float]:
@@ -38,14 +45,22 @@ class Variant:
 def group(runs: Sequence[RunData]) -> list[Variant]:
     """Variants in the order of their first run; of one name where their runs share it, otherwise by folder.
 
-    Two runs of one recipe and one seed are two variants: a repetition is no further seed.
+    Two runs of one recipe and one seed are two variants: a repetition is no further seed. Two runs of one recipe on
+    different data are two variants as well.
+
+    Raises:
+        UserError: runs on different data that a study calls one variant.
     """
-    groups: dict[tuple[str, int], list[RunData]] = {}
+    groups: dict[tuple[str, str, int], list[RunData]] = {}
     for run in runs:
-        repetition = 0
-        while any(known.manifest.seed == run.manifest.seed for known in groups.get((run.variant, repetition), [])):
+        repetition, data = 0, "" if run.variant_name else run.training_data
+        while any(
+            run.manifest.seed == known.manifest.seed for known in groups.get((run.variant, data, repetition), [])
+        ):
             repetition += 1
-        groups.setdefault((run.variant, repetition), []).append(run)
+        groups.setdefault((run.variant, data, repetition), []).append(run)
+    for members in groups.values():
+        refuse_mixed_training(members[0].variant, members)
     names = [_name(members) for members in groups.values()]
     return [
         Variant(name if names.count(name) == 1 else f"{name} ({members[0].path.name})", tuple(members))
@@ -81,6 +96,10 @@ class Difference:
     """Holm-corrected over all differences of the comparison."""
     over: str = ""
     """What the interval is over: ``texts``, or ``seeds and texts``."""
+    could_show: float | None = None
+    """The difference that these seeds and texts show with a chance of 80 %; None where it is about two models alone."""
+    test: str = ""
+    """The name of the test behind the p-value, where it is about two models alone."""
     reason: str | None = None
 
     @property
@@ -91,8 +110,18 @@ class Difference:
         return self.adjusted_p <= 0.05 and not self.interval.low <= 0.0 <= self.interval.high
 
 
-def difference(candidate: Variant, reference: Variant, metric: str, split: str, languages: list[str]) -> Difference:
-    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one."""
+def difference(
+    candidate: Variant,
+    reference: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None = None,
+) -> Difference:
+    """The paired difference: over seeds and texts where both have two seeds or more, over texts where both have one.
+
+    `prior` as for `glotune.stats.contrasts.contrast`.
+    """
     names = (candidate.name, reference.name)
     for variant in (candidate, reference):
         if variant.unsound:
@@ -103,7 +132,7 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
     try:
         if min(seeds) == 1:
             return _over_texts(names, candidate.runs[0], reference.runs[0], metric, split, languages)
-        return _over_seeds(names, candidate, reference, metric, split, languages)
+        return _over_seeds(names, candidate, reference, metric, split, languages, prior)
     except UserError as error:
         return Difference(*names, reason=str(error))
 
@@ -111,33 +140,33 @@ def difference(candidate: Variant, reference: Variant, metric: str, split: str, 
 def _over_texts(
     names: tuple[str, str], first: RunData, second: RunData, metric: str, split: str, languages: list[str]
 ) -> Difference:
-    from glotune.stats.bootstrap import paired_difference
-    from glotune.stats.hypothesis_tests import bootstrap_test
-    from glotune.stats.resampling import combine
+    from glotune.stats.bootstrap import paired_mean_difference
+    from glotune.stats.hypothesis_tests import exact_or_bootstrap
 
-    parts = [
-        paired_difference(
-            metric, first.outcomes(split, language), second.outcomes(split, language), seed=RESAMPLING_SEED + place
-        )
-        for place, language in enumerate(languages)
-    ]
-    found = combine(parts, [1 / len(parts)] * len(parts))
-    return Difference(*names, found.estimate, found.interval(), bootstrap_test(found), over="texts")
+    answered = first.answered(split, languages), second.answered(split, languages)
+    found = paired_mean_difference(metric, *answered, seed=RESAMPLING_SEED)
+    p_value, test = exact_or_bootstrap(metric, *answered, found, seed=RESAMPLING_SEED)
+    return Difference(*names, found.estimate, found.interval(), p_value, over="texts", test=test)
 
 
 def _over_seeds(
-    names: tuple[str, str], first: Variant, second: Variant, metric: str, split: str, languages: list[str]
+    names: tuple[str, str],
+    first: Variant,
+    second: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    prior: SeedPrior | None,
 ) -> Difference:
+    from glotune.stats.power import least_difference
     from glotune.stats.seed_scores import score_contrast
 
-    runs = [
-        [{language: run.outcomes(split, language) for language in languages} for run in variant.runs]
-        for variant in (first, second)
-    ]
-    found = score_contrast(runs, [1.0, -1.0], metric)
+    runs = [[run.answered(split, languages) for run in variant.runs] for variant in (first, second)]
+    found = score_contrast(runs, [1.0, -1.0], metric, prior)
     value, half = float(found.estimate), float(found.half_width(0.95))
     interval = Interval(low=value - half, high=value + half)
-    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts")
+    could_show = least_difference(found)
+    return Difference(*names, value, interval, float(found.p_value()), over="seeds and texts", could_show=could_show)
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:

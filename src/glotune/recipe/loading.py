@@ -207,7 +207,7 @@ def recipe_yaml(recipe: BaseModel) -> str:
 
 def recipe_hash(recipe: BaseModel) -> str:
     """A short hash over everything that can change a result: all keys but names, trackers, and what is only shown."""
-    only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test"}}
+    only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test", "baselines"}}
     content = recipe.model_dump(mode="json", exclude=only_shown)
     if content.get("distill", ...) is None:
         del content["distill"]  # a recipe without a teacher hashes as it did before there were any

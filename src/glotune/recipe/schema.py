@@ -113,6 +113,10 @@ class Columns(Section):
     file in a folder may say its split."""
     weight: str | None = None
     """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1."""
+    id: str | None = None
+    """Column whose equal values mark rows that belong together: translations of one text in several languages,
+    sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
+    found by their look (the same rows and labels)."""
 
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""
@@ -323,6 +327,9 @@ class Evaluate(Section):
     """Early stopping: evaluations without improvement before training stops; null: none."""
     test: Literal["never", "last", "each"] = "never"
     """Score the test texts during training, at the last evaluation or at each; never used to choose a checkpoint."""
+    baselines: bool = True
+    """Beside the run: the majority class, and TF-IDF with logistic regression, on the same training texts. Takes
+    seconds; left out where the texts have more than 5 million characters."""
 
 
 class Checkpoints(Section):

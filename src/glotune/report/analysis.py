@@ -9,14 +9,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from glotune.errors import UserError
 from glotune.run.data import RunData
-from glotune.run.predictions import Predictions
+from glotune.run.predictions import Predictions, answers_in, numbered_alike
 from glotune.run.records import Evaluation
-from glotune.stats.count_bootstrap import resample_counts
-from glotune.stats.resampling import combine
+from glotune.stats.arrays import Outcomes
+from glotune.stats.bootstrap import resample_all_together
 from glotune.stats.transfer import Transfer, transfer_gaps
 
 Item = TypeVar("Item")
@@ -39,37 +37,66 @@ def mean_name(languages: Sequence[str], sources: Sequence[str]) -> str:
     return f"{len(languages)} {'source' if set(languages) <= set(sources) else 'target'} languages"
 
 
-def mean_row(evaluations: Mapping[str, Evaluation], sources: Sequence[str]) -> tuple[str, Evaluation] | None:
-    """Name and scores of the row below a table of languages; None where it would repeat a single language.
-
-    Args:
-        evaluations: language -> scores, in the order of the table.
-        sources: languages trained on.
-    """
-    languages = averaged(evaluations, sources)
+def mean_row(run: RunData, split: str) -> tuple[str, Evaluation] | None:
+    """Name and scores of the row below a table of languages; None where it would repeat a single language."""
+    evaluations = run.evaluations[split]
+    languages = averaged(evaluations, run.sources)
     if len(languages) < 2:
         return None
-    return f"Mean of the {mean_name(languages, sources)}", mean_of([evaluations[name] for name in languages])
+    return f"Mean of the {mean_name(languages, run.sources)}", mean_of_run(run, split, languages)
 
 
-def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
+def belonging(run: RunData, split: str, languages: Sequence[str]) -> list[str]:
+    """What is said of texts that belong together: which languages are parallel, and how many texts are repeated."""
+    if any((split, language) not in run.prediction_paths for language in languages):
+        return []
+    found, told = run.clusters(split, sorted(languages)), []
+    for group in found.parallel:
+        why = "by the column that data.columns.id names" if found.by_key else "the same rows with the same labels"
+        told.append(
+            f"The {split} texts in {len(group)} languages ({', '.join(group)}) are taken for translations of one "
+            f"another ({why}): intervals count the translations of a text together."
+        )
+    if found.repeated:
+        told.append(
+            f"{found.repeated:,} of the {split} texts stand{'s' if found.repeated == 1 else ''} there more than once: "
+            "intervals count each text once."
+        )
+    return told
+
+
+def mean_of_run(run: RunData, split: str, languages: Sequence[str]) -> Evaluation:
+    """The mean of some languages of a run, with intervals from its prediction records."""
+    key = ("mean", split, *sorted(languages))
+    if key not in run.memo:
+        evaluations = [run.evaluations[split][code] for code in languages]
+        run.memo[key] = mean_of(evaluations, answers_in(run.directory.predictions, split, sorted(languages)))
+    found: Evaluation = run.memo[key]
+    return found
+
+
+def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes]) -> Evaluation:
     """Each metric's mean over languages, every language counting alike; with a 95 % interval over texts where it can.
 
-    A metric that one of them lacks has no mean. The order of the languages makes no difference: every table and
-    sentence shows the same interval.
+    A metric that one of them lacks has no mean. Texts that belong together, such as the translations of a parallel
+    test set, are resampled together. The order of the languages makes no difference: every table and sentence shows
+    the same interval.
+
+    Args:
+        evaluations: the scores of each language.
+        answered: what was answered there, language by language; without it the mean has no interval.
     """
     evaluations = sorted(evaluations, key=lambda each: each.language)
-    counts = [np.asarray(each.confusion, dtype=np.int64) for each in evaluations]
-    known = COUNTED if all(each.size for each in counts) else ()
-    parts = [resample_counts(each, known, seed=(RESAMPLING_SEED, place)) for place, each in enumerate(counts) if known]
+    parts = [answered[each.language] for each in evaluations if each.language in answered]
+    known = len(parts) == len(evaluations) and all(part.is_finite for part in parts)
+    drawn = resample_all_together(parts, COUNTED, seed=RESAMPLING_SEED) if known else {}
     scores, intervals = {}, {}
     for metric in evaluations[0].scores:
         values = [each.scores.get(metric) for each in evaluations]
         whole = [value for value in values if value is not None and math.isfinite(value)]
         scores[metric] = sum(whole) / len(whole) if len(whole) == len(values) else None
-        drawn = [part[metric] for part in parts if metric in part]
-        if len(drawn) == len(values) and scores[metric] is not None:
-            intervals[metric] = combine(drawn, [1 / len(drawn)] * len(drawn)).interval()
+        if metric in drawn and scores[metric] is not None:
+            intervals[metric] = drawn[metric].weighted([1 / len(parts)] * len(parts)).interval()
     total = sum(each.n for each in evaluations)
     return Evaluation(split=evaluations[0].split, language="mean", n=total, scores=scores, intervals=intervals)
 
@@ -129,7 +156,7 @@ def _transfer(run: RunData, metric: str) -> Transfer | None:
     if split is None or not sources or len(sources) == len(run.main):
         return None
     tables = {code: run.predictions(split, code) for code in run.main}
-    known = {code: table.outcomes for code, table in tables.items() if table is not None and len(table)}
+    known = numbered_alike({code: table for code, table in tables.items() if table is not None and len(table)})
     if not all(outcomes.is_finite for outcomes in known.values()) or not set(sources) <= set(known):
         return None
     try:

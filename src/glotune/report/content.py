@@ -7,18 +7,30 @@ import shlex
 from dataclasses import dataclass
 
 from glotune.report import specification
-from glotune.report.analysis import averaged, mean_name, mean_of, mean_row, ranked, transfer
+from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
+from glotune.report.baselines import COLUMNS, baseline_rows, note
+from glotune.report.conditions import reservations
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
 from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
+from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
+from glotune.stats.calibration import chance_error
 from glotune.stats.transfer import Transfer
 from glotune.words import NOTHING, count, language_name, named, percent, plain
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
-RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
+RESULT_NAMES = (
+    "Accuracy, %",
+    "Macro-F1, %",
+    "Weighted-F1, %",
+    "MCC",
+    "ROC AUC, %",
+    "ECE, points",
+    "Loss, nats",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class ReportContent:
     """split -> scores by language."""
     means: dict[str, tuple[str, Evaluation]]
     """split -> name and scores of the mean over its languages; without the splits of a single one."""
+    baselines: Table | None
+    """Cheap models on the same texts."""
+    baselines_note: str
     per_class: Table | None
     transfer: Table | None
     transfer_note: str
@@ -69,18 +84,20 @@ class ReportContent:
 def gather(run: RunData) -> ReportContent:
     """Puts a report together; sections without data are empty."""
     found, leaked = transfer(run), leak_effects(run)
-    rows = {split: mean_row(evaluations, run.sources) for split, evaluations in run.evaluations.items()}
+    rows = {split: mean_row(run, split) for split, evaluations in run.evaluations.items() if evaluations}
     means = {split: row for split, row in rows.items() if row is not None}
     return ReportContent(
         run=run,
         title=titled(run),
-        headline=headline(run, found) + _leaks_in_short(leaked),
+        headline=headline(run, found) + _leaks_in_short(leaked) + "".join(f" {each}" for each in reservations(run)),
         results={
             split: _results(run, split, means.get(split))
             for split in ("test", "validation")
             if run.evaluations.get(split)
         },
         means=means,
+        baselines=_baselines(run),
+        baselines_note="" if run.baselines is None or not run.main else note(run.baselines),
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
@@ -113,7 +130,7 @@ def headline(run: RunData, found: Transfer | None) -> str:
     text = f"Macro-F1 {_macro_f1(run, told)} ({run.main_split}){_lowest(run, told)}"
     if run.manifest.verdict and not run.manifest.verdict.is_sound:
         return (
-            f"{text}, but the run {run.manifest.verdict.status}: its scores, and differences from them, mean nothing."
+            f"{text}, but the run {run.manifest.verdict.as_verb}: its scores, and differences from them, mean nothing."
         )
     sources = [code for code in run.sources if code in run.main and code not in told]
     if sources:
@@ -128,7 +145,7 @@ def _macro_f1(run: RunData, languages: list[str]) -> str:
     """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several."""
     if len(languages) == 1:
         return f"{with_interval(run.main[languages[0]], 'macro_f1')} on {named(languages[0])}"
-    mean = mean_of([run.main[code] for code in languages])
+    mean = mean_of_run(run, str(run.main_split), languages)
     return f"{with_interval(mean, 'macro_f1')} on average over {mean_name(languages, run.sources)}"
 
 
@@ -146,21 +163,53 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     order = [code for code in ranked(run) if code in evaluations] + [
         code for code in evaluations if code not in run.main
     ]
-    rows = []
+    floors, rows = ece_floors(run, split), []
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *[with_interval(each, metric) for metric in RESULT_METRICS]))
+        rows.append((name, count(each.n), *_cells(each, floors.get(language), is_thin(run, split, language))))
     if mean:
-        rows.append((mean[0], count(mean[1].n), *[with_interval(mean[1], metric) for metric in RESULT_METRICS]))
+        codes = averaged(evaluations, run.sources)
+        known = [floors[code] for code in codes if code in floors]
+        thin = any(is_thin(run, split, code) for code in codes)
+        rows.append((mean[0], count(mean[1].n), *_cells(mean[1], sum(known) / len(known) if known else None, thin)))
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
+
+
+def _cells(each: Evaluation, floor: float | None, thin: bool) -> list[str]:
+    """Of one row; the calibration error beside the one that chance alone gives, macro scores that a class of few texts
+    enters marked.
+    """
+    cells = [
+        with_interval(each, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
+        for metric in RESULT_METRICS
+    ]
+    if floor is not None:
+        cells[RESULT_METRICS.index("ece")] += f" ({number('ece', floor)})"
+    return cells
+
+
+def ece_floors(run: RunData, split: str) -> dict[str, float]:
+    """Language -> the calibration error that a perfectly calibrated model would show; of readable predictions."""
+    tables = {language: run.predictions(split, language) for language in run.evaluations[split]}
+    return {
+        language: chance_error(table.outcomes)
+        for language, table in tables.items()
+        if table is not None and len(table) and table.outcomes.is_finite
+    }
+
+
+def _baselines(run: RunData) -> Table | None:
+    if run.baselines is None or run.baselines.left_out is not None or not run.main:
+        return None
+    return Table(COLUMNS, tuple(baseline_rows(run, run.baselines, [code for code in ranked(run) if code in run.main])))
 
 
 def _per_class(run: RunData) -> Table | None:
     rows = [
         (
             named(language),
-            label,
+            label + (f" {MARK}" if scores.get("support", FEWEST_TEXTS) < FEWEST_TEXTS else ""),
             count(scores.get("support")),
             *[number(name, scores.get(name)) for name in ("precision", "recall", "f1")],
         )
@@ -195,7 +244,7 @@ def _transfer_note(run: RunData, found: Transfer) -> str:
     text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
     verdict = run.manifest.verdict
     if verdict and not verdict.is_sound:
-        return f"The run {verdict.status}: these gaps mean nothing. {text}"
+        return f"The run {verdict.as_verb}: these gaps mean nothing. {text}"
     if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
         low, high = found.average_interval.low, found.average_interval.high
         text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."
@@ -286,6 +335,9 @@ def _short(path: str) -> str:
 def _notices(run: RunData) -> list[str]:
     notices = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     notices += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
+    if run.main_split:
+        notices += about_thin_classes(run, run.main_split, list(ranked(run)))
+        notices += belonging(run, run.main_split, list(run.main))
     told = {each.message for each in run.history.notices}
     notices += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]
     for source in run.manifest.data:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from glotune.errors import UserError
-from glotune.report.analysis import RESAMPLING_SEED, averaged, mean_name, mean_of, ranked
+from glotune.report.analysis import RESAMPLING_SEED, averaged, mean_name, mean_of_run, ranked
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation, Interval
-from glotune.stats.bootstrap import paired_difference
-from glotune.stats.resampling import Resampled, combine
+from glotune.stats.bootstrap import paired_mean_difference
 from glotune.words import count, millions, named, percent, rate, size
 
 METRIC = "macro_f1"
@@ -37,33 +36,25 @@ def paired_scores(run: RunData) -> list[PairedScores]:
         return []
     theirs = teacher.evaluations.get(split, {})
     languages = [code for code in ranked(run) if code in theirs]
-    drawn = {code: _difference(run, teacher, split, code, place) for place, code in enumerate(sorted(languages))}
-    rows = [
-        _paired(named(code) + (", source" if run.is_source(code) else ""), run.main[code], theirs[code], drawn[code])
-        for code in languages
-    ]
+    rows = [_paired(run, teacher, split, [code]) for code in languages]
     told = averaged(languages, run.sources)
-    if len(told) > 1:
-        known = [each for code in sorted(told) if (each := drawn[code]) is not None]
-        mean = combine(known, [1 / len(known)] * len(known)) if len(known) == len(told) else None
-        means = [mean_of([found[code] for code in told]) for found in (run.main, theirs)]
-        rows.append(_paired(f"Mean of the {mean_name(told, run.sources)}", means[0], means[1], mean))
-    return rows
+    return [*rows, _paired(run, teacher, split, told)] if len(told) > 1 else rows
 
 
-def _paired(name: str, student: Evaluation, teacher: Evaluation, found: Resampled | None) -> PairedScores:
-    if found is None:
-        return PairedScores(name, student, teacher)
-    return PairedScores(name, student, teacher, found.estimate, found.interval())
-
-
-def _difference(run: RunData, teacher: RunData, split: str, language: str, place: int) -> Resampled | None:
-    """Student minus teacher; None where the predictions of either can't be read or are not of the same texts."""
+def _paired(run: RunData, teacher: RunData, split: str, languages: list[str]) -> PairedScores:
+    """One language or the mean of several; no difference where records can't be read or are not of the same texts."""
+    if len(languages) == 1:
+        name = named(languages[0]) + (", source" if run.is_source(languages[0]) else "")
+        student, theirs = (each.evaluations[split][languages[0]] for each in (run, teacher))
+    else:
+        name = f"Mean of the {mean_name(languages, run.sources)}"
+        student, theirs = (mean_of_run(each, split, languages) for each in (run, teacher))
     try:
-        mine, theirs = run.outcomes(split, language), teacher.outcomes(split, language)
-        return paired_difference(METRIC, mine, theirs, seed=RESAMPLING_SEED + place)
+        answered = (run.answered(split, sorted(languages)), teacher.answered(split, sorted(languages)))
+        found = paired_mean_difference(METRIC, *answered, seed=RESAMPLING_SEED)
     except UserError:
-        return None
+        return PairedScores(name, student, theirs)
+    return PairedScores(name, student, theirs, found.estimate, found.interval())
 
 
 def costs(run: RunData) -> list[tuple[str, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,11 @@ from glotune.errors import UserError
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
+    from glotune.stats.clusters import TextKeys
 
 NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "loss"]
+KEY_COLUMNS = ["text_key", "id"]
+"""What says which texts belong together; records of older versions lack them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class Predictions:
         loss_B: cross-entropy per text in nats.
         source_B: index into `sources` of the file that the row stands in.
         sources: the hashes of the files, sorted.
+        text_key_B: hash of the normalised text; None in records of older versions.
+        id_B: hash of the column ``data.columns.id``; None where none was named.
     """
 
     path: Path
@@ -43,6 +50,8 @@ class Predictions:
     predicted_B: NDArray[np.int64]
     probabilities_BC: NDArray[np.float64]
     loss_B: NDArray[np.float64]
+    text_key_B: NDArray[np.int64] | None = None
+    id_B: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_B)
@@ -52,7 +61,10 @@ class Predictions:
         """The same, as every metric reads it."""
         from glotune.stats.arrays import outcomes
 
-        return outcomes(self.label_B, self.probabilities_BC, self.loss_B)
+        clusters = None if self._cluster_B is None else np.empty_like(self._cluster_B)
+        if clusters is not None and self._cluster_B is not None:
+            clusters[self.order_B] = self._cluster_B
+        return outcomes(self.label_B, self.probabilities_BC, self.loss_B, clusters)
 
     @cached_property
     def in_order(self) -> Outcomes:
@@ -60,7 +72,39 @@ class Predictions:
         from glotune.stats.arrays import outcomes
 
         order = self.order_B
-        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order])
+        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order], self._cluster_B)
+
+    @cached_property
+    def keys(self) -> TextKeys:
+        """What says which texts belong together, by file and row."""
+        from glotune.stats.clusters import TextKeys
+
+        order, texts = self.order_B, self._text_keys()
+        return TextKeys(
+            self.row_B[order],
+            self.label_B[order],
+            None if texts is None else texts[order],
+            None if self.id_B is None else self.id_B[order],
+        )
+
+    @cached_property
+    def _cluster_B(self) -> NDArray[np.int64] | None:
+        """Texts of this language that belong together, by file and row; None where each stands for itself."""
+        from glotune.stats.clusters import own_clusters
+
+        return own_clusters(self.keys.text_B, self.keys.key_B)
+
+    def _text_keys(self) -> NDArray[np.int64] | None:
+        """Those recorded, or else of the texts where they were kept."""
+        if self.text_key_B is not None:
+            return self.text_key_B
+        try:
+            texts = self.texts(np.arange(len(self)))
+        except UserError:
+            return None
+        if any(text is None for text, _ in texts):
+            return None
+        return _hashes([unicodedata.normalize("NFC", f"{text}\x1f{pair or ''}").strip() for text, pair in texts])
 
     def without(self, rows: set[int]) -> Outcomes | None:
         """Outcomes of the texts whose source row is not among `rows`.
@@ -72,7 +116,27 @@ class Predictions:
         listed = np.isin(self.row_B, list(rows))
         if listed.all() or len(np.unique(self.row_B[listed])) < int(listed.sum()):
             return None
-        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed])
+        clusters = self.outcomes.cluster_B
+        left = None if clusters is None else clusters[~listed]
+        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed], left)
+
+    def places(self, rows: Iterable[int]) -> NDArray[np.int64] | None:
+        """Where texts of these source rows stand in the order of files and rows.
+
+        None where the rows of several files share numbers, so that a number names no text.
+        """
+        listed_B = np.isin(self.row_B[self.order_B], list(rows))
+        if len(np.unique(self.row_B[self.order_B][listed_B])) < int(listed_B.sum()):
+            return None
+        return np.flatnonzero(listed_B)
+
+    def leaving_out(self, places: NDArray[np.int64]) -> Predictions:
+        """The predictions without the texts at these places of the order of files and rows; the file stays whole."""
+        kept_B = np.ones(len(self), bool)
+        kept_B[self.order_B[places]] = False
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        left: dict[str, Any] = {name: value[kept_B] for name, value in values.items() if isinstance(value, np.ndarray)}
+        return replace(self, **left)
 
     @cached_property
     def order_B(self) -> NDArray[np.int64]:
@@ -95,6 +159,23 @@ class Predictions:
         return list(zip(found.get("text", nothing), found.get("text_pair", nothing), strict=True))
 
 
+def numbered_alike(tables: Mapping[str, Predictions]) -> dict[str, Outcomes]:
+    """The outcomes of several languages by file and row, their texts that belong together numbered alike."""
+    from glotune.stats.clusters import find_clusters
+
+    clusters = find_clusters({language: table.keys for language, table in tables.items()}).cluster_B
+    return {language: replace(table.in_order, cluster_B=clusters.get(language)) for language, table in tables.items()}
+
+
+def answers_in(folder: Path, split: str, languages: Iterable[str]) -> dict[str, Outcomes]:
+    """The same from a folder of prediction tables; empty where one of them is missing or can't be read."""
+    try:
+        tables = {language: read_predictions(folder / f"{split}.{language}.parquet") for language in languages}
+    except UserError:
+        return {}
+    return numbered_alike(tables)
+
+
 def split_and_language(path: Path) -> tuple[str, str]:
     """``predictions/test.zh-Hans.parquet`` -> ``("test", "zh-Hans")``."""
     split, _, language = path.name.removesuffix(".parquet").partition(".")
@@ -111,7 +192,8 @@ def read_predictions(path: Path) -> Predictions:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=NUMBER_COLUMNS)
+        known = set(pq.read_schema(path).names)
+        table = pq.read_table(path, columns=[*NUMBER_COLUMNS, *(name for name in KEY_COLUMNS if name in known)])
         table.validate(full=True)  # strings that are no UTF-8, say
     except (OSError, pa.ArrowException, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -133,7 +215,31 @@ def read_predictions(path: Path) -> Predictions:
         predicted_B=_integers(table, "predicted"),
         probabilities_BC=_matrix(table, path),
         loss_B=np.asarray(table.column("loss").to_numpy(), dtype=np.float64),
+        text_key_B=_integers(table, "text_key") if "text_key" in known else None,
+        id_B=hashed_names(table.column("id")) if "id" in known else None,
     )
+
+
+def hashed_names(column: Any) -> NDArray[np.int64] | None:
+    """A 64-bit hash of each name of a column of strings, the row's own where it has none; None where none has any.
+
+    Equal in every file, so that rows of different languages find one another.
+    """
+    if column.null_count == len(column):
+        return None
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded
+    hashes = _hashes([f"\x00{value}" for value in encoded.dictionary.to_pylist()])
+    places = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    own = _hashes([f"\x01{row}" for row in np.flatnonzero(places < 0)])
+    found = hashes[places]
+    found[places < 0] = own
+    return found
+
+
+def _hashes(values: list[str]) -> NDArray[np.int64]:
+    digests = b"".join(hashlib.blake2b(value.encode(), digest_size=8).digest() for value in values)
+    return np.frombuffer(digests, "<i8").astype(np.int64)
 
 
 def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -147,33 +253,27 @@ def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     return tuple(values[code] for code in order), places[indices]
 
 
-def fingerprint(folder: Path, split: str, languages: list[str]) -> tuple[str, str | None]:
-    """Hashes over (file, row, label) and over (text, label) of all languages; the second None where texts lack.
+def row_digest(tables: Iterable[Predictions]) -> str:
+    """A hash over language, file, row and label of every text, whatever its place in the file."""
+    digest = hashlib.sha256()
+    for table in tables:
+        order = table.order_B
+        digest.update(json.dumps([table.language, len(order), table.sources]).encode())
+        for values_B in (table.source_B, table.row_B, table.label_B):
+            digest.update(np.ascontiguousarray(values_B[order]).tobytes())
+    return digest.hexdigest()
 
-    Raises:
-        UserError: a file of predictions is missing or can't be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    keys, texts = hashlib.sha256(), hashlib.sha256()
-    has_texts = True
-    for language in sorted(languages):
-        path = folder / f"{split}.{language}.parquet"
-        try:
-            table = pq.read_table(path, columns=["data_hash", "row", "label", "text", "text_pair"])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise UserError(
-                f"{path} can't be read ({str(error).splitlines()[0]})",
-                expected="the predictions of a finished run",
-                remedy="Write them again with: glotune evaluate",
-            ) from error
-        rows = sorted(zip(*(table.column(name).to_pylist() for name in ("data_hash", "row", "label")), strict=True))
-        keys.update(json.dumps([language, rows]).encode())
-        named = list(zip(*(table.column(name).to_pylist() for name in ("text", "text_pair", "label")), strict=True))
-        has_texts = has_texts and all(text is not None for text, _, _ in named)
-        texts.update(json.dumps([language, named]).encode())
-    return keys.hexdigest(), texts.hexdigest() if has_texts else None
+def text_digest(tables: Iterable[Predictions]) -> str | None:
+    """A hash over language, text and label, in the order of files and rows; None where a text was not kept."""
+    digest = hashlib.sha256()
+    for table in tables:
+        order = table.order_B
+        texts = table.texts(order)
+        if any(text is None for text, _ in texts):
+            return None
+        digest.update(json.dumps([table.language, texts, table.label_B[order].tolist()]).encode())
+    return digest.hexdigest()
 
 
 def _integers(table: Any, name: str) -> NDArray[np.int64]:

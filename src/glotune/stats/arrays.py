@@ -26,11 +26,14 @@ class Outcomes:
         label_B: true label ids, 0 .. C-1.
         probabilities_BC: float64, each row sums to 1.
         loss_B: cross-entropy per text in nats, or None where it was not recorded.
+        cluster_B: one number for texts that belong together, here and in the other languages of the split
+            (`glotune.stats.clusters`); None where every text stands for itself.
     """
 
     label_B: IntArray
     probabilities_BC: FloatArray
     loss_B: FloatArray | None = None
+    cluster_B: IntArray | None = None
 
     @property
     def num_texts(self) -> int:
@@ -59,7 +62,12 @@ class Outcomes:
         return confusion_matrix(self.label_B, self.prediction_B, self.num_labels)
 
 
-def outcomes(label_B: ArrayLike, probabilities_BC: ArrayLike, loss_B: ArrayLike | None = None) -> Outcomes:
+def outcomes(
+    label_B: ArrayLike,
+    probabilities_BC: ArrayLike,
+    loss_B: ArrayLike | None = None,
+    cluster_B: ArrayLike | None = None,
+) -> Outcomes:
     """Check the arrays against each other and gather them.
 
     Non-finite values are let through: the verdict names a divergence, the scores refuse it.
@@ -71,12 +79,15 @@ def outcomes(label_B: ArrayLike, probabilities_BC: ArrayLike, loss_B: ArrayLike 
     labels = np.asarray(label_B, dtype=np.int64)
     probabilities = np.asarray(probabilities_BC, dtype=np.float64)
     losses = None if loss_B is None else np.asarray(loss_B, dtype=np.float64)
-    _check_shapes(labels, probabilities, losses)
+    clusters = None if cluster_B is None else np.asarray(cluster_B, dtype=np.int64)
+    _check_shapes(labels, probabilities, losses, clusters)
     _check_values(labels, probabilities)
-    return Outcomes(labels, probabilities, losses)
+    return Outcomes(labels, probabilities, losses, clusters)
 
 
-def _check_shapes(labels: IntArray, probabilities: FloatArray, losses: FloatArray | None) -> None:
+def _check_shapes(
+    labels: IntArray, probabilities: FloatArray, losses: FloatArray | None, clusters: IntArray | None
+) -> None:
     if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
         raise UserError(
             found=f"labels of shape {labels.shape}, probabilities of shape {probabilities.shape}",
@@ -88,6 +99,11 @@ def _check_shapes(labels: IntArray, probabilities: FloatArray, losses: FloatArra
             found=f"losses of shape {losses.shape} for {len(labels)} labels",
             expected="one loss for each text",
             remedy="record the loss per text, not per batch",
+        )
+    if clusters is not None and clusters.shape != labels.shape:
+        raise UserError(
+            found=f"cluster numbers of shape {clusters.shape} for {len(labels)} labels",
+            expected="one number for each text",
         )
     if len(labels) == 0 or probabilities.shape[1] < 2:
         raise UserError(

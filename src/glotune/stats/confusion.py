@@ -120,6 +120,12 @@ def is_count_metric(name: str) -> bool:
     return name in COUNT_METRICS or _OF_ONE_CLASS.fullmatch(name) is not None
 
 
+def class_of(name: str) -> int | None:
+    """2 of ``recall[2]``; None for a score of all classes."""
+    one_class = _OF_ONE_CLASS.fullmatch(name)
+    return None if one_class is None else int(one_class[2])
+
+
 def count_metric(name: str) -> Callable[[ArrayLike], FloatArray]:
     """The function [..., C, C] -> [...] of a metric that needs only counts.
 

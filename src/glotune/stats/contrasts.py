@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 
 from glotune.errors import UserError
 from glotune.stats.confusion import FloatArray, ratio
+from glotune.stats.seed_prior import SeedPrior
 
 SMALLEST_P = 1e-12
 MOST_SEEDS = 200
@@ -83,6 +84,7 @@ def contrast(
     *,
     text_variance: ArrayLike = 0.0,
     text_df: ArrayLike = np.inf,
+    prior: SeedPrior | None = None,
 ) -> Contrast:
     """Combine group means.
 
@@ -93,6 +95,7 @@ def contrast(
         weights_G: e.g. ``[1, -1]``, or ``[1, -1, -1, 1]`` for a difference of differences.
         text_variance: of the contrast, see `glotune.stats.seed_scores`.
         text_df: its degrees of freedom.
+        prior: the spread over seeds that the variants of a study share; None: each group stands for itself.
 
     Raises:
         UserError: a group of fewer than two seeds.
@@ -105,10 +108,15 @@ def contrast(
             expected="at least two seeds in each group",
             remedy="Run the study with 3 or more",
         )
+    dfs = seeds - 1
+    if prior is not None:
+        variances, dfs = prior.moderated(variances, seeds)
     parts = weights**2 * variances / seeds
     seed_variance = parts.sum(axis=-1)
-    spread = (parts**2 / (seeds - 1)).sum(axis=-1)
-    seed_df = np.where(spread > 0, ratio(seed_variance**2, spread), (seeds - 1).sum(axis=-1))
+    spread = (parts**2 / dfs).sum(axis=-1)
+    seed_df = np.where(spread > 0, ratio(seed_variance**2, spread), dfs.sum(axis=-1))
+    if prior is not None:
+        seed_df = np.minimum(seed_df, prior.total_df)
     estimate = (means * weights).sum(axis=-1)
     shape = estimate.shape
     return Contrast(
@@ -127,6 +135,7 @@ def contrast_of_values(
     extra_variance_G: Sequence[float] | None = None,
     text_variance: float = 0.0,
     text_df: float = np.inf,
+    prior: SeedPrior | None = None,
 ) -> Contrast:
     """Combine groups given by their values per seed; groups may differ in their number of seeds.
 
@@ -136,6 +145,7 @@ def contrast_of_values(
         extra_variance_G: added to the variance over seeds, e.g. for values that are rounded.
         text_variance: see `contrast`.
         text_df: see `contrast`.
+        prior: see `contrast`.
 
     Raises:
         UserError: a group of fewer than two seeds.
@@ -150,6 +160,7 @@ def contrast_of_values(
         weights_G,
         text_variance=text_variance,
         text_df=text_df,
+        prior=prior,
     )
 
 

@@ -6,13 +6,15 @@ these two trained models. Other seeds are the business of `glotune.stats.contras
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from glotune.stats.arrays import Outcomes
 from glotune.stats.bootstrap import check_same_texts
-from glotune.stats.confusion import FloatArray, IntArray, count_metric
+from glotune.stats.clusters import common_numbers
+from glotune.stats.confusion import FloatArray, IntArray, count_metric, is_count_metric
+from glotune.stats.count_bootstrap import kinds_of
 from glotune.stats.resampling import Resampled
 
 PERMUTATIONS = 5000
@@ -35,36 +37,61 @@ def mcnemar_exact(first: Outcomes, second: Outcomes) -> float:
 
 
 def permutation_test(
-    metric: str, first: Outcomes, second: Outcomes, *, seed: int, permutations: int = PERMUTATIONS
+    metric: str,
+    first: Mapping[str, Outcomes],
+    second: Mapping[str, Outcomes],
+    *,
+    seed: int,
+    permutations: int = PERMUTATIONS,
 ) -> float:
-    """Two-sided p-value: is the difference larger than when the two models' answers are swapped at random?
+    """Two-sided p-value: is the mean difference over languages larger than when answers are swapped at random?
 
-    Approximate randomisation (Noreen 1989), exact in its level for any count metric. Texts with the
-    same label and the same pair of answers are alike, so a random swap of each is one binomial draw.
+    Approximate randomisation (Noreen 1989), exact in its level for any count metric. What is swapped is a text, or a
+    cluster of texts that belong together. Clusters that both models answered alike are of one kind, so the random
+    swap of each is one binomial draw.
 
     Raises:
         UserError: the two don't hold the same texts, or the metric needs more than counts.
     """
-    check_same_texts(first, second)
-    value, num_labels = count_metric(metric), first.num_labels
-    triples = np.stack([first.label_B, first.prediction_B, second.prediction_B])
-    (label_K, first_K, second_K), counts_K = np.unique(triples, axis=1, return_counts=True)
+    pairs = [(first[language], second[language]) for language in first]
+    for one, other in pairs:
+        check_same_texts(one, other)
+    numbers, _ = common_numbers([one.cluster_B for one, _ in pairs], [one.num_texts for one, _ in pairs])
+    kinds = kinds_of([part for pair in pairs for part in pair], [each for each in numbers for _ in range(2)])
+    value, num_labels = count_metric(metric), pairs[0][0].num_labels
     rng = np.random.default_rng(seed)
-    swapped_RK = rng.binomial(counts_K, 0.5, size=(permutations, len(counts_K))).astype(np.float64)
-    kept_RK = counts_K - swapped_RK
+    swapped_RK = rng.binomial(kinds.counts_K.astype(np.int64), 0.5, size=(permutations, len(kinds.counts_K)))
 
-    def difference(of_first: FloatArray, of_second: FloatArray) -> FloatArray:
-        confusions = []
-        for as_is, exchanged in ((first_K, second_K), (second_K, first_K)):
-            flat = _gather(of_first, label_K * num_labels + as_is, num_labels)
-            flat = flat + _gather(of_second, label_K * num_labels + exchanged, num_labels)
-            confusions.append(value(flat.reshape(-1, num_labels, num_labels)))
-        return confusions[0] - confusions[1]
+    def difference(swapped_RK: FloatArray) -> FloatArray:
+        kept_RK, total_R = kinds.counts_K - swapped_RK, np.zeros(len(swapped_RK))
+        for one, other in zip(kinds.cells[::2], kinds.cells[1::2], strict=True):
+            for mine, others, sign in ((one, other, 1.0), (other, one, -1.0)):
+                flat = kept_RK @ mine + swapped_RK @ others
+                total_R += sign * value(flat.reshape(-1, num_labels, num_labels))
+        return total_R / len(pairs)
 
-    counts_1K = counts_K.astype(np.float64)[None]
-    observed = abs(float(difference(counts_1K, np.zeros_like(counts_1K))[0]))
-    as_large = np.abs(difference(kept_RK, swapped_RK)) >= observed - 1e-12
+    observed = abs(float(difference(np.zeros((1, len(kinds.counts_K))))[0]))
+    as_large = np.abs(difference(swapped_RK.astype(np.float64))) >= observed - 1e-12
     return float((1 + np.count_nonzero(as_large)) / (1 + permutations))
+
+
+def exact_or_bootstrap(
+    metric: str, first: Mapping[str, Outcomes], second: Mapping[str, Outcomes], difference: Resampled, *, seed: int
+) -> tuple[float, str]:
+    """The p-value of the strictest test that a metric allows, and its name, for two models on the same texts.
+
+    McNemar's for the accuracy on texts that stand for themselves, the permutation test for other scores of counts,
+    the bootstrap's for scores of probabilities.
+
+    Raises:
+        UserError: the two don't hold the same texts.
+    """
+    ((language, alone),) = first.items() if len(first) == 1 else ((None, None),)
+    if metric == "accuracy" and language is not None and alone is not None and alone.cluster_B is None:
+        return mcnemar_exact(alone, second[language]), "McNemar's exact test"
+    if is_count_metric(metric):
+        return permutation_test(metric, first, second, seed=seed), "a permutation test"
+    return bootstrap_test(difference), "the bootstrap"
 
 
 def bootstrap_test(difference: Resampled) -> float:
@@ -93,10 +120,3 @@ def _restored(ordered: FloatArray, order: IntArray) -> tuple[float, ...]:
     adjusted = np.empty_like(ordered)
     adjusted[order] = ordered
     return tuple(adjusted.tolist())
-
-
-def _gather(counts_RK: FloatArray, cell_K: IntArray, num_labels: int) -> FloatArray:
-    """[R, C * C] counts summed into the cells of a confusion matrix."""
-    into_KC = np.zeros((len(cell_K), num_labels**2))
-    into_KC[np.arange(len(cell_K)), cell_K] = 1.0
-    return np.asarray(counts_RK @ into_KC, dtype=np.float64)

@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from glotune.errors import UserError, did_you_mean
 from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import weighted_ece
-from glotune.stats.confusion import COUNT_METRICS, FloatArray, count_metric, is_count_metric
+from glotune.stats.confusion import COUNT_METRICS, FloatArray, IntArray, count_metric, is_count_metric
 from glotune.stats.curves import weighted_macro_roc_auc
-from glotune.stats.resampling import RESAMPLES, Resampled, jackknife_moments
+from glotune.stats.resampling import RESAMPLES, Joint
 
 Statistic = Callable[[FloatArray], FloatArray]
 """Weights [R, B] -> the number under each weighting [R]; NaN where it is undefined."""
 
 JACKKNIFE_LIMIT = 1000  # the skewness correction fades with 1 / sqrt(clusters): not worth its cost above
+UNSEEN_ANSWERS = 8
+"""Answers among which the half text of each class is shared out."""
 CHUNK = 4_000_000  # weights held at once
-DEFINED_SHARE = 0.95
 
 
 def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
@@ -50,38 +50,74 @@ def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
 
 
 def resample_texts(
-    statistics: dict[str, Statistic],
-    num_texts: int,
+    statistics: Sequence[Statistic],
+    clusters: Sequence[IntArray],
+    num_clusters: int,
     *,
     seed: Sequence[int],
-    cluster_B: ArrayLike | None = None,
     resamples: int = RESAMPLES,
-) -> dict[str, Resampled]:
-    """Bootstrap statistics under the same draws; one that is undefined too often is left out.
+) -> Joint:
+    """Bootstrap the statistics of several lists of texts under the same draws of clusters.
 
     Args:
-        statistics: name -> weights [R, B] to values [R].
-        num_texts: B.
+        statistics: of each list, weights [R, B] to values [R].
+        clusters: of each list, the cluster of each text, 0 .. G-1.
+        num_clusters: G.
         seed: words that seed the draws.
-        cluster_B: which texts are drawn together; None draws each alone.
         resamples: R.
     """
     rng = np.random.default_rng(list(seed))
-    cluster = np.arange(num_texts) if cluster_B is None else np.unique(np.asarray(cluster_B), return_inverse=True)[1]
-    num_clusters = int(cluster.max()) + 1
-    draws: dict[str, list[FloatArray]] = {name: [] for name in statistics}
-    rows = max(1, CHUNK // num_texts)
+    rows = max(1, CHUNK // max(num_clusters, *map(len, clusters)))
+    drawn = [
+        _values(statistics, clusters, _draw_weights(min(rows, resamples - start), num_clusters, rng))
+        for start in range(0, resamples, rows)
+    ]
+    left_out_GP = None
+    if 1 < num_clusters <= JACKKNIFE_LIMIT:
+        left_out_GP = _values(statistics, clusters, 1.0 - np.eye(num_clusters))
+    whole_P = _values(statistics, clusters, np.ones((1, num_clusters)))[0]
+    return Joint(whole_P, np.concatenate(drawn), left_out_GP, np.ones(num_clusters))
+
+
+def auc_posterior(
+    parts: Sequence[Outcomes],
+    clusters: Sequence[IntArray],
+    num_clusters: int,
+    *,
+    seed: Sequence[int],
+    resamples: int = RESAMPLES,
+) -> FloatArray:
+    """[R, P] posterior draws of the macro AUC: the texts, and half a text of each class that got any text's answer.
+
+    A bootstrap of texts that are ranked without a mistake makes none either. What it can't have seen is here, as
+    Jeffreys' prior has it for shares: of each class, half a text whose answer is that of a text drawn at random. Two
+    models get different ones, so that they are not proven equal where both rank everything rightly.
+    """
+    rng = np.random.default_rng([*seed, 2])
+    num_labels = parts[0].num_labels
+    unseen_U = np.repeat(np.arange(num_labels), UNSEEN_ANSWERS)
+    widened = []
+    for part, cluster in zip(parts, clusters, strict=True):
+        copied_U = rng.integers(part.num_texts, size=len(unseen_U))
+        answers = np.concatenate([part.probabilities_BC, part.probabilities_BC[copied_U]])
+        copies = part.num_texts / len(np.unique(cluster))
+        widened.append((Outcomes(np.concatenate([part.label_B, unseen_U]), answers), copies))
+    drawn = []
+    rows = max(1, CHUNK // max(num_clusters, *map(len, clusters)))
     for start in range(0, resamples, rows):
-        weights_RB = _draw_weights(min(rows, resamples - start), num_clusters, rng)
-        weights_RB = weights_RB if cluster_B is None else weights_RB[:, cluster]
-        for name, statistic in statistics.items():
-            draws[name].append(statistic(weights_RB))
-    results = {}
-    for name, statistic in statistics.items():
-        summary = _summarise(statistic, np.concatenate(draws[name]), cluster, num_clusters)
-        if summary is not None:
-            results[name] = summary
-    return results
+        size = min(rows, resamples - start)
+        gammas_RG = rng.standard_gamma(1.0, size=(size, num_clusters))
+        extra_RU = rng.standard_gamma(0.5 / UNSEEN_ANSWERS, size=(size, len(unseen_U)))
+        drawn.append([
+            weighted_macro_roc_auc(each, np.concatenate([gammas_RG[:, cluster], copies * extra_RU], axis=1))
+            for (each, copies), cluster in zip(widened, clusters, strict=True)
+        ])  # fmt: skip
+    return np.concatenate([np.stack(each, axis=1) for each in drawn])
+
+
+def _values(statistics: Sequence[Statistic], clusters: Sequence[IntArray], weights_RG: FloatArray) -> FloatArray:
+    """[R, P] every statistic, its texts weighted as their clusters are."""
+    return np.stack([each(weights_RG[:, cluster]) for each, cluster in zip(statistics, clusters, strict=True)], axis=1)
 
 
 def _draw_weights(rows: int, num_clusters: int, rng: np.random.Generator) -> FloatArray:
@@ -89,24 +125,6 @@ def _draw_weights(rows: int, num_clusters: int, rng: np.random.Generator) -> Flo
     drawn = rng.integers(num_clusters, size=(rows, num_clusters))
     drawn += num_clusters * np.arange(rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=rows * num_clusters).reshape(rows, num_clusters).astype(np.float64)
-
-
-def _summarise(
-    statistic: Statistic, draws_R: FloatArray, cluster_B: np.ndarray[tuple[int], np.dtype[np.intp]], num_clusters: int
-) -> Resampled | None:
-    estimate = float(statistic(np.ones((1, len(cluster_B))))[0])
-    defined = np.isfinite(draws_R)
-    if not np.isfinite(estimate) or defined.mean() < DEFINED_SHARE:
-        return None
-    kept_R = draws_R[defined]
-    if len(kept_R) < len(draws_R):  # keep R, so that draws of several languages can be added
-        kept_R = np.resize(kept_R, len(draws_R))
-    variance, third = float(np.var(kept_R)), 0.0
-    if 1 < num_clusters <= JACKKNIFE_LIMIT:
-        left_out_G = statistic((1.0 - np.eye(num_clusters))[:, cluster_B])
-        if np.isfinite(left_out_G).all():
-            variance, third = jackknife_moments(left_out_G, np.ones(num_clusters))
-    return Resampled(estimate, kept_R, variance, third)
 
 
 def _count_statistic(metric: str, outcomes: Outcomes) -> Statistic:

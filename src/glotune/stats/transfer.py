@@ -2,8 +2,8 @@
 
 Gap = source minus target, so a positive gap is a worse target; for metrics where lower is
 better the sign is turned, so that it stays so. In points (hundredths) where the metric is a
-share. The texts of two languages are taken as independent: where they are translations of one
-another, as in XNLI, the interval is wider than it need be, never narrower.
+share. Where the texts of two languages are translations of one another, as in XNLI or NusaX, the gap
+is paired: a sentence that is hard in both languages cancels out. Other texts are independent.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from glotune.errors import UserError
 from glotune.run.records import Interval
 from glotune.stats.arrays import Outcomes
-from glotune.stats.bootstrap import resample_scores
-from glotune.stats.resampling import LEVEL, RESAMPLES, Resampled, combine
+from glotune.stats.bootstrap import Together, resample_together
+from glotune.stats.resampling import LEVEL, RESAMPLES
 from glotune.stats.traits import trait
 
 
@@ -92,45 +92,51 @@ def transfer_gaps(
             expected="texts of every source language in this split, to compare the others with",
             remedy="Add them to data.test (or data.validation)",
         )
-    resampled: dict[str, Resampled] = {}
-    for index, (language, outcomes) in enumerate(outcomes_by_language.items()):
-        found = resample_scores(outcomes, [metric], seed=(seed, index), resamples=resamples)
-        if metric in found:
-            resampled[language] = found[metric]
-    undefined = tuple(language for language in outcomes_by_language if language not in resampled)
+    names = list(outcomes_by_language)
+    together = resample_together(list(outcomes_by_language.values()), metric, seed=seed, resamples=resamples)
+    undefined = tuple(name for place, name in enumerate(names) if place not in set(together.defined))
     if set(undefined) & set(source_languages):
         raise UserError(
             f"{metric} is undefined on the source language {undefined[0]}",
             expected="texts of every class",
             remedy="Choose another metric, e.g. macro_f1",
         )
-    source = combine(
-        [resampled[name] for name in source_languages], [1 / len(source_languages)] * len(source_languages)
-    )
-    targets = {name: found for name, found in resampled.items() if name not in source_languages}
-    return _summarise(metric, tuple(source_languages), source, targets, outcomes_by_language, undefined, level)
+    targets = [name for name in names if name not in source_languages and name not in undefined]
+    return _summarise(metric, tuple(source_languages), targets, together, outcomes_by_language, undefined, level)
 
 
 def _summarise(
     metric: str,
     source_languages: tuple[str, ...],
-    source: Resampled,
-    targets: dict[str, Resampled],
+    targets: list[str],
+    together: Together,
     outcomes_by_language: Mapping[str, Outcomes],
     undefined: tuple[str, ...],
     level: float,
 ) -> Transfer:
-    known = trait(metric)
+    known, names = trait(metric), list(outcomes_by_language)
     factor = (100.0 if known.is_percent else 1.0) * (1.0 if known.higher_is_better else -1.0)
-    differences = {name: combine([source, target], [factor, -factor]) for name, target in targets.items()}
+
+    def weights(of: Mapping[str, float]) -> list[float]:
+        return [of.get(name, 0.0) for name in names]
+
+    share = {name: 1.0 / len(source_languages) for name in source_languages}
+    source = together.weighted(weights(share))
+    turned = {name: factor * value for name, value in share.items()}
+    differences = {name: together.weighted(weights({**turned, name: -factor})) for name in targets}
     gaps = tuple(
-        Gap(name, outcomes_by_language[name].num_texts, targets[name].estimate, each.estimate, each.interval(level))
+        Gap(
+            name,
+            outcomes_by_language[name].num_texts,
+            together.weighted(weights({name: 1.0})).estimate,
+            each.estimate,
+            each.interval(level),
+        )
         for name, each in differences.items()
     )
     average = worst = worst_share = None
     if gaps:
-        share = factor / len(targets)
-        average = combine([source, *targets.values()], [factor, *[-share] * len(targets)])
+        average = together.weighted(weights({**turned, **dict.fromkeys(targets, -factor / len(targets))}))
         place = max(range(len(gaps)), key=lambda index: gaps[index].points)
         worst = gaps[place].language
         draws_TR = np.stack([each.draws_R for each in differences.values()])

@@ -35,8 +35,9 @@ MADE_VALIDATION = 0.1
 class FoldFile:
     """The texts that are cross-validated, on disk.
 
-    Columns: text, text_pair (with pairs), label (its name), language, split (``fold-1`` … ``fold-k``, or ``test`` for
-    languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text came from.
+    Columns: text, text_pair (with pairs), id (where named), label (its name), language, split (``fold-1`` … ``fold-k``,
+    or ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text
+    came from.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class FoldFile:
         """The recipe of one fold, counted from 1: its texts are tested, all others trained on."""
         others = [f"fold-{other}" for other in range(1, self.folds + 1) if other != fold]
         columns = {"text_pair": "text_pair"} if self.has_pairs else {}
+        columns |= {"id": "id"} if recipe.data.columns.id is not None else {}
         share = recipe.data.made_splits.validation or MADE_VALIDATION
         data = {
             **recipe.data.model_dump(mode="json"),
@@ -149,7 +151,8 @@ def _targets(texts: TextData) -> pa.Table | None:
 
 def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
     names = pa.array([source.path for source in texts.sources])
-    columns = {name: table[name].cast(pa.string()) for name in ("text", "text_pair") if name in table.column_names}
+    kept = [name for name in ("text", "text_pair", "id") if name in table.column_names]
+    columns = {name: table[name].cast(pa.string()) for name in kept}
     columns["label"] = pa.array(texts.labels).take(table["label"].cast(pa.int32()))
     columns["language"] = table["language"].cast(pa.string())
     columns["split"] = split

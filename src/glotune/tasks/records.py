@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from glotune.data.texts import LabelledTexts, TextData
+from glotune.run.predictions import hashed_names
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes, outcomes, softmax
+from glotune.stats.clusters import own_clusters
 from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.task import Answers
 from glotune.whole_files import written_aside
@@ -36,13 +38,18 @@ class Outputs:
         (answers_NK,) = answers
         return cls(logits_NC=answers_NK[:, :-1], losses_N=answers_NK[:, -1])
 
-    def outcomes(self, rows: NDArray[np.int64], labels_N: NDArray[np.int16]) -> Outcomes:
+    def outcomes(
+        self,
+        rows: NDArray[np.int64],
+        labels_N: NDArray[np.int16],
+        cluster_B: NDArray[np.int64] | None = None,
+    ) -> Outcomes:
         """What the network says of the texts at `rows`, beside the truth, as every metric reads it.
 
         Raises:
             UserError: see `glotune.stats.arrays.outcomes`.
         """
-        return outcomes(labels_N[rows], softmax(self.logits_NC[rows], in_place=True), self.losses_N[rows])
+        return outcomes(labels_N[rows], softmax(self.logits_NC[rows], in_place=True), self.losses_N[rows], cluster_B)
 
     @property
     def refused(self) -> int:
@@ -68,16 +75,24 @@ def record_split(
     for language, rows in languages.items():
         tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
         write_predictions(folder, tables, split, language)
-        found = outputs.outcomes(rows, texts.splits[split].labels)
+        clusters = _clusters(texts.splits[split], rows)
+        found = outputs.outcomes(rows, texts.splits[split].labels, clusters)
         evaluations.append(evaluation_of(found, split, language, texts.labels))
     return evaluations
+
+
+def _clusters(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Which of the texts of one language, at `rows`, belong together."""
+    named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
+    return own_clusters(texts.table["key"].to_numpy()[rows], named)
 
 
 def prediction_tables(
     texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Outputs, with_text: bool
 ) -> Iterator[pa.Table]:
     """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
-    columns = ["row", "source", "language", "label"]
+    columns = ["row", "source", "language", "label", "key"]
+    columns += ["id"] if "id" in texts.table.column_names else []
     columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
     done = 0
     for table in _grouped(_taken(texts.table.select(columns), rows)):
@@ -120,6 +135,8 @@ def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, r
             "probabilities": _lists(probabilities),
             "loss": pa.array(outputs.losses_N[rows], pa.float64()),
             **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
+            "text_key": table["key"],
+            "id": table["id"] if "id" in table.column_names else nulls,
         }
     )
 

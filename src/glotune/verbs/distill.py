@@ -132,6 +132,7 @@ class Lesson:
                     parameters=sum(each.size.parameters for each in self.record.teachers),
                     bytes=sum(each.size.bytes for each in self.record.teachers),
                 ),
+                files={},
                 wall=Speed(
                     student=len(held) / student_seconds,
                     teacher=len(held) / seconds,
@@ -397,4 +398,6 @@ def write_comparison(
     codes = {name: np.flatnonzero(held.language_ids == code) for code, name in enumerate(held.language_names)}
     evaluations = record_split(target.predictions, texts, split, codes, Outputs(logits_NC, losses_N), with_text=False)
     target.write_metrics(evaluations)
-    directory.write_teacher_comparison(comparison)
+    written = [target.metrics_path, *target.prediction_files()]
+    files = {path.relative_to(target.path).as_posix(): sha256(path) for path in written}
+    directory.write_teacher_comparison(comparison.model_copy(update={"files": files}))

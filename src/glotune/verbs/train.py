@@ -26,6 +26,7 @@ from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
+from glotune.tasks.baselines import record_baselines
 from glotune.tasks.single_label import refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.distill import Lesson, open_lesson
@@ -134,6 +135,8 @@ def carry_out(
         raise
     recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
+    if processes.is_main:
+        record_baselines(directory, recipe, texts, recorder.log)
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
     if lesson is not None:
         lesson.compare(directory, texts, processes, recorder)

@@ -61,7 +61,7 @@ def test_the_schema_is_coloured_on_a_terminal_and_plain_elsewhere(monkeypatch: p
 
 def test_the_schema_says_what_keys_mean_to_editors() -> None:
     sections = json.loads(run("recipes", "schema"))["$defs"]
-    assert "effective batch" in sections["Train"]["properties"]["batch_size"]["description"]
+    assert "Effective batch size" in sections["Train"]["properties"]["batch_size"]["description"]
     assert sections["Data"]["additionalProperties"] is False
     assert "PretrainRecipe" in json.loads(run("recipes", "schema", "--pretrain"))["title"]
 

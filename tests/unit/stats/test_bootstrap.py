@@ -8,6 +8,7 @@ from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import paired_difference, score_intervals
 from glotune.stats.confusion import COUNT_METRICS, count_metric
 from glotune.stats.count_bootstrap import resample_counts
+from glotune.stats.text_bootstrap import resample_texts, statistic_of
 
 
 def made_up(num_texts=200, num_labels=3, skill=1.0, seed=0, labels=None):
@@ -24,10 +25,18 @@ def test_the_same_seed_gives_the_same_interval_and_another_another():
     assert score_intervals(made, seed=1) != score_intervals(made, seed=2)
 
 
+def by_weights(metric, *models, clusters=None):
+    """The metric of one model, or of the first less the second, by weighting its texts."""
+    numbers = [np.arange(models[0].num_texts) if clusters is None else clusters] * len(models)
+    statistics = [statistic_of(metric, each) for each in models]
+    joint = resample_texts(statistics, numbers, int(numbers[0].max()) + 1, seed=(0,), resamples=8000)
+    return joint.weighted([1.0, -1.0][: len(models)])
+
+
 def test_both_ways_to_resample_agree():
     made = made_up(400)
     counted = score_intervals(made, ("macro_f1", "mcc"), seed=0, resamples=8000)
-    weighted = score_intervals(made, ("macro_f1", "mcc"), seed=0, resamples=8000, cluster_B=np.arange(400))
+    weighted = {name: by_weights(name, made).interval() for name in counted}
     for name in counted:
         assert counted[name].low == pytest.approx(weighted[name].low, abs=0.01), name
         assert counted[name].high == pytest.approx(weighted[name].high, abs=0.01), name
@@ -37,7 +46,7 @@ def test_both_ways_to_resample_pairs_agree():
     first, labels = made_up(400), made_up(400).label_B
     second = made_up(skill=0.6, seed=9, labels=labels)
     counted = paired_difference("macro_f1", first, second, seed=0)
-    weighted = paired_difference("macro_f1", first, second, seed=0, cluster_B=np.arange(400))
+    weighted = by_weights("macro_f1", first, second)
     macro_f1 = count_metric("macro_f1")
     assert counted.estimate == pytest.approx(float(macro_f1(first.confusion_CC) - macro_f1(second.confusion_CC)))
     assert counted.interval().low == pytest.approx(weighted.interval().low, abs=0.012)
@@ -79,7 +88,7 @@ def test_every_count_metric_has_an_interval_around_its_value():
         assert interval.low < value < interval.high, name
 
 
-def test_many_labels_are_paired_by_weights():
+def test_many_labels_are_paired():
     first = made_up(300, num_labels=30, skill=3.0)
     second = made_up(skill=1.0, num_labels=30, seed=4, labels=first.label_B)
     difference = paired_difference("accuracy", first, second, seed=0, resamples=200)
@@ -91,7 +100,7 @@ def test_many_labels_are_paired_by_weights():
 )
 def test_a_metric_that_can_t_be_had_is_named(metric, message):
     with pytest.raises(UserError, match=message):
-        score_intervals(outcomes([0, 1], np.eye(2)), (metric,), seed=0, cluster_B=[0, 1]) if metric != "loss" else (
+        score_intervals(outcomes([0, 1], np.eye(2)), (metric,), seed=0) if metric != "loss" else (
             paired_difference("loss", outcomes([0, 1], np.eye(2)), outcomes([0, 1], np.eye(2)), seed=0)
         )
 

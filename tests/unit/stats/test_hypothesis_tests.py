@@ -27,7 +27,7 @@ def test_mcnemar_by_hand():
 
 def test_permuting_accuracies_gives_mcnemars_answer():
     first, second = pair()
-    ours = permutation_test("accuracy", first, second, seed=0, permutations=20_000)
+    ours = permutation_test("accuracy", {"en": first}, {"en": second}, seed=0, permutations=20_000)
     assert ours == pytest.approx(mcnemar_exact(first, second), abs=0.005)
 
 
@@ -45,15 +45,15 @@ def test_permuting_matches_a_loop_over_the_texts():
         one, other = np.where(swap, second, first), np.where(swap, first, second)
         difference = f1_score(labels, one, average="macro") - f1_score(labels, other, average="macro")
         larger += abs(difference) >= observed - 1e-12
-    ours = permutation_test("macro_f1", answers(labels, first, 3), answers(labels, second, 3), seed=1)
+    ours = permutation_test("macro_f1", {"en": answers(labels, first, 3)}, {"en": answers(labels, second, 3)}, seed=1)
     assert ours == pytest.approx((1 + larger) / 401, abs=0.06)
 
 
 def test_a_clear_difference_is_found_and_no_difference_is_not():
     first, second = pair(only_first=60, only_second=2)
-    assert permutation_test("macro_f1", first, second, seed=0) < 0.001
+    assert permutation_test("macro_f1", {"en": first}, {"en": second}, seed=0) < 0.001
     assert bootstrap_test(paired_difference("macro_f1", first, second, seed=0)) < 0.01
-    assert permutation_test("macro_f1", first, first, seed=0) == 1.0
+    assert permutation_test("macro_f1", {"en": first}, {"en": first}, seed=0) == 1.0
     assert bootstrap_test(paired_difference("macro_f1", first, first, seed=0)) == 1.0
 
 

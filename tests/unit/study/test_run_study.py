@@ -1,6 +1,7 @@
 """A study from its plan to its report, with made-up runs: crashes, kills, repetitions, claims. No torch."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from glotune.recipe import yaml
 from glotune.recipe.study_loading import load_study, resolve_study
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.stats.power import planned_difference, seeds_for
 from glotune.study import execute, local
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.plan import few_seeds, plan_runs, write_recipes
+from glotune.study.power import plan_lines
 from glotune.study.progress import Progress, SilentWatcher, Tally
 from glotune.study.run_study import FinishedStudy, run_study
 from glotune.study.stopping import stop_study
@@ -399,3 +402,24 @@ def test_time_left_follows_the_pace() -> None:
     share = dict(tally.state().running)["c"]
     assert 0.3 < share < 0.7, "a run never goes back"
     assert tally.state().seconds_left == pytest.approx(45.0 / (1 + share) * (2 - share))
+
+
+def test_a_study_says_before_it_runs_what_it_can_show(tmp_path: Path) -> None:
+    three, ten = (
+        plan_lines(resolve_study(load_study(study_file(tmp_path, seeds=seeds, claims=[])))) for seeds in (3, 10)
+    )
+    assert three[0] == "2 variants, 3 seeds each: 6 runs"
+    shown = [float(re.search(r"a difference of ([\d.]+) points", lines[1])[1]) for lines in (three, ten)]
+    assert shown[0] >= shown[1] > 0  # a handful of test texts: seeds hardly matter
+    assert "points: " in three[2]
+    told = Told()
+    studied(tmp_path, told)
+    assert any("seeds can show a difference of" in line for line in told.lines)
+
+
+@pytest.mark.parametrize(("seeds", "points"), [(3, 2.95), (5, 1.99)])
+def test_the_difference_that_seeds_show_by_hand(seeds: int, points: float) -> None:
+    """t quantile times the standard error, and 0.84 standard errors for a chance of 80 %; texts without end."""
+    assert 100 * planned_difference(seeds, 0.01, 0.0) == pytest.approx(points, abs=0.01)
+    assert seeds_for(0.02, 0.01, 0.0) == 5
+    assert seeds_for(0.02, 0.01, 0.01) is None

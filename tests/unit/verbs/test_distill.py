@@ -93,6 +93,17 @@ def test_teacher_and_student_stand_side_by_side(place: Path, teacher: Path, tmp_
     assert measured.wall.student > 0 < measured.wall.teacher
 
 
+def test_a_teachers_records_are_held_by_their_hashes(place: Path, teacher: Path, tmp_path: Path) -> None:
+    run = train(student(place, str(teacher)), out=tmp_path / "student", report=False)
+    outputs = run.manifest.outputs
+    assert outputs is not None
+    assert "teacher/comparison.json" in outputs
+    shutil.copy(run.directory.predictions / "test.es.parquet", run.directory.teacher / "predictions")
+    data = load_run(run.directory)
+    assert paired_scores(data) == []
+    assert any("is not what the run wrote" in problem for problem in data.problems)
+
+
 def test_a_weight_of_0_is_training_without_a_teacher(place: Path, teacher: Path, tmp_path: Path) -> None:
     alone = train(small_recipe(place, model__layers=1), out=tmp_path / "alone", report=False)
     taught = train(student(place, str(teacher), distill__weight=0.0), out=tmp_path / "taught", report=False)

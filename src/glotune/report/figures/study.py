@@ -11,10 +11,11 @@ from glotune.report.analysis import RESAMPLING_SEED
 from glotune.report.figures.model import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
 from glotune.report.scores import display
 from glotune.run.data import RunData
+from glotune.run.predictions import numbered_alike
 from glotune.run.records import Evaluation
+from glotune.stats.arrays import Outcomes
+from glotune.stats.bootstrap import resample_together
 from glotune.stats.contrasts import contrast_of_values
-from glotune.stats.count_bootstrap import resample_counts
-from glotune.stats.resampling import combine
 from glotune.stats.seed_scores import summarise_seeds
 
 STUDY_CAPTIONS = {
@@ -101,27 +102,26 @@ def estimate(members: list[RunData], split: str, languages: list[str], metric: s
     n = sum(each.n for each in scored[0])
     if len(scored) > 1:
         return _over_seeds(members, split, languages, metric, scored, n)
-    parts = [
-        resample_counts(np.asarray(each.confusion), [metric], seed=(RESAMPLING_SEED, place))[metric]
-        for place, each in enumerate(scored[0])
-        if each.confusion
-    ]
-    if len(parts) < len(languages):
+    answered = next((each for run in members if (each := _answered(run, split, languages))), {})
+    if not answered:
         return Estimate(_mean(scored, metric), n=n)
-    found = combine(parts, [1 / len(parts)] * len(parts))
+    parts = list(answered.values())
+    found = resample_together(parts, metric, seed=RESAMPLING_SEED).weighted([1 / len(parts)] * len(parts))
     interval = found.interval()
     return Estimate(found.estimate, interval.low, interval.high, n)
+
+
+def _answered(run: RunData, split: str, languages: list[str]) -> dict[str, Outcomes]:
+    """What a run answered in all of the languages; empty where it lacks one."""
+    tables = {code: table for code in languages if (table := run.predictions(split, code)) is not None and len(table)}
+    answered = numbered_alike(tables) if len(tables) == len(languages) else {}
+    return answered if all(each.is_finite for each in answered.values()) else {}
 
 
 def _over_seeds(
     members: list[RunData], split: str, languages: list[str], metric: str, scored: list[list[Evaluation]], n: int
 ) -> Estimate:
-    outcomes = []
-    for run in members:
-        tables = {code: run.predictions(split, code) for code in languages}
-        answered = {code: table.outcomes for code, table in tables.items() if table is not None and len(table)}
-        if len(answered) == len(languages) and all(each.is_finite for each in answered.values()):
-            outcomes.append(answered)
+    outcomes = [answered for run in members if (answered := _answered(run, split, languages))]
     try:
         summary = summarise_seeds(outcomes, metric) if len(outcomes) == len(scored) else None
     except UserError:
