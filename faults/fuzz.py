@@ -226,7 +226,7 @@ def checkpoints(run: RunDirectory) -> Attempt:
 def run_directories(run: RunDirectory) -> Attempt:
     """Run directories with changed files, read by all that reads runs: report, comparison, monitor."""
     from glotune.evidence import compare_runs
-    from glotune.monitor.snapshot import look_at
+    from glotune.monitor.once import look_at
     from glotune.report.content import gather
     from glotune.report.markdown import render_markdown
     from glotune.report.page import render_page

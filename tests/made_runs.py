@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
+from glotune.run.baselines import Baselines, Gain
 from glotune.run.directory import RunDirectory
 from glotune.run.records import (
     Change,
@@ -29,11 +30,12 @@ from glotune.run.records import (
     Verdict,
 )
 from glotune.stats.arrays import outcomes
-from glotune.stats.bootstrap import score_intervals
+from glotune.stats.bootstrap import paired_difference, score_intervals
+from glotune.stats.resampling import combine
 from glotune.stats.scores import score_outcomes
 from made_texts import HOSTILE, sentence
 
-Kind = Literal["sound", "collapsed", "diverged", "improving", "overfit", "running"]
+Kind = Literal["sound", "collapsed", "diverged", "no skill", "improving", "overfit", "running"]
 TIME = "2026-01-02T03:04:05+00:00"
 
 
@@ -64,11 +66,13 @@ class Made:
     """Recipe keys on top, e.g. {"optimizer.learning_rate": 1e-3}."""
     leaked: int = 3
     """Test texts of each target language that are among the training texts."""
+    baselines: bool = False
+    """Whether cheap models stand beside the run."""
 
 
 def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory:
     """Writes a made-up run to `folder` and opens it."""
-    made = Made(kind=kind, **{"name": f"made-{kind}", **choices})
+    made = Made(kind=kind, **{"name": f"made-{kind}".replace(" ", "-"), **choices})
     recipe = _recipe(made)
     run = RunDirectory.create(folder, recipe_yaml(recipe), _manifest(made, recipe))
     run.append_events(_events(made))
@@ -78,7 +82,47 @@ def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory
         run.write_metrics(
             [_evaluate(run, made, split, code) for split in ("validation", "test") for code in _of(made, split)]
         )
+    if made.baselines:
+        run.baselines.mkdir()
+        (run.baselines / "baselines.json").write_text(_baselines(made).model_dump_json(indent=1))
+    keep_hashes(run)
     return run
+
+
+def keep_hashes(run: RunDirectory) -> None:
+    """What the run holds now, as what it wrote."""
+    manifest = run.read_manifest().model_copy(update={"outputs": run.hashes()})
+    run.manifest_path.write_text(manifest.model_dump_json(indent=1) + "\n")
+
+
+def _baselines(made: Made) -> Baselines:
+    """TF-IDF right as often as a run that gets six in ten of these languages' right answers; the largest class."""
+    cheap = replace(made, kind="sound", seed=made.seed + 9, languages={k: 0.6 * v for k, v in made.languages.items()})
+    cheap = replace(cheap, languages={**cheap.languages, **{code: made.languages[code] for code in made.sources}})
+    scores: dict[Any, list[Evaluation]] = {"majority": [], "tfidf": []}
+    gains = []
+    for split in ("validation", "test"):
+        parts = {}
+        for code in _of(made, split):
+            ours, theirs = (outcomes(*_predict(each, split, code)) for each in (made, cheap))
+            always = outcomes(
+                ours.label_B,
+                np.tile([0.5, *[0.5 / (ours.num_labels - 1)] * (ours.num_labels - 1)], (ours.num_texts, 1)),
+            )
+            for name, found in (("majority", always), ("tfidf", theirs)):
+                values, intervals = score_outcomes(found), score_intervals(found, ["macro_f1"], seed=0, resamples=400)
+                scores[name].append(
+                    Evaluation(
+                        split=split, language=code, n=values.n, scores=values.values(), intervals=intervals,
+                        confusion=[list(row) for row in values.confusion_CC],
+                    )
+                )  # fmt: skip
+            parts[code] = paired_difference("macro_f1", ours, theirs, seed=0, resamples=400)
+        targets = [code for code in parts if code not in made.sources]
+        for group in [[code] for code in parts] + ([targets] if len(targets) > 1 else []):
+            mean = combine([parts[code] for code in group], [1 / len(group)] * len(group))
+            gains.append(Gain(split=split, languages=group, value=mean.estimate, interval=mean.interval()))
+    return Baselines(description="TF-IDF made up", texts=480, features=3210, scores=scores, gains=gains)
 
 
 def _of(made: Made, split: str) -> tuple[str, ...]:
@@ -129,6 +173,11 @@ VERDICTS = {
     ),
     "diverged": Verdict(
         status="diverged", evidence=["The loss at step 30 is not finite."], remedy=["Lower optimizer.learning_rate"]
+    ),
+    "no skill": Verdict(
+        status="no skill",
+        evidence=["en: not shown to be better than chance on 240 texts: MCC 0.010, and shuffled answers do as well."],
+        remedy=["Check that labels and texts belong together."],
     ),
     "improving": Verdict(
         status="improving", evidence=["The best epoch is the last one."], remedy=["Raise train.epochs"]
@@ -318,7 +367,7 @@ def _predict(made: Made, split: str, code: str) -> tuple[np.ndarray, np.ndarray]
     if made.kind == "collapsed":
         logits_BC = 0.02 * logits_BC
         logits_BC[:, 0] += 0.2
-    else:
+    elif made.kind != "no skill":
         right_B = np.random.default_rng([*words, 2]).random(n) + 0.12 * rng.standard_normal(n) < made.languages[code]
         told_B = np.where(
             right_B, label_B, (label_B + 1 + rng.integers(len(made.labels) - 1, size=n)) % len(made.labels)
@@ -405,4 +454,4 @@ def _language_profile(made: Made, code: str, rows: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["Kind", "Made", "make_run"]
+__all__ = ["Kind", "Made", "keep_hashes", "make_run"]

@@ -15,6 +15,7 @@ import pytest
 
 from glotune.evidence.equality import differences
 from glotune.recipe import yaml
+from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from small_runs import small_recipe
@@ -55,6 +56,9 @@ def test_a_cross_validated_study_tests_every_text_once(tmp_path: Path) -> None:
     path = write_study(tmp_path, variants={"full": {}}, seeds=1, folds=2, claims=[])
     finish(start(path, "--out", str(tmp_path / "study"), "--jobs", "2"))
     pooled = RunDirectory.open(tmp_path / "study/out_of_fold/full-seed0")
+    for written in (pooled, RunDirectory.open(tmp_path / "study/runs/full-seed0-fold1")):
+        assert load_run(written).has_hashes
+        assert load_run(written).altered == ()
     english = pq.read_table(pooled.predictions / "test.en.parquet")
     assert sorted(english["row"].to_pylist()) == list(range(1, 49))
     spanish = pq.read_table(pooled.predictions / "test.es.parquet")

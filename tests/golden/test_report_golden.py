@@ -13,7 +13,7 @@ GOLDEN = Path(__file__).parent / "report.md"
 
 
 def test_the_whole_report_of_a_fixed_run(tmp_path):
-    run = load_run(make_run(tmp_path / "golden", "sound", name="golden", n=120, epochs=3, hostile=True))
+    run = load_run(make_run(tmp_path / "golden", "sound", name="golden", n=120, epochs=3, hostile=True, baselines=True))
     figures = [FigureFile(name, name, Path(name), Path(name)) for name in build_figures(run)]
     text = render_markdown(gather(run), figures)
     if os.environ.get("GLOTUNE_UPDATE_GOLDEN"):

@@ -48,9 +48,8 @@ def launch(
     from glotune.cli.console import say, show
     from glotune.errors import UserError
     from glotune.launch import skypilot
-    from glotune.launch.names import default_bucket, default_name
     from glotune.launch.remote import Remote
-    from glotune.launch.task import INFRASTRUCTURE, Wanted, as_yaml, check, make_task
+    from glotune.launch.task import INFRASTRUCTURE, Wanted, as_yaml, check, default_bucket, default_name, make_task
     from glotune.recipe import load_recipe
 
     if not infra:

@@ -43,7 +43,7 @@ def monitor(
     with contextlib.suppress(OSError):
         os.nice(5)  # the runs come first
     if once:
-        from glotune.monitor.snapshot import print_snapshot
+        from glotune.monitor.once import print_snapshot
 
         print_snapshot(place)
     elif web:

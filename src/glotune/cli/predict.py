@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from glotune.verbs.predict import Predictor
+    from glotune.verbs.predict import Predictor, Write
     from glotune.verbs.predict_inputs import Inputs
-    from glotune.verbs.predict_outputs import Write
 
 SHOWN = 10
 """Rows named in a line for people."""
@@ -104,7 +103,7 @@ class Listed:
 def _write(
     predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None
 ) -> tuple[int, Listed]:
-    from glotune.verbs.predict_outputs import format_of, whole_file, writer
+    from glotune.verbs.predict import format_of, whole_file, writer
 
     kind, pairs = format_of(out, to), inputs.text_pair is not None
     if out is None:

@@ -21,6 +21,8 @@ SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 
 def show_run(path: Path) -> None:
     """Prints the run's scores per language, its verdict and its paths."""
+    from glotune.report.conditions import reservations
+    from glotune.run.data import load_run
     from glotune.run.predictions import answers_in
 
     run = RunDirectory.open(path)
@@ -32,10 +34,23 @@ def show_run(path: Path) -> None:
             gap = transfer_gap(metrics[split], manifest.source_languages)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
-    for line in _verdict(manifest):
+    if short := _beside_baselines(run, manifest, metrics):
+        show(short)
+    for line in (*reservations(load_run(run)), *_verdict(manifest)):
         show(line)
     for what, where in _paths(run):
         show(f"{what:<12} {where}")
+
+
+def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[str, Any]) -> str | None:
+    from glotune.report.baselines import in_short
+    from glotune.run.baselines import read_baselines
+
+    split = "test" if "test" in metrics else "validation"
+    found = read_baselines(run)
+    return (
+        in_short(found, split, manifest.source_languages, list(metrics[split])) if found and split in metrics else None
+    )
 
 
 def scores_table(

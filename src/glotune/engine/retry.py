@@ -9,6 +9,7 @@ from glotune.engine.recorder import Recorder
 from glotune.errors import RunError
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.run.directory import RunDirectory, write_atomically
+from glotune.run.records import RESTARTED
 
 RATE_SHARE = 1 / 3
 WARMUP_RATIO = 0.1
@@ -41,7 +42,7 @@ def restart_gentler(directory: RunDirectory, recipe: Recipe, collapse: Collapsed
     retried = gentler(recipe)
     if recorder.is_main:
         recorder.deviation(
-            f"collapsed and restarted once with learning rate {retried.optimizer.learning_rate:g} and warmup ratio "
+            f"{RESTARTED} with learning rate {retried.optimizer.learning_rate:g} and warmup ratio "
             f"{retried.schedule.warmup_ratio:g} (recipe.collapsed.yaml holds the first recipe)"
         )
         # In this order a crash in between leads back to the first recipe and its collapse, or on with the second:

@@ -114,6 +114,22 @@ def on_nothing_learned(recipe: Recipe) -> list[str]:
     ]
 
 
+def on_no_skill(recipe: Recipe, num_labels: int, *, still_ranks: bool) -> list[str]:
+    """The training loss fell, and the answers to other texts are those of chance."""
+    ways = []
+    if still_ranks:
+        if recipe.loss.class_weights == "none":
+            ways.append("set loss.class_weights: balanced")
+        if num_labels == 2:
+            ways.append("fit a threshold on validation texts (glotune calibrate RUN --threshold macro_f1)")
+    return [
+        *([_sentence(", or ".join(ways))] if ways else []),
+        "Check that labels and texts belong together (glotune data check FILE), and that training and test texts are "
+        "labelled alike.",
+        "Give more training texts, or more test texts: with few of them a small skill can't be shown.",
+    ]
+
+
 def _longer(recipe: Recipe) -> str:
     """More epochs; with patience they alone may change nothing."""
     return "Raise train.epochs" + ("" if recipe.evaluate.patience is None else " (and evaluate.patience)")

@@ -43,8 +43,8 @@ def not_learned(history: TrainingHistory, num_labels: int, *, chance_loss: float
     Args:
         history: the course of the run.
         num_labels: C.
-        chance_loss: where no language that decides is shown to be answered better than by chance, the loss of knowing
-            only how frequent each label is there; a loss somewhat below it then proves nothing either.
+        chance_loss: where the run is not shown to be better than chance, the loss of knowing only how frequent each
+            label is; a loss somewhat below it then proves nothing either.
     """
     losses = np.asarray(history.step_losses, dtype=np.float64)
     if len(losses) < FEW_STEPS:
@@ -56,6 +56,16 @@ def not_learned(history: TrainingHistory, num_labels: int, *, chance_loss: float
     if chance_loss is not None and late > (1.0 - LITTLE) * chance_loss:
         return f"{made}, against {chance_loss:.4f} for knowing only how frequent each label is: little was learned."
     return None
+
+
+def learned_by_heart(history: TrainingHistory) -> str:
+    """What a training loss that fell says of a run without skill on other texts: nothing in its favour."""
+    losses = np.asarray(history.step_losses, dtype=np.float64)
+    late = losses[len(losses) // 2 :].mean()
+    return (
+        f"The training loss was {late:.4f} over the second half of {len(losses)} steps, below that of guessing: what "
+        "was learned of the training texts does not carry over to these."
+    )
 
 
 def _guessing(num_labels: int) -> str:

@@ -51,7 +51,7 @@ def check_claim(claim: Claim, variants: Sequence[Variant]) -> None:
 def obstacle_to(claim: Claim, variants: Sequence[Variant]) -> str | None:
     """Why there is nothing to test: an unsound run, no run, or one seed; None where there is."""
     for variant in variants:
-        unsound = [verdict.status for verdict in variant.verdicts_S if not verdict.is_sound]
+        unsound = [verdict.as_verb for verdict in variant.verdicts_S if not verdict.is_sound]
         if unsound:
             return f"{len(unsound)} of {len(variant.verdicts_S)} runs of '{variant.name}' {unsound[0]}"
     measured = count_runs(claim, variants)

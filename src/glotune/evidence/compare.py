@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.cells import is_percent, shown, unit
-from glotune.evidence.validity import common_languages, common_split, refuse_different_tests
+from glotune.evidence.changes import explained_by_chance, half_widths
+from glotune.evidence.leaks import without_leaks
+from glotune.evidence.validity import common_languages, common_split, refuse_different_tests, refuse_other_scores
 from glotune.evidence.variants import FEWEST_SEEDS, RESAMPLING_SEED, Difference, Variant, corrected, difference, group
 from glotune.report.analysis import belonging
+from glotune.report.conditions import Condition, conditions_of
 from glotune.report.thin_classes import about_thin_classes, absent_classes
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
@@ -47,6 +50,15 @@ class Comparison:
     """Variant name -> best minus variant."""
     tested: bool
     notes: tuple[str, ...]
+    conditions: Mapping[Path, tuple[Condition, ...]]
+    """Run directory -> what it saw or was given that others may not have been."""
+    without_leaks: Comparison | None = None
+    """The same without test texts that any of the runs met in training; None where there are none, where nothing would
+    be left, or without tests."""
+
+    def conditions_of(self, variant: Variant) -> list[Condition]:
+        """The conditions of a variant's runs, each once."""
+        return list(dict.fromkeys(each for run in variant.runs for each in self.conditions[run.path]))
 
     @property
     def of_one_seed(self) -> tuple[str, ...]:
@@ -59,13 +71,20 @@ class Comparison:
         return sum(values) / len(values) if values else None
 
     def percentage(self, variant: Variant) -> PercentageChange:
-        """Change against the reference by the stated formula; none where either is not sound."""
+        """Change against the reference by the stated formula; none where either is not sound, or chance explains it."""
+        found = self.against_reference.get(variant.name)
+        chance = explained_by_chance(found, self.reference, self.split, self.languages)
+        widths = None
+        if found is not None and chance is None:
+            widths = half_widths(found, variant, self.reference, self.metric, self.split, self.languages)
         return percentage_change(
             self.metric,
             self.mean(variant),
             self.mean(self.reference),
             value_verdict=_worst_verdict(variant),
             reference_verdict=_worst_verdict(self.reference),
+            chance=chance,
+            widths=widths,
         )
 
 
@@ -95,36 +114,70 @@ def compare_runs(
         tests: whether to test; None tests up to `MOST_TESTED` variants.
 
     Raises:
-        UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores, or
-            runs scored on different texts.
+        UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores or
+            whose files are not what it wrote, or runs scored on different texts.
     """
     trait(metric)
-    summaries = [run if isinstance(run, RunData) else load_run(run).require_scores() for run in _distinct(runs)]
+    summaries = [run if isinstance(run, RunData) else load_run(run) for run in _distinct(runs)]
+    for run in summaries:
+        if run.manifest.kind == "train":
+            run.require_scores()
     if len(summaries) < 2:
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
     kept, notes = _with_scores(summaries)
     split = common_split(kept)
     languages = common_languages(kept, split, language)
-    refuse_different_tests(kept, split, languages)
+    variants = group(kept)
+    tested = len(variants) <= MOST_TESTED if tests is None else tests
+    refuse_different_tests(kept, split, languages, by_records=tested)
     _require_metric(kept, metric, split, languages)
     _refuse_absent_class(kept[0], metric, split, languages)
-    variants = group(kept)
-    base = _find(variants, reference)
-    tested = len(variants) <= MOST_TESTED if tests is None else tests
+    notes += _vouched_for(kept)
+    if tested:
+        refuse_other_scores(kept, split, metric, languages)
+    else:
+        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
+    found = _compared(kept, variants, _find(variants, reference), metric, split, languages, tested, notes)
+    clean = without_leaks(kept, split, languages) if tested else None
+    if clean is None:
+        return found
+    again = group(clean)
+    base = next(each for each in again if each.name == found.reference.name)
+    return replace(found, without_leaks=_compared(clean, again, base, metric, split, languages, True, []))
+
+
+def _compared(
+    kept: Sequence[RunData],
+    variants: Sequence[Variant],
+    base: Variant,
+    metric: str,
+    split: str,
+    languages: list[str],
+    tested: bool,
+    notes: Sequence[str],
+) -> Comparison:
+    """The comparison of runs that may be compared."""
     best = _best(variants, metric, split, languages)
     to_reference, to_best = _differences(variants, base, best, metric, split, languages) if tested else ({}, {})
     rivals = [each for each in variants if each is not best and each.unsound is None]
     seeded = best is not None and all(len(each.runs) >= FEWEST_SEEDS for each in (best, *rivals))
     leads = tested and seeded and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
-    notes += _about_the_choice(variants, best, metric, split, languages) if tested else []
-    notes += about_thin_classes(kept[0], split, languages)
-    notes += belonging(kept[0], split, languages)
-    if not tested:
-        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
+    choice = _about_the_choice(variants, best, metric, split, languages) if tested else []
+    told = [*notes, *choice, *about_thin_classes(kept[0], split, languages), *belonging(kept[0], split, languages)]
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
-        tuple(notes),
+        tuple(told), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
     )  # fmt: skip
+
+
+def _vouched_for(runs: Sequence[RunData]) -> list[str]:
+    """Whether hashes vouch for what the runs wrote; a note where they don't."""
+    without = [run for run in runs if not run.has_hashes]
+    if not without:
+        return []
+    named = str(without[0].path) if len(without) == 1 else f"{len(without)} of {len(runs)} runs"
+    were = "was" if len(without) == 1 else "were"
+    return [f"{named} {were} made before hashes were kept: no one can tell whether the files are what the run wrote."]
 
 
 def _distinct(runs: Sequence[RunDirectory | RunData | str | Path]) -> list[RunDirectory | RunData | str | Path]:

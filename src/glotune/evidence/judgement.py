@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
 from glotune.recipe import load_recipe
+from glotune.report.baselines import not_shown_better
+from glotune.run.baselines import read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.predictions import read_predictions, split_and_language
@@ -19,13 +22,31 @@ from glotune.stats.arrays import Outcomes
 def judge_run(directory: RunDirectory) -> Verdict:
     """The verdict on a run that has ended: by its events and its recorded predictions."""
     manifest = directory.read_manifest()
-    return judge(
+    verdict = judge(
         training_history(read_history(directory.events()), manifest.source_languages),
         recorded_outcomes(directory),
         manifest.labels,
         source_languages=manifest.source_languages,
+        chosen_on=[name for name, path in _main_predictions(directory).items() if path.stem.startswith("validation.")],
         recipe=load_recipe(directory.recipe),
     )
+    asides = beside_baselines(directory, manifest.source_languages) if verdict.is_sound else []
+    return verdict.model_copy(update={"evidence": [*verdict.evidence, *asides]})
+
+
+def beside_baselines(directory: RunDirectory, source_languages: Sequence[str]) -> list[str]:
+    """Where a run is not shown to be better than TF-IDF: on its source languages, and on its target languages."""
+    found = read_baselines(directory)
+    if found is None:
+        return []
+    splits = {language: path.name.partition(".")[0] for language, path in _main_predictions(directory).items()}
+    said = []
+    for is_source in (True, False):
+        languages = [name for name in splits if (name in source_languages) == is_source]
+        for split in dict.fromkeys(splits[name] for name in languages):
+            together = [name for name in languages if splits[name] == split]
+            said.append(not_shown_better(found, split, together))
+    return [each for each in said if each is not None]
 
 
 def judge_diverged(directory: RunDirectory) -> None:
@@ -38,11 +59,13 @@ def judge_diverged(directory: RunDirectory) -> None:
 
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
-    found: dict[str, Outcomes] = {}
+    return {language: read_predictions(path).outcomes for language, path in _main_predictions(directory).items()}
+
+
+def _main_predictions(directory: RunDirectory) -> Mapping[str, Path]:
+    found: dict[str, Path] = {}
     for path in directory.prediction_files():  # sorted: test before validation
-        _, language = split_and_language(path)
-        if language not in found:
-            found[language] = read_predictions(path).outcomes
+        found.setdefault(split_and_language(path)[1], path)
     return found
 
 

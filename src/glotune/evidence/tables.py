@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from glotune.evidence.cells import (
@@ -17,12 +18,14 @@ from glotune.evidence.cells import (
     unit,
     word,
 )
+from glotune.evidence.changes import WITHIN_CHANCE
 from glotune.evidence.claims import UNSTABLE
 from glotune.evidence.compare import Comparison
 from glotune.evidence.lora_weights import mean_weight
 from glotune.evidence.tracker_pages import tracker_pages
 from glotune.evidence.variants import Difference, Variant
 from glotune.run.data import RunData
+from glotune.stats.calibration import chance_error
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
 from glotune.stats.seed_scores import uneven_spread
 from glotune.stats.traits import trait
@@ -35,19 +38,36 @@ def variants_table(comparison: Comparison) -> ComparisonTable:
     """One row a variant: mean and spread over seeds, change against the reference, corrected p-value."""
     metric = comparison.metric
     named = f"{display(metric)}{', ' + unit(metric) if unit(metric) else ''}"
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("Variant", is_numeric=False),
         Column("Verdict", is_numeric=False),
         Column("Seeds"),
         Column(named, note="mean ± standard deviation over seeds"),
         Column(f"Difference to {comparison.reference.name}", note="with its 95 % interval"),
         Column("p, corrected", note="Holm"),
-        Column("Change, %"),
+        Column("Change, %", note="with its 95 % interval, by the delta method"),
     )
     rows = tuple(_variant_row(comparison, variant) for variant in comparison.variants)
+    if comparison.without_leaks is not None:
+        columns += (Column("Without leaked texts"), Column("Difference without them", note="with its 95 % interval"))
+        clean = map(partial(_clean_cells, comparison.without_leaks), comparison.without_leaks.variants)
+        rows = tuple((*row, *cells) for row, cells in zip(rows, clean, strict=True))
+    if any(comparison.conditions.values()):
+        columns += (Column("Conditions", is_numeric=False),)
+        rows = tuple(
+            (*row, word(", ".join(each.word for each in comparison.conditions_of(variant))))
+            for row, variant in zip(rows, comparison.variants, strict=True)
+        )
     languages = ", ".join(comparison.languages)
     title = f"{display(metric)} on {comparison.split} ({languages})"
     return ComparisonTable(title, columns, rows, tuple(_notes(comparison)))
+
+
+def _clean_cells(clean: Comparison, variant: Variant) -> tuple[Cell, Cell]:
+    """Mean and difference of a variant over the texts that no run met in training."""
+    if variant is clean.reference:
+        return _mean_cell(clean, variant, False), Cell("reference")
+    return _mean_cell(clean, variant, False), _difference_cell(clean.metric, clean.against_reference.get(variant.name))
 
 
 def _variant_row(comparison: Comparison, variant: Variant) -> tuple[Cell, ...]:
@@ -91,7 +111,10 @@ def _difference_cell(metric: str, found: Difference | None) -> Cell:
 
 def _percentage_cell(comparison: Comparison, variant: Variant) -> Cell:
     change = comparison.percentage(variant)
-    return Cell("none") if change.percent is None else Cell(f"{change.percent:+.1f}", change.percent)
+    if change.percent is None:
+        return Cell("none: within chance" if change.reason == WITHIN_CHANCE else "none")
+    ends = "" if change.interval is None else f" [{change.interval.low:+.1f}, {change.interval.high:+.1f}]"
+    return Cell(f"{change.percent:+.1f}{ends}", change.percent)
 
 
 def p_text(value: float) -> str:
@@ -104,6 +127,8 @@ def _notes(comparison: Comparison) -> list[str]:
     notes = [
         f"Change = {HIGHER_FORMULA if higher else LOWER_FORMULA}; {'higher' if higher else 'lower'} is better.",
     ]
+    if comparison.metric == "ece" and comparison.tested:
+        notes.append(_calibrated_by_chance(comparison))
     if comparison.tested:
         over = sorted({each.over for each in comparison.against_reference.values() if each.over})
         if over:
@@ -115,9 +140,17 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(_why_bold(comparison))
         notes += _could_have_shown(comparison)
         notes += _about_spreads(comparison)
+    for reason, names in _without_change(comparison).items():
+        notes.append(f"No change in percent for {', '.join(names)}: {reason}.")
     for variant in comparison.variants:
         if variant.unsound:
             notes.append(f"{variant.name} is not compared ({variant.unsound}): a change against it would mean nothing.")
+    notes += _condition_notes(comparison)
+    leaks = any(
+        run.leaked.get(comparison.split, {}).get(code) for run in comparison.runs for code in comparison.languages
+    )
+    if leaks and comparison.tested and comparison.without_leaks is None:
+        notes.append("Without the leaked texts nothing can be said: none would be left, or their rows can't be told.")
     return [*notes, *comparison.notes]
 
 
@@ -169,6 +202,42 @@ def _about_spreads(comparison: Comparison) -> list[str]:
     if not found:
         return []
     return [f"Seeds of {', '.join(found)} and of {comparison.reference.name} scatter very unequally: {UNSTABLE}."]
+
+
+def _calibrated_by_chance(comparison: Comparison) -> str:
+    """A calibration error is read against that of a perfectly calibrated model, which is not 0."""
+    run, split, languages = comparison.reference.runs[0], comparison.split, comparison.languages
+    floors = [chance_error(run.outcomes(split, language)) for language in languages]
+    mean = shown("ece", sum(floors) / len(floors))
+    return (
+        f"With the confidences of {run.name}, a perfectly calibrated model would show {mean} points on these texts by "
+        "chance."
+    )
+
+
+def _without_change(comparison: Comparison) -> dict[str, list[str]]:
+    """Why there is no percentage -> for whom; what the table or another note says already is left out."""
+    found: dict[str, list[str]] = {}
+    for variant in comparison.variants:
+        if variant is comparison.reference or variant.unsound or comparison.reference.unsound:
+            continue
+        reason = comparison.percentage(variant).reason
+        if reason is not None and reason != WITHIN_CHANCE and comparison.tested:
+            found.setdefault(reason, []).append(variant.name)
+    return found
+
+
+def _condition_notes(comparison: Comparison) -> list[str]:
+    """Each condition once, with the variants that it is said of."""
+    named: dict[str, list[str]] = {}
+    for variant in comparison.variants:
+        for each in comparison.conditions_of(variant):
+            named.setdefault(each.sentence, []).append(variant.name)
+    return [f"{', '.join(names[:5])}{_more(names[5:])}: {sentence}" for sentence, names in named.items()]
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names)} more" if names else ""
 
 
 def runs_table(comparison: Comparison, relative_to: Path | None = None) -> ComparisonTable:

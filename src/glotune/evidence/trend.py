@@ -130,11 +130,11 @@ def _loss_still_falling(history: TrainingHistory) -> str | None:
 def past_its_best(history: TrainingHistory) -> str | None:
     """The sentence that shows overfitting, or None.
 
-    A validation loss that rises while the metric still gains is a loss of calibration, not of skill,
-    and does not count.
+    A validation loss that rises while the metric gains more than one standard error between two evaluations is a loss
+    of calibration, not of skill, and does not count. Two evaluations are enough to show it.
     """
     points = [point for point in history.epochs if point.train_loss is not None and point.validation_loss is not None]
-    if len(points) < 3:
+    if len(points) < 2:
         return _metric_fell(history)
     validation = [point.validation_loss for point in points if point.validation_loss is not None]
     training = [point.train_loss for point in points if point.train_loss is not None]
@@ -142,7 +142,7 @@ def past_its_best(history: TrainingHistory) -> str | None:
     texts = history.validation_texts or UNKNOWN_TEXTS
     asked = max(LOSS_RISE * validation[best], LEAST_LOSS_RISE, 2.0 * LOSS_SPREAD / math.sqrt(texts))
     then, now = points[best].metric, points[-1].metric
-    gained = then is not None and now is not None and now > then + LEAST_GAIN
+    gained = then is not None and now is not None and now > then + max(LEAST_GAIN, history.noise / 2)
     if validation[-1] - validation[best] < asked or training[-1] >= training[best] or gained:
         return None
     metric = "" if then is None or now is None else f", {history.metric} went from {then:.4f} to {now:.4f}"
@@ -154,7 +154,7 @@ def past_its_best(history: TrainingHistory) -> str | None:
 
 def _metric_fell(history: TrainingHistory) -> str | None:
     points = [point for point in history.epochs if point.train_loss is not None and point.metric is not None]
-    if len(points) < 3 or any(point.validation_loss is not None for point in points):
+    if len(points) < 2 or any(point.validation_loss is not None for point in points):
         return None
     metrics = [point.metric for point in points if point.metric is not None]
     training = [point.train_loss for point in points if point.train_loss is not None]

@@ -8,6 +8,9 @@ from glotune.errors import UserError
 from glotune.run.data import RunData
 from glotune.words import named
 
+SAME = 1e-5
+"""Scores nearer than this are one score: old records hold probabilities in single precision."""
+
 
 def common_split(runs: Sequence[RunData]) -> str:
     """``test`` where every run was tested, otherwise ``validation``.
@@ -61,14 +64,17 @@ def common_languages(runs: Sequence[RunData], split: str, wanted: str | None) ->
     return first if wanted == "all" or not targets else targets
 
 
-def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[str]) -> None:
+def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[str], *, by_records: bool) -> None:
     """Refuses runs whose scores stand on different texts: their difference would measure the texts.
 
-    Runs with one data hash share their texts. Others (another training set makes another hash) are compared by the
-    rows, labels and texts of their predictions.
+    Args:
+        by_records: compare the prediction records of every run. Otherwise those of runs with one data hash are taken
+            to share their texts, for a list of many runs that shows no difference; others (another training set makes
+            another hash) are compared by their records all the same.
 
     Raises:
-        UserError: labels, numbers of texts, or texts differ; names the two runs and what differs.
+        UserError: labels, numbers of texts, or texts differ, or records are not what the run wrote; names the runs
+            and what differs.
     """
     first = runs[0]
     for run in runs[1:]:
@@ -80,12 +86,59 @@ def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[
             counts = [each.texts(split, [language]) for each in (first, run)]
             if counts[0] != counts[1]:
                 raise _invalid(first, run, f"{counts[0]:,} and {counts[1]:,} texts in {named(language)}", split)
-    representatives = {run.manifest.data_hash or str(run.path): run for run in reversed(runs)}
-    for run in representatives.values():
-        if run.manifest.data_hash == first.manifest.data_hash:
-            continue
+    if by_records and first.keeps_records(split, languages):
+        others = [run for run in runs if run is not first and run.keeps_records(split, languages)]
+    else:
+        by_hash = {run.manifest.data_hash or str(run.path): run for run in reversed(runs)}
+        others = [run for run in by_hash.values() if run.manifest.data_hash != first.manifest.data_hash]
+    for run in others:
         if not run.stands_on_same_texts(first, split, languages):
             raise _invalid(first, run, "different texts, rows or labels", split)
+
+
+def refuse_other_scores(runs: Sequence[RunData], split: str, metric: str, languages: list[str]) -> None:
+    """Refuses runs whose ``metrics.json`` does not follow from their predictions, where no hash vouches for both.
+
+    A mean would come from the one file and a difference from the other.
+
+    Raises:
+        UserError: names the run, the score, and what its predictions say.
+    """
+    for run in runs:
+        if run.has_hashes or not run.keeps_records(split, languages):
+            continue
+        for language in languages:
+            stated, found = run.score(split, metric, [language]), run.recomputed(split, language).get(metric)
+            if stated is not None and found is not None and abs(stated - found) > SAME:
+                raise UserError(
+                    f"invalid comparison: {run.directory.metrics_path} says {metric} {stated:.4f} on "
+                    f"{split}/{language}, the predictions of the run say {found:.4f}",
+                    expected="scores that follow from the prediction records",
+                    remedy=f"One of the two files was changed: leave {run.path} out, or train it again into another "
+                    f"directory: glotune reproduce {run.path}",
+                )
+
+
+def refuse_mixed_training(name: str, runs: Sequence[RunData]) -> None:
+    """Refuses seeds of one variant that were trained on different data: they differ in more than chance.
+
+    Raises:
+        UserError: names two runs and the files that differ.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if run.training_data == first.training_data:
+            continue
+        known = {source.sha256 for source in first.manifest.data}
+        changed = [
+            f"{source.path} ({source.rows:,} rows)" for source in run.manifest.data if source.sha256 not in known
+        ]
+        raise UserError(
+            f"{first.path} and {run.path} are seeds of '{name}', but their data differ "
+            f"({', '.join(changed) or 'in the rows that were used'})",
+            expected="seeds that differ in chance alone",
+            remedy="Put the files back and train those seeds again, or give the changed data a variant of their own",
+        )
 
 
 def _invalid(first: RunData, second: RunData, difference: str, split: str) -> UserError:

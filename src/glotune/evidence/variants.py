@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glotune.errors import UserError
+from glotune.evidence.validity import refuse_mixed_training
 from glotune.run.data import RunData
 from glotune.run.records import Interval
 
@@ -32,7 +33,7 @@ class Variant:
             if run.verdict is None:
                 return f"seed {run.manifest.seed} has no verdict ({run.manifest.status.value})"
             if not run.is_sound:
-                return f"seed {run.manifest.seed} {run.verdict.status}"
+                return f"seed {run.manifest.seed} {run.verdict.as_verb}"
         return None
 
     def values(self, split: str, metric: str, languages: list[str]) -> list[float]:
@@ -44,14 +45,22 @@ class Variant:
 def group(runs: Sequence[RunData]) -> list[Variant]:
     """Variants in the order of their first run; of one name where their runs share it, otherwise by folder.
 
-    Two runs of one recipe and one seed are two variants: a repetition is no further seed.
+    Two runs of one recipe and one seed are two variants: a repetition is no further seed. Two runs of one recipe on
+    different data are two variants as well.
+
+    Raises:
+        UserError: runs on different data that a study calls one variant.
     """
-    groups: dict[tuple[str, int], list[RunData]] = {}
+    groups: dict[tuple[str, str, int], list[RunData]] = {}
     for run in runs:
-        repetition = 0
-        while any(known.manifest.seed == run.manifest.seed for known in groups.get((run.variant, repetition), [])):
+        repetition, data = 0, "" if run.variant_name else run.training_data
+        while any(
+            run.manifest.seed == known.manifest.seed for known in groups.get((run.variant, data, repetition), [])
+        ):
             repetition += 1
-        groups.setdefault((run.variant, repetition), []).append(run)
+        groups.setdefault((run.variant, data, repetition), []).append(run)
+    for members in groups.values():
+        refuse_mixed_training(members[0].variant, members)
     names = [_name(members) for members in groups.values()]
     return [
         Variant(name if names.count(name) == 1 else f"{name} ({members[0].path.name})", tuple(members))

@@ -1,34 +1,33 @@
 """The verdict on a run: what may be believed about it, on what evidence, and what to do.
 
 In this order: *diverged* (a number is not finite), *collapsed* (one class is answered, see
-`glotune.evidence.collapse`), *overfit* (past its best, see `glotune.evidence.trend`), *improving*
-(still getting better when it ended, or hardly begun, see `glotune.evidence.beginning`), *sound*. The first
-two make every comparison void.
+`glotune.evidence.collapse`), *no skill* (not shown to be better than chance, see `glotune.evidence.skill`),
+*overfit* (past its best, see `glotune.evidence.trend`), *improving* (still getting better when it ended, or hardly
+begun, see `glotune.evidence.beginning`), *sound*. The first three make every comparison void.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Collection, Mapping, Sequence
 
 from glotune.evidence import advice
-from glotune.evidence.beginning import hardly_begun, not_learned
+from glotune.evidence.beginning import hardly_begun, learned_by_heart, not_learned
 from glotune.evidence.collapse import (
     RANKS,
     Collapse,
     deciding_languages,
     find_collapses,
     frequency_loss,
+    has_learned,
     prior_entropy,
     run_collapses,
 )
+from glotune.evidence.skill import at_chance, confusions, no_skill, not_shown
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
 from glotune.stats.arrays import Outcomes
-from glotune.stats.count_bootstrap import resample_counts
 from glotune.stats.scores import Scores, score_outcomes
 
 
@@ -38,6 +37,7 @@ def judge(
     labels: Sequence[str],
     *,
     source_languages: Sequence[str] = (),
+    chosen_on: Collection[str] = (),
     recipe: Recipe = advice.DEFAULTS,
 ) -> Verdict:
     """Judge a run by its course and its predictions.
@@ -48,6 +48,7 @@ def judge(
         labels: label names in the order of the class ids.
         source_languages: the run is collapsed if these are; without texts in any, if all languages are.
             Another language that is answered with one class is named in the evidence.
+        chosen_on: languages whose predictions are of the very texts that chose the checkpoint.
         recipe: what it was trained by; the remedies say nothing that stands there already.
     """
     bad = not_finite(history) or _not_finite_predictions(outcomes_by_language)
@@ -64,10 +65,15 @@ def judge(
             recipe, len(labels), still_ranks=_still_ranks(proof), hardly_begun=begun is not None
         )
         return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
+    deciding = {name: scores[name] for name in deciding_languages(scores, source_languages)}
+    looks = len(history.epochs) if set(deciding) & set(chosen_on) else 1
+    unskilled = no_skill(deciding, looks)
+    if unskilled is not None:
+        return _without_skill(unskilled, history, deciding, len(labels), recipe)
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
     chance = _no_better_than_chance(scores, collapses)
     if chance:
-        asides.append(f"Not shown to be better than chance (MCC interval holds 0): {', '.join(chance)}.")
+        asides.append(not_shown(chance))
     if (early := advice.stopped_early(history, recipe)) is not None:
         asides.insert(0, early)
     languages = [advice.LANGUAGES] if collapses else []
@@ -78,11 +84,7 @@ def judge(
         )
     if begun is not None:
         return Verdict(status="improving", evidence=[begun, *asides], remedy=[*advice.on_few_steps(recipe), *languages])
-    deciding = deciding_languages(scores, source_languages)
-    at_chance = bool(deciding) and set(deciding) <= {*chance, *collapses}
-    guessing = not_learned(
-        history, len(labels), chance_loss=frequency_loss(scores[name] for name in deciding) if at_chance else None
-    )
+    guessing = not_learned(history, len(labels))
     if guessing is not None:
         return Verdict(
             status="improving", evidence=[guessing, *asides], remedy=[*advice.on_nothing_learned(recipe), *languages]
@@ -93,6 +95,27 @@ def judge(
             status="improving", evidence=[improving, *asides], remedy=[*advice.on_improvement(recipe), *languages]
         )
     return Verdict(status="sound", evidence=[*_sound_evidence(history, scores), *asides], remedy=languages)
+
+
+def _without_skill(
+    unskilled: str, history: TrainingHistory, deciding: Mapping[str, Scores], num_labels: int, recipe: Recipe
+) -> Verdict:
+    """Whether it has hardly begun, learned nothing, or learned its training texts alone: each has its own remedy."""
+    begun = hardly_begun(history, num_labels)
+    order = all(has_learned(each) for each in deciding.values())
+    guessing = None if order else not_learned(history, num_labels, chance_loss=frequency_loss(deciding.values()))
+    evidence = [unskilled, *(each for each in (begun, guessing) if each is not None)]
+    if order:
+        evidence.append("The probabilities know something of the labels all the same, the answers don't.")
+    if begun is not None:
+        remedy = advice.on_few_steps(recipe)
+    elif guessing is not None:
+        remedy = advice.on_nothing_learned(recipe)
+    else:
+        if history.step_losses:
+            evidence.append(learned_by_heart(history))
+        remedy = advice.on_no_skill(recipe, num_labels, still_ranks=order)
+    return Verdict(status="no skill", evidence=evidence, remedy=[*remedy, advice.NO_COMPARISON])
 
 
 def collapse_evidence(collapse: Collapse, labels: Sequence[str]) -> list[str]:
@@ -129,14 +152,9 @@ def _not_finite_predictions(outcomes_by_language: Mapping[str, Outcomes]) -> str
 
 
 def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str, Collapse]) -> list[str]:
-    unproven = []
-    for language, each in scores.items():
-        if language in collapses or sum(scored.support > 0 for scored in each.per_class) < 2:
-            continue
-        counts_CC = np.asarray(each.confusion_CC, dtype=np.int64)
-        if resample_counts(counts_CC, ["mcc"], seed=(0,))["mcc"].interval().low <= 0:
-            unproven.append(language)
-    return unproven
+    """The languages of which that is so one by one."""
+    known = confusions(scores)
+    return [name for name in scores if name not in collapses and at_chance({name: known[name]})]
 
 
 def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
-from glotune.report.content import ReportContent, Table, gather
+from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
@@ -104,7 +104,9 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
 def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[str]:
     """What a reader must not conclude, each line from the run's own numbers."""
     if not verdict.is_sound:
-        yield f"The run {verdict.status}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
+        yield f"The run {verdict.as_verb}: its scores mean nothing. {' '.join(verdict.remedy)}".strip()
+    if run.altered:
+        yield f"{', '.join(run.altered)} changed since the run ended: no figure here is proved."
     yield f"One run with seed {run.manifest.seed}: the intervals are over texts and say nothing about other seeds."
     tested = ", ".join(named(code) for code in run.main) or "no language"
     yield f"Trained on {', '.join(map(named, run.sources))}; tested on {tested}. Other languages are untested."
@@ -120,7 +122,12 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
     worst = max(((value, code) for code, value in errors.items() if value is not None), default=None)
     if worst is not None:
-        yield f"Its probabilities are off by up to {100 * worst[0]:.1f} points on average (ECE, {named(worst[1])})."
+        floor = ece_floors(run, str(run.main_split)).get(worst[1])
+        chance = (
+            "" if floor is None else f"; a perfectly calibrated model would show {100 * floor:.1f} on as many texts"
+        )
+        off = f"{100 * worst[0]:.1f} points on average"
+        yield f"Its probabilities are off by up to {off} (ECE, {named(worst[1])}{chance})."
     base = base_model(run)
     yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
 

@@ -12,18 +12,16 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Static, TabbedContent, TabPane
 from textual.worker import Worker
 
 from glotune.monitor import panes
-from glotune.monitor.help import HelpScreen
 from glotune.monitor.lines import Lines
 from glotune.monitor.many import Fleet
-from glotune.monitor.pace import Pace
 from glotune.monitor.table import RunsTable
-from glotune.monitor.view import RunView
+from glotune.monitor.view import Polling, RunView
 from glotune.run.system import SystemMetrics
 
 TABS = ("curves", "languages", "checkpoints", "log")
@@ -79,7 +77,7 @@ class RunsScreen(Screen[None]):
         self._machine: SystemMetrics | None = None
         self._chosen: Path | None = None
         self._looking: Worker[None] | None = None
-        self._pace = Pace()
+        self._pace = Polling()
         self._next: Timer | None = None
         self._drawn: dict[str, tuple[object, ...]] = {}
         """What each part shows was made from; while that is the same, the part is left alone."""
@@ -206,3 +204,47 @@ class RunsScreen(Screen[None]):
     def action_help(self) -> None:
         """The keys."""
         self.app.push_screen(HelpScreen())
+
+
+KEYS = """\
+glotune monitor: keys
+
+up, down  choose a run (or p, n)
+1         curves of loss and rate
+2         languages: macro F1
+3         checkpoints, best marked
+4         last lines of the log
+tab       from runs to tabs
+pg up/dn  scroll
+?         this help
+q         quit; the runs go on
+
+It reads run directories and
+never writes to them.
+
+Stop a run:   glotune stop RUN
+Snapshot:     add --once
+In a browser: add --web
+No colour:    set NO_COLOR=1
+
+Escape closes this help."""
+
+
+class HelpScreen(ModalScreen[None]):
+    """A page over the app."""
+
+    CSS = """
+    HelpScreen { align: center middle; }
+    HelpScreen VerticalScroll {
+        width: 64; max-width: 96%; height: auto; max-height: 96%;
+        border: round; padding: 1 2; background: $surface;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q", "dismiss", "Close", key_display="esc"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """The text."""
+        with VerticalScroll():
+            yield Static(KEYS, markup=False)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
-_NOT_PART_OF_A_VARIANT = re.compile(r"^(?:name|description|seed|track):.*\n(?:[ -].*\n)*", re.MULTILINE)
+_NOT_PART_OF_A_VARIANT = re.compile(
+    r"^(?:(?:name|description|seed|track):.*\n(?:[ -].*\n)*|  baselines:.*\n)", re.MULTILINE
+)
+_SECTION = re.compile(r"[^\n]*\n(?:[ -][^\n]*\n)*")
 
 Value = str | float | int | bool | None | list[str]
 
@@ -33,6 +37,20 @@ def flat_keys(text: str) -> dict[str, Value]:
             if value:
                 found[".".join(name for _, name in stack)] = scalar(value)
     return found
+
+
+def section_keys(text: str, section: str) -> dict[str, Value]:
+    """`flat_keys` of one section alone; the same section of many recipes is read once."""
+    start = 0 if text.startswith(f"{section}:") else text.find(f"\n{section}:") + 1
+    if not start and not text.startswith(f"{section}:"):
+        return {}
+    found = _SECTION.match(text, start)
+    return _section_keys(found[0]) if found else {}
+
+
+@lru_cache(maxsize=1024)
+def _section_keys(text: str) -> dict[str, Value]:
+    return flat_keys(text)
 
 
 def _append(found: dict[str, Value], stack: list[tuple[int, str]], indent: int, item: str) -> None:
@@ -60,5 +78,6 @@ def scalar(text: str) -> Value:
 
 
 def variant_key(text: str) -> str:
-    """A hash over everything but name, description, seed and trackers: runs that share it differ in chance alone."""
+    """A hash over everything but name, description, seed, trackers and what is only set beside the run: runs that share
+    it differ in chance alone."""
     return hashlib.sha256(_NOT_PART_OF_A_VARIANT.sub("", text).encode()).hexdigest()[:16]

@@ -207,7 +207,7 @@ def recipe_yaml(recipe: BaseModel) -> str:
 
 def recipe_hash(recipe: BaseModel) -> str:
     """A short hash over everything that can change a result: all keys but names, trackers, and what is only shown."""
-    only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test"}}
+    only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test", "baselines"}}
     content = recipe.model_dump(mode="json", exclude=only_shown)
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

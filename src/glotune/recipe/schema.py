@@ -312,6 +312,9 @@ class Evaluate(Section):
     """Early stopping: evaluations without improvement before training stops; null: none."""
     test: Literal["never", "last", "each"] = "never"
     """Score the test texts during training, at the last evaluation or at each; never used to choose a checkpoint."""
+    baselines: bool = True
+    """Beside the run: the majority class, and TF-IDF with logistic regression, on the same training texts. Takes
+    seconds; left out where the texts have more than 5 million characters."""
 
 
 class Checkpoints(Section):

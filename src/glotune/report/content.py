@@ -9,16 +9,27 @@ from dataclasses import dataclass
 from glotune.report import specification
 from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
+from glotune.report.baselines import COLUMNS, baseline_rows, note
+from glotune.report.conditions import reservations
 from glotune.report.scores import bracketed, display, number, with_interval
 from glotune.report.specification import encoder_name
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
+from glotune.stats.calibration import chance_error
 from glotune.stats.transfer import Transfer
 from glotune.words import NOTHING, count, language_name, named, percent, plain
 
 RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
-RESULT_NAMES = ("Accuracy, %", "Macro-F1, %", "Weighted-F1, %", "MCC", "ROC AUC, %", "ECE, points", "Loss, nats")
+RESULT_NAMES = (
+    "Accuracy, %",
+    "Macro-F1, %",
+    "Weighted-F1, %",
+    "MCC",
+    "ROC AUC, %",
+    "ECE, points",
+    "Loss, nats",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class ReportContent:
     """split -> scores by language."""
     means: dict[str, tuple[str, Evaluation]]
     """split -> name and scores of the mean over its languages; without the splits of a single one."""
+    baselines: Table | None
+    """Cheap models on the same texts."""
+    baselines_note: str
     per_class: Table | None
     transfer: Table | None
     transfer_note: str
@@ -72,13 +86,15 @@ def gather(run: RunData) -> ReportContent:
     return ReportContent(
         run=run,
         title=titled(run),
-        headline=headline(run, found) + _leaks_in_short(leaked),
+        headline=headline(run, found) + _leaks_in_short(leaked) + "".join(f" {each}" for each in reservations(run)),
         results={
             split: _results(run, split, means.get(split))
             for split in ("test", "validation")
             if run.evaluations.get(split)
         },
         means=means,
+        baselines=_baselines(run),
+        baselines_note="" if run.baselines is None or not run.main else note(run.baselines),
         per_class=_per_class(run),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
@@ -109,7 +125,7 @@ def headline(run: RunData, found: Transfer | None) -> str:
     text = f"Macro-F1 {_macro_f1(run, told)} ({run.main_split}){_lowest(run, told)}"
     if run.manifest.verdict and not run.manifest.verdict.is_sound:
         return (
-            f"{text}, but the run {run.manifest.verdict.status}: its scores, and differences from them, mean nothing."
+            f"{text}, but the run {run.manifest.verdict.as_verb}: its scores, and differences from them, mean nothing."
         )
     sources = [code for code in run.sources if code in run.main and code not in told]
     if sources:
@@ -142,23 +158,47 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     order = [code for code in ranked(run) if code in evaluations] + [
         code for code in evaluations if code not in run.main
     ]
-    rows = []
+    floors, rows = ece_floors(run, split), []
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *_score_cells(each, is_thin(run, split, language))))
+        cells = _cells(each, floors.get(language), is_thin(run, split, language))
+        rows.append((name, count(each.n), *cells))
     if mean:
-        thin = any(is_thin(run, split, code) for code in averaged(evaluations, run.sources))
-        rows.append((mean[0], count(mean[1].n), *_score_cells(mean[1], thin)))
+        told = averaged(evaluations, run.sources)
+        known = [floors[code] for code in told if code in floors]
+        floor = sum(known) / len(known) if known else None
+        rows.append(
+            (mean[0], count(mean[1].n), *_cells(mean[1], floor, any(is_thin(run, split, code) for code in told)))
+        )
     return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
 
 
-def _score_cells(evaluation: Evaluation, thin: bool) -> list[str]:
-    """The scores of a row; macro scores that a class of few texts enters are marked."""
-    return [
-        with_interval(evaluation, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
+def _cells(each: Evaluation, floor: float | None, thin: bool) -> list[str]:
+    """Of one row; macro scores that a class of few texts enters marked, the calibration error beside that of chance."""
+    cells = [
+        with_interval(each, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
         for metric in RESULT_METRICS
     ]
+    if floor is not None:
+        cells[RESULT_METRICS.index("ece")] += f" ({number('ece', floor)})"
+    return cells
+
+
+def ece_floors(run: RunData, split: str) -> dict[str, float]:
+    """Language -> the calibration error that a perfectly calibrated model would show; of readable predictions."""
+    tables = {language: run.predictions(split, language) for language in run.evaluations[split]}
+    return {
+        language: chance_error(table.outcomes)
+        for language, table in tables.items()
+        if table is not None and len(table) and table.outcomes.is_finite
+    }
+
+
+def _baselines(run: RunData) -> Table | None:
+    if run.baselines is None or run.baselines.left_out is not None or not run.main:
+        return None
+    return Table(COLUMNS, tuple(baseline_rows(run, run.baselines, [code for code in ranked(run) if code in run.main])))
 
 
 def _per_class(run: RunData) -> Table | None:
@@ -200,7 +240,7 @@ def _transfer_note(run: RunData, found: Transfer) -> str:
     text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
     verdict = run.manifest.verdict
     if verdict and not verdict.is_sound:
-        return f"The run {verdict.status}: these gaps mean nothing. {text}"
+        return f"The run {verdict.as_verb}: these gaps mean nothing. {text}"
     if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
         low, high = found.average_interval.low, found.average_interval.high
         text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."

@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from glotune.languages import direction
 from glotune.report.analysis import main_tables, ranked, transfer
-from glotune.report.content import ReportContent
+from glotune.report.baselines import gains
+from glotune.report.content import ReportContent, ece_floors
 from glotune.report.figures.curves import best_epoch, curves, learning_rate
 from glotune.report.figures.model import Curves
 from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
@@ -90,6 +91,7 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
     """One run; `quota` mistakes of each of the two kinds per language."""
     run = content.run
     tables = main_tables(run)
+    floors = {split: ece_floors(run, split) for split in run.evaluations}
     verdict = run.manifest.verdict
     return {
         "id": place,
@@ -106,11 +108,15 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
             {"code": code, "name": language_name(code), "source": run.is_source(code)} for code in _languages(run)
         ],
         "evaluations": {
-            split: {language: _evaluation(each) for language, each in evaluations.items()}
+            split: {
+                language: {**_evaluation(each), "eceFloor": floors[split].get(language)}
+                for language, each in evaluations.items()
+            }
             for split, evaluations in run.evaluations.items()
         },
         "means": {split: {"name": name, **_evaluation(mean)} for split, (name, mean) in content.means.items()},
         "transfer": _transfer(run),
+        "overBaseline": gains(run),
         "transferNote": content.transfer_note,
         "history": _history(run),
         "roc": {
@@ -205,7 +211,7 @@ def _calibration(language: str, table: Predictions) -> dict[str, Any]:
         [each.confidence, each.accuracy.value, each.accuracy.low, each.accuracy.high, each.accuracy.n]
         for each in panel.bins
     ]
-    return {"ece": panel.ece, "bins": bins}
+    return {"ece": panel.ece, "floor": panel.floor, "bins": bins}
 
 
 def _profile(run: RunData) -> dict[str, Any]:
@@ -265,12 +271,15 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     ]
     sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
     tables = [
+        ("Beside cheap models", content.baselines),
         ("Leaked texts", content.leaks),
         ("Precision, recall and F1 of each class", content.per_class),
         ("Data", content.data),
         ("Files and their hashes", content.sources),
     ]
     sections += [{"title": title, "columns": each.columns, "rows": each.rows} for title, each in tables if each]
+    if content.baselines_note:
+        sections.append({"title": "What the cheap models are", "list": [content.baselines_note]})
     checks = [*content.notices, *content.audit.differences]
     if checks:
         sections.append({"title": "Notices", "list": checks})

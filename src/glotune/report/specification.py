@@ -144,8 +144,14 @@ def selection(run: RunData) -> str:
     evaluate = run.recipe.evaluate
     chosen = [code for code in run.history.languages("validation") if run.is_source(code) == (evaluate.on == "source")]
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
+    shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
+    seen = (
+        f"training saw labelled target texts, {shots}: this is no zero-shot result"
+        if shots
+        else "zero-shot: no target label was used"
+    )
     how = (
-        f"source validation{names} (zero-shot: no target label was used)"
+        f"source validation{names} ({seen})"
         if evaluate.on == "source"
         else f"target validation{names} (an oracle: it saw target labels, so this is no zero-shot result)"
     )

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glotune.errors import UserError
 from glotune.recipe import Recipe, yaml
-from glotune.recipe.keys import Value, flat_keys, variant_key
+from glotune.recipe.keys import Value, flat_keys, section_keys, variant_key
+from glotune.run.baselines import Baselines, read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
 from glotune.run.metrics import parse_metrics
-from glotune.run.predictions import Predictions, fingerprint, numbered_alike, read_predictions, split_and_language
-from glotune.run.profile import DataProfile, parse_profile
+from glotune.run.predictions import (
+    Predictions,
+    numbered_alike,
+    read_predictions,
+    row_digest,
+    split_and_language,
+    text_digest,
+)
+from glotune.run.profile import DataProfile, parse_profile, read_leaked
 from glotune.run.records import Evaluation, Manifest, Verdict
+from glotune.whole_files import sha256
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Outcomes
@@ -35,6 +49,8 @@ class RunData:
     manifest: Manifest
     variant_name: str | None = None
     """What a study calls the variant that this is a run of; None: runs of one recipe are one variant."""
+    left_out: Mapping[tuple[str, str], NDArray[np.int64]] = field(default_factory=dict)
+    """(split, language) -> places, in the order of files and rows, of texts that are not counted: see `leaving_out`."""
 
     # ---- what it is -----------------------------------------------------------------------------------
 
@@ -84,6 +100,25 @@ class RunData:
         """The recipe as flat keys."""
         return flat_keys(self.recipe_yaml)
 
+    def section(self, name: str) -> dict[str, Value]:
+        """One section of the recipe as flat keys, much quicker than `keys`: a thousand runs mostly share theirs."""
+        key = ("section", name)
+        if key not in self.memo:
+            self.memo[key] = section_keys(self.recipe_yaml, name)
+        found: dict[str, Value] = self.memo[key]
+        return found
+
+    @cached_property
+    def training_data(self) -> str:
+        """Equal for runs that were trained and tested on the same data, whatever their seed.
+
+        It is the hash of the texts that were used; where the recipe draws some of the rows by its seed, of the files.
+        """
+        data = self.section("data")
+        drawn = data.get("data.fraction") != 1.0 or data.get("data.train_rows") is not None
+        drawn = drawn or any(key.startswith("data.few_shot.") for key in data)
+        return " ".join(sorted(source.sha256 for source in self.manifest.data)) if drawn else self.manifest.data_hash
+
     @cached_property
     def variant(self) -> str:
         """Equal for runs that differ in their seed alone."""
@@ -129,13 +164,34 @@ class RunData:
 
     def score(self, split: str, metric: str, languages: list[str]) -> float | None:
         """The plain mean of a metric over languages; None where one of them has none."""
-        values = [self._entries(split).get(language, {}).get(metric) for language in languages]
+        values = [self._score(split, metric, language) for language in languages]
         known = [float(value) for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
+    def _score(self, split: str, metric: str, language: str) -> float | None:
+        if (split, language) in self.left_out:
+            return self.recomputed(split, language).get(metric)
+        found: float | None = self._entries(split).get(language, {}).get(metric)
+        return found
+
+    def recomputed(self, split: str, language: str) -> dict[str, float | None]:
+        """The scores of one split and language from its prediction records.
+
+        Raises:
+            UserError: as `outcomes`.
+        """
+        from glotune.stats.scores import score_outcomes
+
+        key = ("recomputed", split, language)
+        if key not in self.memo:
+            self.memo[key] = score_outcomes(self.outcomes(split, language)).values()
+        found: dict[str, float | None] = self.memo[key]
+        return found
+
     def texts(self, split: str, languages: list[str]) -> int:
         """How many texts the scores stand on."""
-        return sum(int(self._entries(split).get(language, {}).get("n") or 0) for language in languages)
+        counted = sum(int(self._entries(split).get(language, {}).get("n") or 0) for language in languages)
+        return counted - sum(len(self.left_out.get((split, language), ())) for language in languages)
 
     def _entries(self, split: str) -> dict[str, dict[str, Any]]:
         entries = self.metrics.get(split)
@@ -154,7 +210,7 @@ class RunData:
         if key not in self.memo:
             path = self.prediction_paths.get((split, language))
             try:
-                self.memo[key] = read_predictions(path) if path else None
+                self.memo[key] = self._read(path, split, language) if path else None
             except UserError:
                 self.memo[key] = None
         found: Predictions | None = self.memo[key]
@@ -164,7 +220,7 @@ class RunData:
         """The predictions of one split and language, by source file and row.
 
         Raises:
-            UserError: the run recorded none, or they can't be read.
+            UserError: the run recorded none, they can't be read, or they are not what the run wrote.
         """
         key = ("outcomes", split, language)
         if key not in self.memo:
@@ -174,7 +230,8 @@ class RunData:
                     f"{self.path} holds no predictions for {split}/{language}",
                     remedy="Write them with: glotune evaluate",
                 )
-            self.memo[key] = (self.predictions(split, language) or read_predictions(path)).in_order
+            self.require_as_written([path])
+            self.memo[key] = (self.predictions(split, language) or self._read(path, split, language)).in_order
         found: Outcomes = self.memo[key]
         return found
 
@@ -200,23 +257,62 @@ class RunData:
         found: Clusters = self.memo[key]
         return found
 
+    def keeps_records(self, split: str, languages: list[str]) -> bool:
+        """Whether there are predictions to hold against those of other runs, or were when the run ended."""
+        known = self.manifest.outputs or {}
+        return all(path.is_file() or f"predictions/{path.name}" in known for path in self._tables(split, languages))
+
     def stands_on_same_texts(self, other: RunData, split: str, languages: list[str]) -> bool:
         """Whether the scores of two runs are about the same texts with the same labels.
 
-        They are where every prediction is keyed by the same file and row, or else where all texts are kept and equal
-        (the same texts in another file).
+        Where the records of both are as written, the same files, rows and labels are the same texts. Otherwise the
+        texts themselves are compared, where both runs kept them (the same texts may stand in another file).
         """
-        mine, others = self._fingerprint(split, languages), other._fingerprint(split, languages)
-        return mine[0] == others[0] or (mine[1] is not None and mine[1] == others[1])
+        same_rows = self._row_digest(split, languages) == other._row_digest(split, languages)
+        if same_rows and self.has_hashes and other.has_hashes:
+            return True
+        mine, others = self._text_digest(split, languages), other._text_digest(split, languages)
+        return same_rows if mine is None or others is None else mine == others
 
-    def _fingerprint(self, split: str, languages: list[str]) -> tuple[str, str | None]:
-        key = ("fingerprint", split, *languages)
+    def _row_digest(self, split: str, languages: list[str]) -> str:
+        key = ("rows", split, *languages)
         if key not in self.memo:
-            self.memo[key] = fingerprint(self.directory.predictions, split, languages)
-        found: tuple[str, str | None] = self.memo[key]
+            self.require_as_written(self._tables(split, languages))
+            self.memo[key] = row_digest([self._required(split, language) for language in sorted(languages)])
+        return str(self.memo[key])
+
+    def _text_digest(self, split: str, languages: list[str]) -> str | None:
+        key = ("texts", split, *languages)
+        if key not in self.memo:
+            self.memo[key] = text_digest([self._required(split, language) for language in sorted(languages)])
+        found: str | None = self.memo[key]
         return found
 
+    def _tables(self, split: str, languages: list[str]) -> list[Path]:
+        return [self.directory.predictions / f"{split}.{language}.parquet" for language in languages]
+
+    def _required(self, split: str, language: str) -> Predictions:
+        path = self._tables(split, [language])[0]
+        return self.predictions(split, language) or self._read(path, split, language)
+
+    def _read(self, path: Path, split: str, language: str) -> Predictions:
+        table = read_predictions(path)
+        return table.leaving_out(self.left_out[split, language]) if (split, language) in self.left_out else table
+
+    def leaving_out(self, places: Mapping[tuple[str, str], NDArray[np.int64]]) -> RunData:
+        """The same run scored without some texts: its scores are those of the predictions that are left."""
+        return replace(self, left_out=places)
+
     # ---- data, and what could not be read --------------------------------------------------------------
+
+    @cached_property
+    def leaked(self) -> dict[str, dict[str, list[int]]]:
+        """split -> language -> source rows whose text stands in an earlier split too; the rest of the profile, which is
+        many times as long, is not read."""
+        try:
+            return read_leaked(self._content(self.directory.data_profile))
+        except OSError:
+            return {}
 
     @property
     def data(self) -> DataProfile:
@@ -224,21 +320,80 @@ class RunData:
         return self._profile[0]
 
     @property
+    def baselines(self) -> Baselines | None:
+        """What cheap models make of the same texts; None where the run has none, or they can't be read."""
+        return self._baselines[0]
+
+    @property
     def problems(self) -> tuple[str, ...]:
-        """Files that could not be read, each with its reason; the report shows them."""
-        found = (self._recipe[1], self._evaluations[1], self._profile[1])
-        return tuple(str(problem) for problem in found if problem is not None)
+        """Files that are not what the run wrote or could not be read, each with its reason; the report shows them."""
+        found = (self._recipe[1], self._evaluations[1], self._profile[1], self._baselines[1])
+        altered = (f"{name} is not what the run wrote: what is shown of it proves nothing." for name in self.altered)
+        return (*altered, *(str(problem) for problem in found if problem is not None))
 
     def require_scores(self) -> RunData:
         """Itself.
 
         Raises:
-            UserError: its recipe or its scores can't be read, so that it can't be compared.
+            UserError: its recipe or its scores can't be read, or are not what the run wrote, so that it can't be
+                compared.
         """
         for problem in (self._recipe_file[1], self._metrics[1]):
             if problem is not None:
                 raise problem
+        self.require_as_written([self.directory.recipe, self.directory.metrics_path, self.directory.data_profile])
         return self
+
+    # ---- whether it is what the run wrote (C9) ----------------------------------------------------------
+
+    @property
+    def has_hashes(self) -> bool:
+        """Whether its manifest holds hashes of what it wrote: not before its end, nor for runs of older versions."""
+        return self.manifest.outputs is not None
+
+    def is_altered(self, path: Path) -> bool:
+        """Whether a file of the run is not what the run wrote; False where it kept no hashes."""
+        if self.manifest.outputs is None:
+            return False
+        key = ("altered", path.name, path.parent.name)
+        if key not in self.memo:
+            self._compare_hash(path, sha256(path) if path.is_file() else None)
+        return bool(self.memo[key])
+
+    def _compare_hash(self, path: Path, found: str | None) -> None:
+        """Keeps whether a file's hash is the one that the run wrote down."""
+        name = path.name if path.parent == self.path else f"{path.parent.name}/{path.name}"
+        self.memo["altered", path.name, path.parent.name] = found != (self.manifest.outputs or {}).get(name)
+
+    def _content(self, path: Path) -> bytes:
+        """A small file, read once for what it says and for its hash."""
+        content = path.read_bytes()
+        if self.has_hashes:
+            self._compare_hash(path, hashlib.sha256(content).hexdigest())
+        return content
+
+    @cached_property
+    def altered(self) -> tuple[str, ...]:
+        """Paths inside the run of all files that were changed, added or deleted since the run ended."""
+        known = {self.path / name for name in self.manifest.outputs or ()}
+        paths = sorted(known | set(self.directory.outputs()))
+        return tuple(path.relative_to(self.path).as_posix() for path in paths if self.is_altered(path))
+
+    def require_as_written(self, paths: Iterable[Path]) -> None:
+        """Refuses the run where one of these files is not what it wrote: nothing would follow from it.
+
+        Raises:
+            UserError: names the file, and what to do.
+        """
+        for path in paths:
+            if self.is_altered(path):
+                raise UserError(
+                    f"{path} is not what the run wrote "
+                    f"({'its SHA-256 is not the one in manifest.json' if path.is_file() else 'it is gone'})",
+                    expected="the files of a run as they were at its end",
+                    remedy=f"Put the run's own file back, leave {self.path} out, or train it again into another "
+                    f"directory: glotune reproduce {self.path}",
+                )
 
     @cached_property
     def memo(self) -> dict[tuple[str, ...], Any]:
@@ -248,7 +403,7 @@ class RunData:
     @cached_property
     def _recipe_file(self) -> tuple[str, UserError | None]:
         try:
-            return self.directory.recipe.read_text(encoding="utf-8"), None
+            return self._content(self.directory.recipe).decode("utf-8"), None
         except (OSError, UnicodeDecodeError) as error:
             return "", UserError(f"{self.directory.recipe} can't be read ({error})")
 
@@ -265,7 +420,11 @@ class RunData:
     @cached_property
     def _metrics(self) -> tuple[dict[str, Any], UserError | None]:
         try:
-            return self.directory.read_metrics(), None
+            return self.directory.parse_scores(self._content(self.directory.metrics_path)), None
+        except FileNotFoundError:
+            return {}, None  # a run that was not evaluated yet
+        except OSError as error:
+            return {}, UserError(f"{self.directory.metrics_path} can't be read ({error})")
         except UserError as error:
             return {}, error
 
@@ -280,12 +439,19 @@ class RunData:
             return {}, error
 
     @cached_property
+    def _baselines(self) -> tuple[Baselines | None, UserError | None]:
+        try:
+            return read_baselines(self.directory), None
+        except UserError as error:
+            return None, error
+
+    @cached_property
     def _profile(self) -> tuple[DataProfile, UserError | None]:
         path = self.directory.data_profile
         if not path.exists():
             return DataProfile(), None
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(self._content(path))
         except (OSError, ValueError) as error:
             return DataProfile(), UserError(f"{path.name} can't be read ({error})")
         return parse_profile(content if isinstance(content, dict) else {}), None

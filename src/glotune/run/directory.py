@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from glotune.errors import RunError, UserError
 from glotune.run.records import SCHEMA, Evaluation, Event, Manifest
-from glotune.whole_files import aside_of, resolved, sync, written_aside
+from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
 
 
 def now() -> str:
@@ -49,6 +49,7 @@ class RunDirectory:
         self.model = self.path / "model"
         self.predictions = self.path / "predictions"
         self.metrics_path = self.path / "metrics.json"
+        self.baselines = self.path / "baselines"
         self.calibration = self.path / "calibration.json"
         self.report = self.path / "report"
 
@@ -203,10 +204,12 @@ class RunDirectory:
 
     def read_metrics(self) -> dict[str, Any]:
         """``metrics.json`` as written; empty where the run has none yet."""
-        if not self.metrics_path.exists():
-            return {}
+        return self.parse_scores(self.metrics_path.read_bytes()) if self.metrics_path.exists() else {}
+
+    def parse_scores(self, written: bytes) -> dict[str, Any]:
+        """The content of ``metrics.json``; raises UserError where it is none."""
         try:
-            content = json.loads(self.metrics_path.read_bytes())
+            content = json.loads(written)
         except ValueError as error:
             raise UserError(f"{self.metrics_path} is not JSON ({_first_line(error)})") from error
         if not isinstance(content, dict):
@@ -222,6 +225,20 @@ class RunDirectory:
     def prediction_files(self) -> list[Path]:
         """The prediction tables of the run, sorted by split and language."""
         return sorted(self.predictions.glob("*.parquet"))
+
+    # ---- hashes ---------------------------------------------------------------------------------------
+
+    def outputs(self) -> list[Path]:
+        """The files that a comparison or claim follows from: recipe, scores, profile of the texts, predictions.
+
+        What cheap models make of the same texts belongs to them (its own records are held by hashes in that file).
+        """
+        known = [self.recipe, self.metrics_path, self.data_profile, self.baselines / "baselines.json"]
+        return [*(path for path in known if path.is_file()), *self.prediction_files()]
+
+    def hashes(self) -> dict[str, str]:
+        """Path inside the run -> SHA-256 of each of its `outputs`."""
+        return {path.relative_to(self.path).as_posix(): sha256(path) for path in self.outputs()}
 
     def require_model(self) -> Path:
         """The saved model's folder; raises RunError where the run has none yet."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,10 @@ class Predictions:
         """Those recorded, or else of the texts where they were kept."""
         if self.text_key_B is not None:
             return self.text_key_B
+        import pyarrow.parquet as pq
+
+        if pq.read_metadata(self.path).num_rows != len(self):
+            return None  # some were left out: places in the file are others
         try:
             texts = self.texts(np.arange(len(self)))
         except UserError:
@@ -119,6 +123,24 @@ class Predictions:
         clusters = self.outcomes.cluster_B
         left = None if clusters is None else clusters[~listed]
         return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed], left)
+
+    def places(self, rows: Iterable[int]) -> NDArray[np.int64] | None:
+        """Where texts of these source rows stand in the order of files and rows.
+
+        None where the rows of several files share numbers, so that a number names no text.
+        """
+        listed_B = np.isin(self.row_B[self.order_B], list(rows))
+        if len(np.unique(self.row_B[self.order_B][listed_B])) < int(listed_B.sum()):
+            return None
+        return np.flatnonzero(listed_B)
+
+    def leaving_out(self, places: NDArray[np.int64]) -> Predictions:
+        """The predictions without the texts at these places of the order of files and rows; the file stays whole."""
+        kept_B = np.ones(len(self), bool)
+        kept_B[self.order_B[places]] = False
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        left: dict[str, Any] = {name: value[kept_B] for name, value in values.items() if isinstance(value, np.ndarray)}
+        return replace(self, **left)
 
     @cached_property
     def order_B(self) -> NDArray[np.int64]:
@@ -235,33 +257,27 @@ def _coded(column: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     return tuple(values[code] for code in order), places[indices]
 
 
-def fingerprint(folder: Path, split: str, languages: list[str]) -> tuple[str, str | None]:
-    """Hashes over (file, row, label) and over (text, label) of all languages; the second None where texts lack.
+def row_digest(tables: Iterable[Predictions]) -> str:
+    """A hash over language, file, row and label of every text, whatever its place in the file."""
+    digest = hashlib.sha256()
+    for table in tables:
+        order = table.order_B
+        digest.update(json.dumps([table.language, len(order), table.sources]).encode())
+        for values_B in (table.source_B, table.row_B, table.label_B):
+            digest.update(np.ascontiguousarray(values_B[order]).tobytes())
+    return digest.hexdigest()
 
-    Raises:
-        UserError: a file of predictions is missing or can't be read.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    keys, texts = hashlib.sha256(), hashlib.sha256()
-    has_texts = True
-    for language in sorted(languages):
-        path = folder / f"{split}.{language}.parquet"
-        try:
-            table = pq.read_table(path, columns=["data_hash", "row", "label", "text", "text_pair"])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise UserError(
-                f"{path} can't be read ({str(error).splitlines()[0]})",
-                expected="the predictions of a finished run",
-                remedy="Write them again with: glotune evaluate",
-            ) from error
-        rows = sorted(zip(*(table.column(name).to_pylist() for name in ("data_hash", "row", "label")), strict=True))
-        keys.update(json.dumps([language, rows]).encode())
-        named = list(zip(*(table.column(name).to_pylist() for name in ("text", "text_pair", "label")), strict=True))
-        has_texts = has_texts and all(text is not None for text, _, _ in named)
-        texts.update(json.dumps([language, named]).encode())
-    return keys.hexdigest(), texts.hexdigest() if has_texts else None
+def text_digest(tables: Iterable[Predictions]) -> str | None:
+    """A hash over language, text and label, in the order of files and rows; None where a text was not kept."""
+    digest = hashlib.sha256()
+    for table in tables:
+        order = table.order_B
+        texts = table.texts(order)
+        if any(text is None for text, _ in texts):
+            return None
+        digest.update(json.dumps([table.language, texts, table.label_B[order].tolist()]).encode())
+    return digest.hexdigest()
 
 
 def _integers(table: Any, name: str) -> NDArray[np.int64]:

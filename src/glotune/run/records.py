@@ -11,6 +11,8 @@ SCHEMA = 1
 """Version of the records below; a reader refuses a newer one."""
 
 
+RESTARTED = "collapsed and restarted once"
+"""How the deviation of a run begins that was given a gentler rate after it collapsed."""
 ON_REQUEST = "on request"
 """Key of the checkpoint that an interruption asks for: no part of the uninterrupted run's log."""
 
@@ -111,7 +113,7 @@ class Event(Record):
 class Verdict(Record):
     """What may be believed about a run."""
 
-    status: Literal["sound", "collapsed", "diverged", "improving", "overfit"]
+    status: Literal["sound", "collapsed", "diverged", "no skill", "improving", "overfit"]
     evidence: list[str]
     """Sentences with the numbers that led to the status."""
     remedy: list[str] = Field(default_factory=list)
@@ -119,7 +121,12 @@ class Verdict(Record):
     @property
     def is_sound(self) -> bool:
         """Whether a comparison with this run means something (still improving or overfit runs do)."""
-        return self.status not in ("collapsed", "diverged")
+        return self.status not in ("collapsed", "diverged", "no skill")
+
+    @property
+    def as_verb(self) -> str:
+        """What the run did, for sentences: ``collapsed``, ``showed no skill``."""
+        return "showed no skill" if self.status == "no skill" else self.status
 
 
 class DataSource(Record):
@@ -161,6 +168,9 @@ class Manifest(Record):
     """Where a later attempt departed from the stored plan."""
     trust_remote_code: bool = False
     notes: list[str] = Field(default_factory=list)
+    outputs: dict[str, str] | None = None
+    """SHA-256 by path of what readers compare and claim from (see `RunDirectory.outputs`), as the run left it at its
+    end. None: the run has not ended, or was made before hashes were kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 

@@ -2,6 +2,10 @@
 
 Bins are equal in width and open below, (m / M, (m + 1) / M], as in Guo et al. 2017, "On
 Calibration of Modern Neural Networks", equation 3; confidence is the largest probability.
+
+The error of a perfectly calibrated model is not 0: in a bin of few texts the share that is right lies off what is
+expected by chance (Roelofs et al. 2022, "Mitigating Bias in Calibration Error Estimation"). `chance_error` says by how
+much.
 """
 
 from __future__ import annotations
@@ -56,6 +60,26 @@ def _gap_in_bin(outcomes: Outcomes, part: slice, num_bins: int) -> FloatArray:
 def expected_calibration_error(outcomes: Outcomes, num_bins: int = NUM_BINS) -> float:
     """0 for a model that is right as often as it says."""
     return float(weighted_ece(outcomes, np.ones((1, outcomes.num_texts)), num_bins)[0])
+
+
+def chance_error(outcomes: Outcomes, num_bins: int = NUM_BINS) -> float:
+    """The expected calibration error that these confidences would show, on average, if they were right.
+
+    Every text is then right with the probability that it states (consistency resampling, Broecker and Smith 2007,
+    "Increasing the Reliability of Reliability Diagrams"); instead of drawing, a bin of k texts with mean confidence p
+    has the mean absolute deviation of a binomial, 2 v (1 - p) P(X = v) with v = floor(k p) + 1 (de Moivre 1730;
+    Diaconis and Zabell 1991). That confidences differ within a bin changes it by less than 1 %.
+    """
+    from scipy.stats import binom
+
+    confidence_B = outcomes.probabilities_BC.max(axis=1)
+    bin_B = confidence_bins(confidence_B, num_bins)
+    count_M = np.bincount(bin_B, minlength=num_bins)
+    mean_M = ratio(np.bincount(bin_B, confidence_B, num_bins), count_M.astype(np.float64))
+    mean_M = np.clip(mean_M, 0.0, 1.0)
+    above_M = np.floor(count_M * mean_M) + 1
+    deviation_M = 2.0 * above_M * (1.0 - mean_M) * binom.pmf(above_M, count_M, mean_M)
+    return float(deviation_M.sum() / max(1, outcomes.num_texts))
 
 
 def reliability(outcomes: Outcomes, num_bins: int = NUM_BINS) -> tuple[ReliabilityBin, ...]:

@@ -26,6 +26,7 @@ class StudyDirectory:
         self.out_of_fold = self.path / "out_of_fold"
         self.results = self.path / "results.jsonl"
         self.report = self.path / "report"
+        self.plan = self.path / "plan.json"
         self.lock = self.path / ".lock"
 
     def create(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from glotune.errors import UserError
 from glotune.evidence.claims import Claim, ClaimAnswer, Variant, answer_claims
-from glotune.evidence.validity import common_languages
+from glotune.evidence.leaks import without_leaks
+from glotune.evidence.validity import common_languages, refuse_different_tests, refuse_mixed_training
 from glotune.recipe.study import StudyClaim
+from glotune.report.conditions import conditions_of
 from glotune.run.data import RunData
 from glotune.run.records import Verdict
 from glotune.stats.traits import trait
@@ -53,24 +56,83 @@ def costs_of(plan: StudyPlan, results: Costs, variant: str, seed: int) -> dict[s
 
 
 def answers(
-    plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
+    plan: StudyPlan,
+    runs: Sequence[RunData],
+    results: Costs,
+    failed: Mapping[str, str],
+    *,
+    level: float | None = None,
+    withdrawn: Sequence[StudyClaim] = (),
 ) -> tuple[ClaimAnswer, ...]:
-    """The answers to all claims of a study, corrected together.
+    """The answers to all claims of a study, corrected together, each with the conditions that its runs stand under.
 
     Args:
         plan: of the study.
         runs: what is compared: finished runs, or their pooled folds.
         results: what each run cost.
         failed: run -> why it has no result.
+        level: of this look at the claims; the study's otherwise.
+        withdrawn: claims that stand no more but are tested beside the others; their answers come last.
+
+    Raises:
+        UserError: runs that can't be compared or pooled, or whose files are not what they wrote.
     """
-    stated, peers = [], []
-    for claim in plan.resolved.study.claims:
-        known = {name: _variant(claim, name, plan, runs, results, failed) for name in plan.resolved.variants}
-        stated.append(
-            (Claim(claim.name, claim.form, claim.metric, claim.margin), [known[name] for name in claim.variants])
-        )
-        peers.append(list(known.values()))
-    return answer_claims(stated, plan.resolved.study.level, peers)
+    for name in plan.resolved.variants:
+        refuse_mixed_training(name, [run for run in runs if run.name == name] or runs[:1])
+    claims = [*plan.resolved.study.claims, *withdrawn]
+    split = _split(runs)
+    languages = [[] if claim.metric in MEASURED else claim_languages(claim, plan, runs, split) for claim in claims]
+    compared = sorted({code for codes in languages for code in codes})
+    if compared:
+        refuse_different_tests(runs, split, compared, by_records=True)
+
+    def answered(counted: Sequence[RunData]) -> tuple[ClaimAnswer, ...]:
+        stated, peers = [], []
+        for claim in claims:
+            names = dict.fromkeys([*plan.resolved.variants, *claim.variants])
+            known = {name: _variant(claim, name, plan, counted, results, failed) for name in names}
+            variants = [known[name] for name in claim.variants]
+            stated.append((Claim(claim.name, claim.form, claim.metric, claim.margin), variants))
+            peers.append(list(known.values()))
+        return answer_claims(stated, plan.resolved.study.level if level is None else level, peers)
+
+    found = answered(runs)
+    clean = without_leaks(runs, split, compared) if compared else None
+    if clean is not None:
+        pairs = zip(languages, found, answered(clean), strict=True)
+        found = tuple(_with_and_without(one, other) if codes else one for codes, one, other in pairs)
+    return tuple(
+        replace(answer, reason=answer.reason + _conditions(claim, runs, split, codes))
+        for claim, answer, codes in zip(claims, found, languages, strict=True)
+    )
+
+
+def _split(runs: Sequence[RunData]) -> str:
+    return "test" if all(run.languages("test") for run in runs) else "validation"
+
+
+def _with_and_without(found: ClaimAnswer, clean: ClaimAnswer) -> ClaimAnswer:
+    """The answer over all texts, held to that without the texts that stand in an earlier split: it must survive it."""
+    without = f"Without the texts that leaked from training it is {clean.answer}: {clean.reason}"
+    if found.answer == clean.answer:
+        return replace(found, reason=f"{found.reason} {without}")
+    return replace(
+        found,
+        answer="inconclusive",
+        reason=f"With texts that leaked from training {found.answer}: {found.reason} {without}",
+    )
+
+
+def _conditions(claim: StudyClaim, runs: Sequence[RunData], split: str, languages: Sequence[str]) -> str:
+    """What the runs of a claim saw or were given, behind its answer; of times and sizes only that they restarted."""
+    own = [run for run in runs if run.name in claim.variants]
+    said = dict.fromkeys(
+        (run.name, each.sentence)
+        for run, found in zip(own, conditions_of(own, split, languages), strict=True)
+        for each in found
+        if not each.is_leak and (claim.metric not in MEASURED or each.word == "restarted")
+    )
+    return "".join(f" Mind '{name}': {sentence}" for name, sentence in said)
 
 
 def _variant(
@@ -86,7 +148,7 @@ def _variant(
         return Variant(name, values_S=values, verdicts_S=verdicts, is_fixed=_is_fixed(claim.metric, name, plan))
     trait(claim.metric.partition("[")[0])
     scored = [run for run in own if run.languages("test") or run.languages("validation")]
-    split = "test" if all(run.languages("test") for run in runs) else "validation"
+    split = _split(runs)
     if not scored:
         return Variant(name, verdicts_S=verdicts)
     languages = claim_languages(claim, plan, runs, split)

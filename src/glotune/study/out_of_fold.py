@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from glotune.recipe import recipe_hash, recipe_yaml
+from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Evaluation, Manifest, RunStatus, Verdict
@@ -29,7 +30,7 @@ def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]
     for seed in plan.resolved.study.seeds:
         for variant in plan.resolved.variants:
             places = [RunDirectory(directory.runs / run.name) for run in plan.of(variant, seed)]
-            if all(is_complete(place) for place in places):
+            if places and all(is_complete(place) for place in places):
                 pooled.append(_pool(directory.out_of_fold / f"{variant}-seed{seed}", variant, seed, places, plan))
     return pooled
 
@@ -41,6 +42,8 @@ def is_complete(place: RunDirectory) -> bool:
 
 def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan: StudyPlan) -> RunDirectory:
     manifests = [place.read_manifest() for place in places]
+    for place in places:  # what is pooled gets hashes of its own: they must not vouch for what a fold did not write
+        load_run(place).require_as_written([path for path in place.prediction_files() if path.name.startswith("test.")])
     recipe = plan.resolved.variants[variant].model_copy(update={"seed": seed})
     manifest = manifests[0].model_copy(
         update={
@@ -48,6 +51,8 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
             "recipe_hash": recipe_hash(recipe),
             "verdict": _worst(manifests),
             "best_step": None,
+            "outputs": None,
+            "deviations": list(dict.fromkeys(line for each in manifests for line in each.deviations)),
             "command": ["glotune", "study", plan.resolved.study.name],
             "notes": [
                 f"out-of-fold predictions of {len(places)} runs: {', '.join(place.path.name for place in places)}"
@@ -64,6 +69,7 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
         pq.write_table(table, path_of_table)
         evaluations.append(evaluation_of(read_predictions(path_of_table).outcomes, "test", language, manifest.labels))
     run.write_metrics(evaluations)
+    run.update_manifest(outputs=run.hashes())
     return run
 
 

@@ -13,6 +13,7 @@ from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import resolve_study
 from glotune.run.directory import RunDirectory
 from glotune.study.directory import StudyDirectory
+from glotune.study.locked_plan import lock_plan, with_dropped
 from glotune.study.out_of_fold import is_complete
 from glotune.study.plan import StudyPlan, list_runs
 from glotune.study.summarise import Summary, write_summary
@@ -38,9 +39,12 @@ def redraw_study(folder: Path) -> Summary:
         raise refuse(error, StudyRecipe, str(directory.study), what="study") from error
     resolved = resolve_study(study, scale, seeds=study.seeds)
     # Folds are drawn from texts that may be gone: what each run was trained on stands in its own recipe.
-    planned = list_runs(resolved, lambda name, seeded, fold: seeded)
-    runs = tuple(replace(run, recipe=_as_trained(directory, run.name) or run.recipe) for run in planned)
-    plan = StudyPlan(resolved, runs, fold_files={})
+    plan = with_dropped(
+        resolved, directory, lambda each: StudyPlan(each, list_runs(each, lambda name, seeded, fold: seeded), {})
+    )
+    runs = tuple(replace(run, recipe=_as_trained(directory, run.name) or run.recipe) for run in plan.runs)
+    plan = replace(plan, runs=runs)
+    lock_plan(resolved, directory)
     return write_summary(
         plan, {run.name: _reason(directory, run.name) for run in runs if _lacks(directory, run.name)}, directory
     )

@@ -13,6 +13,7 @@ from glotune.run.lock import locked
 from glotune.study.directory import StudyDirectory
 from glotune.study.execute import Outcome, carry_out
 from glotune.study.local import LocalWorkers
+from glotune.study.locked_plan import lock_plan, with_dropped
 from glotune.study.on_ray import Needs, RayWorkers, connected
 from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, write_recipes
 from glotune.study.power import plan_lines
@@ -73,8 +74,10 @@ def run_study(
             held.enter_context(connected(on))
         directory.create()
         held.enter_context(_only_one(directory))
-        plan = plan_runs(resolved, directory)
+        plan = with_dropped(resolved, directory, lambda each: plan_runs(each, directory))
         write_recipes(plan, directory)
+        for amended in lock_plan(resolved, directory):
+            watching.say(f"The plan is amended: {amended}")
         directory.write_study({"scale": resolved.scale, **resolved.study.model_dump()})
         workers = LocalWorkers(directory, jobs or 1) if on is None else RayWorkers(directory, needs or Needs(), jobs)
         outcome = carry_out(list(plan.runs), directory, workers, watching)

@@ -28,10 +28,18 @@ from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
+from glotune.study.locked_plan import LockedPlan, evidence_of, keep_look, level_of_look, read_plan
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
-from glotune.study.tables import claims_table, costs_table, folds_table, matrix_tables, without_empty_columns
+from glotune.study.tables import (
+    claims_table,
+    costs_table,
+    folds_table,
+    matrix_tables,
+    plan_table,
+    without_empty_columns,
+)
 from glotune.words import code, escaped
 
 
@@ -64,10 +72,16 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     runs = [replace(load_run(place), variant_name=_variant_of(place, plan)) for place in places]
     notes: list[str] = []
     comparison = _compared(plan, runs, notes)
-    answered = _answered(plan, runs, results, failed, notes)
+    locked, evidence = read_plan(directory), evidence_of(complete)
+    level = level_of_look(locked, evidence, plan.resolved.study.level)
+    answered, withdrawn = _answered(plan, runs, results, failed, notes, level, locked)
+    if any(answer.p_value is not None for answer in (*answered, *withdrawn)):
+        told = {answer.claim.name: answer.answer for answer in (*answered, *withdrawn)}
+        keep_look(directory, [place.path.name for place in complete], evidence, level, told)
     named = _tables(plan, comparison, answered, results, complete, directory)
+    named["plan"] = plan_table(read_plan(directory), withdrawn)
     write_exports(named, directory.report / "tables")
-    write_claims(plan.resolved.study, answered, directory.report / "claims.json")
+    write_claims(plan.resolved.study, answered, directory.report / "claims.json", level)
     notes += [f"{name} has no result: {reason}" for name, reason in failed.items()]
     files = write_study_report(
         directory.report,
@@ -117,14 +131,24 @@ def _answered(
     results: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str],
     notes: list[str],
-) -> tuple[ClaimAnswer, ...]:
-    if not plan.resolved.study.claims or not runs:
-        return ()
+    level: float,
+    locked: LockedPlan | None,
+) -> tuple[tuple[ClaimAnswer, ...], tuple[ClaimAnswer, ...]]:
+    """The answers to the claims that stand, and to those that were withdrawn when runs were complete already."""
+    study = plan.resolved.study
+    gone = [] if locked is None else locked.withdrawn
+    gone = [claim for claim in gone if set(claim.variants) <= set(plan.resolved.variants)]
+    if not (study.claims or gone) or not runs:
+        return (), ()
     try:
-        return answers(plan, runs, results, failed)
+        found = answers(plan, runs, results, failed, level=level, withdrawn=gone)
     except UserError as error:
         notes.append(f"The claims were not answered: {error}")
-        return ()
+        return (), ()
+    later = set() if locked is None else locked.added_later
+    said = " It was stated when runs were complete already, so it may follow from their results."
+    marked = [replace(each, reason=each.reason + said) if each.claim.name in later else each for each in found]
+    return tuple(marked[: len(study.claims)]), tuple(marked[len(study.claims) :])
 
 
 def _tables(
@@ -160,11 +184,18 @@ def write_exports(tables: Mapping[str, ComparisonTable], folder: Path) -> None:
             write_atomically(folder / f"{name}.{ending}", written(table))
 
 
-def write_claims(study: StudyRecipe, answered: tuple[ClaimAnswer, ...], path: Path) -> None:
-    """The claims and their answers for machines."""
+def write_claims(
+    study: StudyRecipe, answered: tuple[ClaimAnswer, ...], path: Path, level_of_look: float | None = None
+) -> None:
+    """The claims and their answers for machines.
+
+    Args:
+        level_of_look: at which they were tested together, where earlier looks count; the study's otherwise.
+    """
     content = {
         "study": study.name,
         "level": study.level,
+        "level_of_look": study.level if level_of_look is None else level_of_look,
         "claims": [
             {"claim": claim.model_dump(mode="json"), "answer": {**asdict(answer), "claim": claim.name}}
             for claim, answer in zip(study.claims, answered, strict=False)

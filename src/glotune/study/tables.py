@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from glotune.evidence import Comparison, runs_table
 from glotune.evidence.cells import Cell, Column, ComparisonTable, display, shown, word
@@ -18,6 +20,7 @@ from glotune.stats.contrasts import MOST_SEEDS
 from glotune.stats.traits import trait
 from glotune.stats.transfer import transfer_matrix
 from glotune.study.evidence import Costs, costs_of
+from glotune.study.locked_plan import LockedPlan
 from glotune.study.plan import StudyPlan
 from glotune.words import NOTHING, duration, millions, named, size
 
@@ -78,6 +81,48 @@ def _claim_row(claim: StudyClaim, answer: ClaimAnswer) -> tuple[Cell, ...]:
         Cell(" / ".join(map(str, answer.seeds))),
         Cell(more),
     )
+
+
+def plan_table(locked: LockedPlan | None, withdrawn: Sequence[ClaimAnswer]) -> ComparisonTable:
+    """What was planned before the first run, every change since with what was known then, and every look."""
+    columns = tuple(Column(name, is_numeric=False) for name in ("When", "Runs complete", "What", "Before", "After"))
+    if locked is None:
+        note = "This study keeps no locked plan: whether its claims came before its runs can't be told."
+        return ComparisonTable("Plan", columns, (), (note,))
+    seeds = ", ".join(map(str, locked.content["seeds"]))
+    rows = [
+        (locked.locked, str(locked.runs), "plan locked", "", f"{len(locked.content['claims'])} claims, seeds {seeds}, "
+         f"{locked.content['metric']}, level {locked.content['level']:g}, hash {locked.hash[:16]}"),
+        *((each.time, str(each.runs), each.what, _briefly(each.before, each.after), _briefly(each.after, each.before))
+          for each in locked.amendments),
+        *((look.time, str(len(look.runs)), f"look {number} at the claims, at level {look.level:.4f}", "",
+           "; ".join(f"{name}: {answer}" for name, answer in look.answers.items()))
+          for number, look in enumerate(locked.looks, start=1)),
+    ]  # fmt: skip
+    notes = [
+        "The first run locks the plan. Changes are allowed and stand here. A seed that is dropped after its runs were "
+        "complete still counts; a claim that is withdrawn or changed then is still tested beside the others.",
+        "Looking again on more runs is another chance to be wrong: each look spends 80 % of the error that the looks "
+        "before it left (alpha spending, Lan and DeMets 1983, with Bonferroni's bound over looks). The same runs again "
+        "are no new look.",
+        *(f"Withdrawn: {each.claim.name}. It would be {each.answer}: {each.reason}" for each in withdrawn),
+    ]
+    if locked.runs:
+        late = (
+            f"The plan came after results: {locked.runs} runs were complete when it was locked. Its claims may follow "
+        )
+        notes.insert(0, f"{late}from them, and looks before it are not counted.")
+    rows = sorted(rows, key=lambda row: row[0])
+    return ComparisonTable("Plan", columns, tuple(tuple(map(word, row)) for row in rows), tuple(notes))
+
+
+def _briefly(value: Any, other: Any) -> str:
+    """A value for a cell; of two mappings what differs."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: each for key, each in value.items() if other.get(key) != each}
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _amount(answer: ClaimAnswer, value: float) -> str:

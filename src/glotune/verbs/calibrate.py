@@ -7,14 +7,17 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from glotune.errors import UserError
+from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Record
 from glotune.stats.arrays import Outcomes, outcomes
-from glotune.stats.temperature import apply_temperature, fit_temperature, fit_threshold
+from glotune.stats.calibration import chance_error
+from glotune.stats.temperature import CrossFit, apply_temperature, cross_fit, fit_temperature, fit_threshold
+from glotune.whole_files import sha256
 
 ThresholdMetric = Literal["macro_f1", "accuracy", "mcc"]
 
@@ -35,10 +38,19 @@ class Calibration(Record):
     loss_before: float
     loss_after: float
     ece_before: float
-    """Expected calibration error on the same texts."""
+    """Expected calibration error."""
     ece_after: float
+    ece_floor: float | None = None
+    """What a perfectly calibrated model would show on so many texts (`glotune.stats.calibration.chance_error`)."""
+    metric_before: float | None = None
+    """With the larger probability as the answer."""
+    metric_after: float | None = None
+    cross_fitted: bool = False
+    """Whether what stands after the fit is of texts that did not fit it; otherwise it is of the very same texts."""
     reason: str | None = None
     """Why no temperature could be fitted (it is 1 then)."""
+    predictions: dict[str, str] = Field(default_factory=dict)
+    """Path inside the run -> SHA-256 of the prediction files that it was fitted on."""
     created: str
 
     def probabilities(self, probabilities_NC: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -62,7 +74,8 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         threshold_metric: also fit a threshold that maximises this (two classes only); None: none.
 
     Raises:
-        UserError: the run has no validation predictions, or more than two classes for a threshold.
+        UserError: the run has no validation predictions, or others than it wrote; more than two classes for a
+            threshold.
     """
     found = {
         path.stem.partition(".")[2]: path for path in run.prediction_files() if path.stem.startswith("validation.")
@@ -75,10 +88,15 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         )
     sources = [language for language in found if language in run.read_manifest().source_languages]
     languages = sources or sorted(found)
-    validation = _joined([read_predictions(found[language]).outcomes for language in languages])
+    fitted_on = [found[language] for language in languages]
+    load_run(run).require_as_written(fitted_on)
+    validation = _joined([read_predictions(path).outcomes for path in fitted_on])
     fit = fit_temperature(validation)
     scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
     threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
+    apart = cross_fit(validation, threshold_metric)
+    in_sample = CrossFit(fit.loss_after, fit.ece_after, threshold.value if threshold else None)
+    after = apart or in_sample
     calibration = Calibration(
         temperature=fit.temperature,
         threshold=threshold.threshold if threshold else None,
@@ -86,10 +104,15 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         languages=languages,
         n=validation.num_texts,
         loss_before=fit.loss_before,
-        loss_after=fit.loss_after,
+        loss_after=after.loss,
         ece_before=fit.ece_before,
-        ece_after=fit.ece_after,
+        ece_after=after.ece,
+        ece_floor=chance_error(scaled),
+        metric_before=threshold.value_at_half if threshold else None,
+        metric_after=after.value,
+        cross_fitted=apart is not None,
         reason=fit.reason,
+        predictions={path.relative_to(run.path).as_posix(): sha256(path) for path in fitted_on},
         created=now(),
     )
     write_atomically(run.calibration, json.dumps(calibration.model_dump(mode="json"), indent=1) + "\n")

@@ -87,9 +87,10 @@ def evaluate(
                 each: np.flatnonzero(found.language_ids == code) for code, each in enumerate(found.language_names)
             }
             evaluations += record_split(aside / "predictions", texts, split, languages, outputs, recipe.records.text)
-        RunDirectory(aside).write_metrics(evaluations)
+        written = RunDirectory(aside)
+        written.write_metrics(evaluations)
         for place in numbered(target):
-            _write_provenance(aside / "evaluation.json", place.name, texts, truncated, predictor)
+            _write_provenance(aside / "evaluation.json", place.name, texts, truncated, predictor, written.hashes())
             if _put(aside, place):
                 return JudgedTexts(place, evaluations)
             if name is not None:
@@ -172,7 +173,14 @@ def _name_of(texts: TextData) -> str:
     return f"{stems[:60]}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
 
 
-def _write_provenance(path: Path, name: str, texts: TextData, truncated: dict[str, int], predictor: Predictor) -> None:
+def _write_provenance(
+    path: Path,
+    name: str,
+    texts: TextData,
+    truncated: dict[str, int],
+    predictor: Predictor,
+    outputs: dict[str, str],
+) -> None:
     content = {
         "schema": 1,
         "name": name,
@@ -185,5 +193,6 @@ def _write_provenance(path: Path, name: str, texts: TextData, truncated: dict[st
         "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
         "device": predictor.engine.device,
         "precision": predictor.engine.precision,
+        "outputs": outputs,
     }
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -183,7 +183,7 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
     with locked(directory.lock):
         try:
             yield
-            directory.update_manifest(status=RunStatus.COMPLETE, reason=None)
+            directory.update_manifest(status=RunStatus.COMPLETE, reason=None, outputs=directory.hashes())
         except (InterruptedRun, KeyboardInterrupt) as error:
             write_end(directory, RunStatus.INTERRUPTED, str(error) or "interrupted")
             if isinstance(error, InterruptedRun | StopNow):

@@ -1,11 +1,15 @@
-"""A trained model to predict with: of a run, or any saved text classifier."""
+"""A trained model to predict with: of a run, or any saved text classifier; and its answers as JSON lines or CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +28,8 @@ from glotune.recipe.schema import Columns, Data, Model, Quoting
 from glotune.run.directory import RunDirectory
 from glotune.stats.arrays import softmax
 from glotune.verbs.calibrate import Calibration, read_calibration
+from glotune.verbs.predict_inputs import Row
+from glotune.whole_files import output_file
 
 TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768}
 """Micro-batch budget where no run's plan says one for this device."""
@@ -242,3 +248,55 @@ def _longest(hf: Any, tokenizer: Any) -> int:
     if positions is not None:
         limits.append(positions)
     return min(limits) if limits else LONGEST_UNSTATED
+
+
+OutputFormat = Literal["jsonl", "csv"]
+Write = Callable[[Row, Prediction], None]
+
+
+def format_of(path: Path | None, wanted: OutputFormat | None) -> OutputFormat:
+    """`wanted`, else what the file's name ends in, else JSON lines."""
+    if wanted is not None:
+        return wanted
+    return "csv" if path is not None and path.suffix.lower() == ".csv" else "jsonl"
+
+
+def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool) -> Write:
+    """Writes predictions to `file`, one per line: row, text, label, and a probability per label."""
+    if kind == "jsonl":
+
+        def write_json(row: Row, prediction: Prediction) -> None:
+            texts = _texts(row.text)
+            record = {"row": row.number, **texts, "label": prediction.label, "probabilities": prediction.probabilities}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+        return write_json
+    table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else a lone \r stays bare
+    columns = ["row", "text", *(["text_pair"] if pairs else []), "label"]
+    table.writerow([*columns, *(f"probability_{label}" for label in labels)])
+
+    def write_csv(row: Row, prediction: Prediction) -> None:
+        table.writerow([row.number, *_texts(row.text).values(), prediction.label, *prediction.probabilities.values()])
+
+    return write_csv
+
+
+def _texts(text: Text) -> dict[str, str]:
+    return {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file that is whole at the end; on any error nothing is left, and an older file stays as it was.
+
+    A pipe, a device or an open descriptor is written straight into; see `glotune.whole_files.output_file`.
+
+    Raises:
+        UserError: it can't be written there.
+    """
+    with output_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()  # written out, and left for `output_file` to close

@@ -25,6 +25,7 @@ from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
+from glotune.tasks.baselines import record_baselines
 from glotune.tasks.single_label import refuse_unused_validation
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
 from glotune.verbs.trackers import check_trackers, start_trackers
@@ -118,5 +119,7 @@ def carry_out(
         raise
     recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
+    if processes.is_main:
+        record_baselines(directory, recipe, texts, recorder.log)
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from glotune.cli import machine
+from glotune.cli import doctor as machine
 from glotune.cli.main import build_app
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from glotune.engine.checkpoints import TrainingState
 from glotune.engine.loop import CollapsedTraining, Watch
-from glotune.monitor.course import Course
+from glotune.monitor.watcher import Course
 from glotune.run.records import Event
 from glotune.stats.arrays import outcomes
 from glotune.stats.scores import Scores, score_outcomes

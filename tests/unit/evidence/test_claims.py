@@ -9,6 +9,7 @@ from glotune.stats.confusion import count_metric
 from glotune.stats.seed_scores import influences, run_score, score_contrast, summarise_seeds
 
 COLLAPSED = Verdict(status="collapsed", evidence=[])
+GUESSING = Verdict(status="no skill", evidence=[])
 SOUND = Verdict(status="sound", evidence=[])
 
 
@@ -162,11 +163,12 @@ def test_the_rarest_class_is_found():
     assert found.improvement == pytest.approx(0.6, abs=0.12)
 
 
-def test_an_unsound_run_leaves_nothing_to_test():
-    broken = Variant("lora", outcomes_S=runs(0.4), verdicts_S=[SOUND, COLLAPSED, SOUND, SOUND])
+@pytest.mark.parametrize(("unsound", "said"), [(COLLAPSED, "collapsed"), (GUESSING, "showed no skill")])
+def test_an_unsound_run_leaves_nothing_to_test(unsound, said):
+    broken = Variant("lora", outcomes_S=runs(0.4), verdicts_S=[SOUND, unsound, SOUND, SOUND])
     found = answer(Claim("lora is better", "superior", "accuracy"), broken, scored("full", 0.6))
     assert (found.answer, found.interval, found.more_seeds) == ("inconclusive", None, None)
-    assert "1 of 4 runs of 'lora' collapsed" in found.reason
+    assert f"1 of 4 runs of 'lora' {said}" in found.reason
 
 
 @pytest.mark.parametrize(("seeds", "more", "reason"), [(1, 2, "one seed"), (0, 3, "no finished run")])

@@ -22,8 +22,9 @@ from glotune.evidence.cells import Cell, Column, ComparisonTable
 from glotune.evidence.folder import write_folder_report
 from glotune.evidence.tables import stage_languages
 from glotune.run.data import load_run
+from glotune.run.directory import RunDirectory
 from glotune.run.state import find_runs
-from made_runs import make_run
+from made_runs import keep_hashes, make_run
 
 WEAK = {"en": 0.74, "bn": 0.61}
 STRONG = {"en": 0.80, "bn": 0.78}
@@ -98,6 +99,45 @@ def test_the_percentage_follows_its_formula(comparison):
     assert "100 * (value - reference) / reference" in variants_table(comparison).notes[0]
 
 
+def test_the_percentage_carries_an_interval_wider_than_the_difference_alone_has(comparison):
+    change = comparison.percentage(comparison.variants[2])
+    found, reference = comparison.against_reference["lora"], comparison.mean(comparison.variants[0])
+    assert change.interval.low < change.percent < change.interval.high
+    assert change.interval.high - change.interval.low > 100 * (found.interval.high - found.interval.low) / reference
+    assert row(variants_table(comparison), "lora")[6].text.startswith(
+        f"{change.percent:+.1f} [{change.interval.low:+.1f}"
+    )
+
+
+def test_a_difference_within_chance_has_no_percentage(folder, tmp_path):
+    make_run(tmp_path / "slower", name="slower", languages=WEAK, seed=1, keys={"optimizer.learning_rate": 1e-4})
+    comparison = compare_runs([folder / "base-0", tmp_path / "slower"])
+    assert not comparison.against_reference["slower"].is_beyond_chance
+    assert comparison.percentage(comparison.variants[1]).percent is None
+    assert row(variants_table(comparison), "slower")[6].text == "none: within chance"
+
+
+def test_no_percentage_against_a_run_that_guesses_in_the_languages_compared(folder, tmp_path):
+    """Sound on its source language, guessing on the target: '+127 %' over nothing."""
+    make_run(tmp_path / "blind", name="blind", languages={"en": 0.74, "bn": 1 / 3})
+    comparison = compare_runs([tmp_path / "blind", folder / "lora-0"])
+    assert comparison.against_reference["lora"].is_beyond_chance
+    assert comparison.percentage(comparison.variants[1]).percent is None
+    table = variants_table(comparison)
+    assert row(table, "lora")[6].text == "none"
+    assert "No change in percent for lora: blind is not shown to be better than chance on bn." in table.notes
+
+
+def test_calibration_errors_are_compared_beside_that_of_a_calibrated_model(folder):
+    notes = variants_table(compare_runs([folder / "base-0", folder / "lora-0"], "ece")).notes
+    assert any(note.startswith("With the confidences of base-seed0, a perfectly calibrated model") for note in notes)
+
+
+def test_untested_variants_have_no_percentage(folder):
+    comparison = compare_runs([folder / "base-0", folder / "lora-0"], tests=False)
+    assert comparison.percentage(comparison.variants[1]).reason == "not tested"
+
+
 def test_lower_is_better_turns_the_formula(folder):
     comparison = compare_runs([folder / "base-0", folder / "lora-0"], "loss")
     lora, base = comparison.mean(comparison.variants[1]), comparison.mean(comparison.variants[0])
@@ -151,6 +191,7 @@ def test_the_same_texts_in_another_file_are_allowed_and_others_in_the_same_rows_
             place = table.schema.get_field_index(column)
             table = table.set_column(place, column, pa.array([value] * len(table)))
         pq.write_table(table, path)
+        keep_hashes(RunDirectory(copy))
         return copy
 
     assert compare_runs([folder / "base-0", copied("moved")]).against_reference["moved"].value is not None
@@ -263,6 +304,7 @@ def test_summaries_need_no_predictions(folder, tmp_path):
     copy = tmp_path / "slim"
     shutil.copytree(folder / "base-0", copy)
     shutil.rmtree(copy / "predictions")
+    keep_hashes(RunDirectory(copy))
     assert load_run(copy).score("test", "accuracy", ["bn"]) is not None
     with pytest.raises(UserError, match="no predictions for test/bn"):
         load_run(copy).outcomes("test", "bn")

@@ -207,9 +207,8 @@ def test_a_loss_a_little_below_guessing_needs_scores_beyond_chance():
     little = steps(*np.linspace(1.1, 1.03, 100), *[1.03] * 300)
     assert judge(little, {"en": language()}, NAMES).status == "sound"
     verdict = judge(little, {"en": language(skill=0.0), "bn": language()}, NAMES, source_languages=["en"])
-    assert verdict.status == "improving"
-    assert "1.0300 over the second half" in verdict.evidence[0]
-    assert verdict.evidence[-1].endswith("(MCC interval holds 0): en.")
+    assert verdict.status == "no skill"
+    assert "1.0300 over the second half" in verdict.evidence[1]
 
 
 def test_on_unbalanced_texts_a_loss_of_the_label_frequencies_at_chance_is_not_sound():
@@ -218,8 +217,8 @@ def test_on_unbalanced_texts_a_loss_of_the_label_frequencies_at_chance_is_not_so
     positive = np.where(np.arange(300) % 50 == 0, 0.55, 0.28)
     guessed = outcomes(labels, np.column_stack([1 - positive, positive]), np.full(300, 0.59))
     verdict = judge(steps(*[0.59] * 125), {"en": guessed}, ["good", "bad"], source_languages=["en"])
-    assert verdict.status == "improving"
-    assert "against 0.5930 for knowing only how frequent each label is" in verdict.evidence[0]
+    assert verdict.status == "no skill"
+    assert "against 0.5930 for knowing only how frequent each label is" in verdict.evidence[1]
 
 
 def test_ten_steps_over_a_small_file_are_not_sound():
@@ -239,7 +238,63 @@ def test_a_collapse_after_a_few_steps_asks_for_more_steps():
 def test_a_language_that_is_guessed_is_named():
     verdict = judge(SETTLED, {"en": language(), "sw": language(skill=0.0)}, NAMES)
     assert verdict.status == "sound"
-    assert verdict.evidence[-1].endswith("(MCC interval holds 0): sw.")
+    assert verdict.evidence[-1] == ("Not shown to be better than chance (shuffled answers do as well too often): sw.")
+
+
+def test_random_answers_are_no_skill_however_far_the_training_loss_fell():
+    verdict = judge(SETTLED, {"en": language(skill=0.0), "bn": language()}, NAMES, source_languages=["en"])
+    assert verdict.status == "no skill"
+    assert not verdict.is_sound
+    assert verdict.evidence[0].startswith("en: not shown to be better than chance on 300 texts: MCC ")
+    assert "does not carry over to these" in verdict.evidence[-1]
+    assert "glotune data check" in verdict.remedy[0]
+    assert verdict.remedy[-1] == "Don't compare other runs with this one."
+
+
+def test_nine_minority_texts_all_missed_are_no_skill_and_four_found_are_one():
+    """95 to 5 % of 180: too few other texts to prove a collapse by, and no reason to believe in skill."""
+    labels = np.repeat([0, 1], [171, 9])
+    history = course([0.49, 0.49, 0.49])
+
+    def answered(found):
+        positive = np.where(np.arange(180) >= 180 - found, 0.9, 0.05)
+        return judge(history, {"en": outcomes(labels, np.column_stack([1 - positive, positive]))}, ["no", "yes"])
+
+    assert answered(0).status == "no skill"
+    assert answered(4).status == "sound"
+
+
+def test_probabilities_that_order_the_texts_are_told_from_those_that_do_not():
+    labels = np.repeat([0, 1], [171, 9])
+    positive = np.where(labels == 1, 0.4, 0.02)
+    ranks = outcomes(labels, np.column_stack([1 - positive, positive]))
+    verdict = judge(course([0.49, 0.49, 0.49]), {"en": ranks}, ["no", "yes"])
+    assert verdict.status == "no skill"
+    assert "The probabilities know something of the labels" in " ".join(verdict.evidence)
+    assert "--threshold" in verdict.remedy[0]
+
+
+def test_the_best_of_many_evaluations_needs_more_proof_on_the_texts_that_chose_it():
+    weak = {"en": language(skill=0.15, num_texts=120, seed=5)}
+    many = course([0.4] * 40)
+    assert judge(many, weak, NAMES).status == "sound"
+    verdict = judge(many, weak, NAMES, chosen_on=["en"])
+    assert verdict.status == "no skill"
+    assert "the best of 40 evaluations" in verdict.evidence[0]
+
+
+def test_one_class_of_texts_says_nothing_about_skill():
+    alone = outcomes([1, 1, 1], [[0.2, 0.8, 0.0]] * 3)
+    assert judge(SETTLED, {"en": alone}, NAMES).status == "sound"
+
+
+def test_two_epochs_are_enough_to_be_past_the_best():
+    two = course([0.66, 0.65], train=[0.9, 0.3], validation=[0.6, 0.8])
+    assert judge(two, {"en": language()}, NAMES).status == "overfit"
+    flat = course([0.66, 0.66], train=[0.9, 0.3], validation=[0.6, 0.61])
+    assert judge(flat, {"en": language()}, NAMES).status == "sound"
+    fell = course([0.66, 0.55], train=[0.9, 0.3])
+    assert judge(fell, {"en": language()}, NAMES).status == "overfit"
 
 
 def test_nothing_but_predictions_is_enough():

@@ -50,7 +50,7 @@ def test_the_card_says_results_with_intervals_limits_and_how_to_reproduce(tmp_pa
     assert "Leaked texts" in text
 
 
-@pytest.mark.parametrize("kind", ["collapsed", "diverged"])
+@pytest.mark.parametrize("kind", ["collapsed", "diverged", "no skill"])
 def test_an_unsound_run_ranks_nowhere_and_says_so(tmp_path: Path, kind: str) -> None:
     card = model_card(make_run(tmp_path / "run", kind), "ada/humor")  # type: ignore[arg-type]
     assert card.data.eval_results is None

@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 
 from glotune.cli.main import build_app
 from glotune.errors import UserError
-from glotune.launch.names import default_bucket, default_name
-from glotune.launch.task import BUCKET, PLACE, Wanted, as_yaml, check, make_task, pack
+from glotune.launch.task import BUCKET, PLACE, Wanted, as_yaml, check, default_bucket, default_name, make_task, pack
 from glotune.recipe import Recipe, load_recipe
 
 

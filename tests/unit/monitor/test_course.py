@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glotune.monitor import watcher as watching
-from glotune.monitor.course import Course
-from glotune.monitor.watcher import Watcher
+from glotune.monitor.watcher import Course, Watcher
 from glotune.run.directory import RunDirectory, events_that_count
 from glotune.run.history import read_history
 from glotune.run.records import Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glotune.monitor.pace import LEAST, MOST, SHARE, Pace
+from glotune.monitor.view import LEAST, MOST, SHARE, Polling
 
 
 class Machine:
@@ -12,7 +12,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.now = self.spent = 0.0
-        self.pace = Pace(spent=lambda: self.spent, clock=lambda: self.now)
+        self.pace = Polling(spent=lambda: self.spent, clock=lambda: self.now)
 
     def look(self, cost: float, changed: bool = True) -> float:
         """One look; the seconds until the next."""

@@ -14,8 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from glotune.errors import UserError
-from glotune.monitor.pages import LONGEST, Pages
-from glotune.monitor.web import COOKIE, MonitorServer
+from glotune.monitor.web import COOKIE, LONGEST, MonitorServer, Pages
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import locked
 from made_events import event
@@ -107,7 +106,7 @@ def test_the_page_of_a_run_that_goes_on_is_drawn_within_its_share_of_a_core(
         soon = pages.state()["runs"][0]
         assert (soon["version"], "step 80" in soon["facts"]) == (first["version"], True), "figures first, page later"
         begun = time.monotonic()
-        monkeypatch.setattr("glotune.monitor.pages.time.monotonic", lambda: begun + LONGEST + 1)
+        monkeypatch.setattr("glotune.monitor.web.time.monotonic", lambda: begun + LONGEST + 1)
         assert pages.state()["runs"][0]["version"] != first["version"]
         assert "0.987654" in pages.report(first["key"])
         monkeypatch.undo()

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
 from glotune.recipe import yaml as recipe_format
-from glotune.recipe.keys import flat_keys, scalar, variant_key
+from glotune.recipe.keys import flat_keys, scalar, section_keys, variant_key
 from made_runs import make_run
 
 
@@ -51,3 +51,14 @@ def test_variants_differ_in_more_than_name_and_seed(tmp_path):
     first = key("a", name="a", seed=0)
     assert key("b", name="b", seed=1) == first
     assert key("c", name="a", seed=0, keys={"train.batch_size": 32}) != first
+
+
+def test_a_section_alone_says_what_the_whole_says(tmp_path):
+    keys = {"data.few_shot": {"bn": 50}, "evaluate.on": "target"}
+    text = make_run(tmp_path / "run", "running", keys=keys).recipe.read_text()
+    for section in ("data", "evaluate", "name", "track"):
+        expected = {key: value for key, value in flat_keys(text).items() if key.split(".")[0] == section}
+        assert section_keys(text, section) == expected
+    assert section_keys(text, "data")["data.few_shot.bn"] == 50
+    assert section_keys(text, "nothing") == {}
+    assert section_keys("", "data") == {}

@@ -22,7 +22,14 @@ def sections(text: str) -> list[str]:
 def test_its_sections_and_tables_are_those_of_a_fresh_report(tmp_path):
     run = load_run(
         make_run(
-            tmp_path / "run", "sound", name="quickstart", n=60, epochs=2, leaked=0, keys={"model.name": "glotune-nano"}
+            tmp_path / "run",
+            "sound",
+            name="quickstart",
+            n=60,
+            epochs=2,
+            leaked=0,
+            baselines=True,
+            keys={"model.name": "glotune-nano"},
         )
     )
     figures = [FigureFile(name, name, Path(name), Path(name)) for name in build_figures(run)]

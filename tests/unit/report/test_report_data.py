@@ -38,7 +38,8 @@ def test_counts_that_no_evaluation_can_have_are_named(tmp_path, entry, told):
     run.metrics_path.write_text(json.dumps(metrics))
     broken = load_run(run)
     assert broken.evaluations == {}
-    (problem,) = broken.problems
+    altered, problem = broken.problems
+    assert altered.startswith("metrics.json is not what the run wrote")
     assert problem.startswith("metrics.json can't be read as scores (")
     assert told in problem
 
@@ -94,6 +95,10 @@ def test_damaged_files_are_named_and_the_rest_is_read(tmp_path):
     assert run.recipe is None
     assert run.predictions("test", "bn") is None
     assert [problem.split()[0] for problem in run.problems] == [
+        "data_profile.json",
+        "metrics.json",
+        "predictions/test.bn.parquet",
+        "recipe.yaml",
         "recipe.yaml",
         str(made.metrics_path),
         "data_profile.json",

@@ -61,6 +61,13 @@ def test_an_oracle_is_called_one(tmp_path):
     assert "an oracle: it saw target labels" in markdown(run)
 
 
+def test_a_run_without_skill_says_so_first_and_its_gaps_mean_nothing(tmp_path):
+    text = markdown(load_run(make_run(tmp_path / "run", "no skill", name="guessing", n=60, epochs=2)))
+    assert "but the run showed no skill: its scores, and differences from them, mean nothing" in text.splitlines()[2]
+    assert "> **Verdict: no skill.**" in text
+    assert "The run showed no skill: these gaps mean nothing." in text
+
+
 def test_a_collapsed_run_says_so_first_and_what_to_do(runs):
     text = markdown(runs["collapsed"])
     assert "but the run collapsed: its scores, and differences from them, mean nothing" in text.splitlines()[2]

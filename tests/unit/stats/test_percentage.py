@@ -4,7 +4,7 @@ import pytest
 
 from glotune.errors import UserError
 from glotune.run.records import Verdict
-from glotune.stats.percentage import percentage_change
+from glotune.stats.percentage import HalfWidths, percentage_change
 
 SOUND, COLLAPSED = Verdict(status="sound", evidence=[]), Verdict(status="collapsed", evidence=["one class"])
 
@@ -47,6 +47,30 @@ def test_what_can_t_be_compared_says_why(value, reference, ours, reason):
     answer = change("mcc", value, reference, ours=ours)
     assert answer.percent is None
     assert reason in answer.reason
+
+
+def test_a_change_that_may_be_chance_is_none():
+    answer = percentage_change(
+        "accuracy", 0.51, 0.5, value_verdict=SOUND, reference_verdict=SOUND, chance="the difference lies within chance"
+    )
+    assert (answer.percent, answer.interval) == (None, None)
+    assert answer.reason == "the difference lies within chance"
+
+
+def test_the_interval_holds_what_is_uncertain_of_the_reference_too():
+    """Two independent scores of half width 0.03: their difference has sqrt(2) of it."""
+    widths = HalfWidths(value=0.03, reference=0.03, difference=0.03 * math.sqrt(2))
+
+    def interval(metric, value, reference):
+        return percentage_change(
+            metric, value, reference, value_verdict=SOUND, reference_verdict=SOUND, widths=widths
+        ).interval
+
+    gain = interval("accuracy", 0.6, 0.5)
+    assert (gain.low + gain.high) / 2 == pytest.approx(20)
+    assert (gain.high - gain.low) / 2 == pytest.approx(100 * math.hypot(0.03 / 0.5, 0.6 * 0.03 / 0.5**2))
+    lost = interval("loss", 0.6, 0.5)  # the same growth, and worse
+    assert (lost.low, lost.high) == (pytest.approx(-gain.high), pytest.approx(-gain.low))
 
 
 def test_an_unknown_metric_is_refused():

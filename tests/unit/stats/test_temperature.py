@@ -4,7 +4,7 @@ from sklearn.metrics import f1_score
 
 from glotune.errors import UserError
 from glotune.stats.arrays import outcomes
-from glotune.stats.temperature import apply_temperature, fit_temperature, fit_threshold
+from glotune.stats.temperature import apply_temperature, cross_fit, fit_temperature, fit_threshold
 
 
 def softmax(logits):
@@ -73,6 +73,29 @@ def test_the_best_threshold_beats_every_other():
     assert fit.value_at_half == pytest.approx(score(0.5))
     assert fit.value == pytest.approx(max(score(each) for each in np.unique(positive)))
     assert fit.threshold < 0.5
+
+
+def test_what_a_fit_brings_is_measured_on_other_texts():
+    """No skill at all: the best of all thresholds looks good on its own texts, and brings nothing on others."""
+    own, apart = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        labels, positive = rng.integers(2, size=60), rng.random(60)
+        made = outcomes(labels, np.column_stack([1 - positive, positive]))
+        own.append(fit_threshold(made, "mcc").value)
+        apart.append(cross_fit(made, "mcc").value)
+    assert np.mean(own) > 0.15
+    assert abs(np.mean(apart)) < 0.07
+
+
+def test_a_cross_fit_is_close_to_the_truth_and_needs_enough_texts():
+    labels, logits = calibrated()
+    sharp = outcomes(labels, softmax(logits * 2.0))
+    found, fit = cross_fit(sharp), fit_temperature(sharp)
+    assert fit.loss_after <= found.loss < fit.loss_before
+    assert found.loss == pytest.approx(fit.loss_after, rel=0.005)
+    assert found.value is None
+    assert cross_fit(outcomes(labels[:19], softmax(logits[:19]))) is None
 
 
 def test_a_threshold_needs_two_classes():

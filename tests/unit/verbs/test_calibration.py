@@ -48,6 +48,8 @@ def test_the_temperature_is_found_on_source_languages(tmp_path: Path) -> None:
     assert found.languages == ["en"]
     assert abs(found.temperature - 2.0) < 0.15
     assert found.ece_after < found.ece_before
+    assert found.cross_fitted
+    assert found.ece_floor < found.ece_before
     assert found.threshold is None
     assert read_calibration(run) == found
 
@@ -60,6 +62,7 @@ def test_a_threshold_decides_between_two_classes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", validation={"en": 1.0}, sources=["en"])
     found = calibrate(run, "macro_f1")
     assert found.metric == "macro_f1"
+    assert abs(found.metric_after - found.metric_before) < 0.02  # 1/2 is the best threshold of these texts
     assert found.threshold is not None
     probabilities = np.array([[1 - found.threshold, found.threshold], [1 - found.threshold / 2, found.threshold / 2]])
     assert found.answers(probabilities).tolist() == [1, 0]

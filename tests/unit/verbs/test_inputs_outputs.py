@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glotune.errors import UserError
-from glotune.verbs.predict import Prediction
+from glotune.verbs.predict import Prediction, format_of, whole_file, writer
 from glotune.verbs.predict_inputs import Inputs, Row, require_source
-from glotune.verbs.predict_outputs import format_of, whole_file, writer
 from made_files import piped
 
 

@@ -162,8 +162,8 @@ def _calibration_panel(ax: Any, panel: CalibrationPanel) -> None:
             markeredgecolor="white", markeredgewidth=0.6, alpha=strength, zorder=3,
         )  # fmt: skip
     ax.text(
-        0.04, 0.95, f"ECE {100 * panel.ece:.1f} points", va="top", fontsize=9, zorder=5,
-        bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
+        0.04, 0.95, f"ECE {100 * panel.ece:.1f} points\n(chance: {100 * panel.floor:.1f})", va="top", fontsize=9,
+        zorder=5, bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
     )  # fmt: skip
     ax.set_title(f"{style.latin(panel.language)}, n = {panel.n:,}")
     ax.set_xlim(0, 1)

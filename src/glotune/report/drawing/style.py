@@ -33,7 +33,8 @@ class Look(NamedTuple):
 DARK_GREEN, DARK_ORANGE = "#00785A", "#8F6200"
 """Dark enough on white for words (contrast above 4.5)."""
 VERDICT_COLOURS = {
-    "sound": DARK_GREEN, "improving": BLUE, "overfit": DARK_ORANGE, "collapsed": VERMILLION, "diverged": VERMILLION
+    "sound": DARK_GREEN, "improving": BLUE, "overfit": DARK_ORANGE, "collapsed": VERMILLION, "diverged": VERMILLION,
+    "no skill": VERMILLION,
 }  # fmt: skip
 
 RC: dict[str, Any] = {

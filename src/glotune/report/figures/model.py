@@ -232,6 +232,8 @@ class CalibrationPanel:
     language: str
     n: int
     ece: float
+    floor: float
+    """The ECE that a perfectly calibrated model would show, by chance."""
     bins: tuple[CalibrationBin, ...]
 
 

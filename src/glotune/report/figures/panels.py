@@ -21,7 +21,7 @@ from glotune.report.figures.model import (
 )
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
-from glotune.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
+from glotune.stats.calibration import ReliabilityBin, chance_error, expected_calibration_error, reliability
 from glotune.stats.curves import PrecisionRecallCurve, RocCurve, precision_recall_curves, roc_curves
 
 MAX_PANELS = 12
@@ -115,6 +115,7 @@ def calibration_panel(language: str, table: Predictions) -> CalibrationPanel:
         language,
         len(table),
         expected_calibration_error(table.outcomes),
+        chance_error(table.outcomes),
         tuple(_bin(each) for each in reliability(table.outcomes) if each.n),
     )
 

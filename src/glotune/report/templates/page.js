@@ -95,7 +95,7 @@ function drawOverview() {
   const many = DATA.runs.length > 4;
   holders.overview.replaceChildren(...DATA.runs.filter((run) => !many || run.isSound === false).map((run) => {
     const verdict = run.verdict;
-    return element("div", { class: `verdict ${verdict ? verdict.status : ""}` },
+    return element("div", { class: `verdict ${verdict ? verdict.status.replace(" ", "-") : ""}` },
       element("p", { class: "lead" }, several ? element("b", {}, `${runTitle(run)}: `) : null, element("b", {}, verdict ? verdict.status : run.status), ". ", run.headline),
       many && verdict ? element("details", {}, element("summary", {}, "Evidence and what to do"), reasons(verdict)) : reasons(verdict));
   }));
@@ -144,6 +144,7 @@ function drawResults() {
   for (const run of pickedRuns()) if (run.means[picked.split]) rows.push({ run, code: null, each: run.means[picked.split], isMean: true });
   const splits = ["test", "validation", "train"].filter((split) => DATA.runs.some((run) => run.evaluations[split]));
   const gap = (row) => (row.run.transfer && picked.split === row.run.split ? (row.isMean ? row.run.transfer.average : row.run.transfer.gaps[row.code]) : null) || null;
+  const over = (row) => (picked.split === row.run.split ? row.run.overBaseline[row.isMean ? "mean" : row.code] : null) || null;
   const profile = (row, key) => (picked.split === row.run.split && row.run.profile[row.code] ? row.run.profile[row.code][key] : null);
   const columns = [
     { name: "Language", words: true, cell: (row) => row.isMean ? row.each.name : `${fullName(row.code)}${row.run.languages.find((each) => each.code === row.code).source ? " · source" : ""}`, key: (row) => row.code },
@@ -153,11 +154,13 @@ function drawResults() {
       name: (SHORT[metric] || traitOf(metric).name) + (traitOf(metric).percent ? " %" : ""), note: traitOf(metric).name,
       cell: (row) => {
         const interval = row.each.intervals[metric];
-        return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
+        const floor = metric === "ece" && typeof row.each.eceFloor === "number" ? element("small", {}, `${fixed(100 * row.each.eceFloor, 1)} by chance`) : null;
+        return [fixed(shownValue(metric, row.each.scores[metric]), digitsOf(metric)), floor, interval ? element("small", {}, interval.map((end) => fixed(shownValue(metric, end), digitsOf(metric))).join(" to ")) : null];
       },
       key: (row) => row.each.scores[metric],
     })),
     { name: "Gap", note: "Transfer gap in points of macro-F1", cell: (row) => (gap(row) ? [fixed(gap(row)[0], 1), element("small", {}, `${fixed(gap(row)[1], 1)} to ${fixed(gap(row)[2], 1)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
+    ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: "This run minus TF-IDF with logistic regression on the same training texts, in points of macro-F1", cell: (row) => (over(row) ? [fixed(over(row)[0], 1), element("small", {}, `${fixed(over(row)[1], 1)} to ${fixed(over(row)[2], 1)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
     { name: "Unknown", note: "Share of unknown tokens", cell: (row) => percentText(profile(row, "unknown"), 2), key: (row) => profile(row, "unknown") },
     { name: "Truncated", cell: (row) => percentText(profile(row, "truncation")), key: (row) => profile(row, "truncation") },
@@ -165,7 +168,7 @@ function drawResults() {
   holders.results.replaceChildren(
     splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
     rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
-    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. Click a column to sort."),
+    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. ECE by chance: what a perfectly calibrated model would show on so many texts. Click a column to sort."),
     ...pickedRuns().filter((run) => run.split).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: checkpoint` : "Checkpoint"} kept: ${run.selection}.`)));
 }
 
@@ -234,7 +237,7 @@ function drawErrors() {
       lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
       lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
       bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
-        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
+        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points (${fixed(100 * bins.floor, 1)} by chance)`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
 }
 
 // ---- mistakes: the controls stay while their table is redrawn, so that typing is not interrupted

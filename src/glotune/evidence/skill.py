@@ -1,0 +1,101 @@
+"""Is a run shown to be better than chance? A falling training loss is no sign of it: a network learns random labels by
+heart (Zhang et al. 2017, "Understanding deep learning requires rethinking generalization").
+
+Skill is Matthews' correlation, which is 0 for answers that don't depend on the text, whatever the label frequencies.
+It is shown where the same answers, shuffled among the texts, seldom do as well: Fisher's exact test for two classes,
+its randomised form for more. Shuffling keeps both margins, so the test errs as often as it says also where a class is
+rare, where a bootstrap interval of the correlation ends at 0 for want of that class in some resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glotune.stats.confusion import IntArray, count_metric
+from glotune.stats.scores import Scores
+
+LEVEL = 0.025
+"""One-sided, as the lower end of a 95 % interval."""
+SHUFFLES = 9_999
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Of some languages together, each counting once.
+
+    Attributes:
+        languages: those with texts of two classes or more: among one there is nothing to know.
+        n: texts.
+        mcc: mean over the languages.
+        p_value: how often shuffled answers do as well.
+    """
+
+    languages: tuple[str, ...]
+    n: int
+    mcc: float
+    p_value: float
+
+
+def confusions(scores: Mapping[str, Scores]) -> dict[str, IntArray]:
+    """Language -> its confusion matrix."""
+    return {language: np.asarray(each.confusion_CC, dtype=np.int64) for language, each in scores.items()}
+
+
+def skill_of(confusions: Mapping[str, IntArray]) -> Skill | None:
+    """The skill that these confusion matrices ([C, C], rows the truth) show; None where there is nothing to know."""
+    from scipy.stats import random_table
+
+    known = {name: counts_CC for name, counts_CC in confusions.items() if np.count_nonzero(counts_CC.sum(axis=1)) > 1}
+    if not known:
+        return None
+    mcc, rng = count_metric("mcc"), np.random.default_rng(0)
+    found, shuffled_R = 0.0, np.zeros(SHUFFLES)
+    for counts_CC in known.values():
+        found += float(mcc(counts_CC.astype(np.float64)))
+        if np.count_nonzero(counts_CC.sum(axis=0)) > 1:  # otherwise shuffling changes nothing: always 0
+            tables_RCC = random_table(counts_CC.sum(axis=1), counts_CC.sum(axis=0)).rvs(SHUFFLES, random_state=rng)
+            shuffled_R += mcc(np.asarray(tables_RCC, dtype=np.float64))
+    as_good = int(np.count_nonzero(shuffled_R >= found - 1e-12))
+    return Skill(
+        languages=tuple(known),
+        n=sum(int(each.sum()) for each in known.values()),
+        mcc=found / len(known),
+        p_value=(1 + as_good) / (1 + SHUFFLES),
+    )
+
+
+def at_chance(confusions: Mapping[str, IntArray]) -> bool:
+    """Whether there is something to know and no skill is shown."""
+    found = skill_of(confusions)
+    return found is not None and found.p_value > LEVEL
+
+
+def no_skill(scores: Mapping[str, Scores], evaluations: int = 1) -> str | None:
+    """The sentence that no skill is shown in the languages by which a run is judged; None where it is.
+
+    Args:
+        scores: of these languages.
+        evaluations: how many weights were tried on these very texts before the best were kept. The best of many
+            guessers looks better than guessing, so each may err with that part of the level (Bonferroni).
+    """
+    found = skill_of(confusions(scores))
+    if found is None or found.p_value <= LEVEL / max(1, evaluations):
+        return None
+    best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""
+    return (
+        f"{', '.join(found.languages)}: not shown to be better than chance on {found.n} texts{best}: MCC "
+        f"{found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} of cases."
+    )
+
+
+def not_shown(names: Sequence[str]) -> str:
+    """The sentence about languages of which that is so one by one."""
+    return f"Not shown to be better than chance (shuffled answers do as well too often): {', '.join(names)}."
+
+
+def shown(p_value: float) -> str:
+    """``12 %``, ``3.1 %``."""
+    return f"{100 * p_value:.2g} %"

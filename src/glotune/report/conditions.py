@@ -1,0 +1,106 @@
+"""Under which conditions a run's scores came about: what it saw or was given that others may not have been.
+
+Each is said beside every row and claim that the run enters; none of them makes a comparison invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from glotune.recipe.keys import Value
+from glotune.run.data import RunData
+from glotune.run.records import RESTARTED
+from glotune.words import named
+
+READING_KEYS = ("data.max_length", "data.truncation", "data.normalization")
+"""How much of a text a run reads, and in which form: said where runs side by side differ in it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a run."""
+
+    word: str
+    """For a cell of a table."""
+    sentence: str
+    """What it means, without its subject's name: ``its checkpoint was chosen by ...``."""
+    is_leak: bool = False
+
+
+def conditions_of(runs: Sequence[RunData], split: str, languages: Sequence[str]) -> list[tuple[Condition, ...]]:
+    """The conditions of each run, beside the others.
+
+    Args:
+        runs: what stands side by side; a single run has no others to differ from.
+        split: what the scores are on.
+        languages: that they are about.
+    """
+    trained = [code for code in languages if 0 < sum(run.is_source(code) for run in runs) < len(runs)]
+    differing = [key for key in READING_KEYS if len({str(run.section("data").get(key)) for run in runs}) > 1]
+    return [tuple(_conditions(run, split, languages, trained, differing)) for run in runs]
+
+
+def _conditions(
+    run: RunData, split: str, languages: Sequence[str], trained: Sequence[str], differing: Sequence[str]
+) -> Iterator[Condition]:
+    data, selection = run.section("data"), run.section("evaluate").get("evaluate.on")
+    if selection == "target":
+        yield Condition(
+            "oracle selection",
+            "its checkpoint was chosen by labelled texts of the target languages, which a zero-shot run does not see.",
+        )
+    shots = few_shot(data)
+    if shots:
+        said = ", ".join(f"{number} of {named(code)}" for code, number in shots.items())
+        yield Condition(
+            f"few-shot: {', '.join(f'{number} {code}' for code, number in shots.items())}",
+            f"it was trained on labelled texts of target languages too ({said}): no zero-shot run.",
+        )
+    own = [code for code in trained if run.is_source(code)]
+    if own:
+        yield Condition(
+            f"trained on {', '.join(own)}",
+            f"it was trained on texts in {', '.join(map(named, own))} (labelled ones or translations), unlike others "
+            "here.",
+        )
+    if any(line.startswith(RESTARTED) for line in run.manifest.deviations):
+        yield Condition(
+            "restarted", "it collapsed and was trained again with a gentler rate and warmup than its recipe first said."
+        )
+    if split == "validation":
+        chosen = [code for code in languages if run.is_source(code) == (selection != "target")]
+        if chosen:
+            yield Condition(
+                "chosen by these texts",
+                f"the texts in {', '.join(map(named, chosen))} chose its checkpoint, so that its scores there are too "
+                "high.",
+            )
+    leaks = {code: len(rows) for code in languages if (rows := run.leaked.get(split, {}).get(code))}
+    if leaks:
+        said = ", ".join(f"{count:,} of {run.texts(split, [code]):,} in {named(code)}" for code, count in leaks.items())
+        yield Condition(
+            f"{sum(leaks.values()):,} leaked",
+            f"texts that it is scored on stand in an earlier split too ({said}).",
+            is_leak=True,
+        )
+    for key in differing:
+        name, value = key.removeprefix("data."), data.get(key)
+        yield Condition(f"{name} {value}", f"it read its texts with {key} {value}, unlike others here.")
+
+
+def reservations(run: RunData) -> list[str]:
+    """What a reader must know beside a single run's scores, as sentences; leaks are told by their scores."""
+    found = (
+        [f"{', '.join(run.altered)}: not what the run wrote, so that nothing here is proved."] if run.altered else []
+    )
+    if run.main_split is None:
+        return found
+    conditions = conditions_of([run], run.main_split, list(run.main))[0]
+    return found + [f"Mind: {each.sentence}" for each in conditions if not each.is_leak]
+
+
+def few_shot(data: Mapping[str, Value]) -> dict[str, int]:
+    """Language -> labelled texts of it that joined the training texts (``data.few_shot``)."""
+    found = {key.removeprefix("data.few_shot."): value for key, value in data.items()}
+    return {code: value for code, value in found.items() if f"data.few_shot.{code}" in data and isinstance(value, int)}
