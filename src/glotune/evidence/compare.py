@@ -168,7 +168,7 @@ def _compared(
     notes += belonging(kept[0], split, languages)
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
-        tuple(notes), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
+        tuple(told), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
     )  # fmt: skip
 
 
