@@ -98,6 +98,10 @@ class Predictions:
         """Those recorded, or else of the texts where they were kept."""
         if self.text_key_B is not None:
             return self.text_key_B
+        import pyarrow.parquet as pq
+
+        if pq.read_metadata(self.path).num_rows != len(self):
+            return None  # some were left out: places in the file are others
         try:
             texts = self.texts(np.arange(len(self)))
         except UserError:
