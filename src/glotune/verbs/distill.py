@@ -42,6 +42,8 @@ KEY = "distill.teacher"
 HASHED = (".safetensors", ".bin", ".json", ".model", ".txt")
 """Files of a model's folder that its answers depend on."""
 WEIGHTS = (".safetensors", ".bin")
+TOGETHER = 512
+"""Texts between two reports of progress, sorted by length together."""
 LEAST_PROBABILITY = 1e-300
 """Below it a mean probability has no logarithm."""
 
@@ -361,7 +363,7 @@ def write_answers(predictor: Predictor, texts: LabelledTexts, report: Report, fo
     shape = (len(texts), len(predictor.labels))
     logits_NC = np.lib.format.open_memmap(folder / "logits.npy", mode="w+", dtype=np.float32, shape=shape)
     done = 0
-    for logits_BC, _ in predictor.engine.stream(texts_of(texts)):
+    for logits_BC, _ in predictor.engine.stream(texts_of(texts), TOGETHER):
         if not np.isfinite(logits_BC).all():
             raise UserError(
                 "the teacher's answers are not finite", where=KEY, expected="a teacher that has not diverged"
@@ -376,7 +378,7 @@ def timed(predictor: Predictor, texts: LabelledTexts, report: Report) -> tuple[N
     """Probabilities [N, C] of all texts, columns in the predictor's order, and the seconds that they took."""
     predictor.engine.answers([("first", "call") if texts.has_pairs else "first call"])  # what is made once is not timed
     found, done, started = [], 0, time.perf_counter()
-    for logits_BC, _ in predictor.engine.stream(texts_of(texts)):
+    for logits_BC, _ in predictor.engine.stream(texts_of(texts), TOGETHER):
         found.append(softmax(logits_BC))
         done += len(logits_BC)
         report(done, len(texts))
