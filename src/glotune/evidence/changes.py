@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from glotune.errors import UserError
 from glotune.evidence.skill import at_chance
 from glotune.evidence.variants import Difference, Variant
+from glotune.report.analysis import mean_of_run
 from glotune.run.data import RunData
 from glotune.stats.percentage import HalfWidths
 from glotune.stats.seed_scores import summarise_seeds
@@ -53,15 +53,12 @@ def half_widths(
 
 
 def _half_width(variant: Variant, metric: str, split: str, languages: Sequence[str]) -> float | None:
-    """Over seeds and texts; of one seed over texts, its languages taken as independent."""
+    """Over seeds and texts; of one seed over texts."""
     if len(variant.runs) == 1:
-        intervals = [variant.runs[0].evaluations[split][language].intervals.get(metric) for language in languages]
-        known = [each for each in intervals if each is not None]
-        if len(known) < len(intervals):
-            return None
-        return math.hypot(*((each.high - each.low) / 2 for each in known)) / len(known)
+        interval = mean_of_run(variant.runs[0], split, languages).intervals.get(metric)
+        return None if interval is None else (interval.high - interval.low) / 2
     try:
-        runs = [{language: run.outcomes(split, language) for language in languages} for run in variant.runs]
+        runs = [run.answered(split, list(languages)) for run in variant.runs]
         interval = summarise_seeds(runs, metric).interval
     except UserError:
         return None

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glotune.stats.arrays import Outcomes
 from glotune.stats.confusion import IntArray, count_metric
-from glotune.stats.scores import Scores
 
 LEVEL = 0.025
 """One-sided, as the lower end of a 95 % interval."""
@@ -39,9 +39,18 @@ class Skill:
     p_value: float
 
 
-def confusions(scores: Mapping[str, Scores]) -> dict[str, IntArray]:
-    """Language -> its confusion matrix."""
-    return {language: np.asarray(each.confusion_CC, dtype=np.int64) for language, each in scores.items()}
+def confusions(answered: Mapping[str, Outcomes]) -> dict[str, IntArray]:
+    """Language -> its confusion matrix [C, C], in which texts that belong together count as the first of them.
+
+    Four copies of a text are one piece of evidence: shuffled one by one, they would make any answer look learned.
+    """
+    found = {}
+    for language, each in answered.items():
+        kept = slice(None) if each.cluster_B is None else np.unique(each.cluster_B, return_index=True)[1]
+        counts_CC = np.zeros((each.num_labels, each.num_labels), dtype=np.int64)
+        np.add.at(counts_CC, (each.label_B[kept], each.prediction_B[kept]), 1)
+        found[language] = counts_CC
+    return found
 
 
 def skill_of(confusions: Mapping[str, IntArray]) -> Skill | None:
@@ -73,15 +82,15 @@ def at_chance(confusions: Mapping[str, IntArray]) -> bool:
     return found is not None and found.p_value > LEVEL
 
 
-def no_skill(scores: Mapping[str, Scores], evaluations: int = 1) -> str | None:
+def no_skill(answered: Mapping[str, Outcomes], evaluations: int = 1) -> str | None:
     """The sentence that no skill is shown in the languages by which a run is judged; None where it is.
 
     Args:
-        scores: of these languages.
+        answered: in these languages.
         evaluations: how many weights were tried on these very texts before the best were kept. The best of many
             guessers looks better than guessing, so each may err with that part of the level (Bonferroni).
     """
-    found = skill_of(confusions(scores))
+    found = skill_of(confusions(answered))
     if found is None or found.p_value <= LEVEL / max(1, evaluations):
         return None
     best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""

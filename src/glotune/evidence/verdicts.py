@@ -67,11 +67,11 @@ def judge(
         return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
     deciding = {name: scores[name] for name in deciding_languages(scores, source_languages)}
     looks = len(history.epochs) if set(deciding) & set(chosen_on) else 1
-    unskilled = no_skill(deciding, looks)
+    unskilled = no_skill({name: outcomes_by_language[name] for name in deciding}, looks)
     if unskilled is not None:
         return _without_skill(unskilled, history, deciding, len(labels), recipe)
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
-    chance = _no_better_than_chance(scores, collapses)
+    chance = _no_better_than_chance(outcomes_by_language, collapses)
     if chance:
         asides.append(not_shown(chance))
     if (early := advice.stopped_early(history, recipe)) is not None:
@@ -151,10 +151,10 @@ def _not_finite_predictions(outcomes_by_language: Mapping[str, Outcomes]) -> str
     return f"Predictions are not finite in: {', '.join(bad)}." if bad else None
 
 
-def _no_better_than_chance(scores: Mapping[str, Scores], collapses: Mapping[str, Collapse]) -> list[str]:
+def _no_better_than_chance(answered: Mapping[str, Outcomes], collapses: Mapping[str, Collapse]) -> list[str]:
     """The languages of which that is so one by one."""
-    known = confusions(scores)
-    return [name for name in scores if name not in collapses and at_chance({name: known[name]})]
+    known = confusions(answered)
+    return [name for name in answered if name not in collapses and at_chance({name: known[name]})]
 
 
 def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:

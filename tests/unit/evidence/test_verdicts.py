@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,6 +250,18 @@ def test_random_answers_are_no_skill_however_far_the_training_loss_fell():
     assert "does not carry over to these" in verdict.evidence[-1]
     assert "glotune data check" in verdict.remedy[0]
     assert verdict.remedy[-1] == "Don't compare other runs with this one."
+
+
+def test_copies_of_a_text_are_one_piece_of_evidence():
+    """A weak result on 24 texts does not become skill by copying each of them eight times."""
+    few = language(skill=0.3, num_texts=24, seed=4)
+    copied = outcomes(
+        np.repeat(few.label_B, 8), np.repeat(few.probabilities_BC, 8, axis=0), np.repeat(few.loss_B, 8),
+        np.repeat(np.arange(24), 8),
+    )  # fmt: skip
+    assert judge(SETTLED, {"en": few}, NAMES).status == "no skill"
+    assert judge(SETTLED, {"en": copied}, NAMES).status == "no skill"
+    assert judge(SETTLED, {"en": replace(copied, cluster_B=None)}, NAMES).status != "no skill"
 
 
 def test_nine_minority_texts_all_missed_are_no_skill_and_four_found_are_one():
