@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from glotune.evidence.cells import Cell, ComparisonTable
 
+WIDEST = 1000
+"""Columns that a table is measured in: more than any needs."""
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of runs.")],
@@ -54,17 +57,37 @@ def compare(
             say(f"Written: {path}")
 
 
-def _shown(table: ComparisonTable) -> Table:
+def _shown(table: ComparisonTable) -> Table | Text:
+    """Columns where the terminal has room for every word; a block of lines for each row where it has not."""
     from rich.table import Table
     from rich.text import Text
+
+    from glotune.cli.console import out
 
     shown = Table(title=Text(table.title), box=None, pad_edge=False, title_justify="left")
     linked = {place for row in table.rows for place, cell in enumerate(row) if cell.href}  # files: for exports
     for place, column in enumerate(table.columns):
         if place not in linked:
-            shown.add_column(Text(column.name), justify="right" if column.is_numeric else "left")
+            shown.add_column(
+                Text(column.name), justify="right" if column.is_numeric else "left", no_wrap=place == 0, overflow="fold"
+            )
     for row in table.rows:
         shown.add_row(*[_cell(cell) for place, cell in enumerate(row) if place not in linked])
+    needed = out.measure(shown, options=out.options.update(width=WIDEST)).minimum
+    return shown if needed <= out.width else _blocks(table, linked)
+
+
+def _blocks(table: ComparisonTable, left_out: set[int]) -> Text:
+    from rich.text import Text
+
+    from glotune.words import NOTHING
+
+    shown = Text(f"{table.title}\n", style="italic")
+    for row in table.rows:
+        for place, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
+            if place not in left_out and cell.text != NOTHING:
+                shown.append_text(Text(f"{'' if place == 0 else '  '}{column.name}: ", style="not italic"))
+                shown.append_text(Text(f"{cell.text}\n", style="bold not italic" if cell.is_best else "not italic"))
     return shown
 
 
