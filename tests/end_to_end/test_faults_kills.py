@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.extras
 def test_a_dozen_kills_lose_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--folder", str(tmp_path), "kills", "--count", "12"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

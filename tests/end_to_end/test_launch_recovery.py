@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from glotune.recipe import recipe_yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
@@ -32,6 +34,7 @@ def losses(run: Path) -> list[tuple[int, float, float]]:
     return [(event.step, event.data["loss"], event.data["grad_norm"]) for event in events]
 
 
+@pytest.mark.extras
 def test_a_job_that_is_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(recipe_yaml(small_recipe(tmp_path, rows=160, train__epochs=3, checkpoints__every=5)))

@@ -101,6 +101,7 @@ def wait_for(condition, launcher: subprocess.Popen[str], seconds: float = 180.0)
         time.sleep(0.05)
 
 
+@pytest.mark.extras
 def test_a_killed_rank_stops_all_and_the_run_goes_on_with_another_number(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, model__dropout=0.0, rows=240, train__epochs=40, checkpoints__every=3)
     path, out = tmp_path / "recipe.yaml", tmp_path / "run"

@@ -52,6 +52,7 @@ def finish(process: subprocess.Popen[bytes]) -> str:
     return out.decode()
 
 
+@pytest.mark.extras
 def test_a_cross_validated_study_tests_every_text_once(tmp_path: Path) -> None:
     path = write_study(tmp_path, variants={"full": {}}, seeds=1, folds=2, claims=[])
     finish(start(path, "--out", str(tmp_path / "study"), "--jobs", "2"))

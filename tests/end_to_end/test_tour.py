@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 
@@ -61,6 +63,7 @@ def wait_for_first_epoch(run: Path, log: Path) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.extras
 def test_the_tour(tmp_path: Path) -> None:
     doctor, train, monitor, stop, listing, resume, report, push = commands()
     shell, run = Shell(tmp_path), tmp_path / "runs" / "tour"
