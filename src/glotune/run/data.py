@@ -246,10 +246,14 @@ class RunData:
         Raises:
             UserError: as `outcomes`.
         """
-        for language in languages:
-            self.outcomes(split, language)  # says what is missing
-        tables = {language: self.predictions(split, language) for language in languages}
-        return numbered_alike({language: table for language, table in tables.items() if table is not None})
+        key = ("answered", split, *languages)
+        if key not in self.memo:  # a comparison asks once for each pair and claim
+            for language in languages:
+                self.outcomes(split, language)  # says what is missing
+            tables = {language: self.predictions(split, language) for language in languages}
+            self.memo[key] = numbered_alike({name: table for name, table in tables.items() if table is not None})
+        found: dict[str, Outcomes] = self.memo[key]
+        return found
 
     def clusters(self, split: str, languages: list[str]) -> Clusters:
         """Which texts of a split belong together, within and across these languages."""

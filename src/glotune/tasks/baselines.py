@@ -23,11 +23,9 @@ from glotune.recipe import Recipe
 from glotune.run.baselines import FILE, METRIC, Baselines, Gain
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.predictions import answers_in, read_predictions
-from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes, outcomes
-from glotune.stats.bootstrap import paired_mean_difference, score_intervals
-from glotune.stats.evaluation import INTERVAL_SEED
-from glotune.stats.scores import score_outcomes
+from glotune.stats.arrays import outcomes
+from glotune.stats.bootstrap import paired_mean_difference
+from glotune.stats.evaluation import INTERVAL_SEED, evaluation_of
 from glotune.tasks.records import Outputs, prediction_tables, write_predictions
 from glotune.tasks.single_label import class_weights
 from glotune.whole_files import sha256
@@ -104,9 +102,9 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
             path = directory.baselines / "tfidf" / f"{split}.{language}.parquet"
             files[f"tfidf/{path.name}"] = sha256(path)
             theirs = read_predictions(path).in_order
-            cheap.append(_evaluation(theirs, split, language, texts.labels))
+            cheap.append(evaluation_of(theirs, split, language, None, interval_metrics=INTERVALS))
             always = outcomes(theirs.label_B, np.tile(constant_C, (theirs.num_texts, 1)))
-            majority.append(_evaluation(always, split, language, texts.labels))
+            majority.append(evaluation_of(always, split, language, None, interval_metrics=INTERVALS))
         gains += _gains(directory, split, held_out.language_names, texts.source_languages)
     return Baselines(
         description=DESCRIPTION,
@@ -167,18 +165,6 @@ def _record(folder: Path, texts: TextData, split: LabelledTexts, probabilities_N
     for place, language in enumerate(split.language_names):
         rows = np.flatnonzero(split.language_ids == place)
         write_predictions(folder, prediction_tables(split, rows, hashes, outputs, False), split.split, language)
-
-
-def _evaluation(found: Outcomes, split: str, language: str, labels: list[str]) -> Evaluation:
-    scores = score_outcomes(found)
-    return Evaluation(
-        split=split,
-        language=language,
-        n=scores.n,
-        scores=scores.values(),
-        intervals=score_intervals(found, INTERVALS, seed=INTERVAL_SEED),
-        confusion=[list(row) for row in scores.confusion_CC],
-    )
 
 
 def _gains(directory: RunDirectory, split: str, languages: Sequence[str], sources: Sequence[str]) -> list[Gain]:

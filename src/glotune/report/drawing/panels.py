@@ -90,13 +90,7 @@ def _roc_panel(ax: Any, panel: RocPanel, names: dict[str, str]) -> None:
             label="" if index else f"{len(grey)} classes between",
         )  # fmt: skip
     ax.legend(loc="lower right", title="AUC", title_fontsize=8, fontsize=8, alignment="left", handlelength=1.6)
-    ax.set_title(f"{style.latin(panel.language)}, n = {panel.n:,}")
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1.01)
-    ax.set_aspect("equal")
-    ax.set_xlabel("false positive rate")
-    ax.set_ylabel("true positive rate")
-    ax.label_outer()
+    _unit_square(ax, f"{style.latin(panel.language)}, n = {panel.n:,}", "false positive rate", "true positive rate")
 
 
 def draw_confusion(figure: Any, data: ConfusionMatrices) -> None:
@@ -165,10 +159,15 @@ def _calibration_panel(ax: Any, panel: CalibrationPanel) -> None:
         0.04, 0.95, f"ECE {100 * panel.ece:.1f} points\n(chance: {100 * panel.floor:.1f})", va="top", fontsize=9,
         zorder=5, bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1},
     )  # fmt: skip
-    ax.set_title(f"{style.latin(panel.language)}, n = {panel.n:,}")
+    _unit_square(ax, f"{style.latin(panel.language)}, n = {panel.n:,}", "confidence (grey: texts)", "accuracy")
+
+
+def _unit_square(ax: Any, title: str, x: str, y: str) -> None:
+    """Both axes are shares."""
+    ax.set_title(title)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.01)
     ax.set_aspect("equal")
-    ax.set_xlabel("confidence (grey: texts)")
-    ax.set_ylabel("accuracy")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
     ax.label_outer()
