@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from glotune.evidence.cells import Cell, ComparisonTable
 
-WIDEST = 1000
-"""Columns that a table is measured in: more than any needs."""
-
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of runs.")],
@@ -73,8 +70,18 @@ def _shown(table: ComparisonTable) -> Table | Text:
             )
     for row in table.rows:
         shown.add_row(*[_cell(cell) for place, cell in enumerate(row) if place not in linked])
-    needed = out.measure(shown, options=out.options.update(width=WIDEST)).minimum
-    return shown if needed <= out.width else _blocks(table, linked)
+    return shown if _least_width(table, linked) <= out.width else _blocks(table, linked)
+
+
+def _least_width(table: ComparisonTable, left_out: set[int]) -> int:
+    """Terminal columns that the table needs with no word cut; names, in the first column, stay on one line."""
+    widths = []
+    for place, column in enumerate(table.columns):
+        if place not in left_out:
+            texts = [column.name, *(row[place].text for row in table.rows)]
+            words = texts if place == 0 else [word for text in texts for word in text.split()]
+            widths.append(max(map(len, words), default=0))
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _blocks(table: ComparisonTable, left_out: set[int]) -> Text:
