@@ -80,9 +80,8 @@ def predict(
     if cut.count:
         say(f"{cut.count} of {count} texts cut: longer than {predictor.max_length} tokens ({cut})")
     if outside.count:
-        say(
-            f"{outside.count} of {count} texts hold pieces cut from this vocabulary, and were read in smaller ones ({outside})"
-        )
+        what = "hold pieces that were cut from this vocabulary, and were read in smaller ones"
+        say(f"{outside.count} of {count} texts {what} ({outside})")
     for message in about_swallowed(inputs.swallowing, "set --quoting none"):
         say(f"warning: {message}")
     if out is not None:

@@ -97,7 +97,8 @@ class Encoding:
         with untruncated(backend):
             encodings = backend.encode_batch_fast(list(texts))
         limit, strategy = self.data.max_length, self.data.truncation
-        return [
-            Tokens(*(cut(each, limit, strategy) if len(each) > limit else (each.ids, each.type_ids)), len(each))
-            for each in encodings
-        ]
+        found = []
+        for each in encodings:
+            ids, types = cut(each, limit, strategy) if len(each) > limit else (each.ids, each.type_ids)
+            found.append(Tokens(ids, types, len(each)))
+        return found

@@ -211,7 +211,7 @@ def _ancestors(kept: set[int], pieces: dict[str, int], merges: list[tuple[str, s
 
 
 def _arranged(kept: set[int], special: set[int], size: int) -> Ids:
-    """New id -> old id: the model's own pieces before those that were added behind them, as the library numbers them."""
+    """New id -> old id: the model's own pieces before those added behind them, as the library numbers them."""
     own, behind = sorted(each for each in kept if each < size), sorted(each for each in kept if each >= size)
     at_home = np.array(sorted(each for each in special if each < len(own)), np.int64)
     found = np.empty(len(own), np.int64)

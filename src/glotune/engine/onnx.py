@@ -1,4 +1,4 @@
-"""An exported classifier through ONNX Runtime on a CPU: micro-batches by length under a token budget, as packed ones are."""
+"""An exported classifier through ONNX Runtime on a CPU: micro-batches by length, under a token budget."""
 
 from __future__ import annotations
 

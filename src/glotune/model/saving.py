@@ -32,8 +32,8 @@ from glotune.whole_files import whole_folder
 SETTINGS = "tokenizer_config.json"
 BASE_CONFIG = "base_config.json"
 WINDOW = "sentence_bert_config.json"
-"""Where text-embeddings-inference and vLLM look for how many tokens a model reads; without it they take as many as it has
-positions."""
+"""Where text-embeddings-inference and vLLM look for how many tokens a model reads; without it they take as many as it
+has positions."""
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def load(
         labels=loaded.labels,
         takes_pairs=opened.takes_pairs,
         calibration=opened.calibration,
-        columns=opened.data and opened.data.columns,
+        columns=None if opened.data is None else opened.data.columns,
         quoting=data.quoting,
     )
 

@@ -37,14 +37,13 @@ def card(record: ExportRecord, folder: str = "FOLDER") -> str:
         "points": points,
         "difference": difference,
     }
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         title=record.run,
         folder=folder,
         sentence=f"The classifier of a glotune run, {KINDS[record.target, record.precision]}.",
         vocabulary="" if record.vocabulary is None else about(record.vocabulary),
     )
-    return text
 
 
 def points(share: float | None) -> str:
@@ -63,10 +62,10 @@ def about(vocabulary: Vocabulary) -> str:
     """What was cut, and what it means for texts to come."""
     return (
         f"Cut for good to the pieces of {count(vocabulary.texts)} texts ({_origin(vocabulary)}):"
-        f" {count(vocabulary.pieces)} of {count(vocabulary.full_pieces)} are left. Texts over these are read as before."
-        " Others are read in smaller pieces that are left, single characters at worst, and glotune counts them."
-        f" {percent(vocabulary.own_piece_share)} of the texts it was cut to hold a piece that no other of them holds: about"
-        " as many further texts of the kind will be read in smaller pieces. More texts (--texts) make it fewer."
+        f" {count(vocabulary.pieces)} of {count(vocabulary.full_pieces)} are left. Texts over these are read as"
+        " before. Others are read in smaller pieces that are left, single characters at worst, and glotune counts them."
+        f" {percent(vocabulary.own_piece_share)} of the texts it was cut to hold a piece that no other of them holds:"
+        " about as many further texts of the kind will be read in smaller pieces. More texts (--texts) make it fewer."
     )
 
 

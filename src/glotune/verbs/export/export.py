@@ -68,8 +68,8 @@ def export(
 ) -> Export:
     """Writes a run's model to a folder that `glotune.load` opens, with ``export.json`` and a card.
 
-    The folder appears whole or not at all. Its answers to the run's validation and test texts are compared with those of
-    the run's model, both as ``glotune predict`` gives them.
+    The folder appears whole or not at all. Its answers to the run's validation and test texts are compared with those
+    of the run's model, both as ``glotune predict`` gives them.
 
     Args:
         run: a finished run.
@@ -253,10 +253,11 @@ def _compare(source: Source, folder: Path, observer: Observer) -> list[Parity]:
     exported = load(folder, device="cpu")
     found: list[Parity] = []
     for texts in source.held_out:
-        total = 2 * len(texts)
-        before = ask(source.predictor, texts, lambda done, _: observer.progress("evaluate", done, total, {}))
-        after = ask(exported, texts, lambda done, count: observer.progress("evaluate", done + count, total, {}))
-        found += compared(texts, before, after)
+
+        def report(done: int, total: int) -> None:
+            observer.progress("evaluate", done, total, {})
+
+        found += compared(texts, ask(source.predictor, texts, report), ask(exported, texts, report))
     return found
 
 

@@ -60,8 +60,8 @@ class _Logits(nn.Module):
 def traced(hf: Any) -> Any:
     """The graph of a sequence classification model (``onnx.ModelProto``), in fp32.
 
-    It takes int64 [B, L], ``input_ids``, ``attention_mask`` and, where the family has them, ``token_type_ids``; it gives
-    ``logits`` [B, C].
+    It takes int64 [B, L], ``input_ids``, ``attention_mask`` and, where the family has them, ``token_type_ids``; it
+    gives ``logits`` [B, C].
 
     Raises:
         MissingExtra: see `require_onnx`.

@@ -1,4 +1,4 @@
-"""The run's model and its export on the same texts: how far probabilities moved, which answers changed, what it costs."""
+"""The run's model and its export on the same texts: how far probabilities moved, which answers changed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A graph in 8 bits, without the parts that lose most by it: what each part costs is measured on validation texts.
 
 Products take ONNX Runtime's dynamic quantisation: weights in 8 bits with a scale for each output, activations scaled as
-they come. Seven of the eight bits are used: on x86 without VNNI the product adds two of them in 16 bits, and eight would
-overflow (ONNX Runtime, "Quantize ONNX models", on ``reduce_range``). The word embeddings get a scale for each row.
+they come. Seven of the eight bits are used: on x86 without VNNI the product adds pairs of them in 16 bits, and eight
+would overflow (ONNX Runtime, "Quantize ONNX models", on ``reduce_range``). Word embeddings have a scale for each row.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def quantise(
     max_loss: float,
     log: Callable[[str], None],
 ) -> Quantised:
-    """Finds the parts to hold in 8 bits: all of them, less the worst one at a time until no more than `max_loss` is lost.
+    """Finds the parts to hold in 8 bits: all, less the worst one at a time until no more than `max_loss` is lost.
 
     Args:
         model: the graph in fp32 (``onnx.ModelProto``); it is left as it is.
