@@ -104,6 +104,10 @@ class Engine:
     encoding: Encoding
     _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool, bool]] = field(default_factory=OrderedDict)
 
+    def forget(self) -> None:
+        """Computes texts anew that it has answered before."""
+        self._known.clear()
+
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
         """The answers to each window of `texts`, in their order; memory does not grow with their number."""
         waiting = iter(texts)
