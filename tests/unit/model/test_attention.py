@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from glotune.model.card import Card
 from glotune.model.packed import attention
 from glotune.model.packed.attention import Packing, _bounds, attend, place, take
+from glotune.model.packed.kernels import kernels_of
 
 
 def packing_of(lengths: Sequence[int]) -> Packing:
@@ -72,19 +73,29 @@ def test_the_plain_product_of_bf16(lengths: list[int], window: int | None, poole
 
 
 def reference_varlen(
-    query: Tensor, key: Tensor, value: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, **options: Any
+    kernel: str,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_q: Tensor,
+    cu_k: Tensor,
+    max_q: int,
+    max_k: int,
+    scale: float,
+    dropout: float = 0.0,
+    window: int | None = None,
 ) -> Tensor:
     """Flash attention's contract in plain torch: windows of unequal lengths align at the last key."""
-    left, right = options["window_size"]
+    assert cu_q.dtype == cu_k.dtype == torch.int32
     parts = []
     for (q0, q1), (k0, k1) in zip(itertools.pairwise(cu_q), itertools.pairwise(cu_k), strict=True):
         assert q1 - q0 <= max_q
         assert k1 - k0 <= max_k
-        scores = torch.einsum("qad,kad->aqk", query[q0:q1], key[k0:k1]) * options["scale"]
-        if left >= 0:
+        scores = torch.einsum("qad,kad->aqk", query[q0:q1], key[k0:k1]) * scale
+        if window is not None:
             shift = (k1 - k0) - (q1 - q0)
             distance = torch.arange(k1 - k0) - (torch.arange(q1 - q0)[:, None] + shift)
-            scores = scores.masked_fill((distance < -left) | (distance > right), -torch.inf)
+            scores = scores.masked_fill(distance.abs() > window, -torch.inf)
         parts.append(torch.einsum("aqk,kad->qad", scores.softmax(-1), value[k0:k1]))
     return torch.cat(parts)
 
@@ -93,7 +104,7 @@ def reference_varlen(
 @pytest.mark.parametrize("window", [None, 4])
 def test_arguments_of_the_cuda_kernel(monkeypatch: pytest.MonkeyPatch, window: int | None, pooled: bool) -> None:
     """The kernel needs a GPU; what it is given is checked against its contract on the CPU."""
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference_varlen)
+    monkeypatch.setattr(attention, "varlen", reference_varlen)
     lengths = (3, 17, 1, 9, 9)
     torch.manual_seed(0)
     query, key, value = torch.randn(3, sum(lengths), 2, 4)
@@ -101,7 +112,7 @@ def test_arguments_of_the_cuda_kernel(monkeypatch: pytest.MonkeyPatch, window: i
     expected = plain(query, key, value, lengths, window)
     asked = query[packing.starts_B] if pooled else query
     expected = expected[packing.starts_B] if pooled else expected
-    found = attention._varlen(asked, key, value, packing, 4**-0.5, window)
+    found = attention._varlen("flash", asked, key, value, packing, 4**-0.5, 0.0, window)
     assert (found - expected).abs().max() < 1e-5
 
 
@@ -117,7 +128,8 @@ def test_cuda_kernel(window: int | None, pooled: bool) -> None:
     expected = plain(query, key, value, lengths, window)
     asked = query[packing.starts_B] if pooled else query
     expected = expected[packing.starts_B] if pooled else expected
-    device = Packing(packing.lengths, packing.cu_seqlens.cuda(), torch.device("cuda"))
+    kernels, _ = kernels_of(Card.of("cuda"), 64)
+    device = Packing(packing.lengths, packing.cu_seqlens.cuda(), torch.device("cuda"), kernels)
     found = attend(asked.cuda().bfloat16(), key.cuda().bfloat16(), value.cuda().bfloat16(), device, window=window)
     assert (found.float().cpu() - expected).abs().max() < 0.06
     exact = attend(asked.cuda(), key.cuda(), value.cuda(), device, window=window)

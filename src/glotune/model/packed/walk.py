@@ -17,7 +17,8 @@ from torch.nn import functional
 from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
-from glotune.model.packed.attention import Group, Packing, attend, place, take
+from glotune.model.packed.attention import Group, Packing, added, attend, place, take
+from glotune.model.packed.kernels import Kernels
 
 Rotary = tuple[Tensor, Tensor]
 Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
@@ -35,9 +36,9 @@ class Flow:
     """Layer type -> (cos, sin), each [1, T, D]"""
 
     @classmethod
-    def of(cls, batch: PackedBatch) -> Flow:
-        device = batch.input_ids.device
-        return cls(Packing(batch.lengths, batch.cu_seqlens, device), batch.position_ids.unsqueeze(0))
+    def of(cls, batch: PackedBatch, kernels: Kernels) -> Flow:
+        packing = Packing(batch.lengths, batch.cu_seqlens, batch.input_ids.device, kernels)
+        return cls(packing, batch.position_ids.unsqueeze(0))
 
 
 class Walk(Protocol):
@@ -280,7 +281,7 @@ def _group(
     tokens_BLH = group.padded(tokens_TH)
     scores_BAL = torch.matmul(asked_BAH[texts], tokens_BLH.transpose(1, 2)) + offset_BA[texts].unsqueeze(-1)
     if group.mask is not None:
-        scores_BAL = scores_BAL + group.mask.squeeze(1).to(scores_BAL.dtype)
+        scores_BAL = scores_BAL + added(group.mask.squeeze(1), scores_BAL.dtype)
     weights_BAL = torch.softmax(scores_BAL, dim=-1).to(tokens_BLH.dtype)
     if dropout > 0.0:
         weights_BAL = drop(weights_BAL, dropout)
