@@ -18,6 +18,8 @@ more than a tenth."""
 LENGTHS, WINDOW = (3, 17, 1, 64, 40, 5), 8
 RATE = 0.1
 """Dropout rate that is tried."""
+WEIGHTS = 100_000
+"""Whose dropout is counted, at least: enough to tell a rate from one that is off by half a point."""
 ROUNDED = 1 / 255
 """Flash attention draws one byte for each weight: it rounds the rate so."""
 
@@ -74,7 +76,7 @@ def _faults_of_dropout(
     kernels: Kernels, heads: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[str]:
     """Without scores every weight is 1 / L; with unit vectors as values the output shows each weight as it was used."""
-    texts = 4
+    texts = -(-WEIGHTS // (heads * width**2))
     packing = _packing([width] * texts, device, kernels)
     nothing = torch.zeros(texts * width, heads, width, device=device, dtype=dtype)
     unit = torch.eye(width, device=device, dtype=dtype).repeat(texts, 1).unsqueeze(1).expand_as(nothing)

@@ -131,7 +131,10 @@ def varlen(
     Returns:
         [Q, A, D], differentiable; the gradient draws the same dropout again from the saved state of the generator.
     """
-    query, key, value = query_QAD.contiguous(), key_TAD.contiguous(), value_TAD.contiguous()
+    # Thirds of a fused projection do as they are: only the last dimension must lie together.
+    query, key, value = (
+        each if each.stride(-1) == 1 else each.contiguous() for each in (query_QAD, key_TAD, value_TAD)
+    )
     if kernel == "flash":
         side = -1 if window is None else window
         return torch.ops.aten._flash_attention_forward(
