@@ -25,9 +25,9 @@ WAITS = {
     "is_nonzero",
 }
 """Operations after which the host knows a value, or a size that follows from values: on a GPU it waits for them."""
-FREE = {"view", "_unsafe_view", "t", "transpose", "unsqueeze", "squeeze", "expand", "slice", "select", "detach", "alias",
-        "split", "split_with_sizes", "permute", "unbind", "as_strided", "reshape", "empty", "empty_like", "new_empty",
-        "empty_strided"}  # fmt: skip
+FREE = {"view", "_unsafe_view", "t", "transpose", "unsqueeze", "squeeze", "expand", "slice", "select", "detach",
+        "alias", "split", "split_with_sizes", "permute", "unbind", "as_strided", "reshape", "empty", "empty_like",
+        "new_empty", "empty_strided"}  # fmt: skip
 """Operations that launch no kernel."""
 
 
@@ -72,9 +72,8 @@ class Guard(TorchDispatchMode):
             masks = [each for each in args[1] if each is not None and each.dtype in (torch.bool, torch.uint8)]
             if masks:
                 raise HostWaits(f"{func} by a mask")
-        if name in ("_to_copy", "copy_") and any(tensor.device.type == "cpu" and tensor.ndim for tensor in given[:1]):
-            if name == "copy_":
-                raise HostWaits(f"{func} to the host")
+        if name == "copy_" and given[0].device.type == "cpu":
+            raise HostWaits(f"{func} to the host")
         if name == "_to_copy" and torch.device(kwargs.get("device") or META).type == "cpu":
             raise HostWaits(f"{func} to the host")
 

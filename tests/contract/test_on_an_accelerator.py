@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-from accelerator_guard import META, Guard, HostWaits, as_a_gpu
+from accelerator_guard import META, Guard, as_a_gpu
 from contract.test_tasks import TASKS, recorder_in
 from glotune.engine.checkpoints import CheckpointStore
 from glotune.engine.forward import evaluate
@@ -20,7 +21,10 @@ from glotune.engine.loop import build_loop
 from glotune.engine.parts import Parts
 from glotune.engine.processes import Control, Processes
 from glotune.engine.step import Stepper
+from glotune.model.cpu.tune import tune
+from glotune.model.network import Network
 from glotune.model.packed.kernels import PADDED, Kernels
+from packed_batches import packed, random_ids
 
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
 every_kernel = pytest.mark.parametrize("kernels", [Kernels("flash", "flash"), PADDED], ids=["varlen", "padded"])
@@ -72,18 +76,72 @@ def test_the_host_waits_once_in_a_pass_of_an_evaluation(
     assert all(each.dtype == np.float64 for each in answers)
 
 
-def test_the_guard_sees_what_it_is_for() -> None:
-    values = torch.zeros(3, device=META)
-    refused: dict[str, Callable[[], Any]] = {
-        "asks for a value": lambda: values.sum().item(),
-        "counts": lambda: torch.bincount(torch.zeros(3, dtype=torch.long, device=META)),
-        "takes by a mask": lambda: values[values > 0],
-        "repeats without a size": lambda: torch.repeat_interleave(torch.zeros(3, dtype=torch.long, device=META)),
-        "copies and waits": lambda: torch.zeros(3).to(META),
-    }
-    for name, work in refused.items():
-        with Guard(), pytest.raises((HostWaits, RuntimeError)):
-            work()
-            raise RuntimeError(name) if name == "" else AssertionError(f"not seen: {name}")
-    with Guard(), pytest.raises(AssertionError, match="float64"):
-        values.double()
+REFUSED: dict[str, Callable[[torch.Tensor], Any]] = {
+    "asks for a value": lambda values: values.sum().item(),
+    "counts": lambda values: torch.bincount(values.long()),
+    "takes by a mask": lambda values: values[values > 0],
+    "repeats without a size": lambda values: torch.repeat_interleave(values.long()),
+    "copies and waits": lambda values: torch.zeros(3).to(META),
+    "copies to the host": lambda values: values.cpu(),
+    "makes float64": lambda values: values.double(),
+}
+
+
+@pytest.mark.parametrize("work", REFUSED.values(), ids=REFUSED)
+def test_the_guard_sees_what_it_is_for(work: Callable[[torch.Tensor], Any]) -> None:
+    with Guard(), pytest.raises(AssertionError):  # HostWaits is one
+        work(torch.zeros(3, device=META))
+
+
+# ---- how many kernels a micro-batch launches -----------------------------------------------------------
+
+
+def base_sized() -> Any:
+    """XLM-R-base without weights."""
+    config = XLMRobertaConfig(
+        vocab_size=2000,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        pad_token_id=1,
+        num_labels=3,
+    )
+    with META:
+        return XLMRobertaForSequenceClassification(config).train()
+
+
+def launched(work: Callable[[], torch.Tensor]) -> int:
+    """Kernels of a forward and a backward pass."""
+    with Guard(refuses=False) as guard:
+        work().backward()
+    return guard.launched
+
+
+def padded_kernels(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Of Hugging Face's model, whose attention counts as the one kernel that it is on a GPU."""
+
+    def one_kernel(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **more: Any) -> Any:
+        operator = torch.ops.aten._scaled_dot_product_efficient_attention
+        return operator(query, key, value, attn_mask, True, dropout_p, False, scale=more["scale"])[0]
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", one_kernel)
+    hf, ids = base_sized(), torch.ones(8, 40, dtype=torch.long, device=META)
+    mask = torch.ones(8, 1, 40, 40, device=META)  # made by the host in advance, in its favour
+    return launched(lambda: hf(input_ids=ids, attention_mask=mask, labels=ids[:, 0]).loss)
+
+
+def test_a_micro_batch_launches_no_more_kernels_than_padded_hugging_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(base_sized()).train()
+    tune(network, "cuda", "fp32", training=True)
+    batch = packed(random_ids((5, 9, 12, 30, 40, 40, 41, 60))).to(META)
+    labels = torch.zeros(8, dtype=torch.long, device=META)
+    found = {}
+    for name, kernels in (("varlen", Kernels("flash", "flash")), ("padded product", PADDED)):
+        network.kernels = kernels
+        found[name] = launched(lambda: torch.nn.functional.cross_entropy(network(batch).float(), labels))
+    opponent = padded_kernels(monkeypatch)
+    assert found["varlen"] <= 520 < opponent, (found, opponent)
+    assert batch.num_tokens == sum(batch.lengths), "no token is computed that is none"

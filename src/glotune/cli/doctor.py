@@ -6,21 +6,43 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from glotune.model.card import Card
 
 
-def doctor() -> None:
+def doctor(
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Train 20 steps on this machine's device and compare with the CPU.")
+    ] = False,
+) -> None:
     """Show hardware, the device, precision and attention that will be used and why, versions, and what is missing."""
     from glotune.cli.console import show_table
-    from glotune.cli.doctor import choices, hardware_rows, missing_parts, versions
 
+    if selftest:
+        _selftest()
+        return
     show_table("Hardware", hardware_rows())
     show_table("What a run will use here", choices())
     show_table("Versions", versions())
     show_table("Missing, and only needed for what it says", missing_parts())
+
+
+def _selftest() -> None:
+    """Prints what held, one line each; exit code 1 where something did not."""
+    from glotune.cli.console import show_table
+    from glotune.verbs.selftest import selftest
+
+    checks = list(selftest())
+    show_table(
+        "Training here against the CPU",
+        [(check.what, f"{'holds' if check.holds else 'DIFFERS'}: {check.found}") for check in checks],
+    )
+    if not all(check.holds for check in checks):
+        raise typer.Exit(1)
 
 
 Rows = list[tuple[str, str]]
