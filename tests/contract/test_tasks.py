@@ -25,7 +25,7 @@ from glotune.engine.observer import Silent
 from glotune.engine.parts import Parts
 from glotune.engine.processes import Control, Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.step import Stepper
+from glotune.engine.step import Prepared, Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer
 from glotune.model.pretraining import prepare_tokenizer
@@ -220,7 +220,7 @@ def test_what_an_epoch_says_adds_up_from_its_steps(make: Callable[[Path], Parts]
 def test_scores_follow_from_what_is_recorded(make: Callable[[Path], Parts], tmp_path: Path) -> None:
     parts = make(tmp_path)
     parts.network.eval()
-    answers = evaluate(parts, "validation", Silent())
+    answers = evaluate(parts, "validation", recorder_in(tmp_path))
     passes = parts.task.passes("validation")
     assert [each.shape for each in answers] == [(len(parts.stores["validation"]), each.width) for each in passes]
     scores, judgement = parts.task.scores("validation", answers), parts.task.judge(answers)
@@ -277,5 +277,5 @@ def test_the_host_waits_once_in_a_step(
         sums = stepper._accumulate(0, objective, micro_batches)
     assert (waits.count, len(lists)) == (0, 0), "nothing is read before all of the batch is done"
     assert sums.dtype == torch.float64
-    stepper._step(0, objective, micro_batches, 0.0, 0.0)
+    stepper._step(Prepared(0, objective.rows, objective, micro_batches, 64), 0.0, 0.0)
     assert len(lists) == 1

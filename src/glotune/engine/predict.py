@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -15,9 +16,15 @@ from numpy.typing import NDArray
 
 from glotune.data.batches import collate, cut
 from glotune.data.encoding import Encoding, Text
-from glotune.engine.forward import forward
+from glotune.data.tokenization import TokenStore
+from glotune.engine.accelerator import settle, within_memory
+from glotune.engine.forward import Collected, forward
+from glotune.engine.plan import choose_precision
+from glotune.model.card import Card
 from glotune.model.cpu.tune import tune
-from glotune.model.network import Network
+from glotune.model.network import Network, head_width
+from glotune.model.packed.comparison import faults_of_kernels
+from glotune.model.packed.kernels import kernels_of
 
 WINDOW = 2048
 """Texts sorted by length together: enough for micro-batches of like lengths, little enough for flat memory."""
@@ -49,8 +56,17 @@ class Engine:
     _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self.network.to(self.device).eval()
+        device = torch.device(self.device)
+        if device.type == "cuda":  # a CPU computes in bf16 without instructions for it, more slowly
+            choose_precision(self.precision, Card.of(device), self.network.hidden_size, key="precision")
+        settle(device, deterministic=False)
+        self.network.to(device).eval()
         tune(self.network, self.device, self.precision, training=False)
+        if device.type != "cpu" and self.network.packed:
+            anatomy = self.network.anatomy
+            kernels, _ = kernels_of(Card.of(device), head_width(anatomy))
+            if not faults_of_kernels(kernels, int(anatomy.config.num_attention_heads), head_width(anatomy), device):
+                self.network.kernels = kernels
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
         """The answers to each window of `texts`, in their order; memory does not grow with their number."""
@@ -74,21 +90,30 @@ class Engine:
 
     def _compute(self, texts: list[Text]) -> Answers:
         store = self.encoding.store(texts)
-        pieces = [rows for rows, _ in cut(np.arange(len(texts)), store.lengths, self.token_budget)]
-        answers: NDArray[np.float64] | None = None
+        longest = int(store.lengths.max())
+        work = partial(self._logits, store)
+        logits_NC = within_memory(work, self.token_budget, longest, torch.device(self.device), self._do_with)
+        return Answers(logits_NC, store.raw_lengths > store.lengths)
+
+    def _do_with(self, token_budget: int) -> None:
+        """Memory ran out: for the texts to come, too."""
+        self.token_budget = token_budget
+
+    def _logits(self, store: TokenStore, token_budget: int) -> NDArray[np.float64]:
+        pieces = [rows for rows, _ in cut(np.arange(len(store)), store.lengths, token_budget)]
+        device, collected = torch.device(self.device), Collected(len(store))
+        batches = (collate(store, rows) for rows in pieces)
         for batch, logits_BC in forward(
-            (collate(store, rows) for rows in pieces),
+            (batch.pinned() for batch in batches) if device.type == "cuda" else batches,
             self.network,
-            device=torch.device(self.device),
+            device=device,
             precision=self.precision,
             several=len(pieces) > 1,
         ):
-            found = logits_BC.double().cpu().numpy()
-            if answers is None:
-                answers = np.empty((len(texts), found.shape[1]))
-            answers[batch.rows] = found
-        assert answers is not None
-        return Answers(answers, store.raw_lengths > store.lengths)
+            collected.add(batch.rows, logits_BC)
+        logits_NC = collected.all()
+        assert logits_NC is not None, "there is at least one text"
+        return logits_NC
 
 
 def _key(text: Text) -> bytes:
