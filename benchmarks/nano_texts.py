@@ -1,0 +1,118 @@
+"""The texts that glotune-nano is trained on: pairs that its teacher can read, tweets, and the words of both.
+
+A word alone is the shortest text: where a language has a few hundred sentences, what its words mean is most of what there
+is to learn from them, and the teacher knows it. Nothing is read that is held out: of pairs only those that the recipe
+trains on, of tables with a column ``split`` only rows of ``train``, of labels none.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from glotune.data.opening import open_bytes
+from glotune.data.plain_text import PlainTexts, read_plain_texts
+from glotune.recipe.pretrain import load_pretrain_recipe
+
+PAIRED = (
+    "afr amh ara arq arz aze bel ben bos bre bul cat ces cmn cym dan deu ell epo est eus fin fra fry gla gle glg heb hin "
+    "hrv hun hye ind isl ita jav jpn kat kaz khm kor kur lat lit lvs mal mar mkd mon nds nld nno nob pes pol por ron rus "
+    "slk slv spa sqi srp swe swh tam tel tgl tha tur uig ukr urd uzb vie wuu xho yid yue zsm"
+)
+"""Languages of pairs: those that XLM-R, whose pieces and first weights the teacher has, was trained on, and some so close
+to one of them that they are read with it. What it says of the others, no student should learn."""
+EMOTIONS = "afr amh arq ary chn deu eng esp hau mar orm ptbr ptmz rus sun swe ukr"
+"""Of BRIGHTER, by the same rule."""
+SENTIMENT = "am ha sw"
+"""Of AfriSenti, by the same rule."""
+MOST_TWEETS, MOST_WORDS, MOST_PHRASES = 4000, 2000, 500
+"""Of a language."""
+WITHOUT_SPACES = {"cmn", "jpn", "tha", "wuu", "yue", "khm", "chn"}
+SEED = 0
+
+
+def write(data: Path, out: Path) -> tuple[Path, Path]:
+    """Writes ``pairs.csv.gz`` (language, text, english) and ``texts.csv.gz`` (language, text); returns both.
+
+    Args:
+        data: a folder with ``tatoeba``, ``brighter_emotions`` and ``afrisenti``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = _write(out / "pairs.csv.gz", ("language", "text", "english"), _pairs(data))
+    trained = _trained_on(pairs)
+    sources = dict(_tweets(data))
+    of_pairs = trained.by_language()
+    by_language = {language: of_pairs.get(language, []) + sources.get(language, []) for language in of_pairs | sources}
+    rows = [(f"{language}-tweets", text) for language, texts in sources.items() for text in texts]
+    for language, texts in sorted(by_language.items()):
+        if language not in WITHOUT_SPACES:
+            rows += [(f"{language}-words", part) for part in parts(texts, [SEED, *language.encode()])]
+    return pairs, _write(out / "texts.csv.gz", ("language", "text"), rows)
+
+
+def parts(texts: Sequence[str], seed: Sequence[int]) -> list[str]:
+    """The most frequent words of these texts, and runs of two to four words of them, drawn by chance."""
+    split = [_words(text) for text in texts]
+    counts = Counter(word for words in split for word in words)
+    chosen = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_WORDS]]
+    generator = np.random.default_rng(seed)
+    phrases = set()
+    for place in generator.integers(0, len(split), MOST_PHRASES).tolist():
+        length, words = int(generator.integers(2, 5)), split[place]
+        if len(words) > length:
+            start = int(generator.integers(0, len(words) - length + 1))
+            phrases.add(" ".join(words[start : start + length]))
+    return [*chosen, *sorted(phrases)]
+
+
+def _words(text: str) -> list[str]:
+    """Without punctuation around them, nor names of users, addresses and numbers."""
+    found = []
+    for raw in text.split():
+        word = raw.strip("".join(character for character in raw if unicodedata.category(character)[0] in "PSC"))
+        if word and not re.match(r"@|http|.*\d", raw) and any(character.isalpha() for character in word):
+            found.append(word.casefold())
+    return found
+
+
+def _trained_on(pairs: Path) -> PlainTexts:
+    recipe = load_pretrain_recipe("nano", {"data.pairs": str(pairs), "data.text": None})
+    return read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
+
+
+def _pairs(data: Path) -> Iterator[tuple[str, ...]]:
+    kept = set(PAIRED.split())
+    for row in _rows(data / "tatoeba" / "parallel.csv.gz"):
+        if row["language"] in kept:
+            yield row["language"], row["text"], row["english"]
+
+
+def _tweets(data: Path) -> Iterator[tuple[str, list[str]]]:
+    folders = [(data / "brighter_emotions", EMOTIONS), (data / "afrisenti", SENTIMENT)]
+    for folder, languages in folders:
+        for language in languages.split():
+            (file,) = folder.glob(f"{language}.csv*")
+            texts = sorted({" ".join(row["text"].split()) for row in _rows(file) if row["split"] == "train"})
+            order = np.random.default_rng([SEED, *language.encode()]).permutation(len(texts))
+            yield language, [texts[place] for place in order[:MOST_TWEETS]]
+
+
+def _rows(file: Path) -> Iterator[dict[str, str]]:
+    with open_bytes(file) as content, io.TextIOWrapper(content, encoding="utf-8", newline="") as lines:
+        yield from csv.DictReader(lines)
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    with gzip.open(path, "wt", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
