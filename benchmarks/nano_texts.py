@@ -1,4 +1,4 @@
-"""The texts that glotune-nano is trained on: pairs that its teacher can read, tweets, and the words of both.
+"""The texts that glotune-nano is taught on: pairs, tweets, and the words of both.
 
 A word alone is the shortest text: where a language has a few hundred sentences, what its words mean is most of what
 there is to learn from them, and the teacher knows it. Nothing is read that is held out: of pairs only those that the
@@ -22,18 +22,13 @@ from glotune.data.opening import open_bytes
 from glotune.data.plain_text import read_plain_texts
 from glotune.recipe.pretrain import load_pretrain_recipe
 
-PAIRED = (
-    "afr amh ara arq arz aze bel ben bos bre bul cat ces cmn cym dan deu ell epo est eus fin fra fry gla gle glg heb "
-    "hin hrv hun hye ind isl ita jav jpn kat kaz khm kor kur lat lit lvs mal mar mkd mon nds nld nno nob pes pol por "
-    "ron rus slk slv spa sqi srp swe swh tam tel tgl tha tur uig ukr urd uzb vie wuu xho yid yue zsm"
-)
-"""Languages of pairs: those that XLM-R, whose pieces and first weights the teacher has, was trained on, and some so
-close to one of them that they are read with it. What it says of the others, no student should learn."""
-EMOTIONS = "arq ary chn deu eng esp mar ptbr rus sun swe ukr"
-"""Of BRIGHTER: every language is one that its teacher was trained on, and none that AfriSenti has more of."""
-SENTIMENT = "am ha sw"
-"""Of AfriSenti, by the same rule."""
-MOST_TWEETS, MOST_WORDS, MOST_PHRASES = 1800, 1500, 500
+RELATED = "arq arz wuu yue zsm"
+"""Languages of pairs beside those that the recipe holds pairs out of: so close to one of them that it learns too."""
+EMOTIONS = "arq ary chn deu eng esp ptbr rus ukr"
+"""Of BRIGHTER: languages of pairs, and their dialects."""
+SENTIMENT = "sw"
+"""Of AfriSenti, by the same rule: what there are few pairs of."""
+MOST_TWEETS, MOST_WORDS, MOST_PHRASES = 700, 1200, 300
 """Of a language."""
 WITHOUT_SPACES = {"cmn", "jpn", "tha", "wuu", "yue", "khm", "chn"}
 SEED = 0
@@ -46,15 +41,16 @@ def write(data: Path, out: Path) -> tuple[Path, Path]:
         data: a folder with ``tatoeba``, ``brighter_emotions`` and ``afrisenti``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    pairs = _write(out / "pairs.csv.gz", ("language", "text", "english"), _pairs(data))
-    recipe = load_pretrain_recipe("nano", {"data.pairs": str(pairs), "data.text": None})
-    trained = read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
-    sources = dict(_tweets(data))
-    of_pairs, wanted = trained.by_language(), {*sources, "eng", *(recipe.data.held_out.languages or [])}
-    by_language = {language: of_pairs.get(language, []) + sources.get(language, []) for language in of_pairs | sources}
-    rows = [(f"{language}-tweets", text) for language, texts in sources.items() for text in texts]
-    for language, texts in sorted(by_language.items()):
-        if language in wanted and language not in WITHOUT_SPACES:
+    recipe = load_pretrain_recipe("nano-taught", {"data.pairs": "", "data.text": None})
+    languages = {*(recipe.data.held_out.languages or []), *RELATED.split()}
+    pairs = _write(out / "pairs.csv.gz", ("language", "text", "english"), _pairs(data, languages))
+    given = load_pretrain_recipe(recipe, {"data.pairs": str(pairs)}).data
+    of_pairs = read_plain_texts(given, from_scratch=True, seed=recipe.seed).by_language()
+    tweets = dict(_tweets(data))
+    rows = [(f"{language}-tweets", text) for language, texts in tweets.items() for text in texts[:MOST_TWEETS]]
+    for language in sorted(of_pairs | tweets):
+        if language not in WITHOUT_SPACES:
+            texts = of_pairs.get(language, []) + tweets.get(language, [])
             rows += [(f"{language}-words", part) for part in parts(texts, [SEED, *language.encode()])]
     return pairs, _write(out / "texts.csv.gz", ("language", "text"), rows)
 
@@ -84,10 +80,9 @@ def _words(text: str) -> list[str]:
     return found
 
 
-def _pairs(data: Path) -> Iterator[tuple[str, ...]]:
-    kept = set(PAIRED.split())
+def _pairs(data: Path, languages: set[str]) -> Iterator[tuple[str, ...]]:
     for row in _rows(data / "tatoeba" / "parallel.csv.gz"):
-        if row["language"] in kept:
+        if row["language"] in languages:
             yield row["language"], row["text"], row["english"]
 
 
@@ -98,7 +93,7 @@ def _tweets(data: Path) -> Iterator[tuple[str, list[str]]]:
             (file,) = folder.glob(f"{language}.csv*")
             texts = sorted({" ".join(row["text"].split()) for row in _rows(file) if row["split"] == "train"})
             order = np.random.default_rng([SEED, *language.encode()]).permutation(len(texts))
-            yield language, [texts[place] for place in order[:MOST_TWEETS]]
+            yield language, [texts[place] for place in order]
 
 
 def _rows(file: Path) -> Iterator[dict[str, str]]:

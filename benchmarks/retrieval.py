@@ -27,9 +27,6 @@ def measure(pairs: Path, encoder: Path) -> dict[str, HeldOutScores]:
         "nano",
         {
             "data.pairs": str(pairs),
-            "data.text": None,
-            "teacher": None,
-            "objective.masked_lm": 1.0,
             "model.scratch": None,
             "model.name": str(encoder),
             "train.precision": "fp32",

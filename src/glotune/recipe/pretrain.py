@@ -91,8 +91,8 @@ class Encoder(Section):
 class Teacher(Section):
     """An encoder whose sentence vectors are learned (Reimers & Gurevych 2020, arXiv:2004.09813).
 
-    The target of a text is the teacher's vector, less the mean over the training texts; of a pair, the sum of the
-    vectors of its two sides. Where the encoder is narrower than the teacher, the targets keep their first principal
+    The target of a text is the teacher's vector, less the mean over the training texts; both sides of a pair have one
+    target. Where the encoder is narrower than the teacher, the targets keep their first principal
     components. Loss: weight * 2 (1 - cosine with the target) + contrast * the cross-entropy of finding the target among
     those of the batch, beside what `objective` says.
     """
@@ -113,6 +113,9 @@ class Teacher(Section):
     centre: Literal["language", "all", "none"] = "language"
     """The mean that is taken off its vectors: over the training texts of the text's language, over all training texts,
     or none. What all texts of a language have in common does not tell them apart, and stands between languages."""
+    target: Literal["both", "translation"] = "both"
+    """Of a pair: the sum of the vectors of both sides, or the vector of the translation alone, where that is in the
+    language which the teacher reads best. Then the other sides are not asked about: half the time, or less."""
     weight: Weight = 1.0
     """Weight of twice the cosine distance from the target, the mean over the texts of the batch."""
     contrast: Weight = 0.5

@@ -39,7 +39,7 @@ class SentenceVectors:
     vectors_UD: Floats
     """Unit vectors of the different texts of all splits; memory-mapped."""
     places_N: NDArray[np.int64]
-    """The row of each text there."""
+    """The row of each text there; -1 for texts that it was not asked about."""
     languages_N: NDArray[np.int16]
     language_names: list[str]
 
@@ -47,6 +47,11 @@ class SentenceVectors:
     def width(self) -> int:
         """D"""
         return int(self.vectors_UD.shape[1])
+
+    @property
+    def asked(self) -> Rows:
+        """The texts that there are vectors of."""
+        return np.flatnonzero(self.places_N >= 0)
 
     def of(self, texts: Rows) -> Floats:
         """[B, D], in memory."""
@@ -78,11 +83,11 @@ class Space:
         """
         if width > vectors.width:
             raise ValueError(f"{width} components of vectors that are {vectors.width} wide")
-        every = np.arange(len(vectors.places_N))
+        every = vectors.asked
         overall = np.zeros(vectors.width) if centre == "none" else _mean(vectors, every)
         centres = {}
         for code, language in enumerate(vectors.language_names):
-            own = np.flatnonzero(vectors.languages_N == code)
+            own = every[vectors.languages_N[every] == code]
             if centre == "language" and len(own):
                 mean = (len(own) * _mean(vectors, own) + PRIOR * overall) / (len(own) + PRIOR)
                 centres[language] = mean.astype(np.float32)
@@ -101,7 +106,8 @@ def _mean(vectors: SentenceVectors, texts: Rows) -> NDArray[np.float64]:
 
 
 def _axes(space: Space, vectors: SentenceVectors, width: int) -> Floats:
-    chosen = np.unique(np.linspace(0, len(vectors.places_N) - 1, AXES_FROM).astype(np.int64))
+    asked = vectors.asked
+    chosen = asked[np.unique(np.linspace(0, len(asked) - 1, AXES_FROM).astype(np.int64))]
     spread_DD = np.zeros((vectors.width, vectors.width))
     for start in range(0, len(chosen), TOGETHER):
         part = space.centred(vectors, chosen[start : start + TOGETHER]).astype(np.float64)
@@ -120,12 +126,17 @@ class Targets:
     """Texts from this number on are translations: text `items` + i of item i."""
     pairs: int
     """Items below this number have a translation."""
+    of_translations: bool = False
+    """The target of a pair is its translation's vector alone."""
 
     def of_items(self, items: Rows) -> Tensor:
-        """[K, H] unit vectors, float32: of the text, or of the sum of a text and its translation."""
-        found = self.space.centred(self.vectors, items)
+        """[K, H] unit vectors, float32: of the text; of a pair's two sides the sum, or the translation's."""
         paired = items < self.pairs
-        found[paired] += self.space.centred(self.vectors, items[paired] + self.items)
+        if self.of_translations:
+            found = self.space.centred(self.vectors, np.where(paired, items + self.items, items))
+        else:
+            found = self.space.centred(self.vectors, items)
+            found[paired] += self.space.centred(self.vectors, items[paired] + self.items)
         if self.space.axes_DH is not None:
             found = found @ self.space.axes_DH
         return functional.normalize(torch.from_numpy(found), dim=1)

@@ -69,7 +69,9 @@ class SentenceTeacher:
             content, corpus: the same texts, as `glotune.tasks.corpus` lays them out.
         """
         splits = content.splits
-        different, places = different_texts(splits, self.spec.prefix)
+        of_translations = self.spec.target == "translation"
+        unasked = {"train": corpus.pairs, "validation": corpus.held_pairs} if of_translations else {}
+        different, places = different_texts(splits, self.spec.prefix, unasked)
         vectors_UD = self._vectors(recipe, different, cache, processes, recorder)
         train, held_out = (
             SentenceVectors(vectors_UD, places[name], split.language_ids, split.language_names)
@@ -79,8 +81,8 @@ class SentenceTeacher:
         held_items = len(splits["validation"]) - corpus.held_pairs
         return Taught(
             self.spec,
-            Targets(train, space, corpus.items, corpus.pairs),
-            Targets(held_out, space, held_items, corpus.held_pairs),
+            Targets(train, space, corpus.items, corpus.pairs, of_translations),
+            Targets(held_out, space, held_items, corpus.held_pairs, of_translations),
         )
 
     def _vectors(
@@ -144,12 +146,20 @@ class SentenceTeacher:
         vectors_UD.flush()
 
 
-def different_texts(splits: Mapping[str, LabelledTexts], prefix: str) -> tuple[LabelledTexts, dict[str, Rows]]:
-    """The different texts of all splits, in the order in which they come, and where each text of a split lies there."""
-    every = pa.chunked_array([chunk for split in splits.values() for chunk in split.table["text"].chunks])
-    found = every.combine_chunks().dictionary_encode()
-    ends = np.cumsum([len(split) for split in splits.values()])[:-1]
-    places = np.split(found.indices.to_numpy().astype(np.int64), ends)
+def different_texts(
+    splits: Mapping[str, LabelledTexts], prefix: str, unasked: Mapping[str, int]
+) -> tuple[LabelledTexts, dict[str, Rows]]:
+    """The different texts of all splits, in the order in which they come, and where each text of a split lies there.
+
+    Args:
+        prefix: put before each.
+        unasked: split -> how many of its first texts are left out; -1 is their place.
+    """
+    first = {name: unasked.get(name, 0) for name in splits}
+    tables = [split.table["text"].slice(first[name]) for name, split in splits.items()]
+    found = pa.chunked_array([chunk for each in tables for chunk in each.chunks]).combine_chunks().dictionary_encode()
+    parts = np.split(found.indices.to_numpy().astype(np.int64), np.cumsum([len(each) for each in tables])[:-1])
+    places = {name: np.concatenate([np.full(first[name], -1), part]) for name, part in zip(splits, parts, strict=True)}
     number = len(found.dictionary)
     table = pa.table(
         {
@@ -161,7 +171,7 @@ def different_texts(splits: Mapping[str, LabelledTexts], prefix: str) -> tuple[L
             "key": pa.array(np.arange(number, dtype=np.int64)),
         }
     )
-    return LabelledTexts(table, "teacher"), dict(zip(splits, places, strict=True))
+    return LabelledTexts(table, "teacher"), places
 
 
 def open_sentence_teacher(recipe: PretrainRecipe, begun: Manifest | None = None) -> SentenceTeacher | None:

@@ -55,7 +55,7 @@ def test_its_vectors_are_those_of_the_plain_library(tmp_path: Path, family: str,
     recipe = taught_recipe(tmp_path, {"pooling": pooling, "prefix": prefix})
     texts = read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
     splits = as_text_data(texts).splits
-    different, places = different_texts(splits, prefix)
+    different, places = different_texts(splits, prefix, {})
     teacher = open_sentence_teacher(recipe)
     assert teacher is not None
     (tmp_path / "run").mkdir()
