@@ -50,7 +50,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two variants, of which the one is better beyond chance, with a report as a run's own process leaves it."""
+    """Runs of two variants, of which one is better beyond chance, each with a report as its own process leaves it."""
     folder = tmp_path_factory.mktemp("ready")
     for name, accuracy, rate in (("good", 0.9, 1e-4), ("bad", 0.6, 2e-4)):
         for seed in range(4):
