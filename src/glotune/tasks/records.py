@@ -75,13 +75,13 @@ def record_split(
     for language, rows in languages.items():
         tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
         write_predictions(folder, tables, split, language)
-        clusters = _clusters(texts.splits[split], rows)
+        clusters = clusters_of(texts.splits[split], rows)
         found = outputs.outcomes(rows, texts.splits[split].labels, clusters)
         evaluations.append(evaluation_of(found, split, language, texts.labels))
     return evaluations
 
 
-def _clusters(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def clusters_of(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Which of the texts of one language, at `rows`, belong together."""
     named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
     return own_clusters(texts.table["key"].to_numpy()[rows], named)

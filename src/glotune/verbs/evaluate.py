@@ -121,6 +121,17 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
         return read_evaluation_texts(data, recipe.data, manifest.labels)
+    texts = read_own(recipe, manifest)
+    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
+    return TextData(held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [])
+
+
+def read_own(recipe: Recipe, manifest: Manifest) -> TextData:
+    """The texts of a run, all splits, as it was trained on them.
+
+    Raises:
+        UserError: they are no longer there, or no longer the same.
+    """
     refuse_streams(recipe.data, "judging a run by its own texts again")
     texts = read_again(recipe.data, recipe.seed, manifest.labels)
     if texts.data_hash != manifest.data_hash:
@@ -129,15 +140,14 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
             expected=f"the texts with hash {manifest.data_hash[:16]}, found {texts.data_hash[:16]}",
             remedy="Name the files to evaluate on with --data",
         )
-    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
-    return TextData(held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [])
+    return texts
 
 
 def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[Outputs, int]:
     """The outputs for a split's texts, and how many of them were cut."""
     outputs = Outputs(np.zeros((len(found), len(predictor.labels))), np.zeros(len(found)))
     done = truncated = 0
-    for logits_BC, truncated_B in predictor.engine.stream(texts_of(found)):
+    for logits_BC, truncated_B, _ in predictor.engine.stream(texts_of(found)):
         truncated += int(truncated_B.sum())
         part = slice(done, done + len(logits_BC))
         outputs.logits_NC[part] = logits_BC
@@ -191,8 +201,8 @@ def _write_provenance(
         "rows": {split: len(found) for split, found in texts.splits.items()},
         "truncated": truncated,
         "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
-        "device": predictor.engine.device,
-        "precision": predictor.engine.precision,
+        "device": predictor.engine.model.device,
+        "precision": predictor.engine.model.precision,
         "outputs": outputs,
     }
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
