@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,9 +17,14 @@ from numpy.typing import NDArray
 from glotune.data.batches import collate, cut
 from glotune.data.encoding import Encoding, Text
 from glotune.data.tokenization import TokenStore
-from glotune.engine.forward import forward
+from glotune.engine.accelerator import settle, within_memory
+from glotune.engine.forward import Collected, forward
+from glotune.engine.plan import choose_precision
+from glotune.model.card import Card
 from glotune.model.cpu.tune import tune
-from glotune.model.network import Network
+from glotune.model.network import Network, head_width
+from glotune.model.packed.comparison import faults_of_kernels
+from glotune.model.packed.kernels import kernels_of
 
 WINDOW = 2048
 """Texts sorted by length together: enough for micro-batches of like lengths, little enough for flat memory."""
@@ -69,8 +75,17 @@ class TorchModel:
     """Most tokens in one micro-batch, counted as the attention product sees them."""
 
     def __post_init__(self) -> None:
-        self.network.to(self.device).eval()
+        device = torch.device(self.device)
+        if device.type == "cuda":  # a CPU computes in bf16 without instructions for it, more slowly
+            choose_precision(self.precision, Card.of(device), self.network.hidden_size, key="precision")
+        settle(device, deterministic=False)
+        self.network.to(device).eval()
         tune(self.network, self.device, self.precision, training=False)
+        if device.type != "cpu" and self.network.packed:
+            anatomy = self.network.anatomy
+            kernels, _ = kernels_of(Card.of(device), head_width(anatomy))
+            if not faults_of_kernels(kernels, int(anatomy.config.num_attention_heads), head_width(anatomy), device):
+                self.network.kernels = kernels
 
     @property
     def parameters(self) -> int:
@@ -79,21 +94,28 @@ class TorchModel:
 
     def logits(self, store: TokenStore) -> NDArray[np.float64]:
         """See `Answering.logits`."""
-        pieces = [rows for rows, _ in cut(np.arange(len(store)), store.lengths, self.token_budget)]
-        logits: NDArray[np.float64] | None = None
+        longest, device = int(store.lengths.max()), torch.device(self.device)
+        return within_memory(partial(self._logits, store), self.token_budget, longest, device, self._do_with)
+
+    def _do_with(self, token_budget: int) -> None:
+        """Memory ran out: for the texts to come, too."""
+        self.token_budget = token_budget
+
+    def _logits(self, store: TokenStore, token_budget: int) -> NDArray[np.float64]:
+        pieces = [rows for rows, _ in cut(np.arange(len(store)), store.lengths, token_budget)]
+        device, collected = torch.device(self.device), Collected(len(store))
+        batches = (collate(store, rows) for rows in pieces)
         for batch, logits_BC in forward(
-            (collate(store, rows) for rows in pieces),
+            (batch.pinned() for batch in batches) if device.type == "cuda" else batches,
             self.network,
-            device=torch.device(self.device),
+            device=device,
             precision=self.precision,
             several=len(pieces) > 1,
         ):
-            found = logits_BC.double().cpu().numpy()
-            if logits is None:
-                logits = np.empty((len(store), found.shape[1]))
-            logits[batch.rows] = found
-        assert logits is not None
-        return logits
+            collected.add(batch.rows, logits_BC)
+        logits_NC = collected.all()
+        assert logits_NC is not None, "there is at least one text"
+        return logits_NC
 
 
 @dataclass
