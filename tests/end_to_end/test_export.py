@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 import glotune
 from glotune.cli.main import run as glotune_command
@@ -189,6 +190,36 @@ def test_changed_data_are_no_ground_to_compare_on(trained: Run, tmp_path: Path) 
     (copy / "manifest.json").write_text(json.dumps(manifest | {"data_hash": "0" * 64}))
     with pytest.raises(UserError, match="data changed since"):
         export(copy, to="safetensors", out=tmp_path / "out")
+
+
+TEI = {
+    *("architectures", "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("intermediate_size", "hidden_act", "hidden_dropout_prob", "max_position_embeddings", "type_vocab_size"),
+    *("initializer_range", "layer_norm_eps", "pad_token_id", "id2label", "label2id"),
+}
+"""Keys without which text-embeddings-inference opens no BERT or XLM-R classifier (its router and its candle backend)."""
+
+
+def test_the_files_are_what_other_servers_read(trained: Run, plain: Export, spanish: Export) -> None:
+    for folder in (trained.directory.model, plain.path, spanish.path):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert set(config) >= TEI
+        # Both take the head from the architecture, and the labels from these two maps, with every id once.
+        assert config["architectures"] == ["XLMRobertaForSequenceClassification"]
+        assert config["id2label"] == {"0": "bad", "1": "good", "2": "plain"}
+        assert config["label2id"] == {name: int(index) for index, name in config["id2label"].items()}
+        assert config["problem_type"] == "single_label_classification", "vLLM: softmax over the labels"
+        # The longest text: here, else as many tokens as there are positions.
+        assert json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"] == 32
+        # The fast tokenizer alone is opened, and its ids must have rows.
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        assert max(tokenizer.get_vocab().values()) < config["vocab_size"]
+        assert tokenizer.token_to_id("<pad>") == config["pad_token_id"]
+        assert tokenizer.encode("la comida").ids[0] == tokenizer.token_to_id("<s>")
+        weights = load_file(folder / "model.safetensors")
+        assert weights["roberta.embeddings.word_embeddings.weight"].shape[0] == config["vocab_size"]
+        assert {"classifier.dense.weight", "classifier.out_proj.weight", "classifier.out_proj.bias"} <= set(weights)
+        assert weights["classifier.out_proj.weight"].shape[0] == 3
 
 
 # -- ONNX ----------------------------------------------------------------------------------------------------------
