@@ -197,7 +197,7 @@ TEI = {
     *("intermediate_size", "hidden_act", "hidden_dropout_prob", "max_position_embeddings", "type_vocab_size"),
     *("initializer_range", "layer_norm_eps", "pad_token_id", "id2label", "label2id"),
 }
-"""Keys without which text-embeddings-inference opens no BERT or XLM-R classifier (its router and its candle backend)."""
+"""Keys without which text-embeddings-inference opens no BERT or XLM-R classifier (its router and candle backend)."""
 
 
 def test_the_files_are_what_other_servers_read(trained: Run, plain: Export, spanish: Export) -> None:

@@ -23,6 +23,8 @@ HEADER_SECONDS = 10.0
 """For a request's headers to come, once the connection is there."""
 IDLE_SECONDS = 30
 """That a connection stays open between two requests."""
+FEWEST_CONNECTIONS = 256
+"""That are served at once, however short the queue; beyond them and its fourfold: 503."""
 MOST_HEADERS = 32 * 1024
 """Bytes of a request's headers."""
 
@@ -58,7 +60,7 @@ def serve(
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=int(2 * settings.timeout) + 1,
             h11_max_incomplete_event_size=MOST_HEADERS,
-            limit_concurrency=4 * settings.queue_size,
+            limit_concurrency=max(FEWEST_CONNECTIONS, 4 * settings.queue_size),
         )
         ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
         # uvicorn ends in good order and then raises the signal once more: for us the end is an end as any other.
