@@ -26,7 +26,7 @@ from glotune.verbs.calibrate import read_calibration
 from glotune.verbs.evaluate import read_own, texts_of
 from glotune.verbs.export.card import card
 from glotune.verbs.export.graph import require_onnx, save_graph, traced, with_half_weights
-from glotune.verbs.export.parity import Said, ask, compared, macro_f1, said
+from glotune.verbs.export.parity import ask, compared, macro_f1, said
 from glotune.verbs.export.quantise import Quantised, quantise
 from glotune.verbs.export.record import NAME, ExportRecord, Parity, Precision, Target, write_full_tokenizer
 from glotune.verbs.export.vocabulary import CutVocabulary, cut_vocabulary
@@ -193,27 +193,23 @@ def _write_graph(
     """``model.onnx`` and ``config.json``; what was measured on the way to 8 bits."""
     hf.config.architectures = [type(hf).__name__]
     hf.config.save_pretrained(folder)
-    graph, quantised = traced(hf), None
+    graph = traced(hf)
     if precision == "fp16":
         with_half_weights(graph)
-    elif precision == "int8":
-        texts = source.own.splits["validation"]
-        store = Encoding(tokenizer, source.recipe.data).store(list(texts_of(texts)))
-
-        def answers(place: Path) -> Said:
-            return said(source.predictor, onnx_model(place, hf.config).logits(store))
-
-        quantised = quantise(
-            graph,
-            Anatomy(hf).family.word_embeddings,
-            ask=answers,
-            score=lambda found: 100 * (macro_f1(texts.labels, found) or 0.0),
-            max_loss=max_loss,
-            log=observer.log,
-        )
-        graph = quantised.model
-    save_graph(graph, folder)
-    return quantised
+    if precision != "int8":
+        save_graph(graph, folder)
+        return None
+    texts = source.own.splits["validation"]
+    store = Encoding(tokenizer, source.recipe.data).store(list(texts_of(texts)))
+    return quantise(
+        graph,
+        Anatomy(hf).family.word_embeddings,
+        folder,
+        ask=lambda place: said(source.predictor, onnx_model(place, hf.config).logits(store)),
+        score=lambda found: 100 * (macro_f1(texts.labels, found) or 0.0),
+        max_loss=max_loss,
+        log=observer.log,
+    )
 
 
 def _record(
