@@ -30,6 +30,9 @@ def main() -> None:
     retrieval = commands.add_parser("retrieval", help="translations that glotune-nano finds, of pairs it never saw")
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    texts = commands.add_parser("nano-texts", help="the texts that glotune-nano is trained on, as two files")
+    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_emotions and afrisenti")
+    texts.add_argument("--out", type=Path, required=True, help="folder to write")
     speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
     suite.add_arguments(speed)
     profile = commands.add_parser("profile", help="where the time of a training row's steps goes")
@@ -85,6 +88,10 @@ def main() -> None:
 
         rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
         print(measured.table(rows, arguments.seeds))
+    elif arguments.name == "nano-texts":
+        from benchmarks.nano_texts import write
+
+        print(*write(arguments.data, arguments.out))
     elif arguments.name == "adaptation":
         from benchmarks import adaptation as adapted
         from glotune.nano import nano_path

@@ -14,6 +14,7 @@ from glotune.cli.failures import report_failure
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("glotune.cli.train:train", "Runs"),
+    "distill": ("glotune.cli.distill:distill", "Runs"),
     "study": ("glotune.cli.study:study", "Runs"),
     "resume": ("glotune.cli.resume:resume", "Runs"),
     "quickstart": ("glotune.cli.quickstart:quickstart", "Runs"),

@@ -35,6 +35,7 @@ from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.pretraining import Pretraining
+from glotune.tasks.sentence_targets import Taught
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Task
 
@@ -97,8 +98,9 @@ def assemble_pretraining(
     processes: Processes,
     recorder: Recorder,
     stored_plan: Plan | None,
+    taught: Taught | None = None,
 ) -> Assembled:
-    """As `assemble`, for a masked language model."""
+    """As `assemble`, for a masked language model; `taught` by a teacher, where the recipe names one."""
     seed_initialisation(recipe.seed)
     hf, changes = build_encoder(recipe, tokenizer, recorder.log)
     if recipe.model.name is not None:
@@ -108,7 +110,7 @@ def assemble_pretraining(
     parts = lay_out(
         recipe.settings,
         network,
-        Pretraining.of(recipe, corpus, tokenizer, network.hidden_size),
+        Pretraining.of(recipe, corpus, tokenizer, network.hidden_size, taught),
         stores,
         processes,
         stored_plan,

@@ -21,6 +21,7 @@ from glotune.model.packed.walk import Flow
 from glotune.model.scratch import new_encoder, train_tokenizer
 from glotune.model.sources import arguments, locate, refuse
 from glotune.model.surgery.new_pieces import extend_tokenizer, grow
+from glotune.model.surgery.truncation import truncate
 from glotune.recipe import schema
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.run.records import Change
@@ -173,6 +174,9 @@ def build_encoder(recipe: PretrainRecipe, tokenizer: Any, log: Log) -> tuple[Any
     else:
         source = recipe.model.source
         hf = load_masked_lm(source, log)
+        cut = truncate(hf, source.layers)
+        if cut is not None:
+            changes.append(cut)
         if recipe.model.new_pieces:
             changes.append(grow(hf, load_tokenizer(source), tokenizer))
     check_fit(hf, tokenizer, recipe.data.max_length)
