@@ -316,6 +316,9 @@ class Speed(Section):
     """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
+    compile: Literal["off", "regional"] = "off"
+    """regional: ``torch.compile`` over what follows attention in each layer, on a GPU. Fused kernels round otherwise,
+    and not the same in every process."""
 
 
 class Evaluate(Section):

@@ -48,6 +48,8 @@ class Plan(Record):
     """Most tokens in one micro-batch."""
     threads: Count
     ranks: Count = 1
+    reads_prefix: bool = True
+    """False: a GPU computes the frozen prefix faster than its kept output is read back."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Key of this plan -> why it was chosen."""
     wall: dict[str, float] = Field(default_factory=dict)
