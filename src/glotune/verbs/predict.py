@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -20,13 +20,16 @@ from glotune.engine.plan import choose_device
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
-from glotune.model.loading import check_fit, load_classifier, load_tokenizer, positions_of
+from glotune.model.loading import SINGLE_LABEL, check_fit, load_classifier, load_tokenizer, positions_of
 from glotune.model.network import Network
 from glotune.recipe import load_recipe
+from glotune.recipe.kinds import KINDS, Kind, TaskName
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Columns, Data, Model, Quoting
 from glotune.run.directory import RunDirectory
+from glotune.run.records import Decision
 from glotune.stats.arrays import softmax
+from glotune.tasks.label_sets import sigmoid
 from glotune.verbs.calibrate import Calibration, read_calibration
 from glotune.verbs.predict_inputs import Row
 from glotune.whole_files import output_file
@@ -41,16 +44,29 @@ LONGEST_UNSTATED = 512
 class Prediction:
     """What the model says of one text."""
 
-    label: str
-    probabilities: dict[str, float]
-    """Label name -> probability, in the order of the class ids."""
+    label: str | None
+    """The class; None where the model answers several labels, or scores."""
+    probabilities: dict[str, float] = field(default_factory=dict)
+    """Label name -> probability, in the order of the class ids; of several labels each by itself, of scores none."""
     truncated: bool = False
     """Whether the text was longer than the model reads, and cut."""
+    labels: list[str] | None = None
+    """The labels that apply, where the model answers several."""
+    scores: dict[str, float] | None = None
+    """Name -> score, where the model answers scores."""
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What is written of it, in the terms of its task."""
+        if self.scores is not None:
+            return {"scores": self.scores}
+        named = {"label": self.label} if self.labels is None else {"labels": self.labels}
+        return {**named, "probabilities": self.probabilities}
 
 
 @dataclass(frozen=True, repr=False)
 class Predictor:
-    """Predicts labels for texts, or pairs of texts, of any number."""
+    """Predicts labels or scores for texts, or pairs of texts, of any number."""
 
     engine: Engine
     labels: list[str]
@@ -61,6 +77,10 @@ class Predictor:
     """The columns of the run's recipe; None for a folder of another origin."""
     quoting: Quoting = "standard"
     """How the run's recipe reads CSV and TSV files."""
+    kind: Kind = KINDS["single_label"]
+    """Of the task: what the model answers."""
+    thresholds: list[float] = field(default_factory=list)
+    """Of each label, where the model answers several: it is answered from this probability on."""
 
     def __repr__(self) -> str:
         """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
@@ -87,22 +107,47 @@ class Predictor:
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Prediction]:
         """As `predict`, for a stream: at most `window` texts are held at a time."""
         for logits_NC, truncated_N in self.engine.stream(self._checked(texts), window):
-            probabilities, answers = self.read(logits_NC)
-            for answer, row, cut in zip(answers, probabilities, truncated_N.tolist(), strict=True):
-                yield Prediction(self.labels[answer], dict(zip(self.labels, row.tolist(), strict=True)), cut)
+            values_NC, answers = self.read(logits_NC)
+            for answer, row, cut in zip(answers, values_NC, truncated_N.tolist(), strict=True):
+                yield self._prediction(answer, dict(zip(self.labels, row.tolist(), strict=True)), cut)
+
+    def _prediction(self, answer: Any, values: dict[str, float], cut: bool) -> Prediction:
+        if self.kind.name == "score":
+            return Prediction(None, truncated=cut, scores=values)
+        if self.kind.name == "multi_label":
+            named = [name for name, applies in zip(self.labels, answer, strict=True) if applies]
+            return Prediction(None, values, cut, labels=named)
+        return Prediction(self.labels[answer], values, cut)
 
     def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float64]:
-        """Probabilities_NC, columns in the order of `labels`."""
+        """Probabilities_NC, columns in the order of `labels`; of scores these themselves."""
         found = [self.read(logits_NC)[0] for logits_NC, _ in self.engine.stream(self._checked(texts))]
         return np.concatenate(found) if found else np.empty((0, len(self.labels)))
 
-    def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Probabilities_NC and class ids_N, calibrated where this predictor is."""
+    def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Probabilities_NC and class ids_N, calibrated where this predictor is.
+
+        Of several labels the answers are [N, L], whether each applies; of scores both are the scores.
+        """
+        if self.kind.name == "score":
+            return logits_NC, logits_NC
+        if self.kind.name == "multi_label":
+            return self._labels_in(logits_NC)
         probabilities = softmax(logits_NC)
         if self.calibration is None:
             return probabilities, probabilities.argmax(axis=1)
         calibrated = self.calibration.probabilities(probabilities)
         return calibrated, self.calibration.answers(calibrated)
+
+    def _labels_in(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        thresholds_L = np.array(self.thresholds or [0.5] * len(self.labels))
+        if self.calibration is None:
+            probabilities_NC = sigmoid(logits_NC)
+            return probabilities_NC, probabilities_NC >= thresholds_L
+        # A temperature moves a probability and its threshold alike: the answers stay.
+        temperature = self.calibration.temperature
+        answers_NC = sigmoid(logits_NC) >= thresholds_L
+        return sigmoid(logits_NC / temperature), answers_NC
 
     def _checked(self, texts: Iterable[Text]) -> Iterator[Text]:
         for number, given in enumerate(texts, 1):
@@ -171,6 +216,8 @@ def load(
         return _assemble(
             where,
             labels=None,
+            kind=None,
+            decision=None,
             data=None,
             device=kind,
             precision=precision,
@@ -187,6 +234,8 @@ def load(
     return _assemble(
         run.require_model(),
         labels=manifest.labels,
+        kind=KINDS[manifest.task],
+        decision=manifest.decision,
         data=recipe.data,
         device=kind,
         precision=precision,
@@ -210,6 +259,8 @@ def _assemble(
     folder: Path,
     *,
     labels: list[str] | None,
+    kind: Kind | None,
+    decision: Decision | None,
     data: Data | None,
     device: str,
     precision: Literal["fp32", "bf16"],
@@ -226,6 +277,15 @@ def _assemble(
             expected=f"those of its run: {', '.join(labels)}",
             remedy="Put back the model that the run saved, or predict with the folder alone, outside the run",
         )
+    found = next(each for each in KINDS.values() if each.problem_type == (hf.config.problem_type or SINGLE_LABEL))
+    if kind is not None and kind is not found:
+        raise UserError(
+            f"the model in {folder} answers another task ({found.name})",
+            expected=f"that of its run: {kind.name}",
+            remedy="Put back the model that the run saved",
+        )
+    stored = getattr(hf.config, "thresholds", None) or {}
+    thresholds = [float(stored[name]) for name in stated] if set(stored) >= set(stated) else []
     columns = None if data is None else data.columns
     if data is None:
         data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
@@ -238,6 +298,8 @@ def _assemble(
         calibration=calibration,
         columns=columns,
         quoting=data.quoting,
+        kind=found,
+        thresholds=thresholds if decision is None else decision.thresholds,
     )
 
 
@@ -252,6 +314,8 @@ def _longest(hf: Any, tokenizer: Any) -> int:
 
 OutputFormat = Literal["jsonl", "csv"]
 Write = Callable[[Row, Prediction], None]
+ANSWER_COLUMNS: dict[TaskName, list[str]] = {"single_label": ["label"], "multi_label": ["labels"], "score": []}
+"""Of a table of predictions, before its numbers."""
 
 
 def format_of(path: Path | None, wanted: OutputFormat | None) -> OutputFormat:
@@ -261,22 +325,28 @@ def format_of(path: Path | None, wanted: OutputFormat | None) -> OutputFormat:
     return "csv" if path is not None and path.suffix.lower() == ".csv" else "jsonl"
 
 
-def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool) -> Write:
-    """Writes predictions to `file`, one per line: row, text, label, and a probability per label."""
+def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool, task: TaskName = "single_label") -> Write:
+    """Writes predictions to `file`, one per line: row, text, label, and a probability per label.
+
+    Of several labels it is the labels that apply (in CSV joined by ``|``), of scores the scores.
+    """
     if kind == "jsonl":
 
         def write_json(row: Row, prediction: Prediction) -> None:
             texts = _texts(row.text)
-            record = {"row": row.number, **texts, "label": prediction.label, "probabilities": prediction.probabilities}
+            record = {"row": row.number, **texts, **prediction.answer}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         return write_json
     table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else a lone \r stays bare
-    columns = ["row", "text", *(["text_pair"] if pairs else []), "label"]
-    table.writerow([*columns, *(f"probability_{label}" for label in labels)])
+    columns = ["row", "text", *(["text_pair"] if pairs else []), *ANSWER_COLUMNS[task]]
+    table.writerow([*columns, *(f"{'score' if task == 'score' else 'probability'}_{label}" for label in labels)])
 
     def write_csv(row: Row, prediction: Prediction) -> None:
-        table.writerow([row.number, *_texts(row.text).values(), prediction.label, *prediction.probabilities.values()])
+        said = [] if prediction.label is None else [prediction.label]
+        said = said if prediction.labels is None else ["|".join(prediction.labels)]
+        values = prediction.probabilities if prediction.scores is None else prediction.scores
+        table.writerow([row.number, *_texts(row.text).values(), *said, *values.values()])
 
     return write_csv
 

@@ -12,6 +12,7 @@ from glotune.report.figures.model import (
     CalibrationPanel,
     ConfusionMatrices,
     ConfusionPanel,
+    Cooccurrence,
     RocCurves,
     RocPanel,
 )
@@ -25,7 +26,7 @@ MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
 
-def size_of_panels(data: RocCurves | ConfusionMatrices | Calibration) -> tuple[float, float]:
+def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration) -> tuple[float, float]:
     """Rows of three square panels."""
     columns = grid_columns(len(data.panels))
     rows = math.ceil(len(data.panels) / columns)
@@ -101,10 +102,45 @@ def draw_confusion(figure: Any, data: ConfusionMatrices) -> None:
     _left_out(figure, len(data.panels), data.left_out)
 
 
+def draw_cooccurrence(figure: Any, data: Cooccurrence) -> None:
+    """One matrix per language: of the texts with an error on a label, the share with one on another."""
+    names = class_names(data.labels)
+    for ax, panel in zip(_grid(figure, len(data.panels)), data.panels, strict=True):
+        wrong = [panel.counts[label][label] for label in range(len(names))]
+        shares = [[count / max(1, wrong[label]) for count in row] for label, row in enumerate(panel.counts)]
+        for label in range(len(names)):
+            shares[label][label] = 0.0  # every error goes with itself: its number alone is told
+        _matrix(ax, panel, shares, names)
+        for label, count in enumerate(wrong):
+            ax.add_patch(_hidden_cell(label))
+            ax.text(label, label, f"{count:,}", ha="center", va="center", fontsize=8, color=style.MUTED, zorder=3)
+        ax.set_xlabel("also wrong on", fontsize=9)
+        ax.set_ylabel("wrong on", fontsize=9)
+        right = f"{100 * panel.accuracy:.1f} % of {panel.n:,} all right"
+        ax.set_title(f"{style.latin(panel.language)}, {right}", fontsize=10)
+    _left_out(figure, len(data.panels), data.left_out)
+
+
+def _hidden_cell(label: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((label - 0.5, label - 0.5), 1, 1, facecolor="white", edgecolor=style.GRID, zorder=2)
+
+
 def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: bool = False) -> None:
     """Shade is the share of the row; the diagonal is what was right."""
-    size = len(names)
     shares = [[count / max(1, sum(row)) for count in row] for row in panel.counts]
+    _matrix(ax, panel, shares, names, compact)
+    ax.set_xlabel("predicted", fontsize=9)
+    ax.set_ylabel("true", fontsize=9)
+    ax.set_title(f"{style.latin(panel.language)}, {100 * panel.accuracy:.1f} % of {panel.n:,} right", fontsize=10)
+    if compact:
+        ax.set_title(f"Confusion, {panel.language}")
+
+
+def _matrix(ax: Any, panel: ConfusionPanel, shares: list[list[float]], names: list[str], compact: bool = False) -> None:
+    """Cells shaded by a share, with it and the count where there is room."""
+    size = len(names)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     font = 9 if size <= 3 else 8 if size <= 6 else 6
     if size <= 10:
@@ -127,11 +163,6 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_xlabel("predicted", fontsize=9)
-    ax.set_ylabel("true", fontsize=9)
-    ax.set_title(f"{style.latin(panel.language)}, {100 * panel.accuracy:.1f} % of {panel.n:,} right", fontsize=10)
-    if compact:
-        ax.set_title(f"Confusion, {panel.language}")
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:

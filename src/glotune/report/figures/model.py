@@ -154,6 +154,8 @@ class TransferGaps:
     """Said in the title where the gaps mean nothing."""
     left_out: int = 0
     """Languages with narrower gaps that are not shown; the average counts them."""
+    is_percent: bool = True
+    """Whether gaps are in points of a share; otherwise in the metric's own unit."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,19 @@ class ConfusionMatrices:
 
 
 @dataclass(frozen=True)
+class Cooccurrence:
+    """Errors that go together: ``counts[i][j]`` texts are answered wrongly on label i and on label j.
+
+    One panel for each language, as `ConfusionMatrices`.
+    """
+
+    split: str
+    labels: tuple[str, ...]
+    panels: tuple[ConfusionPanel, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CalibrationBin:
     """Texts of like confidence; `accuracy` with its Wilson interval."""
 
@@ -260,8 +275,18 @@ class Dashboard:
     gaps: TransferGaps | None
     confusion: ConfusionPanel | None
     labels: tuple[str, ...]
+    by_label: Dots | None = None
+    """Of several labels for each text, in the place of the confusion matrix."""
 
 
 FigureData = (
-    CurvePanels | LearningRate | DotPanels | TransferGaps | RocCurves | ConfusionMatrices | Calibration | Dashboard
+    CurvePanels
+    | LearningRate
+    | DotPanels
+    | TransferGaps
+    | RocCurves
+    | ConfusionMatrices
+    | Cooccurrence
+    | Calibration
+    | Dashboard
 )
