@@ -29,6 +29,7 @@ from glotune.engine.step import Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer
 from glotune.model.pretraining import prepare_tokenizer
+from glotune.recipe import Recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.stats.evaluation import evaluation_of
@@ -36,7 +37,7 @@ from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from made_pairs import scratch_recipe
-from small_runs import sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, sentences, small_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -47,7 +48,11 @@ def single_label(folder: Path, **overrides: Any) -> Parts:
     if recipe.data.columns.weight is not None:
         rows = [{**row, "trust": str(0.25 * (1 + number % 7))} for number, row in enumerate(sentences("en", 70))]
         write_csv(folder / "train.csv", rows)
-    texts = read_texts(recipe.data, recipe.seed)
+    return parts_of(recipe, folder)
+
+
+def parts_of(recipe: Recipe, folder: Path) -> Parts:
+    texts = read_texts(recipe.data, recipe.seed, recipe.task)
     tokenizer = load_tokenizer(recipe.model)
     stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
     return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
@@ -89,6 +94,18 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
     )
 
 
+def several_labels(folder: Path, **overrides: Any) -> Parts:
+    recipe = multi_label_recipe(
+        folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides
+    )
+    return parts_of(recipe, folder)
+
+
+def several_labels_weighted(folder: Path) -> Parts:
+    loss = {"pos_weight": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
+    return several_labels(folder, loss=loss, data__columns__weight="trust")
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -109,6 +126,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
     "distillation": distilled,
+    "several labels": several_labels,
+    "several labels, weighted": several_labels_weighted,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

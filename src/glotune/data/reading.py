@@ -11,10 +11,10 @@ from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.csv_files import about_swallowed
 from glotune.data.label_names import quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
+from glotune.data.rows import CELL
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
-from glotune.data.rows import CELL
 from glotune.data.spelling import look_alikes, name_of
 from glotune.data.targets import meaning_of, refuse_unlearnable
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash

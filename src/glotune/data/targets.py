@@ -1,8 +1,9 @@
 """Targets that are more than one class: several labels, each yes, no or not annotated, and scores.
 
 A row's targets come as one string (`glotune.data.rows`): the cells of several columns, or the labels that apply. Each
-distinct string gets a number, which stands in the column ``label`` as a class id does, and a row of `TargetMap.targets`.
-So everything that asks whether two rows are labelled alike (duplicates, strata, hashes) asks it of all tasks alike.
+distinct string gets a number, which stands in the column ``label`` as a class id does, and a row of
+`TargetMap.targets`. So everything that asks whether two rows are labelled alike (duplicates, strata, hashes) asks it of
+all tasks alike.
 
 Shape letters: K distinct targets, L labels or scores, N rows.
 """

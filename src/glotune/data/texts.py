@@ -38,10 +38,11 @@ class LabelledTexts:
     """One split, all its languages, N rows.
 
     Columns of `table`: ``text`` string as in the file; ``text_pair`` string (only with pairs); ``label`` int16, the
-    class id (of other tasks int32, a row of `TextData.targets`); ``language`` dictionary of strings; ``row`` int32, the row in the source file (1 = the first data row);
-    ``source`` int16, an index into `TextData.sources`; ``key`` int64, a hash of the normalised text by which
-    duplicates are found; ``weight`` float32 (training rows only, where the recipe names a column of weights); ``id``
-    string, equal for rows that belong together (where the recipe names such a column).
+    class id (of other tasks int32, a row of `TextData.targets`); ``language`` dictionary of strings; ``row`` int32, the
+    row in the source file (1 = the first data row); ``source`` int16, an index into `TextData.sources`; ``key`` int64,
+    a hash of the normalised text by which duplicates are found; ``weight`` float32 (training rows only, where the
+    recipe names a column of weights); ``id`` string, equal for rows that belong together (where the recipe names such
+    a column).
     """
 
     table: pa.Table

@@ -1,4 +1,4 @@
-"""What may be believed about answers of several labels for each text: are labels answered alike throughout, is there skill?
+"""What may be believed about answers of several labels for each text: are they alike throughout, is there skill?
 
 The signs are those of one class (`glotune.evidence.collapse`, `glotune.evidence.skill`), asked of every label: a label
 that is never answered, or always, shows nothing; a run is collapsed where that is so of all its labels.
@@ -33,8 +33,9 @@ class Unanswered:
 
 
 def constant_labels(sets: LabelSets) -> tuple[bool, bool]:
-    """Whether each label is answered alike for all texts, and whether that proves something: of one of them enough texts
-    would have needed the other answer.
+    """Whether each label is answered alike for all texts, and whether that proves something.
+
+    It does where enough texts would have needed the other answer of one of them.
     """
     alike, proved = True, False
     for label in np.flatnonzero(sets.is_known_L).tolist():
@@ -166,8 +167,8 @@ def no_skill(answered: Mapping[str, LabelSets], evaluations: int = 1) -> str | N
     best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""
     return (
         f"{', '.join(found.languages)}: not shown to be better than chance on {found.n} texts{best}: mean MCC of the "
-        f"labels {found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} of "
-        "cases."
+        f"labels {found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} "
+        "of cases."
     )
 
 

@@ -59,10 +59,7 @@ def judge(
     asked = Asked(history, labels, source_languages, chosen_on, recipe)
     classes = {name: each for name, each in outcomes_by_language.items() if isinstance(each, Outcomes)}
     sets = {name: each for name, each in outcomes_by_language.items() if isinstance(each, LabelSets)}
-    if sets:
-        found = _of_label_sets(asked, sets)
-    else:
-        found = _of_classes(asked, classes)
+    found = _of_label_sets(asked, sets) if sets else _of_classes(asked, classes)
     return found if isinstance(found, Verdict) else _by_course(asked, found)
 
 

@@ -149,7 +149,10 @@ def _thresholds(run: RunData) -> Iterator[str]:
             f"{name} {value:.3f}" for name, value in zip(run.manifest.labels, decision.thresholds, strict=True)
         )
         where = f", fitted on validation texts in {', '.join(decision.fitted_on)}" if decision.fitted_on else ""
-        yield f"Scores above are of labels answered from these probabilities on{where}: {told} (`thresholds` in config.json)."
+        yield (
+            f"Scores above are of labels answered from these probabilities on{where}: {told} (`thresholds` in "
+            "config.json)."
+        )
 
 
 def _weakest(run: RunData) -> Iterator[str]:
@@ -158,7 +161,7 @@ def _weakest(run: RunData) -> Iterator[str]:
     scores = {code: each.scores.get(metric) for code, each in run.main.items()}
     known = [(value, code) for code, value in scores.items() if value is not None]
     if len(known) > 1:
-        value, code = min(known)
+        code = min(known)[1]
         share = " %" * trait(metric).is_percent
         yield f"Weakest on {named(code)}: {in_a_sentence(metric)} {with_interval(run.main[code], metric)}{share}."
 

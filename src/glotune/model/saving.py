@@ -119,7 +119,7 @@ def save_adapter(
 @contextmanager
 @torch.no_grad()
 def in_own_units(anatomy: Anatomy, decision: Decision | None) -> Iterator[None]:
-    """The head answers scores themselves instead of standard deviations from their means; afterwards it is as it was."""
+    """The head answers scores themselves, not standard deviations from their means; afterwards it is as it was."""
     if decision is None or not decision.means:
         yield
         return

@@ -108,8 +108,8 @@ class Columns(Section):
     label: str = "label"
     """Column of the labels."""
     labels: list[str] | None = Field(default=None, min_length=1)
-    """``multi_label``: a column for each label, with 1, 0 or, where it is not annotated, nothing. ``score``: the columns
-    of the scores, blank where there is none. null: ``label`` alone."""
+    """``multi_label``: a column for each label, with 1, 0 or, where it is not annotated, nothing. ``score``: the
+    columns of the scores, blank where there is none. null: ``label`` alone."""
     delimiter: str | None = Field(default=None, min_length=1)
     """``multi_label``: what stands between the labels of a text in the one column ``label``, e.g. ``"|"``; null: that
     column holds lists (Parquet, JSON lines)."""
@@ -245,7 +245,8 @@ class Loss(Section):
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``balanced``: n / (num_labels * count), as in scikit-learn; or {label: weight}."""
     label_smoothing: Fraction = 0.0
-    """Label smoothing: this share of the target is spread evenly over all classes; of ``multi_label``, over yes and no."""
+    """Label smoothing: this share of the target is spread evenly over all classes; with ``multi_label`` over yes and
+    no."""
     pos_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``multi_label``: how much a label that applies counts beside one that doesn't. ``balanced``: as often as it does
     not apply for each time that it does; or {label: weight}."""

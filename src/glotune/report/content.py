@@ -23,7 +23,6 @@ from glotune.stats.traits import trait
 from glotune.stats.transfer import Transfer
 from glotune.words import NOTHING, count, language_name, named, percent, plain
 
-
 PER_CLASS: dict[TaskName, tuple[str, ...]] = {
     "single_label": ("support", "precision", "recall", "f1"),
     "multi_label": ("annotated", "support", "precision", "recall", "f1", "average_precision"),
@@ -213,7 +212,7 @@ def _reading(run: RunData) -> str:
         told = ", ".join(f"{label} {threshold:.2f}" for label, threshold in thresholds)
         said += (
             f"A label is answered from its own probability on ({told}), with the best F1 on the validation texts in "
-            f"{', '.join(decision.fitted_on)}; these themselves are answered by what the other four fifths of them fit. "
+            f"{', '.join(decision.fitted_on)}; these themselves are answered by what four other fifths of them fit. "
         )
     return said
 

@@ -298,8 +298,8 @@ PREDICTION_COLUMNS = (
 """Columns of ``predictions/SPLIT.LANGUAGE.parquet``, one row per text. (`data_hash`, `row`) is its key: the SHA-256
 of its source file and the row there (1 = the first data row). `label` and `predicted` are class ids,
 `probabilities` a list of float64 per class, `loss` is in nats. Of several labels, `label` and `predicted` are lists of
-int8 (null: not annotated) and `probabilities` those of each label by itself; of scores, they are lists of float64 (null:
-no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null where the recipe says
-``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the normalised text and `id`
-the value of the column that ``data.columns.id`` names, null without: both say which texts belong together. Records of
-older versions lack these two."""
+int8 (null: not annotated) and `probabilities` those of each label by itself; of scores, they are lists of float64
+(null: no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null
+where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
+normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
+belong together. Records of older versions lack these two."""

@@ -1,8 +1,8 @@
 """Scores of targets that are more than one class, as functions of numbers that add up over texts.
 
 A text contributes a row of numbers (counts of right and wrong answers by label, or moments of true and stated scores);
-a score is a function of their sum. So a resample is a product of weights and rows, a text left out a difference of sums,
-and one vectorised formula serves values, intervals, influences and tests, as confusion matrices do for one class.
+a score is a function of their sum. So a resample is a product of weights and rows, a text left out a difference of
+sums, and one vectorised formula serves values, intervals, influences and tests, as confusion matrices do for one class.
 
 Shape letters: B texts, G clusters, M numbers of a text, P lists of answers, R resamples.
 """

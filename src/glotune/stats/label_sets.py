@@ -1,4 +1,4 @@
-"""Several labels for each text, each yes, no or not annotated: scores, and thresholds that turn probabilities to answers.
+"""Several labels for each text, each yes, no or not annotated: scores, and thresholds from probability to answer.
 
 Equal to scikit-learn's ``multilabel-indicator`` scores with ``zero_division=0`` where everything is annotated. What is
 not annotated counts nowhere: neither right nor wrong. A label that no text of a split is annotated with is left out of
@@ -208,7 +208,7 @@ class LabelSets(Countable):
         }
 
     def by_label(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Precision, recall, F1, support, annotated texts, average precision; labels not annotated here are left out."""
+        """Precision, recall, F1, counts and average precision; labels that are not annotated here are left out."""
         _require_names(labels, self.num_labels)
         found = {}
         for place, positive_N, score_N in self.rankings():
@@ -357,8 +357,7 @@ def fit_thresholds(label_BL: IntArray, probability_BL: FloatArray) -> FloatArray
 
 
 def _best_threshold(positive_N: NDArray[np.bool_], score_N: FloatArray) -> float:
-    levels, first = np.unique(score_N, return_index=True)
-    del first
+    levels = np.unique(score_N)
     candidates_K = np.concatenate([[0.5], (levels[:-1] + levels[1:]) / 2, levels[:1] / 2])
     below_K = np.searchsorted(np.sort(score_N[positive_N]), candidates_K, side="left")
     rejected_K = np.searchsorted(np.sort(score_N[~positive_N]), candidates_K, side="left")

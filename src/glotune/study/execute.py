@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
-from glotune.report.analysis import averaged
 from glotune.recipe.kinds import KINDS
+from glotune.report.analysis import averaged
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import is_held
 from glotune.run.records import RunStatus

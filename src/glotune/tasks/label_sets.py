@@ -1,4 +1,4 @@
-"""Several labels for each text: binary cross-entropy of each that is annotated, and thresholds from probability to answer."""
+"""Several labels for each text: binary cross-entropy of each that is annotated, and thresholds for the answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Several targets for each text, any of which may be missing: labels that apply or don't, or scores.
 
-The loss of an effective batch is the weighted sum over all targets that are there, divided by the sum of their weights,
-which the host knows before the first forward pass (contract C2). What differs between labels and scores is the `Reading`:
-their loss, and how outputs become answers.
+The loss of an effective batch is the weighted sum over all targets that are there, divided by the sum of their
+weights, which the host knows before the first forward pass (contract C2). What differs between labels and scores is the
+`Reading`: their loss, and how outputs become answers.
 """
 
 from __future__ import annotations

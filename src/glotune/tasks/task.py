@@ -133,7 +133,7 @@ class Task(Protocol):
 
     @property
     def decision(self) -> Decision | None:
-        """How outputs become answers, as the last answers to the validation texts have it; None where nothing is fitted."""
+        """How outputs become answers, as the last answers to the validation texts have it; None: nothing is fitted."""
         ...
 
     def passes(self, split: str) -> Sequence[Pass]:

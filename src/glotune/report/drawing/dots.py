@@ -65,7 +65,8 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
 def draw_labels(ax: Any, data: Dots) -> None:
     """Precision and recall of each label, on the dashboard."""
     draw_dots(ax, data, compact=True)
-    ax.set_title(f"{' and '.join(data.columns)} by label, {style.latin(data.title)}")
+    named = " and ".join(data.columns).capitalize()
+    ax.set_title(f"{named}, {style.latin(data.title)}")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(data.columns), fontsize=7)
 
 
@@ -108,13 +109,14 @@ def draw_gap_figure(figure: Any, data: TransferGaps) -> None:
 
 def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     """Bars from zero with intervals; the average set apart."""
+    told = "{:+.1f}" if data.is_percent else "{:+.3f}"
     for place, row in enumerate(data.rows):
         colour = style.MUTED if row.is_average else style.VERMILLION if row.gap.value > 0 else style.GREEN
         ax.barh(place, row.gap.value, height=0.55, color=colour, alpha=0.85, zorder=2)
         _interval(ax, place, row.gap)
         end = max(row.gap.high if row.gap.high is not None else row.gap.value, row.gap.value, 0.0)
         ax.annotate(
-            f"{row.gap.value:+.{1 if data.is_percent else 3}f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9,
+            told.format(row.gap.value), (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9,
             fontweight="bold" if row.is_average else "normal",
         )  # fmt: skip
     names = [row.label if row.is_average else _row_label(row.label, False, compact) for row in data.rows]

@@ -109,22 +109,13 @@ def draw_cooccurrence(figure: Any, data: Cooccurrence) -> None:
         wrong = [panel.counts[label][label] for label in range(len(names))]
         shares = [[count / max(1, wrong[label]) for count in row] for label, row in enumerate(panel.counts)]
         for label in range(len(names)):
-            shares[label][label] = 0.0  # every error goes with itself: its number alone is told
-        _matrix(ax, panel, shares, names)
-        for label, count in enumerate(wrong):
-            ax.add_patch(_hidden_cell(label))
-            ax.text(label, label, f"{count:,}", ha="center", va="center", fontsize=8, color=style.MUTED, zorder=3)
+            shares[label][label] = 0.0  # every error goes with itself: its count alone is told
+        _matrix(ax, panel, shares, names, of_itself=True)
         ax.set_xlabel("also wrong on", fontsize=9)
         ax.set_ylabel("wrong on", fontsize=9)
-        right = f"{100 * panel.accuracy:.1f} % of {panel.n:,} all right"
+        right = f"{100 * panel.accuracy:.0f} % of {panel.n:,} all right"
         ax.set_title(f"{style.latin(panel.language)}, {right}", fontsize=10)
     _left_out(figure, len(data.panels), data.left_out)
-
-
-def _hidden_cell(label: int) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((label - 0.5, label - 0.5), 1, 1, facecolor="white", edgecolor=style.GRID, zorder=2)
 
 
 def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: bool = False) -> None:
@@ -138,8 +129,19 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
         ax.set_title(f"Confusion, {panel.language}")
 
 
-def _matrix(ax: Any, panel: ConfusionPanel, shares: list[list[float]], names: list[str], compact: bool = False) -> None:
-    """Cells shaded by a share, with it and the count where there is room."""
+def _matrix(
+    ax: Any,
+    panel: ConfusionPanel,
+    shares: list[list[float]],
+    names: list[str],
+    compact: bool = False,
+    of_itself: bool = False,
+) -> None:
+    """Cells shaded by a share, with it and the count where there is room.
+
+    Args:
+        of_itself: the diagonal is what the shares of its row are of: its count alone is told.
+    """
     size = len(names)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     font = 9 if size <= 3 else 8 if size <= 6 else 6
@@ -148,6 +150,7 @@ def _matrix(ax: Any, panel: ConfusionPanel, shares: list[list[float]], names: li
             for predicted, count in enumerate(row):
                 share = shares[true][predicted]
                 text = f"{100 * share:.0f} %" + ("" if compact or size > 6 else f"\n{count:,}")
+                text = f"{count:,}" if of_itself and true == predicted else text
                 colour = "white" if share > 0.55 else style.INK
                 ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
     long = max(map(len, names)) > 6 or size > 4
