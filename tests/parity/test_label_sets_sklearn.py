@@ -40,7 +40,9 @@ def test_scores_equal_scikit_learn(num_labels, num_texts, share, rounded):
     assert found["loss"] == pytest.approx(sk.log_loss(true.ravel(), sets.probability_BL.ravel()))
     for label, told in sets.by_label([f"label {label}" for label in range(num_labels)]).items():
         place = int(label.split()[1])
-        theirs = sk.precision_recall_fscore_support(true[:, place], answered[:, place], average="binary", zero_division=0)
+        theirs = sk.precision_recall_fscore_support(
+            true[:, place], answered[:, place], average="binary", zero_division=0
+        )
         assert [told[name] for name in ("precision", "recall", "f1")] == pytest.approx(theirs[:3])
         assert told["support"] == true[:, place].sum()
 
@@ -73,9 +75,7 @@ def test_weighted_forms_equal_scikit_learn_with_sample_weights(rounded):
     for name, score in (("average_precision", sk.average_precision_score), ("roc_auc", sk.roc_auc_score)):
         theirs = [score(sets.label_BL, sets.probability_BL, sample_weight=each) for each in weights]
         assert sets.statistic(name)(weights) == pytest.approx(theirs)
-    theirs = [
-        sk.f1_score(sets.label_BL, sets.answer_BL, average="macro", sample_weight=each) for each in weights
-    ]
+    theirs = [sk.f1_score(sets.label_BL, sets.answer_BL, average="macro", sample_weight=each) for each in weights]
     assert sets.statistic("macro_f1")(weights) == pytest.approx(theirs)
 
 

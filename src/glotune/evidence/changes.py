@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from glotune.errors import UserError
-from glotune.evidence.label_sets import no_skill
+from glotune.evidence import label_sets, ratings
 from glotune.evidence.skill import at_chance
 from glotune.evidence.variants import Difference, Variant
 from glotune.report.analysis import mean_of_run
 from glotune.run.data import RunData
 from glotune.stats.label_sets import LabelSets
 from glotune.stats.percentage import HalfWidths
+from glotune.stats.ratings import Ratings
 from glotune.stats.seed_scores import summarise_seeds
 
 WITHIN_CHANCE = "the difference lies within chance"
@@ -48,7 +49,8 @@ def _guesses(run: RunData, split: str, languages: Sequence[str]) -> bool:
     except UserError:
         return False
     sets = {name: each for name, each in answered.items() if isinstance(each, LabelSets)}
-    return bool(sets) and no_skill(sets) is not None
+    numbers = {name: each for name, each in answered.items() if isinstance(each, Ratings)}
+    return bool(sets and label_sets.no_skill(sets)) or bool(numbers and ratings.no_skill(numbers))
 
 
 def half_widths(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glotune.evidence import advice, label_sets
+from glotune.evidence import advice, label_sets, ratings
 from glotune.evidence.beginning import Guessing, hardly_begun, learned_by_heart, not_learned
 from glotune.evidence.collapse import (
     RANKS,
@@ -30,6 +30,7 @@ from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
 from glotune.stats.arrays import Answered, Outcomes
 from glotune.stats.label_sets import LabelSets
+from glotune.stats.ratings import Ratings
 from glotune.stats.scores import score_outcomes
 
 
@@ -59,7 +60,11 @@ def judge(
     asked = Asked(history, labels, source_languages, chosen_on, recipe)
     classes = {name: each for name, each in outcomes_by_language.items() if isinstance(each, Outcomes)}
     sets = {name: each for name, each in outcomes_by_language.items() if isinstance(each, LabelSets)}
-    found = _of_label_sets(asked, sets) if sets else _of_classes(asked, classes)
+    numbers = {name: each for name, each in outcomes_by_language.items() if isinstance(each, Ratings)}
+    if numbers:
+        found = _of_ratings(asked, numbers)
+    else:
+        found = _of_label_sets(asked, sets) if sets else _of_classes(asked, classes)
     return found if isinstance(found, Verdict) else _by_course(asked, found)
 
 
@@ -142,6 +147,24 @@ def _of_label_sets(asked: Asked, answered: Mapping[str, LabelSets]) -> Verdict |
     return Findings(
         guessing, _several("Labels are answered for some texts and not for others", answered), asides, remedies
     )
+
+
+def _of_ratings(asked: Asked, answered: Mapping[str, Ratings]) -> Verdict | Findings:
+    """Of scores; a verdict where they condemn the run."""
+    guessing = Guessing(1.0, "1 for saying the mean")
+    begun = hardly_begun(asked.history, guessing)
+    deciding = {name: answered[name] for name in deciding_languages(answered, asked.source_languages)}
+    where = ratings.collapsed_languages(answered, asked.source_languages)
+    if where:
+        evidence = [f"{', '.join(where)}: every text gets the same score.", *([] if begun is None else [begun])]
+        remedy = advice.on_collapse(asked.recipe, None, still_ranks=False, hardly_begun=begun is not None)
+        return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
+    unskilled = ratings.no_skill(deciding, asked.looks(deciding))
+    if unskilled is not None:
+        return _without_skill(asked, unskilled, guessing, 1.0, order=False)
+    guessed = [name for name, each in answered.items() if name not in deciding and ratings.no_skill({name: each})]
+    asides = [not_shown(guessed)] if guessed else []
+    return Findings(guessing, _several("Scores go with the truth", deciding), asides)
 
 
 def _by_course(asked: Asked, found: Findings) -> Verdict:

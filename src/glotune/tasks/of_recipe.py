@@ -14,7 +14,7 @@ from glotune.recipe import Recipe
 from glotune.recipe.kinds import TaskName
 from glotune.run.records import Decision
 from glotune.stats.traits import trait
-from glotune.tasks import label_sets
+from glotune.tasks import label_sets, scores
 from glotune.tasks.records import Answering, Outputs
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
@@ -49,6 +49,8 @@ def reading_of(recipe: Recipe, texts: TextData, weights_N: NDArray[np.float32] |
     """
     assert texts.targets is not None
     targets_NL = texts.targets[texts.splits["train"].labels]
+    if recipe.task == "score":
+        return scores.ScoreReading.of(recipe, targets_NL, weights_N)
     return label_sets.LabelSetReading.of(recipe, texts.labels, targets_NL, weights_N)
 
 
@@ -69,6 +71,9 @@ def answering(
     if targets_KL is None or decision is None:
         return Outputs(outputs_NC, cross_entropy(outputs_NC, labels_N))
     targets_NL = targets_KL[labels_N]
+    if task == "score":
+        losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
+        return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
     probabilities_NL = label_sets.sigmoid(outputs_NC)
     answers_NL = probabilities_NL >= np.array(decision.thresholds)
     return label_sets.SetOutputs(

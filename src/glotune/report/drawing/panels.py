@@ -15,6 +15,8 @@ from glotune.report.figures.model import (
     Cooccurrence,
     RocCurves,
     RocPanel,
+    Scatter,
+    ScatterPanel,
 )
 
 COLUMNS = 3
@@ -26,7 +28,7 @@ MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
 
-def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration) -> tuple[float, float]:
+def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter) -> tuple[float, float]:
     """Rows of three square panels."""
     columns = grid_columns(len(data.panels))
     rows = math.ceil(len(data.panels) / columns)
@@ -166,6 +168,25 @@ def _matrix(
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
+
+
+def draw_scatter(figure: Any, data: Scatter) -> None:
+    """One panel per language and score."""
+    for ax, panel in zip(_grid(figure, len(data.panels)), data.panels, strict=True):
+        scatter_panel(ax, panel, data)
+
+
+def scatter_panel(ax: Any, panel: ScatterPanel, data: Scatter) -> None:
+    """A point for each text; where scores are few numbers, points lie on one another and are drawn pale."""
+    ax.plot(panel.x, panel.y, linestyle="none", marker="o", markersize=3.5, color=style.BLUE, alpha=0.25, mew=0)
+    if data.is_diagonal:
+        ends = min(*panel.x, *panel.y), max(*panel.x, *panel.y)
+        ax.plot(ends, ends, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+    else:
+        ax.axhline(0.0, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+    ax.set_title(f"{style.latin(panel.title)}, {panel.note}", fontsize=10)
+    ax.set_xlabel(data.x_label)
+    ax.set_ylabel(data.y_label)
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:

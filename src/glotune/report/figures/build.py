@@ -25,6 +25,7 @@ from glotune.report.figures.model import (
 )
 from glotune.report.figures.panels import calibration_figure, confusion_figure, roc_figure
 from glotune.report.figures.results import accuracy_f1_comparison, final_comparison, gap_figure, sources_in_short
+from glotune.report.figures.scores import residuals, score_scatter
 from glotune.report.specification import encoder_name
 from glotune.run.data import RunData
 from glotune.words import counted
@@ -42,6 +43,8 @@ FIGURE_NAMES = (
     "confusion_matrix",
     "label_scores",
     "error_cooccurrence",
+    "score_scatter",
+    "residuals",
     "calibration",
 )
 
@@ -59,6 +62,8 @@ CAPTIONS = {
     "label_scores": "Precision and recall of each label with 95 % intervals.",
     "error_cooccurrence": "Errors that go together: of the texts answered wrongly on a label (row), the share answered "
     "wrongly on another (column); on the diagonal how many they are.",
+    "score_scatter": "What was answered beside the true score, with Pearson's correlation.",
+    "residuals": "How far answers lie above the truth, beside what was answered.",
     "calibration": "Stated confidence against accuracy, with Wilson intervals; below the diagonal is overconfident.",
 }
 
@@ -71,14 +76,26 @@ OF_OTHER_TASKS = {
         "calibration": "Stated confidence in each label, yes or no, against accuracy, with Wilson intervals; below the "
         "diagonal is overconfident.",
     },
+    "score": {
+        "accuracies": "Spearman's rank correlation over the epochs.",
+        "f1_scores": "Pearson's correlation over the epochs.",
+        "losses": "Squared error in units of the training scores' variance, in training and on each validation language.",
+        "accuracy_f1_comparison": "Correlations of each language with 95 % intervals.",
+        "transfer_gap": "How much less the scores of each target language go with the truth, with 95 % intervals.",
+    },
 }
 """Captions that say something else where a task is not to choose one class."""
-OF_ONE_TASK: dict[str, TaskName] = {
-    "confusion_matrix": "single_label",
-    "label_scores": "multi_label",
-    "error_cooccurrence": "multi_label",
+CLASSES: tuple[TaskName, ...] = ("single_label", "multi_label")
+OF_SOME_TASKS: dict[str, tuple[TaskName, ...]] = {
+    "confusion_matrix": ("single_label",),
+    "label_scores": ("multi_label",),
+    "error_cooccurrence": ("multi_label",),
+    "score_scatter": ("score",),
+    "residuals": ("score",),
+    "roc_curve": CLASSES,
+    "calibration": CLASSES,
 }
-"""Figures that no other task has: they are not missed there."""
+"""Figures that not every task has: they are not missed elsewhere."""
 
 ABSENT = {
     "transfer_gap": "the run has no target language beside a source language",
@@ -121,6 +138,8 @@ def build_figures(run: RunData) -> dict[str, FigureData]:
         "confusion_matrix": confusion_figure(run),
         "label_scores": label_scores(run),
         "error_cooccurrence": cooccurrence(run),
+        "score_scatter": score_scatter(run),
+        "residuals": residuals(run),
         "calibration": calibration_figure(run),
     }
     return {name: data for name, data in built.items() if data is not None}
@@ -138,7 +157,7 @@ def missed(run: RunData, drawn: Collection[str]) -> dict[str, str]:
 
 def names_of(task: TaskName) -> tuple[str, ...]:
     """The figures that a run of this task can have."""
-    return tuple(name for name in FIGURE_NAMES if OF_ONE_TASK.get(name, task) == task)
+    return tuple(name for name in FIGURE_NAMES if task in OF_SOME_TASKS.get(name, (task,)))
 
 
 def why_absent(name: str) -> str:
@@ -171,6 +190,7 @@ def dashboard(
         confusion=_summed(matrices) if matrices else None,
         labels=tuple(run.manifest.labels),
         by_label=by_label.panels[0] if by_label else None,
+        scatter=score_scatter(run, most=1),
     )
 
 

@@ -262,6 +262,28 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ScatterPanel:
+    """A point for each text of one language, or of some of them; `note` says how many there are."""
+
+    title: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points beside the line that they would lie on, a panel for each language and score."""
+
+    split: str
+    x_label: str
+    y_label: str
+    panels: tuple[ScatterPanel, ...]
+    is_diagonal: bool
+    """Whether the line is x = y; otherwise y = 0."""
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """One picture of the run: a headline and those of the other figures that exist."""
 
@@ -277,6 +299,8 @@ class Dashboard:
     labels: tuple[str, ...]
     by_label: Dots | None = None
     """Of several labels for each text, in the place of the confusion matrix."""
+    scatter: Scatter | None = None
+    """Of scores, in the same place."""
 
 
 FigureData = (
@@ -288,5 +312,6 @@ FigureData = (
     | ConfusionMatrices
     | Cooccurrence
     | Calibration
+    | Scatter
     | Dashboard
 )
