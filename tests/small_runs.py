@@ -68,6 +68,30 @@ def multi_label_recipe(folder: Path, **overrides: Any) -> Recipe:
     return load_recipe(base, {"task": "multi_label", "data.columns.labels": list(LABELS)}, keys)
 
 
+def score_recipe(folder: Path, **overrides: Any) -> Recipe:
+    """`small_recipe` for two scores on levels from 0 to 100, of which some are missing; over the same texts."""
+    from glotune.recipe import load_recipe
+
+    rows = overrides.get("rows", 60)
+    base = small_recipe(folder, rows=rows)
+    levels = {"bad": ("0", "100"), "good": ("100", "0"), "plain": ("40", "80")}
+    for name, language, count, seed in (
+        ("train.csv", "en", rows, 0),
+        ("dev.csv", "en", 24, 1),
+        ("es.csv", "es", 30, 2),
+    ):
+        made = []
+        for number, row in enumerate(sentences(language, count, seed)):
+            funny, rude = levels[row["label"]]
+            trust = {"trust": str(0.25 * (1 + number % 7))} if name == "train.csv" else {}
+            made.append({"text": row["text"], "funny": funny, "rude": "" if number % 5 == 1 else rude, **trust})
+        write_csv(folder / name, made)
+    keys = {key: value for key, value in overrides.items() if key != "rows"}
+    return load_recipe(
+        base, {"task": "score", "data.columns.labels": ["funny", "rude"], "evaluate.metric": "pearson"}, keys
+    )
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
     """A CSV file with the keys of the rows as header."""
     with path.open("w", newline="", encoding="utf-8") as file:

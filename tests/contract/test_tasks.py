@@ -37,7 +37,7 @@ from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from made_pairs import scratch_recipe
-from small_runs import multi_label_recipe, sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -106,6 +106,15 @@ def several_labels_weighted(folder: Path) -> Parts:
     return several_labels(folder, loss=loss, data__columns__weight="trust")
 
 
+def scores(folder: Path, **overrides: Any) -> Parts:
+    recipe = score_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    return parts_of(recipe, folder)
+
+
+def scores_weighted(folder: Path) -> Parts:
+    return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -128,6 +137,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "distillation": distilled,
     "several labels": several_labels,
     "several labels, weighted": several_labels_weighted,
+    "scores": scores,
+    "scores, weighted": scores_weighted,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

@@ -57,7 +57,9 @@ def test_a_recipe_of_another_task_runs_to_the_end(name: str, place: Path, tmp_pa
     make_stand_ins(tmp_path)
     file = {"emotions": "emotions.csv", "humor-rating": "ratings.csv", "intensity": "intensity.csv"}[name]
     keys = {"model.name": str(place / "xlm-roberta"), "data.train.en": str(tmp_path / file), "train.epochs": 1}
-    run = train(name, keys, {"data.made_splits.test": 0.2, "train.precision": "fp32"}, out=tmp_path / "run", report=True)
+    run = train(
+        name, keys, {"data.made_splits.test": 0.2, "train.precision": "fp32"}, out=tmp_path / "run", report=True
+    )
     assert run.manifest.status is RunStatus.COMPLETE
     assert run.manifest.task == load_recipe(name, ["data.train=x.csv"]).task
     assert (run.directory.report / "report.html").is_file()

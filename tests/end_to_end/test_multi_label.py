@@ -92,9 +92,8 @@ def test_prediction_is_the_records_own(run: Run, folder: Path) -> None:
         predictions = glotune.load(place).predict(texts)
         answers = [[label in (each.labels or []) for label in LABELS] for each in predictions]
         assert np.array_equal(np.array(answers), recorded.answer_BL)
-        assert [list(each.probabilities.values()) for each in predictions] == pytest.approx(
-            recorded.probability_BL.tolist(), abs=1e-5
-        )
+        stated = np.array([list(each.probabilities.values()) for each in predictions])
+        assert stated == pytest.approx(recorded.probability_BL, abs=1e-5)
     assert predictions[0].label is None
 
 
@@ -148,7 +147,7 @@ def test_the_report_tells_labels(run: Run) -> None:
     card = str(model_card(run.directory))
     assert "Labels: bad, good, plain" in card
     assert "top_k=None" in card
-    assert "`thresholds` in config.json" in card
+    assert "thresholds in config.json" in card
 
 
 def test_runs_are_compared_over_seeds(run: Run, folder: Path) -> None:
@@ -209,3 +208,25 @@ def test_folds_keep_what_is_not_annotated(folder: Path, tmp_path: Path) -> None:
     assert texts.labels == whole.labels
     blanks = [int(np.isnan(each.targets[each.splits["test"].labels]).sum()) for each in (texts, whole)]  # type: ignore[index]
     assert blanks[0] > blanks[1], "those of the test language, and those of the held-out fold"
+
+
+def test_classifier_takes_an_indicator_matrix(folder: Path, tmp_path: Path) -> None:
+    from small_runs import sentences
+
+    recipe = multi_label_recipe(folder)
+    rows = sentences("en", 80)
+    texts = [row["text"] for row in rows]
+    labels = np.array([[float(row["label"] == label) for label in LABELS] for row in rows])
+    labels[::7, 2] = np.nan
+    keys = {"train__epochs": 3, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False}
+    classifier = glotune.Classifier(recipe.model.name, out=tmp_path, **keys).fit(texts, labels)
+    assert classifier.classes_.tolist() == [0, 1, 2]
+    predicted = classifier.predict(texts)
+    assert predicted.shape == (80, 3)
+    assert set(np.unique(predicted)) <= {0, 1}
+    probabilities = classifier.predict_proba(texts)
+    assert probabilities.shape == (80, 3)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    known = ~np.isnan(labels)
+    assert (predicted == labels)[known].mean() > 0.6
+    assert load_run(classifier.run_).manifest.task == "multi_label"

@@ -150,8 +150,8 @@ def _thresholds(run: RunData) -> Iterator[str]:
         )
         where = f", fitted on validation texts in {', '.join(decision.fitted_on)}" if decision.fitted_on else ""
         yield (
-            f"Scores above are of labels answered from these probabilities on{where}: {told} (`thresholds` in "
-            "config.json)."
+            f"Scores above are of labels answered from these probabilities on{where}: {told} "
+            "(thresholds in config.json)."
         )
 
 

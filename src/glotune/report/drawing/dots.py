@@ -116,8 +116,8 @@ def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
         _interval(ax, place, row.gap)
         end = max(row.gap.high if row.gap.high is not None else row.gap.value, row.gap.value, 0.0)
         ax.annotate(
-            told.format(row.gap.value), (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9,
-            fontweight="bold" if row.is_average else "normal",
+            told.format(row.gap.value), (end, place), xytext=(5, 0), textcoords="offset points", va="center",
+            fontsize=9, fontweight="bold" if row.is_average else "normal",
         )  # fmt: skip
     names = [row.label if row.is_average else _row_label(row.label, False, compact) for row in data.rows]
     ax.set_yticks(range(len(data.rows)), names)

@@ -79,7 +79,7 @@ OF_OTHER_TASKS = {
     "score": {
         "accuracies": "Spearman's rank correlation over the epochs.",
         "f1_scores": "Pearson's correlation over the epochs.",
-        "losses": "Squared error in units of the training scores' variance, in training and on each validation language.",
+        "losses": "Squared error in units of the training scores' variance, in training and by validation language.",
         "accuracy_f1_comparison": "Correlations of each language with 95 % intervals.",
         "transfer_gap": "How much less the scores of each target language go with the truth, with 95 % intervals.",
     },
