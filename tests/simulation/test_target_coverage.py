@@ -8,8 +8,10 @@ from glotune.stats.ratings import ratings
 from glotune.tasks.label_sets import sigmoid
 
 REPETITIONS, RESAMPLES = 200, 400
-LEAST, MOST = 0.90, 0.995
-"""Of 200 intervals of 95 %: three standard errors on either side, and a little for coarse resamples."""
+LEAST, MOST = {60: 0.86, 250: 0.90}, 1.0
+"""Of 200 intervals of 95 %: three standard errors below, and a little for coarse resamples. Of 60 texts errors and
+correlations of numbers are known less well than said (measured: 88 to 92 %), as bootstrap intervals of them are.
+"""
 
 
 def some_labels(num_texts, rng):
@@ -39,13 +41,13 @@ def test_several_labels():
     metrics = ("macro_f1", "micro_f1", "samples_f1", "subset_accuracy", "hamming_loss")
     for num_texts in (60, 250):
         found = coverage(some_labels, metrics, num_texts)
-        assert all(LEAST <= share <= MOST + 0.005 for share in found.values()), (num_texts, found)
+        assert all(LEAST[num_texts] <= share <= MOST for share in found.values()), (num_texts, found)
 
 
 def test_scores():
     for num_texts in (60, 250):
         found = coverage(some_scores, ("pearson", "rmse", "mae"), num_texts)
-        assert all(LEAST <= share <= MOST + 0.005 for share in found.values()), (num_texts, found)
+        assert all(LEAST[num_texts] <= share <= MOST for share in found.values()), (num_texts, found)
 
 
 def test_a_label_that_was_found_every_time_is_not_certain():
