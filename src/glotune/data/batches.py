@@ -163,6 +163,11 @@ class PackedBatch:
         return replace(self, **own, targets={name: change(each) for name, each in self.targets.items()})
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A host tensor on the device, without waiting for it: a GPU copies by itself, from page-locked memory."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def collate(
     store: TokenStore,
     rows: NDArray[np.int64],

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from glotune.data.batches import IdMap
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
+from glotune.engine.accelerator import settle
+from glotune.engine.fast_paths import with_fast_paths
 from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
 from glotune.engine.parts import Parts
-from glotune.engine.plan import choose_precision, keep_threads, make_plan
+from glotune.engine.plan import choose_budget, choose_precision, has_precision, keep_threads, make_plan
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import seed_initialisation
+from glotune.model.card import Card, why_no_cuda
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
@@ -34,6 +37,7 @@ from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.of_recipe import task_of
 from glotune.tasks.pretraining import Pretraining
+from glotune.tasks.sentence_targets import Taught
 from glotune.tasks.task import Task
 
 
@@ -96,8 +100,9 @@ def assemble_pretraining(
     processes: Processes,
     recorder: Recorder,
     stored_plan: Plan | None,
+    taught: Taught | None = None,
 ) -> Assembled:
-    """As `assemble`, for a masked language model."""
+    """As `assemble`, for a masked language model; `taught` by a teacher, where the recipe names one."""
     seed_initialisation(recipe.seed)
     hf, changes = build_encoder(recipe, tokenizer, recorder.log)
     if recipe.model.name is not None:
@@ -107,7 +112,7 @@ def assemble_pretraining(
     parts = lay_out(
         recipe.settings,
         network,
-        Pretraining.of(recipe, corpus, tokenizer, network.hidden_size),
+        Pretraining.of(recipe, corpus, tokenizer, network.hidden_size, taught),
         stores,
         processes,
         stored_plan,
@@ -127,19 +132,49 @@ def lay_out(
     id_map: IdMap | None = None,
 ) -> Parts:
     """Plans how a network will run here, puts it on its device and gives it its kernels."""
-    plan = stored_plan or plan_for(settings, network, processes)
+    card = Card.of(processes.device)
+    if stored_plan is None:
+        plan = plan_for(settings, network, processes, card)
+        if card.kind != "cuda" and settings.train.device == "auto" and (why := why_no_cuda()):
+            recorder.warn(f"{why}. This run computes on {card.kind}")
+    else:
+        plan, departures = as_far_as_here(stored_plan, network, card)
+        for line in departures:
+            recorder.deviation(line)
     keep_threads(plan, recorder.log)
+    settle(processes.device, deterministic=settings.train.deterministic)
     network.to(processes.device)
     tune(network, processes.device.type, plan.precision, training=True)
-    return Parts(settings, plan, processes, task, network, stores, id_map)
+    if settings.train.checkpoint_activations:
+        network.checkpoint_activations()
+    return with_fast_paths(Parts(settings, plan, processes, task, network, stores, id_map), card, recorder)
 
 
-def plan_for(settings: TrainingSettings, network: Network, processes: Processes) -> Plan:
+def plan_for(settings: TrainingSettings, network: Network, processes: Processes, card: Card) -> Plan:
     """The plan of a fresh run on this machine."""
-    device = processes.device.type
-    precision, why = choose_precision(settings.train.precision, device, network.hidden_size)
-    attention = choose_attention(network, device, precision)
-    return make_plan(device, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
+    precision, why = choose_precision(settings.train.precision, card, network.hidden_size)
+    attention = choose_attention(network, card, precision)
+    return make_plan(card, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
+
+
+def as_far_as_here(plan: Plan, network: Network, card: Card) -> tuple[Plan, list[str]]:
+    """A stored plan as far as this machine can follow it, and in words where it can't: another device, a GPU without
+    bf16, a torch without the kernel."""
+    changes: dict[str, Any] = {}
+    if plan.device != card.kind:
+        budget, _ = choose_budget(card, network.hidden_size, network.num_layers, plan.precision)
+        changes |= {"device": card.kind, "token_budget": min(plan.token_budget, budget)}
+    # A CPU computes in bf16 without instructions for it, more slowly; a GPU without them fails.
+    if card.kind != "cpu" and not has_precision(plan.precision, card):
+        changes["precision"] = choose_precision("auto", card, network.hidden_size)[0]
+    if plan.attention in ("varlen", "efficient"):
+        changes["attention"] = choose_attention(network, card, changes.get("precision", plan.precision))[0]
+    departures = [
+        f"{name} {value} instead of the plan's {getattr(plan, name)}: this machine is another than the one it began on"
+        for name, value in changes.items()
+        if value != getattr(plan, name)
+    ]
+    return plan.model_copy(update=changes), departures
 
 
 def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ def record_best(parts: Parts, recorder: Recorder) -> list[Evaluation]:
     for split in ("validation", "test"):
         if split not in parts.stores:
             continue
-        answers = evaluate(parts, split, recorder.observer)
+        answers = evaluate(parts, split, recorder)
         for language, metrics in parts.task.scores(split, answers).items():
             recorder.event("evaluation", dict(metrics), key=f"best/{split}/{language}")
         if recorder.is_main:

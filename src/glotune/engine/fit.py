@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from glotune.engine.accelerator import out_of_memory, peak_device_memory
 from glotune.engine.assembly import Assembled
 from glotune.engine.parts import Parts
 from glotune.engine.plan import SMALLEST_TOKENS, Need, fit_budget
 from glotune.engine.probe import Probe, Rates, free_memory, local_ranks
 from glotune.engine.recorder import Recorder
-from glotune.engine.step import StepTime, out_of_memory
+from glotune.engine.step import StepTime
 from glotune.evidence.trend import FEW_STEPS
 from glotune.model.prefix_cache import Filling, cache_prefixes, decide
 from glotune.run.directory import RunDirectory
@@ -228,7 +229,8 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     Returns:
         ``tokens_packed`` without padding; ``tokens_dynamic`` with every effective batch padded to its longest text;
         ``tokens_fixed`` with every text padded to `max_length`; ``layers``: how many the encoder keeps; ``wall``:
-        the peak memory of this process, the seconds of all steps, and the share of them that waited for data.
+        the peak memory of this process and of its GPU, the seconds of all steps, and the share of them that waited
+        for data.
     """
     settings, store = parts.settings, parts.stores["train"]
     batches = (store.lengths[rows] for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
@@ -242,7 +244,11 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         "tokens_dynamic": dynamic,
         "tokens_fixed": texts * settings.max_length,
         "layers": parts.network.num_layers,
-        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).wall()},
+        "wall": {
+            "peak_memory_bytes": peak_memory(),
+            **peak_device_memory(parts.device),
+            **step_time(run).wall(),
+        },
     }
 
 

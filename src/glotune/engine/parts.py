@@ -58,7 +58,7 @@ class Parts:
         return {name: value for name, value in self.network.hf.named_parameters() if value.requires_grad}
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bf16 products with fp32 masters, or nothing."""
+        """bf16 or fp16 products with fp32 masters, or nothing."""
         return autocast(self.device, self.plan.precision)
 
     def forward(

@@ -163,8 +163,11 @@ def _compared(
     rivals = [each for each in variants if each is not best and each.unsound is None]
     seeded = best is not None and all(len(each.runs) >= FEWEST_SEEDS for each in (best, *rivals))
     leads = tested and seeded and bool(rivals) and all(to_best[each.name].is_beyond_chance for each in rivals)
-    choice = _about_the_choice(variants, best, metric, split, languages) if tested else []
-    said = [*notes, *choice, *about_thin_classes(kept[0], split, languages), *belonging(kept[0], split, languages)]
+    choice, together = [], []
+    if tested:  # a list without intervals has no use for what they rest on, and opens no predictions
+        choice = _about_the_choice(variants, best, metric, split, languages)
+        together = belonging(kept[0], split, languages)
+    said = [*notes, *choice, *about_thin_classes(kept[0], split, languages), *together]
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
         tuple(said), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),

@@ -21,6 +21,7 @@ from glotune.model.packed.walk import Flow
 from glotune.model.scratch import new_encoder, train_tokenizer
 from glotune.model.sources import arguments, locate, refuse
 from glotune.model.surgery.new_pieces import extend_tokenizer, grow
+from glotune.model.surgery.truncation import truncate
 from glotune.recipe import schema
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.run.records import Change
@@ -51,10 +52,10 @@ class MaskedLanguageModel(Network):
     def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden_TH of all tokens after the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
-        flow = Flow.of(batch)
+        flow = Flow.of(batch, self.kernels)
         hidden = self.walk.embed(batch)
         for index in range(self.num_layers):
-            hidden = self.walk.layer(index, hidden, flow)
+            hidden = self.layer(index, hidden, flow)
         if self.anatomy.family.body == "modernbert":
             hidden = self.anatomy.core.model.final_norm(hidden)
         return hidden.squeeze(0)
@@ -173,6 +174,9 @@ def build_encoder(recipe: PretrainRecipe, tokenizer: Any, log: Log) -> tuple[Any
     else:
         source = recipe.model.source
         hf = load_masked_lm(source, log)
+        cut = truncate(hf, source.layers)
+        if cut is not None:
+            changes.append(cut)
         if recipe.model.new_pieces:
             changes.append(grow(hf, load_tokenizer(source), tokenizer))
     check_fit(hf, tokenizer, recipe.data.max_length)

@@ -33,6 +33,9 @@ from glotune.whole_files import whole_folder
 
 SETTINGS = "tokenizer_config.json"
 BASE_CONFIG = "base_config.json"
+WINDOW = "sentence_bert_config.json"
+"""Where text-embeddings-inference and vLLM look for how many tokens a model reads; without it they take as many as it
+has positions."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def save_model(
         saved_tokenizer = copy.deepcopy(tokenizer)
         saved_tokenizer.model_max_length = max_length
         put_first(saved_tokenizer.backend_tokenizer, normalization)
-        _save_tokenizer(saved_tokenizer, partial)
+        save_tokenizer(saved_tokenizer, partial)
+        write_window(partial, max_length)
         check_reopened(partial, network, vocabulary, check_with, trusted=trusted)
     if truncation == "head_tail":
         notes.append(
@@ -214,7 +218,7 @@ def _merged(layer: Any) -> Tensor:
     return merged
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Writes a tokenizer whose ``tokenizer.json`` says all that it does.
 
     Under a family's own class (``XLMRobertaTokenizer``) transformers takes pieces and template from the file and builds
@@ -228,6 +232,12 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     for attribute in ("model_input_names", "padding_side", "truncation_side"):  # the family's, else by its class
         settings[attribute] = getattr(tokenizer, attribute)
     (folder / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def write_window(folder: Path, max_length: int) -> None:
+    """Tells servers how many tokens of a text the model was trained to read."""
+    settings = {"max_seq_length": max_length, "do_lower_case": False}
+    (folder / WINDOW).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 TOLERANCE = 1e-3

@@ -209,7 +209,8 @@ def recipe_hash(recipe: BaseModel) -> str:
     """A short hash over everything that can change a result: all keys but names, trackers, and what is only shown."""
     only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test", "baselines"}}
     content = recipe.model_dump(mode="json", exclude=only_shown)
-    if content.get("distill", ...) is None:
-        del content["distill"]  # a recipe without a teacher hashes as it did before there were any
+    for key in ("distill", "teacher"):
+        if content.get(key, ...) is None:
+            del content[key]  # a recipe without a teacher hashes as it did before there were any
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ PATH_KEYS = {
     "data": ("train", "validation", "test", "text", "pairs"),
     "model": ("name",),
     "distill": ("teacher", "texts"),
+    "teacher": ("name",),
 }
 """Section -> its keys that may name files or folders."""
 

@@ -1,7 +1,8 @@
-"""The recipe of `glotune pretrain`: an encoder from scratch, or an existing one adapted to a language or domain."""
+"""The recipe of `glotune pretrain`: an encoder from scratch, or an existing one adapted, by itself or by a teacher."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,8 +10,8 @@ from pydantic import Field, model_validator
 
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import schema
-from glotune.recipe.loading import BUILTIN_FOLDER, Overrides, builtin_recipes, load_as
-from glotune.recipe.schema import Fraction, Section, Sources
+from glotune.recipe.loading import BUILTIN_FOLDER, Overrides, builtin_recipes, load_as, load_recipe, read_extended
+from glotune.recipe.schema import Fraction, Recipe, Section, Sources
 from glotune.recipe.settings import TrainingSettings
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -49,6 +50,8 @@ class Encoder(Section):
     trust_remote_code: bool = False
     """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
     scratch: Scratch | None = None
+    layers: int | None = Field(default=None, ge=1)
+    """Keep the first N layers of an existing encoder; null: all."""
     new_pieces: int = Field(default=0, ge=0)
     """Number of new pieces, learned from the texts, that are added to the vocabulary of an existing encoder. The
     embedding of each starts as the mean of the pieces that it was tokenized into before."""
@@ -63,6 +66,8 @@ class Encoder(Section):
             raise ValueError("give either model.name (an encoder to adapt) or model.scratch (a new one)")
         if self.scratch is not None and self.new_pieces:
             raise ValueError("new_pieces is for an existing encoder; from scratch, set scratch.vocabulary")
+        if self.scratch is not None and self.layers is not None:
+            raise ValueError("layers is for an existing encoder; from scratch, set scratch.layers")
         return self
 
     @property
@@ -75,8 +80,68 @@ class Encoder(Section):
         if self.name is None:
             raise ValueError("a new encoder comes from nowhere")
         return schema.Model(
-            name=self.name, revision=self.revision, trust_remote_code=self.trust_remote_code, dropout=self.dropout
+            name=self.name,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            layers=self.layers,
+            dropout=self.dropout,
         )
+
+
+class Teacher(Section):
+    """An encoder whose sentence vectors are learned (Reimers & Gurevych 2020, arXiv:2004.09813).
+
+    The target of a text is the teacher's vector, less the mean over the training texts; both sides of a pair have one
+    target. Where the encoder is narrower than the teacher, the targets keep their first principal
+    components. Loss: weight * 2 (1 - cosine with the target) + contrast * the cross-entropy of finding the target among
+    those of the batch, beside what `objective` says.
+    """
+
+    name: str = Field(min_length=1)
+    """Name on the Hugging Face Hub, or a folder: an encoder, or a run's model. Its tokenizer may be another one: it is
+    asked for a vector of each text, not of each token."""
+    revision: str | None = None
+    """Commit, branch or tag on the Hub; null: the newest commit."""
+    trust_remote_code: bool = False
+    """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
+    pooling: Literal["mean", "first"] = "mean"
+    """Its sentence vector: the mean over all tokens (E5, most sentence encoders), or the first token (BGE, LaBSE)."""
+    prefix: str = ""
+    """Put before each text that it reads, where it was trained so: ``"query: "`` for E5."""
+    max_length: int = Field(default=128, ge=4)
+    """Maximum length of a text in its tokens; longer texts are truncated."""
+    centre: Literal["language", "all", "none"] = "language"
+    """The mean that is taken off its vectors: over the training texts of the text's language, over all training texts,
+    or none. What all texts of a language have in common does not tell them apart, and stands between languages."""
+    target: Literal["both", "translation"] = "both"
+    """Of a pair: the sum of the vectors of both sides, or the vector of the translation alone, where that is in the
+    language which the teacher reads best. Then the other sides are not asked about: half the time, or less."""
+    weight: Weight = 1.0
+    """Weight of twice the cosine distance from the target, the mean over the texts of the batch."""
+    contrast: Weight = 0.5
+    """Weight of the cross-entropy of each text's own target among all targets of the batch, at
+    ``objective.temperature``."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Teacher:
+        if self.weight == 0.0 and self.contrast == 0.0:
+            raise ValueError("weight and contrast are both 0: nothing is learned from the teacher")
+        return self
+
+    @property
+    def source(self) -> schema.Model:
+        """Where it comes from."""
+        return schema.Model(name=self.name, revision=self.revision, trust_remote_code=self.trust_remote_code)
+
+    @property
+    def truncation(self) -> Literal["head"]:
+        """Of a longer text the beginning is read."""
+        return "head"
+
+    @property
+    def normalization(self) -> Literal["NFC"]:
+        """Of all texts, as the student reads them."""
+        return "NFC"
 
 
 class PretrainColumns(Section):
@@ -139,27 +204,23 @@ class PretrainData(Section):
 
 
 class Objective(Section):
-    """Loss = masked_lm * masked-language-model loss + contrastive * InfoNCE over the pairs of the batch."""
+    """Loss = masked_lm * masked-language-model loss + contrastive * InfoNCE over the pairs of the batch; `teacher` adds
+    its own."""
 
     masked_lm: Weight = 1.0
-    """Weight of the masked-language-model loss."""
+    """Weight of the masked-language-model loss. At 0, beside a teacher, no token is hidden; without a teacher tokens
+    are hidden all the same, as noise."""
     mask_probability: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the tokens to predict: 80 % masked, 10 % replaced, 10 % unchanged (Devlin et al. 2019)."""
     predicted_share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of the masked tokens that count in the loss: the output layer over the vocabulary is the expensive part."""
     contrastive: Weight = 1.0
-    """Weight of the contrastive loss; no effect without pairs."""
+    """Weight of the contrastive loss, a text against its translation; no effect without pairs."""
     temperature: float = Field(default=0.05, gt=0.0)
-    """Temperature of the contrastive loss."""
+    """Temperature of the contrastive losses."""
     pooling: Literal["first", "mean", "both"] = "both"
-    """Sentence embedding in the contrastive loss: the first token, which a classification head reads; the mean of all
-    tokens; or both, with half the loss each."""
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Objective:
-        if self.masked_lm == 0.0 and self.contrastive == 0.0:
-            raise ValueError("masked_lm and contrastive are both 0: nothing is learned")
-        return self
+    """Sentence embedding in the contrastive losses and of a teacher's student: the first token, which a classification
+    head reads; the mean of all tokens; or both, with half the loss each."""
 
 
 class PretrainEvaluate(Section):
@@ -167,8 +228,9 @@ class PretrainEvaluate(Section):
 
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
     """``epoch``, or a number of steps."""
-    metric: Literal["auto", "masked_loss", "retrieval"] = "auto"
-    """Metric that chooses the best checkpoint, averaged over languages; auto: retrieval where there are pairs."""
+    metric: Literal["auto", "masked_loss", "retrieval", "teacher_cosine"] = "auto"
+    """Metric that chooses the best checkpoint, averaged over languages; auto: retrieval where there are pairs, then the
+    cosine with a teacher, then the masked loss."""
     patience: int | None = Field(default=None, ge=1)
     """Early stopping: evaluations without improvement before training stops; null: none."""
 
@@ -183,6 +245,8 @@ class PretrainRecipe(Section):
     model: Encoder
     data: PretrainData
     objective: Objective = Objective()
+    teacher: Teacher | None = None
+    """Null: nobody is asked."""
     optimizer: schema.Optimizer = schema.Optimizer(learning_rate=1e-4)
     schedule: schema.Schedule = schema.Schedule(name="cosine", warmup_ratio=0.05)
     train: schema.Train = schema.Train(epochs=3, batch_size=256)
@@ -199,18 +263,35 @@ class PretrainRecipe(Section):
             raise ValueError(
                 f"data.max_length ({self.data.max_length}) is above model.scratch.max_length ({scratch.max_length})"
             )
-        if self.data.pairs is None and self.objective.masked_lm == 0.0:
-            raise ValueError("objective.masked_lm is 0 and there are no data.pairs: nothing is learned")
+        if self.teacher is None:
+            self._learns_by_itself()
         if self.evaluate.metric == "retrieval" and self.data.pairs is None:
             raise ValueError("evaluate.metric is retrieval, but there are no data.pairs")
+        if self.evaluate.metric == "teacher_cosine" and self.teacher is None:
+            raise ValueError("evaluate.metric is teacher_cosine, but there is no teacher")
+        if self.evaluate.metric == "masked_loss" and not self.hides_tokens:
+            raise ValueError("evaluate.metric is masked_loss, but objective.masked_lm is 0 beside a teacher")
         return self
 
+    def _learns_by_itself(self) -> None:
+        if self.objective.masked_lm == 0.0 and self.objective.contrastive == 0.0:
+            raise ValueError("masked_lm and contrastive are both 0: nothing is learned")
+        if self.data.pairs is None and self.objective.masked_lm == 0.0:
+            raise ValueError("objective.masked_lm is 0 and there are no data.pairs: nothing is learned")
+
     @property
-    def chooses_by(self) -> Literal["masked_loss", "retrieval"]:
+    def hides_tokens(self) -> bool:
+        """A teacher's student reads texts whole unless it learns masked tokens too."""
+        return self.teacher is None or self.objective.masked_lm > 0.0
+
+    @property
+    def chooses_by(self) -> Literal["masked_loss", "retrieval", "teacher_cosine"]:
         """What chooses the checkpoint, ``auto`` resolved."""
         if self.evaluate.metric != "auto":
             return self.evaluate.metric
-        return "masked_loss" if self.data.pairs is None or self.objective.contrastive == 0.0 else "retrieval"
+        if self.data.pairs is not None and (self.teacher is not None or self.objective.contrastive > 0.0):
+            return "retrieval"
+        return "masked_loss" if self.teacher is None else "teacher_cosine"
 
     @property
     def settings(self) -> TrainingSettings:
@@ -256,3 +337,37 @@ def load_pretrain_recipe(source: str | Path | PretrainRecipe, *overrides: Overri
             remedy=hint or did_you_mean(str(source), known),
         )
     return load_as(PretrainRecipe, source, *overrides)
+
+
+def load_taught_recipe(source: str, overrides: Iterable[str]) -> Recipe | PretrainRecipe:
+    """A recipe that names a teacher: of a pretraining run (``teacher``) or of a classifier (``distill``).
+
+    Raises:
+        UserError: no such recipe, no YAML, invalid, or without a teacher.
+    """
+    given = list(overrides)
+    found: Recipe | PretrainRecipe
+    if _is_pretraining(source):
+        found = load_pretrain_recipe(source, given)
+        is_taught, key = found.teacher is not None, "teacher.name=ENCODER"
+    else:
+        found = load_recipe(source, given)
+        is_taught, key = found.distill is not None, "distill.teacher=RUN"
+    if not is_taught:
+        raise UserError(
+            f"the recipe '{source}' names no teacher",
+            expected="a teacher whose answers are learned",
+            remedy=f"Add {key}",
+        )
+    return found
+
+
+def _is_pretraining(source: str) -> bool:
+    """A pretraining recipe has texts or pairs, an ordinary one labelled training texts."""
+    if source in builtin_recipes(PRETRAIN_FOLDER):
+        return True
+    if not Path(source).is_file():
+        return False
+    content = read_extended(Path(source))
+    data = content.get("data")
+    return "teacher" in content or (isinstance(data, dict) and not data.keys().isdisjoint(("text", "pairs")))

@@ -318,11 +318,16 @@ class Train(Section):
     batching: Literal["packed", "dynamic", "fixed"] = "packed"
     """packed: texts end to end, without padding; dynamic: padded to the longest of a micro-batch; fixed: padded to
     max_length."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16: autocast over float32 weights; auto: bf16 where the hardware supports it. ``glotune predict`` has a
-    precision of its own."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """bf16, fp16: autocast over float32 weights, fp16 with a scaled loss; auto: bf16 where the hardware supports it,
+    fp16 on GPUs that have nothing better. ``glotune predict`` has a precision of its own."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: CUDA where there is a GPU, else MPS, else the CPU."""
+    deterministic: bool = False
+    """On a GPU: only kernels that give the same bits every time, more slowly. A CPU always does."""
+    checkpoint_activations: bool = False
+    """Compute the activations of each layer again on the way back instead of keeping them: a third more time, and the
+    memory of one layer (Chen et al. 2016, arXiv:1604.06174)."""
     on_collapse: Literal["warn", "stop", "retry"] = "warn"
     """What to do when the model predicts one class only and learns nothing: warn, stop, or retry once with a lower
     learning rate and warmup."""

@@ -8,8 +8,11 @@ from typing import Any
 
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.history import History, ScorePoint, read_history
-from glotune.run.records import Manifest
+from glotune.run.records import Manifest, TeacherRecord
 from glotune.words import NOTHING, count
+
+MEANS = ("masked_loss", "recall_at_1", "teacher_cosine")
+"""What is said of each evaluation; a run without pairs or a teacher lacks some (as older runs do)."""
 
 
 def write_pretraining_report(directory: RunDirectory) -> str:
@@ -39,10 +42,15 @@ def _facts(manifest: Manifest) -> str:
         f"- command: `{' '.join(manifest.command)}`",
         f"- seed {manifest.seed}, recipe {manifest.recipe_hash}, data {manifest.data_hash[:16]}",
         *(f"- {source.path}: {count(source.rows)} rows" for source in manifest.data),
+        *(f"- teacher: {each.name} (sha256 {each.sha256[:16]})" for each in _teachers(manifest)),
         *(f"- {change.description}" for change in manifest.changes),
         *(f"- deviation: {line}" for line in manifest.deviations),
     ]
     return "\n".join(lines)
+
+
+def _teachers(manifest: Manifest) -> list[TeacherRecord]:
+    return [] if manifest.distillation is None else manifest.distillation.teachers
 
 
 def mean_of(figures: Mapping[str, Mapping[str, Any]], name: str) -> float | None:
@@ -52,7 +60,7 @@ def mean_of(figures: Mapping[str, Mapping[str, Any]], name: str) -> float | None
 
 
 def _summary(figures: dict[str, dict[str, Any]]) -> str:
-    loss, recall = mean_of(figures, "masked_loss"), mean_of(figures, "recall_at_1")
+    loss, recall, cosine = (mean_of(figures, name) for name in ("masked_loss", "recall_at_1", "teacher_cosine"))
     sentences = []
     if loss is not None:
         sentences.append(f"On held-out texts a hidden token costs {loss:.3f} nats, mean of {len(figures)} languages.")
@@ -64,6 +72,10 @@ def _summary(figures: dict[str, dict[str, Any]]) -> str:
         sentences.append(
             f"The right translation is the nearest of {among} in {100 * recall:.1f} % of the cases, mean of both "
             f"directions and {len(asked)} languages (chance: {100 * chance:.1f} %)."
+        )
+    if cosine is not None:
+        sentences.append(
+            f"Its vectors stand at a cosine of {cosine:.3f} with the teacher's, mean of {len(figures)} languages."
         )
     return " ".join(sentences)
 
@@ -80,22 +92,25 @@ def _course(history: History) -> str:
     for step, found in sorted(by_step.items()):
         scores = {language: point.scores for language, point in found.items()}
         epoch = next(iter(found.values())).epoch
-        loss, recall = mean_of(scores, "masked_loss"), mean_of(scores, "recall_at_1")
-        rows.append(f"| {epoch:.2f} | {step} | {_shown(loss)} | {_shown(recall)} |")
-    return "\n".join(
-        ["## Course", "", "| epoch | step | masked loss | recall at 1 |", "| ---: | ---: | ---: | ---: |", *rows]
-    )
+        shown = (_shown(mean_of(scores, name)) for name in MEANS)
+        rows.append(f"| {epoch:.2f} | {step} | {' | '.join(shown)} |")
+    heads = ["| epoch | step | masked loss | recall at 1 | cosine with the teacher |", "| ---: " * 5 + "|"]
+    return "\n".join(["## Course", "", *heads, *rows])
 
 
 def _languages(figures: dict[str, dict[str, Any]]) -> str:
     rows = [
         f"| {language} | {count(entry['n'])} | {_shown(entry['masked_loss'])} | "
         f"{count(entry['candidates'] or None)} | "
-        f"{_shown(entry['recall_at_1_forth'])} | {_shown(entry['recall_at_1_back'])} |"
+        f"{_shown(entry['recall_at_1_forth'])} | {_shown(entry['recall_at_1_back'])} | "
+        f"{_shown(entry.get('teacher_cosine'))} |"
         for language, entry in sorted(figures.items(), key=lambda item: (item[1]["recall_at_1"] is None, item[0]))
     ]
-    head = "| language | held-out texts | masked loss | candidates | text → translation | translation → text |"
-    return "\n".join(["## Languages", "", head, "| --- | ---: | ---: | ---: | ---: | ---: |", *rows])
+    head = (
+        "| language | held-out texts | masked loss | candidates | text → translation | translation → text | "
+        "cosine with the teacher |"
+    )
+    return "\n".join(["## Languages", "", head, "| --- |" + " ---: |" * 6, *rows])
 
 
 def _shown(value: float | None) -> str:

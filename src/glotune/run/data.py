@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glotune.errors import UserError
-from glotune.recipe import Recipe, yaml
 from glotune.recipe.keys import Value, flat_keys, section_keys, variant_key
 from glotune.recipe.kinds import KINDS, Kind
 from glotune.run.baselines import Baselines, read_baselines
@@ -34,6 +33,7 @@ from glotune.run.records import Evaluation, Manifest, TeacherComparison, Verdict
 from glotune.whole_files import sha256
 
 if TYPE_CHECKING:
+    from glotune.recipe.schema import Recipe
     from glotune.stats.arrays import Answered
     from glotune.stats.clusters import Clusters
 
@@ -170,9 +170,13 @@ class RunData:
 
     def score(self, split: str, metric: str, languages: list[str]) -> float | None:
         """The plain mean of a metric over languages; None where one of them has none."""
-        values = [self._score(split, metric, language) for language in languages]
-        known = [float(value) for value in values if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
+        key = ("score", split, metric, *languages)
+        if key not in self.memo:  # a table asks for it again in every cell
+            values = [self._score(split, metric, language) for language in languages]
+            known = [float(value) for value in values if value is not None]
+            self.memo[key] = sum(known) / len(known) if known and len(known) == len(values) else None
+        found: float | None = self.memo[key]
+        return found
 
     def _score(self, split: str, metric: str, language: str) -> float | None:
         if (split, language) in self.left_out:
@@ -442,6 +446,8 @@ class RunData:
         text, problem = self._recipe_file
         if problem is not None:
             return None, problem
+        from glotune.recipe import Recipe, yaml
+
         try:
             return Recipe.model_validate(yaml.parse(text, "recipe.yaml")), None
         except (ValueError, UserError) as error:

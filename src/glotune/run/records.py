@@ -40,9 +40,10 @@ class Plan(Record):
 
     device: str
     """``cpu``, ``cuda`` or ``mps``."""
-    precision: Literal["fp32", "bf16"]
-    attention: Literal["packed_sdpa", "varlen", "padded"]
-    """``packed_sdpa`` pads only around the attention product; ``padded`` is the fallback."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    attention: Literal["packed_sdpa", "varlen", "efficient", "padded"]
+    """``varlen`` (flash attention) and ``efficient`` pad nothing; ``packed_sdpa`` pads only around the attention
+    product; ``padded`` is the fallback."""
     token_budget: Count
     """Most tokens in one micro-batch."""
     threads: Count

@@ -29,7 +29,7 @@ from glotune.run.records import Evaluation
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.stats.evaluation import INTERVAL_SEED, evaluation_of
 from glotune.tasks.of_recipe import cross_entropy, reading_of
-from glotune.tasks.records import Answering, Outputs, prediction_tables, write_predictions
+from glotune.tasks.records import Outputs, SplitAnswers, prediction_tables, write_predictions
 from glotune.tasks.single_label import class_weights, monitored_languages
 from glotune.whole_files import sha256
 
@@ -132,7 +132,7 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
     )
 
 
-def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[Answering]:
+def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[SplitAnswers]:
     """What a cheap model says of each split, decided on the validation texts as the run decides."""
     outputs = [said(split) for split in splits]
     if texts.targets is None:
@@ -244,7 +244,7 @@ def _column(split: LabelledTexts, name: str, normalization: str) -> Sequence[str
     return [unicodedata.normalize(form, text) for text in found]  # type: ignore[arg-type]
 
 
-def _record(folder: Path, texts: TextData, split: LabelledTexts, answers: Answering) -> None:
+def _record(folder: Path, texts: TextData, split: LabelledTexts, answers: SplitAnswers) -> None:
     """Prediction records as the run's own, without the texts, which stand there."""
     folder.mkdir(parents=True, exist_ok=True)
     hashes = [source.sha256 for source in texts.sources]

@@ -40,6 +40,10 @@ class Corpus:
         paired = items[items < self.pairs]
         return np.concatenate([items, paired + self.items])
 
+    def items_of(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The items that these texts are, or that they translate."""
+        return np.where(texts < self.items, texts, texts - self.items)
+
 
 def as_text_data(texts: PlainTexts) -> TextData:
     """The texts as the engine's readers know them: splits ``train`` and ``validation``, one label for all."""

@@ -15,7 +15,7 @@ from glotune.recipe.kinds import TaskName
 from glotune.run.records import Decision
 from glotune.stats.traits import trait
 from glotune.tasks import label_sets, scores
-from glotune.tasks.records import Answering, Outputs
+from glotune.tasks.records import Outputs, SplitAnswers
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
 from glotune.tasks.task import Choice, Task
@@ -60,7 +60,7 @@ def answering(
     labels_N: NDArray[Any],
     targets_KL: NDArray[np.float32] | None,
     decision: Decision | None,
-) -> Answering:
+) -> SplitAnswers:
     """What a saved model's outputs say of labelled texts.
 
     Args:

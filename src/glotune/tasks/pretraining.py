@@ -1,4 +1,4 @@
-"""An encoder from plain texts and translations: masked tokens per text, and a contrast over the whole batch."""
+"""An encoder from plain texts and translations: masked tokens, a contrast over the whole batch, a teacher's vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import PackedBatch, Rows
+from glotune.data.batches import PackedBatch, Rows, sent
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.pretrain import Objective as Spec
 from glotune.recipe.pretrain import PretrainRecipe
@@ -21,10 +21,14 @@ from glotune.run.records import Evaluation
 from glotune.tasks.contrast import Pooling, hits_at_1, info_nce, sentence_vectors
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.masked_lm import Masked, Vocabulary, mask_tokens, summed_masked_loss, token_losses
-from glotune.tasks.task import Across, Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.sentence_targets import Lesson, Taught
+from glotune.tasks.task import Across, Answers, Choice, Judgement, Metrics, Part, sums_dtype
 
 MASKING, EVALUATION_MASKS = 2, 3
 """Streams of chance, beside those of the engine. In evaluation the same tokens are asked for every time."""
+OWN_SUMS, TEACHERS_SUMS = ("masked", "contrastive", "hits"), ("teacher_cosine", "teacher_contrast", "teacher_hits")
+SCORES = {"masked_loss": "masked_loss", "retrieval": "recall_at_1", "teacher_cosine": "teacher_cosine"}
+"""What may choose the checkpoint -> its name among the scores of a language."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class HeldOutScores:
     """Share of the texts whose translation is the nearest."""
     recall_back: float | None = None
     """Share of the translations whose text is the nearest."""
+    teacher_cosine: float | None = None
+    """Mean cosine with the teacher's targets; None without a teacher."""
 
     @property
     def recall_at_1(self) -> float | None:
@@ -52,12 +58,13 @@ class HeldOutScores:
 
     def scores(self) -> dict[str, float | None]:
         """As events and ``metrics.json`` name them."""
-        return {
+        own = {
             "masked_loss": self.masked_loss,
             "recall_at_1": self.recall_at_1,
             "recall_at_1_forth": self.recall_forth,
             "recall_at_1_back": self.recall_back,
         }
+        return own if self.teacher_cosine is None else {**own, "teacher_cosine": self.teacher_cosine}
 
     def event(self) -> Metrics:
         """What an evaluation event says of the language."""
@@ -70,7 +77,7 @@ class HeldOutScores:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Both objectives, weighted as the recipe says."""
+    """All objectives, weighted as the recipe says."""
 
     spec: Spec
     seed: int
@@ -78,13 +85,19 @@ class Pretraining:
     corpus: Corpus
     vocabulary: Vocabulary
     hidden_size: int
+    hides_tokens: bool = True
+    """False: texts are read as they are, and no token is asked for."""
+    taught: Taught | None = None
 
     @classmethod
-    def of(cls, recipe: PretrainRecipe, corpus: Corpus, tokenizer: object, hidden_size: int) -> Pretraining:
+    def of(
+        cls, recipe: PretrainRecipe, corpus: Corpus, tokenizer: object, hidden_size: int, taught: Taught | None = None
+    ) -> Pretraining:
         """As a recipe says."""
         metric = recipe.chooses_by
-        choice = Choice(metric, "held_out", higher_is_better=metric == "retrieval")
-        return cls(recipe.objective, recipe.seed, choice, corpus, Vocabulary.of(tokenizer), hidden_size)
+        choice = Choice(metric, "held_out", higher_is_better=metric != "masked_loss")
+        vocabulary = Vocabulary.of(tokenizer)
+        return cls(recipe.objective, recipe.seed, choice, corpus, vocabulary, hidden_size, recipe.hides_tokens, taught)
 
     # ---- training -------------------------------------------------------------------------------------
 
@@ -95,17 +108,38 @@ class Pretraining:
 
     @property
     def num_sums(self) -> int:
-        """Masked loss, contrastive loss, share of translations found."""
-        return 3
+        """Masked loss, contrastive loss, share of translations found; with a teacher its cosine, contrast and hits."""
+        return len(self.sum_names)
 
-    def objective(self, step: int, rows: Rows) -> MaskedAndContrast:
+    @property
+    def sum_names(self) -> tuple[str, ...]:
+        """In their order."""
+        return OWN_SUMS if self.taught is None else (*OWN_SUMS, *TEACHERS_SUMS)
+
+    def sums(self, **named: Tensor) -> Tensor:
+        """[S] of those that are named, the others 0."""
+        there = next(iter(named.values()))
+        none = torch.zeros((), dtype=sums_dtype(there.device), device=there.device)
+        return torch.stack([named[name].detach().to(none) if name in named else none for name in self.sum_names])
+
+    def objective(self, step: int, rows: Rows) -> PretrainingBatch:
         """Masks are drawn for the effective batch in its own order, so that they don't depend on its cut."""
         store, texts = self.corpus.texts, self.corpus.texts_of(rows)
         tokens = np.concatenate([store.tokens[store.offsets[text] : store.offsets[text + 1]] for text in texts])
         generator = np.random.default_rng([self.seed, MASKING, step])
         spec = self.spec
-        masked = mask_tokens(tokens, self.vocabulary, spec.mask_probability, generator, spec.predicted_share)
-        return MaskedAndContrast(self, texts, tokens, masked)
+        probability = spec.mask_probability if self.hides_tokens else 0.0
+        masked = mask_tokens(tokens, self.vocabulary, probability, generator, spec.predicted_share)
+        return PretrainingBatch(self, texts, tokens, masked, self._lesson(rows, len(texts)))
+
+    def _lesson(self, items: Rows, texts: int) -> Lesson | None:
+        if self.taught is None:
+            return None
+        keys = ~items  # of its own for each item, negative or not: hashes of 64 bits don't meet it
+        paired = items < self.corpus.pairs
+        keys[paired] = self.corpus.translation_keys[items[paired]]
+        targets_KH = self.taught.train.of_items(items)
+        return Lesson(self.taught.spec, self.spec.temperature, texts, items, targets_KH, keys)
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """None beside the loss."""
@@ -122,13 +156,15 @@ class Pretraining:
     # ---- evaluation -----------------------------------------------------------------------------------
 
     def passes(self, split: str) -> list[MaskedPass | VectorPass]:
-        """Once with hidden tokens; where there are held-out pairs, once as they are."""
+        """Once with hidden tokens; where there are held-out pairs or a teacher, once as they are."""
         held_out, spec = self.corpus.held_out, self.spec
-        generator = np.random.default_rng([self.seed, EVALUATION_MASKS])
-        tokens = np.asarray(held_out.tokens[: held_out.offsets[-1]])
-        masked = mask_tokens(tokens, self.vocabulary, spec.mask_probability, generator)
-        found: list[MaskedPass | VectorPass] = [MaskedPass(held_out, tokens, masked)]
-        if self.corpus.held_pairs:
+        found: list[MaskedPass | VectorPass] = []
+        if self.hides_tokens:
+            generator = np.random.default_rng([self.seed, EVALUATION_MASKS])
+            tokens = np.asarray(held_out.tokens[: held_out.offsets[-1]])
+            masked = mask_tokens(tokens, self.vocabulary, spec.mask_probability, generator)
+            found.append(MaskedPass(held_out, tokens, masked))
+        if self.corpus.held_pairs or self.taught is not None:
             found.append(VectorPass(self.hidden_size, "mean" if spec.pooling == "mean" else "first"))
         return found
 
@@ -139,29 +175,47 @@ class Pretraining:
     def held_out_scores(self, answers: Answers) -> dict[str, HeldOutScores]:
         """The sentence is its first token, or its mean where that alone learned."""
         store, pairs = self.corpus.held_out, self.corpus.held_pairs
-        loss_sums, counts = answers[0][:, 0], answers[0][:, 1]
-        vectors_NH = torch.from_numpy(answers[1]).float() if pairs else None
+        left = list(answers)
+        losses_N2 = left.pop(0) if self.hides_tokens else np.zeros((len(store), 2))
+        vectors_NH = torch.from_numpy(left[0]).float() if left else None
+        cosines_N = self._teacher_cosines(vectors_NH)
         found = {}
         for code, language in enumerate(store.language_names):
             rows = np.flatnonzero(store.languages == code)
-            predicted = int(counts[rows].sum())
-            loss = float(loss_sums[rows].sum() / predicted) if predicted else None
+            predicted = int(losses_N2[rows, 1].sum())
+            loss = float(losses_N2[rows, 0].sum() / predicted) if predicted else None
             own = rows[rows < pairs]
             recalls: tuple[float | None, float | None] = (None, None)
             if vectors_NH is not None and len(own):
                 recalls = _recalls(vectors_NH, own, len(store) - pairs)
-            found[language] = HeldOutScores(len(rows), loss, predicted, len(own), *recalls)
+            cosine = None if cosines_N is None else float(cosines_N[rows].mean())
+            found[language] = HeldOutScores(len(rows), loss, predicted, len(own), *recalls, cosine)
         return found
+
+    def _teacher_cosines(self, vectors_NH: Tensor | None) -> NDArray[np.float64] | None:
+        if self.taught is None or vectors_NH is None:
+            return None
+        targets_NH = self.taught.held_out.of_texts(np.arange(len(vectors_NH)))
+        return torch.nn.functional.cosine_similarity(vectors_NH, targets_NH).double().numpy()
 
     def judge(self, answers: Answers) -> Judgement:
         """Of the held-out texts."""
         found = self.held_out_scores(answers)
         asked = sum(each.recall_at_1 is not None for each in found.values())
-        retrieval = f", recall at 1 {mean_over_languages(found, 'retrieval'):.4f} over {asked} languages"
+        said = {
+            "masked loss": (self.hides_tokens, "masked_loss", ""),
+            "recall at 1": (bool(asked), "retrieval", f" over {asked} languages"),
+            "cosine with the teacher": (self.taught is not None, "teacher_cosine", ""),
+        }
+        parts = [
+            f"{name} {mean_over_languages(found, metric):.4f}{over}"
+            for name, (there, metric, over) in said.items()
+            if there
+        ]
         return Judgement(
             metrics={language: each.event() for language, each in found.items()},
             value=mean_over_languages(found, self.choice.metric),
-            summary=f"held-out masked loss {mean_over_languages(found, 'masked_loss'):.4f}{retrieval if asked else ''}",
+            summary=f"held-out {', '.join(parts)}",
         )
 
     def record(self, folder: Path, split: str, answers: Answers) -> list[Evaluation]:
@@ -173,14 +227,15 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
-class MaskedAndContrast:
-    """The loss of one effective batch: masked tokens, and translations against each other."""
+class PretrainingBatch:
+    """The loss of one effective batch: masked tokens, translations against each other, and what a teacher says."""
 
     task: Pretraining
     rows: Rows
     tokens: NDArray[np.int32]
     """Of these texts end to end."""
     masked: Masked
+    lesson: Lesson | None = None
 
     @cached_property
     def _offsets(self) -> NDArray[np.int64]:
@@ -202,15 +257,23 @@ class MaskedAndContrast:
         """The texts with some tokens hidden; which are predicted, and what they were."""
         order = [self._places[int(text)] for text in batch.rows]
         spots = np.concatenate([np.arange(self._offsets[place], self._offsets[place + 1]) for place in order])
-        return _hidden(batch, self.masked, self.tokens, spots)
+        dressed = _hidden(batch, self.masked, self.tokens, spots)
+        return dressed if self.lesson is None else self.lesson.dress(dressed, self.task.corpus.items_of(batch.rows))
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
-        """Its share of the masked loss; the texts' sentence vectors."""
-        spec = self.task.spec
+        """Its share of the masked loss and of the teacher's; the texts' sentence vectors."""
+        task, spec = self.task, self.task.spec
         hidden_TH = network(batch)
-        logits_NV = network.token_logits(hidden_TH.index_select(0, batch.targets["places"]))
-        loss = summed_masked_loss(logits_NV, batch.targets["tokens"]) * (spec.masked_lm / max(1, self._predicted))
-        return Part(loss, _sums(masked=loss), sentence_vectors(hidden_TH, batch.cu_seqlens, spec.pooling))
+        vectors = sentence_vectors(hidden_TH, batch.cu_seqlens, spec.pooling)
+        losses, sums = [], {}
+        if task.hides_tokens:
+            logits_NV = network.token_logits(hidden_TH.index_select(0, batch.targets["places"]))
+            masked = summed_masked_loss(logits_NV, batch.targets["tokens"]) * (spec.masked_lm / max(1, self._predicted))
+            losses, sums = [masked], {"masked": masked}
+        if self.lesson is not None:
+            taught, shares = self.lesson.part(vectors, batch.targets)
+            losses, sums = [*losses, taught], {**sums, **shares}
+        return Part(torch.stack(losses).sum(), task.sums(**sums), vectors)
 
     @property
     def across(self) -> Across | None:
@@ -220,10 +283,10 @@ class MaskedAndContrast:
     def _contrast(self, vectors: Sequence[tuple[Tensor, ...]], rows: Rows) -> Part:
         corpus, spec, device = self.task.corpus, self.task.spec, vectors[0][0].device
         keys = corpus.translation_keys[self._lefts]
-        alike = torch.from_numpy((keys[:, None] == keys[None, :]) & ~np.eye(len(keys), dtype=bool)).to(device)
+        alike = sent(torch.from_numpy((keys[:, None] == keys[None, :]) & ~np.eye(len(keys), dtype=bool)), device)
         places = {int(text): place for place, text in enumerate(rows)}
-        left = torch.tensor([places[int(text)] for text in self._lefts], device=device)
-        right = torch.tensor([places[int(text) + corpus.items] for text in self._lefts], device=device)
+        left = sent(torch.tensor([places[int(text)] for text in self._lefts]), device)
+        right = sent(torch.tensor([places[int(text) + corpus.items] for text in self._lefts]), device)
         losses = []
         for pooled in zip(*vectors, strict=True):
             vectors_KH = torch.cat(pooled)
@@ -231,16 +294,18 @@ class MaskedAndContrast:
             losses.append(info_nce(left_BH, right_BH, spec.temperature, alike))
         loss = torch.stack(losses).mean()
         hits = hits_at_1(left_BH.detach(), right_BH.detach())[0].float().mean()
-        return Part(loss * spec.contrastive, _sums(contrastive=loss, hits=hits))
+        return Part(loss * spec.contrastive, self.task.sums(contrastive=loss, hits=hits))
 
     def details(self, sums: Sequence[float]) -> Mapping[str, float]:
-        """Both losses without their weights, and the share of the pairs whose translation was the nearest."""
-        masked, contrastive, hits = sums
+        """The losses without their weights, and the share of the pairs whose translation was the nearest."""
+        by_name = dict(zip(self.task.sum_names, sums, strict=True))
         found = {}
         if self.task.spec.masked_lm > 0 and self._predicted:
-            found["masked_loss"] = masked / self.task.spec.masked_lm
+            found["masked_loss"] = by_name["masked"] / self.task.spec.masked_lm
         if self.across is not None:
-            found |= {"contrastive_loss": contrastive, "hits": hits}
+            found |= {"contrastive_loss": by_name["contrastive"], "hits": by_name["hits"]}
+        if self.lesson is not None:
+            found |= {name: by_name[name] for name in TEACHERS_SUMS}
         return found
 
 
@@ -262,8 +327,9 @@ class MaskedPass:
     def answer(self, network: Any, batch: PackedBatch) -> Tensor:
         """[B, 2]"""
         logits_NV = network.token_logits(network(batch)[batch.targets["places"]])
-        losses_N = token_losses(logits_NV, batch.targets["tokens"]).double()
-        none_B = torch.zeros(len(batch), dtype=torch.float64, device=losses_N.device)
+        losses_N = token_losses(logits_NV, batch.targets["tokens"])
+        losses_N = losses_N.to(sums_dtype(losses_N.device))
+        none_B = torch.zeros(len(batch), dtype=losses_N.dtype, device=losses_N.device)
         texts_N = batch.targets["texts"]
         both = [none_B.index_add(0, texts_N, losses_N), none_B.index_add(0, texts_N, torch.ones_like(losses_N))]
         return torch.stack(both, dim=1)
@@ -297,12 +363,6 @@ def _hidden(batch: PackedBatch, masked: Masked, tokens: NDArray[np.int32], spots
     )
 
 
-def _sums(masked: Tensor | None = None, contrastive: Tensor | None = None, hits: Tensor | None = None) -> Tensor:
-    there = next(each for each in (masked, contrastive, hits) if each is not None)
-    none = torch.zeros((), dtype=torch.float64, device=there.device)
-    return torch.stack([none if each is None else each.detach().double() for each in (masked, contrastive, hits)])
-
-
 def _recalls(vectors_NH: Tensor, pairs: NDArray[np.int64], offset: int) -> tuple[float, float]:
     left, right = torch.from_numpy(pairs), torch.from_numpy(pairs + offset)
     forth, back = hits_at_1(vectors_NH[left], vectors_NH[right])
@@ -310,7 +370,6 @@ def _recalls(vectors_NH: Tensor, pairs: NDArray[np.int64], offset: int) -> tuple
 
 
 def mean_over_languages(found: Mapping[str, HeldOutScores], metric: str) -> float:
-    """Mean over languages of ``masked_loss`` or ``retrieval``; NaN where no language has it."""
-    name = "masked_loss" if metric == "masked_loss" else "recall_at_1"
-    values = [value for each in found.values() if (value := each.scores()[name]) is not None]
+    """Mean over languages of one of `SCORES`; NaN where no language has it."""
+    values = [value for each in found.values() if (value := each.scores().get(SCORES[metric])) is not None]
     return sum(values) / len(values) if values else float("nan")

@@ -25,7 +25,7 @@ ROW_GROUP = 1 << 16
 """Predictions that are written together: no more of them are held than these."""
 
 
-class Answering(Protocol):
+class SplitAnswers(Protocol):
     """What the network says of the N texts of a split, in the terms of its task."""
 
     def outcomes(
@@ -101,7 +101,7 @@ def record_split(
     texts: TextData,
     split: str,
     languages: Mapping[str, NDArray[np.int64]],
-    outputs: Answering,
+    outputs: SplitAnswers,
     with_text: bool,
 ) -> list[Evaluation]:
     """Writes every prediction of a split; returns its scores per language.
@@ -114,20 +114,20 @@ def record_split(
     for language, rows in languages.items():
         tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
         write_predictions(folder, tables, split, language)
-        clusters = _clusters(texts.splits[split], rows)
+        clusters = clusters_of(texts.splits[split], rows)
         found = outputs.outcomes(rows, texts.splits[split].labels, clusters)
         evaluations.append(evaluation_of(found, split, language, texts.labels))
     return evaluations
 
 
-def _clusters(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def clusters_of(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Which of the texts of one language, at `rows`, belong together."""
     named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
     return own_clusters(texts.table["key"].to_numpy()[rows], named)
 
 
 def prediction_tables(
-    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Answering, with_text: bool
+    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: SplitAnswers, with_text: bool
 ) -> Iterator[pa.Table]:
     """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
     columns = ["row", "source", "language", "label", "key"]
@@ -160,7 +160,9 @@ def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _records(table: pa.Table, split: str, hashes: list[str], outputs: Answering, rows: NDArray[np.int64]) -> pa.Table:
+def _records(
+    table: pa.Table, split: str, hashes: list[str], outputs: SplitAnswers, rows: NDArray[np.int64]
+) -> pa.Table:
     nulls = pa.nulls(len(rows), pa.string())
     found = pa.table(
         {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.batches import PackedBatch, Rows
+from glotune.data.batches import PackedBatch, Rows, sent
 from glotune.data.spelling import name_of
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
@@ -28,7 +28,7 @@ from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
 from glotune.stats.traits import trait
 from glotune.tasks.records import Outputs, record_split
-from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
 EXCERPT, EXCERPTS = 120, 10
@@ -99,7 +99,7 @@ class SingleLabel:
         if self.class_weights is None:
             return None
         if device not in self._on_device:
-            self._on_device[device] = torch.from_numpy(self.class_weights).to(device)
+            self._on_device[device] = sent(torch.from_numpy(self.class_weights), device)
         return self._on_device[device]
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
@@ -180,7 +180,7 @@ class WeightedCrossEntropy:
         weights_C = self.task.weights_on(labels.device)
         summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
         cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
-        return Part(summed / self.denominator, torch.bincount(cells, minlength=self.task.num_sums).double())
+        return Part(summed / self.denominator, counted(cells, self.task.num_sums))
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""

@@ -26,7 +26,7 @@ from glotune.errors import RunError
 from glotune.recipe.kinds import Kind
 from glotune.run.records import Decision, Evaluation
 from glotune.stats.arrays import Answered
-from glotune.tasks.records import Answering, record_split
+from glotune.tasks.records import SplitAnswers, record_split
 from glotune.tasks.single_label import by_language, excerpts_of, monitored_languages
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
 
@@ -82,7 +82,7 @@ class Reading(Protocol):
         targets_KL: TargetArray,
         decision: Decision,
         fitted_on: tuple[Rows, TargetArray, NDArray[np.integer]] | None,
-    ) -> Answering:
+    ) -> SplitAnswers:
         """What the outputs say.
 
         Args:
@@ -213,7 +213,7 @@ class TargetTask:
         store, outputs = self.stores[split], self._answering(split, answers)
         return {name: outputs.outcomes(rows, store.labels) for name, rows in by_language(store).items()}
 
-    def _answering(self, split: str, answers: Answers) -> Answering:
+    def _answering(self, split: str, answers: Answers) -> SplitAnswers:
         """What the outputs say; of the validation split also what decides from here on."""
         (answers_NK,) = answers
         store, fitted_on = self.stores[split], None

@@ -122,6 +122,19 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
         return read_evaluation_texts(data, recipe.data, manifest.labels, recipe.task)
+    texts = read_own(recipe, manifest)
+    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
+    return TextData(
+        held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [], targets=texts.targets
+    )
+
+
+def read_own(recipe: Recipe, manifest: Manifest) -> TextData:
+    """The texts of a run, all splits, as it was trained on them.
+
+    Raises:
+        UserError: they are no longer there, or no longer the same.
+    """
     refuse_streams(recipe.data, "judging a run by its own texts again")
     texts = read_again(recipe.data, recipe.seed, manifest.labels, recipe.task)
     if texts.data_hash != manifest.data_hash:
@@ -130,17 +143,14 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
             expected=f"the texts with hash {manifest.data_hash[:16]}, found {texts.data_hash[:16]}",
             remedy="Name the files to evaluate on with --data",
         )
-    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
-    return TextData(
-        held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [], targets=texts.targets
-    )
+    return texts
 
 
 def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[np.ndarray, int]:
     """The outputs for a split's texts, [N, C] float64, and how many of them were cut."""
     outputs_NC = np.zeros((len(found), len(predictor.labels)))
     done = truncated = 0
-    for logits_BC, truncated_B in predictor.engine.stream(texts_of(found)):
+    for logits_BC, truncated_B, _ in predictor.engine.stream(texts_of(found)):
         truncated += int(truncated_B.sum())
         part = slice(done, done + len(logits_BC))
         outputs_NC[part] = logits_BC
@@ -186,8 +196,8 @@ def _write_provenance(
         "rows": {split: len(found) for split, found in texts.splits.items()},
         "truncated": truncated,
         "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
-        "device": predictor.engine.device,
-        "precision": predictor.engine.precision,
+        "device": predictor.engine.model.device,
+        "precision": predictor.engine.model.precision,
         "outputs": outputs,
     }
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

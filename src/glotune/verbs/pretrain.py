@@ -14,7 +14,7 @@ from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.finish import record_best
 from glotune.engine.loop import train_to_the_end
 from glotune.engine.observer import Observer, watching
-from glotune.engine.plan import choose_device
+from glotune.engine.plan import choose_device, device_of
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import own_randomness
@@ -34,6 +34,7 @@ from glotune.verbs.lifecycle import (
     refuse_changed_data,
     status_kept,
 )
+from glotune.verbs.sentence_teacher import SentenceTeacher, open_sentence_teacher
 
 
 @stopped_by_signals()
@@ -61,17 +62,23 @@ def pretrain(
     """
     resolved = load_pretrain_recipe(recipe, *overrides, keywords)
     texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
-    processes = _one_process(choose_device(resolved.train.device))
+    teacher = open_sentence_teacher(resolved)
+    processes = _one_process(choose_device(resolved.train.device), resolved)
     directory = open_run(out, resolved, as_text_data(texts), processes, command)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, processes, watching(observer))
+        carry_out(directory, resolved, texts, teacher, processes, watching(observer))
     write_pretraining_report(directory)
     return Run(directory)
 
 
 @own_randomness()
 def carry_out(
-    directory: RunDirectory, recipe: PretrainRecipe, texts: PlainTexts, processes: Processes, observer: Observer
+    directory: RunDirectory,
+    recipe: PretrainRecipe,
+    texts: PlainTexts,
+    teacher: SentenceTeacher | None,
+    processes: Processes,
+    observer: Observer,
 ) -> None:
     """The run itself, in a directory that is open: from texts to the encoder; also goes on where it stopped."""
     manifest = directory.read_manifest()
@@ -79,12 +86,15 @@ def carry_out(
     content = as_text_data(texts)
     resumption = open_attempt(directory, recorder, content)
     tokenizer = prepare_tokenizer(recipe, texts, directory.path)
-    corpus = build_corpus(
-        texts, content, tokenizer, recipe.data, cache_folder(recorder.log), recorder.progress("tokenize")
-    )
+    cache = cache_folder(recorder.log)
+    corpus = build_corpus(texts, content, tokenizer, recipe.data, cache, recorder.progress("tokenize"))
     stores = {"train": corpus.texts, "validation": corpus.held_out}
     recorder.write_json(directory.data_profile, profile(content, stores, tokenizer, recipe.data))
-    assembled = assemble_pretraining(recipe, corpus, tokenizer, processes, recorder, manifest.plan)
+    taught = None
+    if teacher is not None:
+        directory.update_manifest(distillation=teacher.record)
+        taught = teacher.teach(recipe, content, corpus, cache, processes, recorder)
+    assembled = assemble_pretraining(recipe, corpus, tokenizer, processes, recorder, manifest.plan, taught)
     recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
@@ -110,16 +120,17 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     recipe = load_pretrain_recipe(directory.recipe)
     texts = read_plain_texts(recipe.data, from_scratch=recipe.model.scratch is not None, seed=recipe.seed)
     refuse_changed_data(manifest, texts.data_hash, directory)
-    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device))
+    teacher = open_sentence_teacher(recipe, manifest)
+    processes = _one_process(device_of(manifest.plan, recipe.train.device), recipe)
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
-        carry_out(directory, recipe, texts, processes, watching(observer))
+        carry_out(directory, recipe, texts, teacher, processes, watching(observer))
     write_pretraining_report(directory)
     return Run(directory)
 
 
-def _one_process(device: str) -> Processes:
-    processes = Processes.start(device)
+def _one_process(device: str, recipe: PretrainRecipe) -> Processes:
+    processes = Processes.start(device, deterministic=recipe.train.deterministic)
     if processes.ranks > 1:
         raise UserError(
             f"pretraining was launched as {processes.ranks} processes",

@@ -3,12 +3,16 @@ from __future__ import annotations
 import importlib.util
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from glotune.cli import doctor as machine
 from glotune.cli.main import build_app
+from glotune.model.card import Card
+from glotune.model.packed import comparison
+from glotune.verbs import selftest
 
 
 def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,11 +27,62 @@ def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "attention"),
-    [("cpu", "bf16", "packed_sdpa"), ("cuda", "fp32", "packed_sdpa"), ("cuda", "bf16", "varlen")],
+    ("card", "precision", "attention"),
+    [
+        (Card("cpu"), "bf16", "packed_sdpa"),
+        (Card("cuda", "A100", (8, 0)), "fp32", "efficient"),
+        (Card("cuda", "A100", (8, 0)), "bf16", "varlen"),
+        (Card("cuda", "T4", (7, 5)), "fp16", "efficient"),
+    ],
 )
-def test_the_attention_follows_device_and_precision(device: str, precision: str, attention: str) -> None:
-    assert machine._attention(device, precision)[0] == attention
+def test_the_attention_follows_card_and_precision(
+    card: Card, precision: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: [])
+    found, why = machine._attention(card, precision)
+    assert found == attention
+    assert ("checked here" in why) == (card.kind == "cuda")
+
+
+def test_kernels_that_do_not_pass_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: ["flash attention, the output is off by 0.4"])
+    found, why = machine._attention(Card("cuda", "B200", (10, 0)), "bf16")
+    assert found == "packed_sdpa"
+    assert why == "the faster kernels did not pass their check here: flash attention, the output is off by 0.4"
+
+
+def test_a_gpu_that_is_not_used_is_shown_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glotune.model.card.why_no_cuda", lambda: "the NVIDIA driver (470.57) is too old")
+    assert dict(machine.hardware_rows())["GPU"] == "not used: the NVIDIA driver (470.57) is too old"
+
+
+def test_the_selftest_holds_on_the_cpu_itself() -> None:
+    result = CliRunner().invoke(build_app("doctor"), ["doctor", "--selftest"], catch_exceptions=False)
+    assert result.exit_code == 0, result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "20 losses in fp32 holds: at most 0.0e+00 from the CPU's" in shown
+    assert "each passed its comparison" in shown
+
+
+def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = selftest._losses
+    monkeypatch.setattr(
+        selftest, "_losses", lambda run: [loss + 0.1 * (run.path.name == "chosen") for loss in plain(run)]
+    )
+    checks = list(selftest.selftest("cpu"))
+    assert [check.holds for check in checks] == [True, True, False, True, True]
+    monkeypatch.setattr(selftest, "_trained", fails_after(selftest._trained))
+    (check,) = selftest.selftest("cpu")
+    assert (check.holds, check.found) == (False, "CUDA error: no kernel image")
+
+
+def fails_after(plain: Any) -> Any:
+    def trained(folder: Path, device: str, **overrides: Any) -> Any:
+        if folder.name != "cpu":
+            raise RuntimeError("CUDA error: no kernel image\nmore")
+        return plain(folder, device, **overrides)
+
+    return trained
 
 
 def test_what_is_missing_has_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
