@@ -72,6 +72,7 @@ def load(port: int, expected: Mapping[str, Mapping[str, float]], *, clients: int
             except (OSError, ValueError) as error:
                 mine.failed.append(f"{type(error).__name__}: {error}")
                 connection.close()
+                time.sleep(0.05)
                 continue
             mine.latencies.append(time.perf_counter() - started)
             if any(abs(scores[label] - score) > TOLERANCE for label, score in expected[text].items()):

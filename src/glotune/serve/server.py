@@ -62,11 +62,12 @@ def serve(
             h11_max_incomplete_event_size=MOST_HEADERS,
             limit_concurrency=max(FEWEST_CONNECTIONS, 4 * settings.queue_size),
         )
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
-        # uvicorn ends in good order and then raises the signal once more: for us the end is an end as any other.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        # uvicorn ends in good order and then raises the signal once more: for us that end is as good as any other. And
+        # a signal that comes before uvicorn listens for it ends us too.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with suppress(KeyboardInterrupt):
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
                 uvicorn.Server(config).run(sockets=[listener])
         finally:
             signal.signal(signal.SIGTERM, before)
