@@ -68,7 +68,7 @@ def _faults_of_compiled(parts: Parts, regions: Sequence[nn.Module], plain: tuple
         with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
             _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision, dropout=True)
     except Exception as error:  # a compiler fails in many ways, and none of them is the run's
-        return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
+        return [f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"]
     return _too_large(found, parts.plan.precision)
 
 
