@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
 from glotune.data.spelling import is_blank
-from glotune.engine.plan import choose_device
+from glotune.engine.plan import TPU_TOKENS, choose_device
 from glotune.engine.predict import WINDOW, Engine
 from glotune.errors import UserError
 from glotune.model.families import Anatomy
@@ -31,7 +31,7 @@ from glotune.verbs.calibrate import Calibration, read_calibration
 from glotune.verbs.predict_inputs import Row
 from glotune.whole_files import output_file
 
-TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768}
+TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768, "tpu": TPU_TOKENS}
 """Micro-batch budget where no run's plan says one for this device."""
 LONGEST_UNSTATED = 512
 """max_length of a saved model that states none."""
