@@ -21,7 +21,7 @@ from glotune.engine.recorder import Recorder
 from glotune.model.card import Card
 from glotune.model.network import head_width
 from glotune.model.packed.comparison import faults_of_kernels, relative_error
-from glotune.model.packed.kernels import PADDED, Kernels, kernels_of
+from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
 
 NETWORK_TOLERANCES = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.1}
 """Relative error, by the norm, of the loss and of the gradient that comes the whole way down: rounding adds up over
@@ -68,14 +68,16 @@ def _faults_of_compiled(parts: Parts, regions: Sequence[nn.Module], plain: tuple
         with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
             _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision, dropout=True)
     except Exception as error:  # a compiler fails in many ways, and none of them is the run's
-        return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
+        return [f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"]
     return _too_large(found, parts.plan.precision)
 
 
 def _with_kernels(parts: Parts, card: Card, recorder: Recorder) -> Parts:
+    network = parts.network
+    if parts.plan.attention == "blocks":  # the public product, and batches that are filled for it
+        network.kernels = BLOCKS
     if parts.plan.attention not in ("varlen", "efficient"):
         return parts
-    network = parts.network
     kernels, _ = kernels_of(card, head_width(network.anatomy))
     heads, width = int(network.anatomy.config.num_attention_heads), head_width(network.anatomy)
     found = [*faults_of_kernels(kernels, heads, width, parts.device), *faults_of_network(parts, kernels)]

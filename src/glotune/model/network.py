@@ -19,8 +19,13 @@ from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
 from glotune.run.records import Change
 
-Attention = Literal["packed_sdpa", "varlen", "efficient", "padded"]
-ATTENTION_OF: dict[Kernel, Attention] = {"sdpa": "packed_sdpa", "flash": "varlen", "efficient": "efficient"}
+Attention = Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
+ATTENTION_OF: dict[Kernel, Attention] = {
+    "sdpa": "packed_sdpa",
+    "flash": "varlen",
+    "efficient": "efficient",
+    "blocks": "blocks",
+}
 """Kernel -> what a plan calls it."""
 
 
