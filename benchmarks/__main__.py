@@ -46,6 +46,7 @@ def main() -> None:
     real.add_argument("--wheels", type=Path, required=True, help="folder with the two downloaded wheels")
     real.add_argument("--out", type=Path, required=True, help="folder to write")
     gpu = commands.add_parser("gpu", help="XLM-R shapes on a CUDA device: one table in under eight minutes")
+    gpu.add_argument("--fits", action="store_true", help="what fits on which card, computed: needs none")
     gpu.add_argument("--tiny", action="store_true", help="a small encoder: shows that the script runs")
     overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
     overhead.add_argument("--epochs", type=int, default=50)
@@ -78,8 +79,12 @@ def main() -> None:
 
         print(watching.table(watching.measure(arguments.epochs, arguments.pairs)))
     elif arguments.name == "gpu":
+        from benchmarks.gpu import fits
         from benchmarks.gpu.report import lines
 
+        if arguments.fits:
+            print(fits.table())
+            return
         for line in lines(tiny=arguments.tiny):
             print(line, flush=True)
     elif arguments.name == "accuracy":

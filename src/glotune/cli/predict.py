@@ -111,9 +111,9 @@ def _write(
 
     kind, pairs = format_of(out, to), inputs.text_pair is not None
     if out is None:
-        return _stream(predictor, inputs, writer(sys.stdout, kind, predictor.labels, pairs))
+        return _stream(predictor, inputs, writer(sys.stdout, kind, predictor.labels, pairs, predictor.kind.name))
     with whole_file(out) as file:
-        return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs))
+        return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs, predictor.kind.name))
 
 
 def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> tuple[int, Listed, Listed]:

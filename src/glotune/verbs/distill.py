@@ -281,6 +281,9 @@ def refuse_other_task(predictor: Predictor, place: Path, texts: TextData) -> Non
     Raises:
         UserError: otherwise; names the first label that only one of the two has, and the nearest of the other.
     """
+    if predictor.kind.name != "single_label":
+        found = f"{place} answers another task ({predictor.kind.name})"
+        raise UserError(found, where=KEY, expected="a teacher that chooses one class for each text")
     theirs, ours = ({name_of(name): name for name in names} for names in (predictor.labels, texts.labels))
     for own, other, whose in ((theirs, ours, "the texts do not"), (ours, theirs, "the teacher does not")):
         odd = next((name for key, name in own.items() if key not in other), None)

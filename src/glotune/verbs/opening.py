@@ -8,10 +8,11 @@ from pathlib import Path
 from glotune.engine.onnx import GRAPH
 from glotune.errors import UserError
 from glotune.recipe import load_recipe
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data, Model
 from glotune.run.directory import RunDirectory
-from glotune.run.records import Plan
+from glotune.run.records import Decision, Plan
 from glotune.verbs.calibrate import Calibration, read_calibration
 from glotune.verbs.export.record import ExportRecord, read_export
 
@@ -31,6 +32,10 @@ class Opened:
     takes_pairs: bool | None = None
     """Whether it was trained on pairs; None where that is not known."""
     calibration: Calibration | None = None
+    task: TaskName | None = None
+    """That the model must be of; None: whatever it says."""
+    decision: Decision | None = None
+    """Of its run: how outputs become answers."""
     export: ExportRecord | None = None
 
     @property
@@ -79,7 +84,15 @@ def _of_run(run: RunDirectory) -> Opened:
         raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
     recipe = load_recipe(run.recipe)
     takes_pairs = recipe.data.columns.text_pair is not None
-    return Opened(run.require_model(), manifest.labels, recipe.data, manifest.plan, takes_pairs)
+    return Opened(
+        run.require_model(),
+        manifest.labels,
+        recipe.data,
+        manifest.plan,
+        takes_pairs,
+        task=manifest.task,
+        decision=manifest.decision,
+    )
 
 
 def _of_export(folder: Path, record: ExportRecord) -> Opened:
@@ -91,7 +104,7 @@ def _of_export(folder: Path, record: ExportRecord) -> Opened:
         columns=record.columns,
         quoting=record.quoting,
     )
-    return Opened(folder, record.labels, data, None, record.pairs, record.calibration, record)
+    return Opened(folder, record.labels, data, None, record.pairs, record.calibration, export=record)
 
 
 def run_of(path: Path) -> RunDirectory | None:

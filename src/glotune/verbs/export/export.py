@@ -92,6 +92,13 @@ def export(
     target = Path(out) if out is not None else _place(directory, to, precision, [*languages, *texts])
     if target.exists():
         raise UserError(f"{target} exists", expected="a new folder", remedy="Name another one with --out")
+    task = directory.read_manifest().task
+    if task != "single_label":
+        raise UserError(
+            f"{directory.path} is a run of the task {task}",
+            expected="a run of the task single_label: exports are compared class by class",
+            remedy=f"Its model is an ordinary Hugging Face folder: {directory.model}",
+        )
     source = Source.of(directory)
     model = open_place(directory.path).model
     hf, _ = load_classifier(model)
