@@ -30,7 +30,7 @@ answers change by the dozen: it alone would let anything through."""
 Ask = Callable[[Path], Said]
 """A folder with a graph -> what it says of the validation texts."""
 Score = Callable[[Said], float]
-"""Macro-F1 of what was said, in points."""
+"""The run's metric of what was said, times 100."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,17 @@ class Cost:
     """How far answers moved."""
 
     mean_change: float
-    """Mean absolute change of a probability."""
+    """Mean absolute change of a probability, or of a score."""
     changed: int
     """Texts that are answered otherwise."""
 
     @classmethod
     def of(cls, before: Said, after: Said) -> Cost:
-        moved = float(np.abs(before.probabilities_NC - after.probabilities_NC).mean())
+        moved = float(np.abs(before.values_NC - after.values_NC).mean())
         return cls(moved, before.changed(after))
 
     def __str__(self) -> str:
-        return f"probabilities move by {self.mean_change:.4f} on average, {self.changed} answers change"
+        return f"numbers move by {self.mean_change:.4f} on average, {self.changed} answers change"
 
 
 def in_8_bits(whole: Path, parts: dict[str, list[str]], folder: Path) -> None:
