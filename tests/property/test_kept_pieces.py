@@ -129,7 +129,7 @@ def test_further_texts_are_foretold_by_leaving_one_out() -> None:
 
 def test_a_kind_that_cannot_be_cut_is_refused() -> None:
     full = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
-    with pytest.raises(UserError, match="of the kind WordLevel.*leave --languages and --texts out"):
+    with pytest.raises(UserError, match=r"of the kind WordLevel.*leave --languages and --texts out"):
         pieces_to_keep(full, [1], set(), [])
 
 

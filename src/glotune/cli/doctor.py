@@ -49,7 +49,10 @@ Rows = list[tuple[str, str]]
 
 TYPICAL_HIDDEN, TYPICAL_HEADS = 768, 12
 """Of the base encoders, for which the choices are shown."""
-WHY_NOT_COMPILED = "off: it specialises by shape and process, so that a resumed run could differ by rounding"
+WHY_NOT_COMPILED = (
+    "off: it specialises by shape and process, so that a resumed run could differ by rounding. On a GPU: "
+    "speed.compile=regional"
+)
 """It has to be worth that; see docs/performance.md."""
 OPTIONAL = {
     "textual": ("monitor", "watching runs live: glotune monitor"),

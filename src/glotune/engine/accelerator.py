@@ -28,10 +28,9 @@ def before_cuda(*, deterministic: bool) -> None:
     Segments that grow in place leave no holes between micro-batches of ever new sizes; a fixed workspace makes cuBLAS
     repeat itself.
     """
-    if torch.version.hip is None and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
-        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-        if "PYTORCH_ALLOC_CONF" in os.environ:  # its name up to torch 2.9, which is still read
-            os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"]
+    is_set = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys()  # the second is its older name
+    if torch.version.hip is None and not is_set:
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

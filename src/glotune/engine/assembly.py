@@ -21,6 +21,7 @@ from glotune.engine.plan import choose_budget, choose_precision, has_precision, 
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import seed_initialisation
+from glotune.errors import UserError
 from glotune.model.card import Card, why_no_cuda
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
@@ -35,9 +36,11 @@ from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
+from glotune.tasks.distillation import Distillation
 from glotune.tasks.of_recipe import task_of
 from glotune.tasks.pretraining import Pretraining
 from glotune.tasks.sentence_targets import Taught
+from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Task
 
 
@@ -131,7 +134,11 @@ def lay_out(
     recorder: Recorder,
     id_map: IdMap | None = None,
 ) -> Parts:
-    """Plans how a network will run here, puts it on its device and gives it its kernels."""
+    """Plans how a network will run here, puts it on its device and gives it its kernels.
+
+    Raises:
+        UserError: the device takes batches of fixed shapes alone, and the task knows no text that counts for nothing.
+    """
     card = Card.of(processes.device)
     if stored_plan is None:
         plan = plan_for(settings, network, processes, card)
@@ -141,6 +148,12 @@ def lay_out(
         plan, departures = as_far_as_here(stored_plan, network, card)
         for line in departures:
             recorder.deviation(line)
+    if plan.attention == "blocks" and not isinstance(task, SingleLabel | Distillation):
+        raise UserError(
+            f"{type(task).__name__} does not run on a {card.kind}: its batches can't be filled up to fixed shapes",
+            where="train.device",
+            expected="cuda, mps or cpu",
+        )
     keep_threads(plan, recorder.log)
     settle(processes.device, deterministic=settings.train.deterministic)
     network.to(processes.device)
@@ -167,7 +180,7 @@ def as_far_as_here(plan: Plan, network: Network, card: Card) -> tuple[Plan, list
     # A CPU computes in bf16 without instructions for it, more slowly; a GPU without them fails.
     if card.kind != "cpu" and not has_precision(plan.precision, card):
         changes["precision"] = choose_precision("auto", card, network.hidden_size)[0]
-    if plan.attention in ("varlen", "efficient"):
+    if plan.attention in ("varlen", "efficient", "blocks"):
         changes["attention"] = choose_attention(network, card, changes.get("precision", plan.precision))[0]
     departures = [
         f"{name} {value} instead of the plan's {getattr(plan, name)}: this machine is another than the one it began on"

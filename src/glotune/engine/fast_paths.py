@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from glotune.data.batches import by_length
 from glotune.engine.forward import autocast
@@ -21,11 +21,13 @@ from glotune.engine.recorder import Recorder
 from glotune.model.card import Card
 from glotune.model.network import head_width
 from glotune.model.packed.comparison import faults_of_kernels, relative_error
-from glotune.model.packed.kernels import PADDED, Kernels, kernels_of
+from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
 
 NETWORK_TOLERANCES = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.1}
 """Relative error, by the norm, of the loss and of the gradient that comes the whole way down: rounding adds up over
 the layers."""
+BACKEND = "inductor"
+"""Of ``torch.compile``."""
 TEXTS = 6
 """Of the run, that go through the whole network."""
 
@@ -36,13 +38,46 @@ def with_fast_paths(parts: Parts, card: Card, recorder: Recorder) -> Parts:
     if parts.plan.precision == "fp16" and (fault := _agreed(parts, faults_of_fp16(parts))):
         recorder.deviation(f"fp16 is off, the run computes in fp32: {fault}")
         parts = _planned(parts, "precision", "fp32", fault)
+    if parts.settings.speed.compile == "regional":
+        _compile(parts, card, recorder)
     return parts
 
 
+def _compile(parts: Parts, card: Card, recorder: Recorder) -> None:
+    """Compiles the network's regions, for good or not at all."""
+    regions = parts.network.regions()
+    if card.kind != "cuda" or not regions:
+        where = f"on {card.kind}" if regions else f"of {parts.network.anatomy.family.name}"
+        recorder.warn(f"speed.compile: nothing is compiled {where}")
+        return
+    plain = _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision)
+    fault = _agreed(parts, _faults_of_compiled(parts, regions, plain))
+    if fault is None:
+        recorder.deviation("what follows attention is compiled: numbers agree to rounding, with another process's too")
+        return
+    for region in regions:
+        region._compiled_call_impl = None
+    recorder.deviation(f"compilation is off: {fault}")
+
+
+def _faults_of_compiled(parts: Parts, regions: Sequence[nn.Module], plain: tuple[Tensor, Tensor]) -> list[str]:
+    try:
+        for region in regions:
+            region.compile(dynamic=True, backend=BACKEND)
+        found = _errors(_loss_and_gradient(parts, parts.network.kernels, parts.plan.precision), plain)
+        with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
+            _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision, dropout=True)
+    except Exception as error:  # a compiler fails in many ways, and none of them is the run's
+        return [f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"]
+    return _too_large(found, parts.plan.precision)
+
+
 def _with_kernels(parts: Parts, card: Card, recorder: Recorder) -> Parts:
+    network = parts.network
+    if parts.plan.attention == "blocks":  # the public product, and batches that are filled for it
+        network.kernels = BLOCKS
     if parts.plan.attention not in ("varlen", "efficient"):
         return parts
-    network = parts.network
     kernels, _ = kernels_of(card, head_width(network.anatomy))
     heads, width = int(network.anatomy.config.num_attention_heads), head_width(network.anatomy)
     found = [*faults_of_kernels(kernels, heads, width, parts.device), *faults_of_network(parts, kernels)]
@@ -75,7 +110,14 @@ def faults_of_network(parts: Parts, kernels: Kernels) -> list[str]:
         fast, plain = (_loss_and_gradient(parts, which, precision) for which in (kernels, PADDED))
     except (RuntimeError, TypeError, NotImplementedError) as error:
         return [f"the network fails with it: {str(error).splitlines()[0]}"]
-    errors = {name: relative_error(a, b) for name, a, b in zip(("loss", "gradient"), fast, plain, strict=True)}
+    return _too_large(_errors(fast, plain), precision)
+
+
+def _errors(fast: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> dict[str, float]:
+    return {name: relative_error(a, b) for name, a, b in zip(("loss", "gradient"), fast, plain, strict=True)}
+
+
+def _too_large(errors: dict[str, float], precision: str) -> list[str]:
     return [
         f"the network's {name} is off by {error:.2g}"
         for name, error in errors.items()
@@ -91,8 +133,10 @@ def faults_of_fp16(parts: Parts) -> list[str]:
     return [f"the network's loss is off by {error:.2g}"] if error > NETWORK_TOLERANCES["fp16"] else []
 
 
-def _loss_and_gradient(parts: Parts, kernels: Kernels, precision: str) -> tuple[Tensor, Tensor]:
-    """Of a few texts from short to long, without dropout: nothing of the run is changed."""
+def _loss_and_gradient(
+    parts: Parts, kernels: Kernels, precision: str, *, dropout: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Of a few texts from short to long: nothing of the run is changed."""
     network, lengths = parts.network, parts.stores["train"].lengths
     rows = by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, TEXTS).astype(np.int64)]
     objective = parts.task.objective(0, rows)
@@ -100,7 +144,7 @@ def _loss_and_gradient(parts: Parts, kernels: Kernels, precision: str) -> tuple[
     pad_to = None if parts.settings.train.batching == "packed" else int(lengths[own].max())
     micro = parts.load("train", own, pad_to, objective.dress).to(parts.device)
     was_training, before = network.training, network.kernels
-    network.eval()
+    network.train(dropout)
     network.kernels = kernels
     try:
         with autocast(parts.device, precision):

@@ -91,7 +91,8 @@ class Collected:
         self._held = 0
 
     def add(self, rows: NDArray[np.int64], answers_BK: Tensor) -> None:
-        """The answers of the texts at `rows`."""
+        """The answers of the texts at `rows`, and of dummy texts after them."""
+        answers_BK = answers_BK[: len(rows)]
         self._rows.append(rows)
         self._waiting.append(answers_BK)
         self._held += answers_BK.numel()
@@ -148,7 +149,7 @@ def evaluate(parts: Parts, split: str, recorder: Recorder) -> Answers:
         batches = parts.micro_batches(split, rows, token_budget, each.dress)
         for batch, answers_BK in parts.forward(batches, lambda batch: each.answer(parts.network, batch)):
             collected.add(batch.rows, answers_BK)
-            done += len(batch)
+            done += len(batch.rows)
             recorder.observer.progress("evaluate", done, total, {})
         found = collected.all()
         return np.zeros((len(store), each.width)) if found is None else found

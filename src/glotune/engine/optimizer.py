@@ -54,8 +54,9 @@ def _rate(depth: int | None, spec: schema.Optimizer, num_layers: int) -> float:
 
 
 def build_optimizer(groups: list[dict[str, Any]], spec: schema.Optimizer) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
-    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon, fused=True)
+    """AdamW, fused where the device has it (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    has_fused = all(value.device.type != "tpu" for group in groups for value in group["params"])
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon, fused=has_fused)
 
 
 @torch.no_grad()

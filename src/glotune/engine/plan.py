@@ -10,13 +10,14 @@ from typing import Literal
 
 import torch
 
+from glotune.data.batches import LARGEST
 from glotune.errors import UserError
-from glotune.model.card import Card, why_no_cuda
+from glotune.model.card import Card, has_tpu, why_no_cuda
 from glotune.run.records import Plan
 from glotune.words import counted, duration, rate, size
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Attention = Literal["packed_sdpa", "varlen", "efficient", "padded"]
+Attention = Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
 
 CPU_TOKENS = 2048
 """In fp32 larger micro-batches gain nothing on a CPU. Measured on two cores (python -m benchmarks.choices budget), 768
@@ -30,6 +31,8 @@ MEMORY_SHARE = 0.8
 """Of the free memory that a run may plan with; the rest is for what the probe does not see."""
 NARROW = 128
 """Below this hidden size bf16 autocast is hardly faster on a CPU."""
+TPU_TOKENS = LARGEST * 3 // 4
+"""Of the largest shape that batches are filled up to (`glotune.data.batches.filled`)."""
 CUDA_TOKENS_AT_BASE = 65_536
 """For a 768-wide, 12-layer encoder on 80 GB; scaled by memory and by width times layers."""
 
@@ -50,7 +53,7 @@ class Need:
 
 
 def choose_device(wanted: str, key: str | None = "train.device") -> str:
-    """``auto`` is CUDA where it is, then MPS, then the CPU.
+    """``auto`` is CUDA where it is, then a TPU, then MPS, then the CPU.
 
     Args:
         key: of the recipe, that asks for it; None: no recipe does.
@@ -83,7 +86,7 @@ def available_devices() -> list[str]:
     """What this machine can train on, the fastest first."""
     # A card that this torch has no code for is there, as torch sees it, until its first kernel fails.
     has_cuda = torch.cuda.is_available() and why_no_cuda() is None
-    there = {"cuda": has_cuda, "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {"cuda": has_cuda, "tpu": has_tpu(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in there.items() if is_there]
 
 
@@ -135,6 +138,8 @@ def cpu_has_bf16() -> bool:
 
 def choose_budget(card: Card, hidden: int, layers: int, precision: Precision) -> tuple[int, str]:
     """(tokens in one micro-batch, reason), as far as speed asks; `fit_budget` holds it against memory."""
+    if card.kind == "tpu":
+        return TPU_TOKENS, "with what fills it up, the largest of the fixed shapes"
     if card.kind != "cuda":
         tokens = CPU_TOKENS if precision == "fp32" else CPU_TOKENS_BF16
         return tokens, f"full speed in {precision} on this device, larger ones gain nothing"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glotune.data.batches import collate, cut
+from glotune.data.batches import collate, cut, filled
 from glotune.data.encoding import Encoding, Text
 from glotune.data.tokenization import TokenStore
 from glotune.engine.accelerator import settle, within_memory
@@ -24,7 +24,7 @@ from glotune.model.card import Card
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network, head_width
 from glotune.model.packed.comparison import faults_of_kernels
-from glotune.model.packed.kernels import kernels_of
+from glotune.model.packed.kernels import BLOCKS, kernels_of
 
 WINDOW = 2048
 """Texts sorted by length together: enough for micro-batches of like lengths, little enough for flat memory."""
@@ -104,7 +104,8 @@ class TorchModel:
     def _logits(self, store: TokenStore, token_budget: int) -> NDArray[np.float64]:
         pieces = [rows for rows, _ in cut(np.arange(len(store)), store.lengths, token_budget)]
         device, collected = torch.device(self.device), Collected(len(store))
-        batches = (collate(store, rows) for rows in pieces)
+        made = (collate(store, rows) for rows in pieces)
+        batches = map(filled, made) if self.network.kernels == BLOCKS else made
         for batch, logits_BC in forward(
             (batch.pinned() for batch in batches) if device.type == "cuda" else batches,
             self.network,
@@ -125,6 +126,10 @@ class Engine:
     model: Answering
     encoding: Encoding
     _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool, bool]] = field(default_factory=OrderedDict)
+
+    def forget(self) -> None:
+        """Computes texts anew that it has answered before."""
+        self._known.clear()
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
         """The answers to each window of `texts`, in their order; memory does not grow with their number."""

@@ -236,7 +236,7 @@ class Stepper:
 
     def _can_do_with_less(self, step: int, micro_batches: list[PackedBatch]) -> bool:
         """Halves the budget; where every text runs alone already, the activations are computed twice instead."""
-        if any(len(micro) > 1 for micro in micro_batches):
+        if any(len(micro.rows) > 1 for micro in micro_batches):
             self.token_budget //= 2
             self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
             return True

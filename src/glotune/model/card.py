@@ -23,7 +23,7 @@ class Card:
     """One device."""
 
     kind: str
-    """``cpu``, ``cuda`` or ``mps``."""
+    """``cpu``, ``cuda``, ``mps`` or ``tpu``."""
     name: str = ""
     capability: Capability | None = None
     """NVIDIA's compute capability; None on other devices. A card under ROCm is called ``cuda`` too and has none."""
@@ -42,9 +42,9 @@ class Card:
 
     @property
     def has_bf16(self) -> bool:
-        """Whether a GPU computes in bf16: torch's own answer counts emulation as support."""
+        """Whether an accelerator computes in bf16: of a GPU, torch's own answer counts emulation as support."""
         if self.kind != "cuda":
-            return False
+            return self.kind == "tpu"
         if self.capability is None:
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         return self.capability >= AMPERE
@@ -60,6 +60,12 @@ class Card:
         known += [size(self.memory)] if self.memory else []
         known += [f"compute capability {'.'.join(map(str, self.capability))}"] if self.capability else []
         return ", ".join(known)
+
+
+def has_tpu() -> bool:
+    """Whether a TPU is here: torch_tpu registers itself with torch as ``torch.tpu`` where it is installed."""
+    module = getattr(torch, "tpu", None)
+    return module is not None and bool(module.is_available())
 
 
 def why_no_cuda() -> str | None:

@@ -184,17 +184,24 @@ def _read_weights(model: schema.Model, source: str, config: Any) -> tuple[Any, d
     """The model with what its files hold, and transformers' account of what they lack."""
     from transformers import AutoModelForSequenceClassification
 
+    with refused(model), torch.random.fork_rng(devices=[]), quiet():
+        hf, info = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **arguments(model),
+        )
+    return hf, info
+
+
+@contextmanager
+def refused(model: schema.Model) -> Iterator[None]:
+    """Whatever the libraries raise where weights can't be read becomes the user's error."""
     try:
-        with torch.random.fork_rng(devices=[]), quiet():
-            hf, info = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype=torch.float32,
-                weights_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **arguments(model),
-            )
+        yield
     except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, TypeError, ImportError) as error:
         raise refuse(model, "model", error) from error
     except Exception as error:
@@ -207,7 +214,6 @@ def _read_weights(model: schema.Model, source: str, config: Any) -> tuple[Any, d
         ):
             raise
         raise refuse(model, "model", error) from error
-    return hf, info
 
 
 def _refuse_partial_encoder(anatomy: Anatomy, model: schema.Model, info: dict[str, Any]) -> None:

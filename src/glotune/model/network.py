@@ -19,8 +19,13 @@ from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
 from glotune.run.records import Change
 
-Attention = Literal["packed_sdpa", "varlen", "efficient", "padded"]
-ATTENTION_OF: dict[Kernel, Attention] = {"sdpa": "packed_sdpa", "flash": "varlen", "efficient": "efficient"}
+Attention = Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
+ATTENTION_OF: dict[Kernel, Attention] = {
+    "sdpa": "packed_sdpa",
+    "flash": "varlen",
+    "efficient": "efficient",
+    "blocks": "blocks",
+}
 """Kernel -> what a plan calls it."""
 
 
@@ -74,6 +79,16 @@ class Network(nn.Module):
         if self.walk is None:
             self.hf.gradient_checkpointing_enable({"use_reentrant": False})
         return True
+
+    def regions(self) -> list[nn.Module]:
+        """What follows attention in each layer of a packed family: nothing in it knows where a text begins, so one
+        compiled form, dynamic in its tokens, serves every batch."""
+        if self.walk is None:
+            return []
+        layers: list[Any] = list(self.anatomy.layers)
+        if self.anatomy.family.body == "modernbert":
+            return [layer.mlp for layer in layers]
+        return [part for layer in layers for part in (layer.attention.output, layer.intermediate, layer.output)]
 
     def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
         """The output of one layer of a packed family."""

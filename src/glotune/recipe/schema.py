@@ -321,8 +321,8 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """bf16, fp16: autocast over float32 weights, fp16 with a scaled loss; auto: bf16 where the hardware supports it,
     fp16 on GPUs that have nothing better. ``glotune predict`` has a precision of its own."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """auto: CUDA where there is a GPU, else MPS, else the CPU."""
+    device: Literal["auto", "cpu", "cuda", "mps", "tpu"] = "auto"
+    """auto: CUDA where there is a GPU, else a TPU (with ``glotune[tpu]``), else MPS, else the CPU."""
     deterministic: bool = False
     """On a GPU: only kernels that give the same bits every time, more slowly. A CPU always does."""
     checkpoint_activations: bool = False
@@ -346,6 +346,9 @@ class Speed(Section):
     """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
+    compile: Literal["off", "regional"] = "off"
+    """regional: ``torch.compile`` over what follows attention in each layer, on a GPU. Fused kernels round otherwise,
+    and not the same in every process."""
 
 
 class Evaluate(Section):

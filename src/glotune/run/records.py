@@ -39,15 +39,17 @@ class Plan(Record):
     """What the machine decided: with the recipe, the seed and the data it fixes every number of the run."""
 
     device: str
-    """``cpu``, ``cuda`` or ``mps``."""
+    """``cpu``, ``cuda``, ``mps`` or ``tpu``."""
     precision: Literal["fp32", "bf16", "fp16"]
-    attention: Literal["packed_sdpa", "varlen", "efficient", "padded"]
+    attention: Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
     """``varlen`` (flash attention) and ``efficient`` pad nothing; ``packed_sdpa`` pads only around the attention
-    product; ``padded`` is the fallback."""
+    product; ``blocks`` fills batches up to a few shapes; ``padded`` is the fallback."""
     token_budget: Count
     """Most tokens in one micro-batch."""
     threads: Count
     ranks: Count = 1
+    reads_prefix: bool = True
+    """False: a GPU computes the frozen prefix faster than its kept output is read back."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Key of this plan -> why it was chosen."""
     wall: dict[str, float] = Field(default_factory=dict)

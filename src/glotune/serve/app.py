@@ -211,9 +211,10 @@ class Service:
         """A body that is no JSON, or other JSON than asked for; it is not quoted back."""
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return self._error(400, "Validation", f"the body is no JSON, from character {first['loc'][-1]} on")
         where = ".".join(str(part) for part in first["loc"][1:2]) or "body"
-        status = 400 if first["type"] == "json_invalid" else 422
-        return self._error(status, "Validation", f"{where}: {first['msg']}")
+        return self._error(422, "Validation", f"{where}: {first['msg']}")
 
     async def refuse_http(self, _: Request, error: Exception) -> Response:
         """An unknown path or method, or a body that can't be read at all."""

@@ -23,6 +23,8 @@ HEADER_SECONDS = 10.0
 """For a request's headers to come, once the connection is there."""
 IDLE_SECONDS = 30
 """That a connection stays open between two requests."""
+FEWEST_CONNECTIONS = 256
+"""That are served at once, however short the queue; beyond them and its fourfold: 503."""
 MOST_HEADERS = 32 * 1024
 """Bytes of a request's headers."""
 
@@ -58,13 +60,14 @@ def serve(
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=int(2 * settings.timeout) + 1,
             h11_max_incomplete_event_size=MOST_HEADERS,
-            limit_concurrency=4 * settings.queue_size,
+            limit_concurrency=max(FEWEST_CONNECTIONS, 4 * settings.queue_size),
         )
-        ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
-        # uvicorn ends in good order and then raises the signal once more: for us the end is an end as any other.
-        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        # uvicorn ends in good order and then raises the signal once more: for us that end is as good as any other. And
+        # a signal that comes before uvicorn listens for it ends us too.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with suppress(KeyboardInterrupt):
+                ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
                 uvicorn.Server(config).run(sockets=[listener])
         finally:
             signal.signal(signal.SIGTERM, before)
@@ -77,7 +80,7 @@ class Guarded(H11Protocol):
         super().__init__(*args, **kwargs)
         self._patience: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._wait_for_headers()
 

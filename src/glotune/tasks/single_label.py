@@ -179,8 +179,10 @@ class WeightedCrossEntropy:
         logits_BC, labels = network(batch), batch.targets["labels"]
         weights_C = self.task.weights_on(labels.device)
         summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
-        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
-        return Part(summed / self.denominator, counted(cells, self.task.num_sums))
+        cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
+        # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
+        counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
+        return Part(summed / self.denominator, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""

@@ -19,7 +19,7 @@ from glotune.data.encoding import Encoding, Text
 from glotune.data.spelling import is_blank
 from glotune.data.tokenization import fast_backend
 from glotune.engine.onnx import GRAPH, OnnxModel
-from glotune.engine.plan import choose_device
+from glotune.engine.plan import TPU_TOKENS, choose_device
 from glotune.engine.predict import WINDOW, Answering, Engine, TorchModel
 from glotune.errors import UserError
 from glotune.model.families import MIXES_PADDING, Anatomy
@@ -43,7 +43,7 @@ from glotune.verbs.opening import Opened, open_place
 from glotune.verbs.predict_inputs import Row
 from glotune.whole_files import output_file
 
-TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768}
+TOKENS = {"cpu": 2048, "mps": 2048, "cuda": 32_768, "tpu": TPU_TOKENS}
 """Micro-batch budget where no run's plan says one for this device."""
 LONGEST_UNSTATED = 512
 """max_length of a saved model that states none."""

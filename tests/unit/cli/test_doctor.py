@@ -3,8 +3,10 @@ from __future__ import annotations
 import importlib.util
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -64,25 +66,38 @@ def test_the_selftest_holds_on_the_cpu_itself() -> None:
     assert "each passed its comparison" in shown
 
 
-def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = selftest._losses
-    monkeypatch.setattr(
-        selftest, "_losses", lambda run: [loss + 0.1 * (run.path.name == "chosen") for loss in plain(run)]
-    )
-    checks = list(selftest.selftest("cpu"))
-    assert [check.holds for check in checks] == [True, True, False, True, True]
-    monkeypatch.setattr(selftest, "_trained", fails_after(selftest._trained))
-    (check,) = selftest.selftest("cpu")
-    assert (check.holds, check.found) == (False, "CUDA error: no kernel image")
+def made_up(monkeypatch: pytest.MonkeyPatch, **losses: list[float]) -> list[selftest.Check]:
+    """The checks of a device that trains so, by the name of the run."""
+    known = {
+        "cpu": [1.0, 0.5],
+        "fp32": [1.0, 0.5],
+        "chosen": [1.01, 0.5],
+        "dropout": [1.1, 0.7],
+    }
+    deviations = ["attention without padding is off"] if losses else []
 
-
-def fails_after(plain: Any) -> Any:
     def trained(folder: Path, device: str, **overrides: Any) -> Any:
-        if folder.name != "cpu":
+        if losses.get(folder.name) == []:
             raise RuntimeError("CUDA error: no kernel image\nmore")
-        return plain(folder, device, **overrides)
+        return SimpleNamespace(path=folder, read_manifest=lambda: SimpleNamespace(plan=None, deviations=deviations))
 
-    return trained
+    monkeypatch.setattr(selftest, "_trained", trained)
+    monkeypatch.setattr(selftest, "_losses", lambda run: (known | losses)[run.path.name])
+    answers = SimpleNamespace(predict_proba=lambda texts: np.zeros((3, 3)))
+    monkeypatch.setattr(selftest, "load", lambda path, device: answers)
+    return list(selftest.selftest("cpu"))
+
+
+def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(check.holds for check in made_up(monkeypatch))
+    for number, run in enumerate(("fp32", "chosen", "dropout")):
+        wrong = [float("nan"), 0.7] if run == "dropout" else [1.2, 0.5]
+        holds = [check.holds for check in made_up(monkeypatch, **{run: wrong})]
+        assert holds[:-1] == [place != (0, 2, 3)[number] for place in range(4)]
+        assert not holds[-1], "a fast path that was switched off is told"
+    assert not made_up(monkeypatch, fp32=[1.0])[0].holds, "a step is missing"
+    (check,) = made_up(monkeypatch, fp32=[])
+    assert (check.holds, check.found) == (False, "CUDA error: no kernel image")
 
 
 def test_what_is_missing_has_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,3 +123,61 @@ def test_fp16_that_leaves_its_range_is_switched_off(tmp_path: Path, monkeypatch:
     found = with_fast_paths(half, T4, recorder)
     assert found.plan.precision == "fp32"
     assert said[0].startswith("fp16 is off, the run computes in fp32: the network's loss is off by")
+
+
+# ---- compilation ---------------------------------------------------------------------------------------
+
+
+def compiling(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, backend: Any, card: Card = A100
+) -> tuple[Parts, list[str]]:
+    """Parts with compiled regions, and what the record says of it."""
+    parts, said = single_label(folder, speed__compile="regional"), []
+    recorder = recorder_in(folder)
+    monkeypatch.setattr(fast_paths, "BACKEND", backend)
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    monkeypatch.setattr(recorder, "warn", said.append)
+    return with_fast_paths(parts, card, recorder), said
+
+
+def loss_of(parts: Parts) -> float:
+    return float(fast_paths._loss_and_gradient(parts, PADDED, "fp32")[0])
+
+
+def test_compiled_regions_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = loss_of(single_label(tmp_path))
+    randomness = torch.random.get_rng_state()
+    parts, said = compiling(tmp_path, monkeypatch, "eager")
+    assert said == ["what follows attention is compiled: numbers agree to rounding, with another process's too"]
+    assert len(parts.network.regions()) == 6
+    assert all(region._compiled_call_impl is not None for region in parts.network.regions())
+    assert loss_of(parts) == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(torch.random.get_rng_state(), randomness)
+
+
+def wrong(graph: Any, examples: Any) -> Any:
+    def run(*given: Any) -> Any:
+        return tuple(each * 1.5 if isinstance(each, torch.Tensor) else each for each in graph(*given))
+
+    return run
+
+
+def fails(graph: Any, examples: Any) -> Any:
+    raise OSError("no C++ compiler")
+
+
+@pytest.mark.parametrize(("backend", "words"), [(wrong, "is off by"), (fails, "no C++ compiler")])
+def test_what_compiles_wrongly_is_not_used(
+    backend: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = loss_of(single_label(tmp_path))
+    parts, (said,) = compiling(tmp_path, monkeypatch, backend)
+    assert said.startswith("compilation is off: ")
+    assert words in said
+    assert loss_of(parts) == expected
+
+
+def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, said = compiling(tmp_path, monkeypatch, fails, Card("cpu"))
+    assert said == ["speed.compile: nothing is compiled on cpu"]
+    assert all(region._compiled_call_impl is None for region in parts.network.regions())

@@ -85,6 +85,8 @@ def attend(
     """
     scale = query_TAD.shape[-1] ** -0.5 if scaling is None else scaling
     kernel = packing.kernels.of(query_TAD, window)
+    if kernel == "blocks":
+        return _blocks(query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     if kernel != "sdpa":
         return _varlen(kernel, query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
@@ -155,6 +157,28 @@ def _softmax_product(
 def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A mask as it is added to scores of this type: finite in fp16 too, whose range ends at 65504."""
     return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)
+
+
+def _blocks(
+    query_TAD: Tensor,
+    key_TAD: Tensor,
+    value_TAD: Tensor,
+    packing: Packing,
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """One product of all tokens with all, the weights between texts masked: its shape is the batch's alone."""
+    pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
+    asking = torch.arange(len(packing.lengths), device=packing.device) if pooled else packing.texts_T
+    seen = asking.unsqueeze(1) == packing.texts_T
+    if window is not None:
+        tokens = torch.arange(key_TAD.shape[0], device=packing.device)
+        places = packing.starts_B if pooled else tokens
+        seen = seen & ((places.unsqueeze(1) - tokens).abs() <= window)
+    bias = torch.zeros(seen.shape, device=packing.device).masked_fill(~seen, _HIDDEN)
+    query, key, value = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (query_TAD, key_TAD, value_TAD))
+    return _softmax_product(query, key, value, bias[None, None], scale, dropout).squeeze(0).transpose(0, 1)
 
 
 def _varlen(
@@ -263,6 +287,12 @@ class Packing:
     def starts_B(self) -> Tensor:
         """[B] int64: the first token of each text."""
         return self.cu_seqlens[:-1].long()
+
+    @cached_property
+    def texts_T(self) -> Tensor:
+        """[T] int64: the text of each token."""
+        tokens = torch.arange(sum(self.lengths), device=self.device, dtype=self.cu_seqlens.dtype)
+        return torch.bucketize(tokens, self.cu_seqlens[1:], right=True)
 
     @cached_property
     def longest(self) -> int:

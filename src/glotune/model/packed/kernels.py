@@ -18,8 +18,9 @@ from torch import Tensor
 
 from glotune.model.card import AMPERE, Card
 
-Kernel = Literal["flash", "efficient", "sdpa"]
-"""``sdpa``: texts are padded around torch's public product."""
+Kernel = Literal["flash", "efficient", "blocks", "sdpa"]
+"""``sdpa``: texts are padded around torch's public product. ``blocks``: one product of all tokens with all, under a
+mask of the texts, for devices that compile for each shape anew."""
 HALF = (torch.bfloat16, torch.float16)
 _OPERATORS: dict[Kernel, tuple[str, frozenset[str]]] = {
     "flash": (
@@ -75,14 +76,19 @@ class Kernels:
     def of(self, query: Tensor, window: int | None) -> Kernel:
         """The kernel for this query. Memory-efficient attention knows no window that looks to both sides."""
         kernel = self.half if query.dtype in HALF else self.full
+        if kernel == "blocks":
+            return kernel
         return "sdpa" if query.device.type == "cpu" or (kernel == "efficient" and window is not None) else kernel
 
 
 PADDED = Kernels()
+BLOCKS = Kernels("blocks", "blocks")
 
 
 def kernels_of(card: Card, width: int) -> tuple[Kernels, str]:
     """(kernels, why) for heads of this width on a card."""
+    if card.kind == "tpu":
+        return BLOCKS, "batches of a few fixed shapes, one product under a mask of the texts"
     if card.kind != "cuda":
         return PADDED, "padding only around the attention product"
     if card.capability is None:
