@@ -16,7 +16,7 @@ RUNS = Path("runs")
 def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = RUNS,
 ) -> None:
-    """List the runs in a folder, newest first, with where they stand and mean test score (macro F1, of scores r)."""
+    """List the runs in a folder, newest first, with where they stand and mean test macro F1 (of scores: pearson)."""
     from rich.table import Table
 
     from glotune.cli.console import out, say
