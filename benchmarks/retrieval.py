@@ -42,7 +42,7 @@ def measure(pairs: Path, encoder: Path) -> dict[str, HeldOutScores]:
         recorder = Recorder(RunDirectory(folder), Silent(), 1, is_main=True)
         parts = assemble_pretraining(recipe, corpus, tokenizer, Processes.start("cpu"), recorder, None).parts
         task = Pretraining.of(recipe, corpus, tokenizer, parts.network.hidden_size)
-        return task.held_out_scores(evaluate(parts, "validation", Silent()))
+        return task.held_out_scores(evaluate(parts, "validation", recorder))
 
 
 def mean_recall(figures: Mapping[str, HeldOutScores]) -> float:

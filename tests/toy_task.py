@@ -16,7 +16,7 @@ from glotune.data.batches import PackedBatch, Rows
 from glotune.data.tokenization import TokenStore
 from glotune.run.records import Evaluation
 from glotune.tasks.single_label import by_language
-from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, sums_dtype
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class IsLong:
 
     def dress(self, batch: PackedBatch) -> PackedBatch:
         return replace(batch, targets={"is_long": torch.tensor(batch.lengths) > self.limit})
+
+    @property
+    def decision(self) -> None:
+        """Nothing is fitted."""
 
     def passes(self, split: str) -> list[IsLongPass]:
         return [IsLongPass(self)]
@@ -78,7 +82,10 @@ class IsLongObjective:
     def part(self, network: Any, batch: PackedBatch) -> Part:
         score_B, is_long_B = network(batch)[:, 0].float(), batch.targets["is_long"]
         summed = functional.binary_cross_entropy_with_logits(score_B, is_long_B.float(), reduction="sum")
-        return Part(summed / len(self.rows), ((score_B.detach() > 0) == is_long_B).sum().double().reshape(1))
+        return Part(
+            summed / len(self.rows),
+            ((score_B.detach() > 0) == is_long_B).sum().to(sums_dtype(score_B.device)).reshape(1),
+        )
 
     def details(self, sums: Sequence[float]) -> None:
         return None

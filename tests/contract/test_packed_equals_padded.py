@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from encoders import FALLBACK_FAMILIES, PACKED_FAMILIES
+from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
+from glotune.model.packed.kernels import PADDED, Kernels
+from glotune.model.packed.walk import project_fused
 from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora
 from packed_batches import LENGTHS, gradients, largest_difference, load, packed, random_ids, tuned
+from varlen_reference import kernels_on_the_cpu
 
 POOLINGS = [(family, "cls") for family in PACKED_FAMILIES] + [("modernbert", "mean")]
 
@@ -28,6 +33,42 @@ def test_logits_and_gradients(tmp_path: Path, family: str, pooling: str, pooled:
     logits, found = gradients(network, packed(texts, pairs=pairs))
     assert (logits - expected).abs().max() < 1e-5
     assert largest_difference(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("kernels", [Kernels("flash", "flash"), Kernels("flash", "efficient"), PADDED])
+@pytest.mark.parametrize("family", PACKED_FAMILIES)
+def test_as_on_a_gpu(tmp_path: Path, family: str, kernels: Kernels) -> None:
+    """One product for query, key and value, and the kernels that read the texts' bounds (here their stand-in)."""
+    hf = load(tmp_path, family)
+    texts = random_ids()
+    expected, wanted = gradients(Network(hf, packed=False), packed(texts, pad_to=128))
+    network = Network(hf)
+    tune(network, "cuda", "fp32", training=True)
+    assert family == "modernbert" or network.walk.project is project_fused
+    network.kernels = kernels
+    with kernels_on_the_cpu():
+        logits, found = gradients(network, packed(texts))
+    assert (logits - expected).abs().max() < 1e-5
+    assert largest_difference(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("family", [*PACKED_FAMILIES, *FALLBACK_FAMILIES])
+def test_activations_computed_twice_are_the_same(tmp_path: Path, family: str) -> None:
+    """With dropout: the second time under the same masks."""
+    rates = {"attention_dropout": 0.3, "mlp_dropout": 0.3} if family == "modernbert" else {}
+    network = Network(load(tmp_path, family, **rates)).train()
+    batch = packed(random_ids())
+
+    def drawn() -> tuple[Tensor, dict[str, Tensor]]:
+        torch.manual_seed(5)
+        return gradients(network, batch)
+
+    logits, wanted = drawn()
+    assert network.checkpoint_activations()
+    again, found = drawn()
+    assert torch.equal(again, logits)
+    assert largest_difference(found, wanted) < 1e-6
+    assert not network.checkpoint_activations(), "it does already"
 
 
 @pytest.mark.parametrize("family", PACKED_FAMILIES)

@@ -6,24 +6,53 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from glotune.model.card import Card
 
 
-def doctor() -> None:
+def doctor(
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Train 20 steps on this machine's device and compare with the CPU.")
+    ] = False,
+) -> None:
     """Show hardware, the device, precision and attention that will be used and why, versions, and what is missing."""
     from glotune.cli.console import show_table
-    from glotune.cli.doctor import choices, hardware_rows, missing_parts, versions
 
+    if selftest:
+        _selftest()
+        return
     show_table("Hardware", hardware_rows())
     show_table("What a run will use here", choices())
     show_table("Versions", versions())
     show_table("Missing, and only needed for what it says", missing_parts())
 
 
+def _selftest() -> None:
+    """Prints what held, one line each; exit code 1 where something did not."""
+    from glotune.cli.console import show_table
+    from glotune.verbs.selftest import selftest
+
+    checks = list(selftest())
+    show_table(
+        "Training here against the CPU",
+        [(check.what, f"{'holds' if check.holds else 'DIFFERS'}: {check.found}") for check in checks],
+    )
+    if not all(check.holds for check in checks):
+        raise typer.Exit(1)
+
+
 Rows = list[tuple[str, str]]
 
-TYPICAL_HIDDEN = 768
-"""Width of the base encoders, for which the choices are shown."""
-WHY_NOT_COMPILED = "off: it specialises by shape and process, so that a resumed run could differ by rounding"
+TYPICAL_HIDDEN, TYPICAL_HEADS = 768, 12
+"""Of the base encoders, for which the choices are shown."""
+WHY_NOT_COMPILED = (
+    "off: it specialises by shape and process, so that a resumed run could differ by rounding. On a GPU: "
+    "speed.compile=regional"
+)
 """It has to be worth that; see docs/performance.md."""
 OPTIONAL = {
     "textual": ("monitor", "watching runs live: glotune monitor"),
@@ -41,6 +70,7 @@ def hardware_rows() -> Rows:
     import torch
 
     from glotune.data.cache import cache_folder
+    from glotune.model.card import Card, why_no_cuda
     from glotune.run.provenance import hardware
     from glotune.words import gib, size
 
@@ -51,9 +81,10 @@ def hardware_rows() -> Rows:
         ("memory", gib(float(found["memory_gib"]))),
     ]
     for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        rows.append((f"cuda:{index}", f"{properties.name}, {size(properties.total_memory)}"))
-    if not torch.cuda.device_count():
+        rows.append((f"cuda:{index}", str(Card.of(f"cuda:{index}"))))
+    if (why := why_no_cuda()) is not None:
+        rows.append(("GPU", f"not used: {why}"))
+    elif not torch.cuda.device_count():
         rows.append(("accelerator", "MPS" if torch.backends.mps.is_available() else "none"))
     for what, folder in (("here", Path.cwd()), ("cache", cache_folder())):
         rows.append((f"disk, {what}", f"{size(_free(folder))} free at {folder}"))
@@ -71,12 +102,14 @@ def choices() -> Rows:
 
     from glotune.engine.plan import choose_budget, choose_device, choose_precision, why_threads
     from glotune.engine.probe import free_memory
+    from glotune.model.card import Card
     from glotune.words import size
 
     device = choose_device("auto")
-    precision, why_precision = choose_precision("auto", device, TYPICAL_HIDDEN)
-    tokens, why_tokens = choose_budget(device, TYPICAL_HIDDEN, 12, precision)
-    attention, why_attention = _attention(device, precision)
+    card = Card.of(device)
+    precision, why_precision = choose_precision("auto", card, TYPICAL_HIDDEN)
+    tokens, why_tokens = choose_budget(card, TYPICAL_HIDDEN, 12, precision)
+    attention, why_attention = _attention(card, precision)
     free = size(free_memory(torch.device(device)))
     return [
         ("device", f"{device}: the fastest device here. Another one: train.device"),
@@ -97,12 +130,21 @@ def choices() -> Rows:
     ]
 
 
-def _attention(device: str, precision: str) -> tuple[str, str]:
-    if device != "cuda":
-        return "packed_sdpa", "texts run end to end; padding only around the attention product"
-    if precision != "bf16":
-        return "packed_sdpa", "torch's variable-length attention needs bf16"
-    return "varlen", "torch's variable-length flash attention; sdpa in training where attention dropout is on"
+def _attention(card: Card, precision: str) -> tuple[str, str]:
+    """What a run's attention would be, tried on the device as a run does before its first step."""
+    import torch
+
+    from glotune.model.network import ATTENTION_OF
+    from glotune.model.packed.comparison import faults_of_kernels
+    from glotune.model.packed.kernels import PADDED, kernels_of
+
+    kernels, why = kernels_of(card, TYPICAL_HIDDEN // TYPICAL_HEADS)
+    if kernels == PADDED:
+        return ATTENTION_OF["sdpa"], f"texts run end to end; {why}"
+    faults = faults_of_kernels(kernels, TYPICAL_HEADS, TYPICAL_HIDDEN // TYPICAL_HEADS, torch.device(card.kind))
+    if faults:
+        return ATTENTION_OF["sdpa"], f"the faster kernels did not pass their check here: {'; '.join(faults)}"
+    return ATTENTION_OF[kernels.full if precision == "fp32" else kernels.half], f"{why}; checked here, with dropout"
 
 
 def versions() -> Rows:

@@ -127,7 +127,7 @@ class PackedBatch:
     lengths: tuple[int, ...]
     """Lengths of the B texts on the host, so that no step waits for the device."""
     rows: NDArray[np.int64]
-    """[B] indices into the token store."""
+    """[B] indices into the token store; of a batch that was `filled`, those of its real texts."""
     pad_to: int | None = None
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
     hidden_TH: Tensor | None = None
@@ -161,6 +161,51 @@ class PackedBatch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
         own: dict[str, Any] = {name: change(each) for name, each in self._own().items()}
         return replace(self, **own, targets={name: change(each) for name, each in self.targets.items()})
+
+
+CAPACITIES = (256, 512, 1024, 2048)
+"""Tokens of the shapes that batches are filled up to; beyond the last, whole multiples of it."""
+LARGEST = CAPACITIES[-1]
+NO_LABEL = -100
+"""Class id of the dummy texts: cross-entropy leaves it out, and adds nothing to its gradient."""
+
+
+def filled(batch: PackedBatch) -> PackedBatch:
+    """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
+    each shape anew.
+
+    Texts are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
+    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not.
+    """
+    texts = 1 << len(batch).bit_length()  # one dummy at least
+    dummies = texts - len(batch)
+    total = next((size for size in CAPACITIES if size >= batch.num_tokens + dummies), None)
+    total = total or -(-(batch.num_tokens + dummies) // LARGEST) * LARGEST
+    lengths = (1,) * (dummies - 1) + (total - batch.num_tokens - dummies + 1,)
+    more = total - batch.num_tokens
+
+    def longer(tensor: Tensor, count: int, value: float = 0) -> Tensor:
+        return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])
+
+    targets = {
+        name: longer(each, dummies, 0 if each.is_floating_point() else NO_LABEL) if len(each) == len(batch) else each
+        for name, each in batch.targets.items()
+    }
+    return replace(
+        batch,
+        input_ids=longer(batch.input_ids, more, int(batch.input_ids[0])),  # a piece that the (trimmed) vocabulary has
+        position_ids=longer(batch.position_ids, more),
+        token_type_ids=longer(batch.token_type_ids, more),
+        cu_seqlens=torch.cat([batch.cu_seqlens, batch.num_tokens + torch.tensor(lengths).cumsum(0).int()]),
+        lengths=batch.lengths + lengths,
+        hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
+        targets=targets,
+    )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A host tensor on the device, without waiting for it: a GPU copies by itself, from page-locked memory."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def collate(

@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from glotune.data.batches import IdMap
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
+from glotune.engine.accelerator import settle
+from glotune.engine.fast_paths import with_fast_paths
 from glotune.engine.optimizer import NamedParameter, RowDecay, build_optimizer, parameter_groups
 from glotune.engine.parts import Parts
-from glotune.engine.plan import choose_precision, keep_threads, make_plan
+from glotune.engine.plan import choose_budget, choose_precision, has_precision, keep_threads, make_plan
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import seed_initialisation
+from glotune.errors import UserError
+from glotune.model.card import Card, why_no_cuda
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_encoder
 from glotune.model.network import Network, choose_attention
@@ -27,10 +31,13 @@ from glotune.model.sources import stand_in
 from glotune.model.surgery.operate import operate
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import KINDS
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
+from glotune.tasks.distillation import Distillation
+from glotune.tasks.of_recipe import task_of
 from glotune.tasks.pretraining import Pretraining
 from glotune.tasks.sentence_targets import Taught
 from glotune.tasks.single_label import SingleLabel
@@ -59,11 +66,12 @@ def assemble(
     """Loads the encoder, operates on it and plans how it will run here.
 
     Args:
-        task: what is learned; None: one label for each text, as the recipe says.
+        task: what is learned; None: what the recipe names.
         stored_plan: the plan of an earlier attempt, followed again; None for a fresh run.
     """
     seed_initialisation(recipe.seed)
-    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log)
+    kind = KINDS[recipe.task].problem_type
+    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log, problem_type=kind)
     recorder.note(stand_in(recipe.model))
     check_fit(hf, tokenizer, recipe.data.max_length)
     operated = operate(
@@ -78,7 +86,7 @@ def assemble(
     parts = lay_out(
         recipe.settings,
         network,
-        SingleLabel.of(recipe, texts, stores) if task is None else task,
+        task_of(recipe, texts, stores) if task is None else task,
         stores,
         processes,
         stored_plan,
@@ -126,20 +134,60 @@ def lay_out(
     recorder: Recorder,
     id_map: IdMap | None = None,
 ) -> Parts:
-    """Plans how a network will run here, puts it on its device and gives it its kernels."""
-    plan = stored_plan or plan_for(settings, network, processes)
+    """Plans how a network will run here, puts it on its device and gives it its kernels.
+
+    Raises:
+        UserError: the device takes batches of fixed shapes alone, and the task knows no text that counts for nothing.
+    """
+    card = Card.of(processes.device)
+    if stored_plan is None:
+        plan = plan_for(settings, network, processes, card)
+        if card.kind != "cuda" and settings.train.device == "auto" and (why := why_no_cuda()):
+            recorder.warn(f"{why}. This run computes on {card.kind}")
+    else:
+        plan, departures = as_far_as_here(stored_plan, network, card)
+        for line in departures:
+            recorder.deviation(line)
+    if plan.attention == "blocks" and not isinstance(task, SingleLabel | Distillation):
+        raise UserError(
+            f"{type(task).__name__} does not run on a {card.kind}: its batches can't be filled up to fixed shapes",
+            where="train.device",
+            expected="cuda, mps or cpu",
+        )
     keep_threads(plan, recorder.log)
+    settle(processes.device, deterministic=settings.train.deterministic)
     network.to(processes.device)
     tune(network, processes.device.type, plan.precision, training=True)
-    return Parts(settings, plan, processes, task, network, stores, id_map)
+    if settings.train.checkpoint_activations:
+        network.checkpoint_activations()
+    return with_fast_paths(Parts(settings, plan, processes, task, network, stores, id_map), card, recorder)
 
 
-def plan_for(settings: TrainingSettings, network: Network, processes: Processes) -> Plan:
+def plan_for(settings: TrainingSettings, network: Network, processes: Processes, card: Card) -> Plan:
     """The plan of a fresh run on this machine."""
-    device = processes.device.type
-    precision, why = choose_precision(settings.train.precision, device, network.hidden_size)
-    attention = choose_attention(network, device, precision)
-    return make_plan(device, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
+    precision, why = choose_precision(settings.train.precision, card, network.hidden_size)
+    attention = choose_attention(network, card, precision)
+    return make_plan(card, (precision, why), attention, network.hidden_size, network.num_layers, processes.ranks)
+
+
+def as_far_as_here(plan: Plan, network: Network, card: Card) -> tuple[Plan, list[str]]:
+    """A stored plan as far as this machine can follow it, and in words where it can't: another device, a GPU without
+    bf16, a torch without the kernel."""
+    changes: dict[str, Any] = {}
+    if plan.device != card.kind:
+        budget, _ = choose_budget(card, network.hidden_size, network.num_layers, plan.precision)
+        changes |= {"device": card.kind, "token_budget": min(plan.token_budget, budget)}
+    # A CPU computes in bf16 without instructions for it, more slowly; a GPU without them fails.
+    if card.kind != "cpu" and not has_precision(plan.precision, card):
+        changes["precision"] = choose_precision("auto", card, network.hidden_size)[0]
+    if plan.attention in ("varlen", "efficient", "blocks"):
+        changes["attention"] = choose_attention(network, card, changes.get("precision", plan.precision))[0]
+    departures = [
+        f"{name} {value} instead of the plan's {getattr(plan, name)}: this machine is another than the one it began on"
+        for name, value in changes.items()
+        if value != getattr(plan, name)
+    ]
+    return plan.model_copy(update=changes), departures
 
 
 def used_ids(stores: Mapping[str, TokenStore]) -> NDArray[np.int64]:

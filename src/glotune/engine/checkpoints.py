@@ -73,6 +73,10 @@ class TrainingState:
     evaluation_due: bool = False
     """The step is done, its evaluation is not: the run was asked to stop in between."""
     token_budget: int = 0
+    loss_scale: float | None = None
+    """In fp16, see `glotune.engine.optimizer.LossScale`; None in other precisions."""
+    good_steps: int = 0
+    """Since the scale last changed."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive JSON bit for bit."""

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from glotune.engine.accelerator import out_of_memory, peak_device_memory
 from glotune.engine.assembly import Assembled
 from glotune.engine.parts import Parts
 from glotune.engine.plan import SMALLEST_TOKENS, Need, fit_budget
 from glotune.engine.probe import Probe, Rates, free_memory, local_ranks
 from glotune.engine.recorder import Recorder
-from glotune.engine.step import StepTime, out_of_memory
+from glotune.engine.step import StepTime
 from glotune.evidence.trend import FEW_STEPS
 from glotune.model.prefix_cache import Filling, cache_prefixes, decide
 from glotune.run.directory import RunDirectory
@@ -74,7 +75,7 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         stored: the changes of an earlier attempt: splits that it cached and this one can't are a deviation.
     """
     parts = assembled.parts
-    if parts.settings.speed.prefix_cache == "off":
+    if parts.settings.speed.prefix_cache == "off" or not parts.plan.reads_prefix:
         return assembled
     states = partial(parts.forward, through=parts.network.prefix)
     filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
@@ -145,12 +146,15 @@ def fit_to_machine(assembled: Assembled, cache: Path, recorder: Recorder) -> Ass
     how, cached = decide_prefixes(parts, cache)
     free = _free_for(parts)
     begin = time.perf_counter()
-    try:
-        need, rates = Probe(parts, cached).measure()
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        need, rates = NO_NEED, None
+    need, rates = _measured(parts, cached)
+    reads_prefix = rates is None or not 0.0 < rates.prefix <= rates.reading
+    if rates is not None and not reads_prefix:
+        how = (
+            f"recomputed: reading it back takes {1e6 * rates.reading:.2g} us a token from memory, computing it "
+            f"{1e6 * rates.prefix:.2g}"
+        )
+        cached = dict.fromkeys(cached, False)
+        need, rates = _measured(parts, cached)
     probed = time.perf_counter() - begin
     tokens, why = fit_budget(parts.plan.token_budget, need, free)
     if rates is None:
@@ -164,11 +168,22 @@ def fit_to_machine(assembled: Assembled, cache: Path, recorder: Recorder) -> Ass
     plan = parts.plan.model_copy(
         update={
             "token_budget": tokens,
+            "reads_prefix": reads_prefix,
             "reasons": {**parts.plan.reasons, "prefix_cache": how} | ({} if why is None else {"token_budget": why}),
             "wall": {name: float(f"{value:.4g}") for name, value in wall.items()},
         }
     )
     return replace(assembled, parts=replace(parts, plan=plan))
+
+
+def _measured(parts: Parts, cached: Mapping[str, bool]) -> tuple[Need, Rates | None]:
+    """What the probe finds; no rates where memory runs out in it."""
+    try:
+        return Probe(parts, cached).measure()
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return NO_NEED, None
 
 
 def expectations(parts: Parts, rates: Rates, cached: Mapping[str, bool]) -> dict[str, float]:
@@ -228,7 +243,8 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     Returns:
         ``tokens_packed`` without padding; ``tokens_dynamic`` with every effective batch padded to its longest text;
         ``tokens_fixed`` with every text padded to `max_length`; ``layers``: how many the encoder keeps; ``wall``:
-        the peak memory of this process, the seconds of all steps, and the share of them that waited for data.
+        the peak memory of this process and of its GPU, the seconds of all steps, and the share of them that waited
+        for data.
     """
     settings, store = parts.settings, parts.stores["train"]
     batches = (store.lengths[rows] for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
@@ -242,7 +258,11 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         "tokens_dynamic": dynamic,
         "tokens_fixed": texts * settings.max_length,
         "layers": parts.network.num_layers,
-        "wall": {"peak_memory_bytes": peak_memory(), **step_time(run).wall()},
+        "wall": {
+            "peak_memory_bytes": peak_memory(),
+            **peak_device_memory(parts.device),
+            **step_time(run).wall(),
+        },
     }
 
 

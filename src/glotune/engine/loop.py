@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from glotune.data.batches import Rows
+from glotune.engine.accelerator import give_back
 from glotune.engine.assembly import optimizer_of
 from glotune.engine.checkpoints import (
     CheckpointStore,
@@ -18,7 +19,7 @@ from glotune.engine.checkpoints import (
     snapshot,
 )
 from glotune.engine.forward import evaluate
-from glotune.engine.optimizer import Schedule
+from glotune.engine.optimizer import LossScale, Schedule, allocate_moments
 from glotune.engine.parts import Parts
 from glotune.engine.plan import time_left
 from glotune.engine.processes import ANOTHER_RANK, Control, StopNow, listening
@@ -101,6 +102,8 @@ class Loop:
     _epoch_time: StepTime = field(default_factory=StepTime, init=False)
     """Of the running epoch's steps, as far as this process made them."""
     _time: StepTime = field(default_factory=StepTime, init=False)
+    _stops: bool = field(default=False, init=False)
+    """Some rank was asked to stop before the last step was added up: all ranks know it, without asking each other."""
 
     def run(self) -> None:
         """Trains to the end, an early stop, or a request to stop.
@@ -114,6 +117,7 @@ class Loop:
         for step, rows, outcome in self.stepper.run(self._batches()):
             self.state.step, self.state.epoch = step + 1, (step + 1) / self.parts.steps_per_epoch
             self.recorder.at(self.state.step, self.state.epoch)
+            self._stops = outcome.asked_to_stop
             self._take(rows, outcome)
             if self._ends_epoch:
                 self._close_epoch()
@@ -140,7 +144,7 @@ class Loop:
         if self._checkpoints_here(evaluates):
             self._checkpoint()
         self.checkpoints.check()
-        if self._is_asked_to_stop():
+        if self._stops or (self.parts.processes.ranks == 1 and self.control.stop_requested):
             self._interrupt()
 
     @property
@@ -164,6 +168,12 @@ class Loop:
         self._note_deviations()
         for taken in (self._epoch_time, self._time):
             taken.add(outcome.seconds, outcome.wait_seconds)
+        if outcome.overflowed:
+            self.recorder.log(
+                f"step {state.step}: gradients beyond fp16's range, no update; the loss is scaled by "
+                f"{state.loss_scale:g} from here on"
+            )
+            return
         if not outcome.is_finite:
             self._refuse(rows, outcome)
             return
@@ -209,6 +219,9 @@ class Loop:
             self.recorder.deviation(message)
         self.stepper.deviations.clear()
         self.state.token_budget = self.stepper.token_budget
+        if self.stepper.loss_scale is not None:
+            scale = self.stepper.loss_scale
+            self.state.loss_scale, self.state.good_steps = scale.factor, scale.good_steps
 
     def _close_epoch(self) -> None:
         found = self.state.epoch_sums
@@ -246,7 +259,7 @@ class Loop:
     def _evaluate(self) -> None:
         task, settings = self.parts.task, self.parts.settings
         with self._may_be_left():
-            answers = evaluate(self.parts, "validation", self.recorder.observer)
+            answers = evaluate(self.parts, "validation", self.recorder)
         found = task.judge(answers)
         for language, metrics in found.metrics.items():
             self.recorder.event("evaluation", dict(metrics), key=f"validation/{language}")
@@ -271,7 +284,7 @@ class Loop:
 
     def _test(self) -> None:
         """Scores the test texts with the weights as they are. Nothing in training looks at the outcome."""
-        answers = evaluate(self.parts, "test", self.recorder.observer)
+        answers = evaluate(self.parts, "test", self.recorder)
         for language, metrics in self.parts.task.scores("test", answers).items():
             self.recorder.event("evaluation", dict(metrics), key=f"test/{language}")
 
@@ -348,6 +361,7 @@ def build_loop(
     """The loop, with weights, moments and state as the checkpoint left them."""
     settings = parts.settings
     give_back_freed_memory()  # the probe's
+    give_back(parts.device)
     optimizer, row_decay = optimizer_of(parts)
     rate, epochs = settings.optimizer.learning_rate, settings.train.epochs
     schedule = Schedule(settings.schedule, rate, parts.steps_per_epoch, epochs)
@@ -358,8 +372,23 @@ def build_loop(
         restore_optimizer(resumption.folder, parts.trainable, optimizer)
         left = time_left(parts.plan, state.step, schedule.total_steps)
         recorder.log(f"resuming from {resumption.folder.name} (step {state.step} of {schedule.total_steps}{left})")
+    allocate_moments(optimizer)
     if recorder.is_main:
         checkpoints.drop_after(state.step)
     parts.processes.barrier()
-    stepper = Stepper(parts, optimizer, schedule, row_decay, state.token_budget)
+    stepper = Stepper(
+        parts,
+        optimizer,
+        schedule,
+        row_decay,
+        state.token_budget,
+        stop_requested=lambda: control.stop_requested,
+        loss_scale=_loss_scale(parts, state),
+    )
     return Loop(parts, stepper, state, recorder, checkpoints, control)
+
+
+def _loss_scale(parts: Parts, state: TrainingState) -> LossScale | None:
+    if parts.plan.precision != "fp16":
+        return None
+    return LossScale() if state.loss_scale is None else LossScale(state.loss_scale, state.good_steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +54,58 @@ def _rate(depth: int | None, spec: schema.Optimizer, num_layers: int) -> float:
 
 
 def build_optimizer(groups: list[dict[str, Any]], spec: schema.Optimizer) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
-    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon, fused=True)
+    """AdamW, fused where the device has it (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    has_fused = all(value.device.type != "tpu" for group in groups for value in group["params"])
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, eps=spec.epsilon, fused=has_fused)
+
+
+@torch.no_grad()
+def allocate_moments(optimizer: torch.optim.AdamW) -> None:
+    """Makes AdamW's state of every parameter that has none, as its first step would.
+
+    Before the first step, so that what runs out of memory in a step is never the update, half of it done.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if not optimizer.state[parameter]:
+                optimizer.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                    "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                }
+
+
+@dataclass
+class LossScale:
+    """What the loss is multiplied by in fp16, so that small gradients don't vanish (Micikevicius et al. 2018,
+    arXiv:1710.03740, section 3.2).
+
+    Halved where gradients overflow, doubled after `PATIENCE` steps in which none did. A skipped step is the price of
+    finding the scale, no fault of the training.
+    """
+
+    factor: float = 2.0**16
+    good_steps: int = 0
+    """Since the last change."""
+
+    PATIENCE: ClassVar[int] = 2000
+
+    def divide(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Takes the scale out of the gradients, on their device."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_mul_(gradients, 1.0 / self.factor)
+
+    def overflows(self, loss: float, norm: float) -> bool:
+        """Whether the step's gradients overflowed, by their scale and not by their own fault; adapts the scale."""
+        if math.isfinite(norm):
+            self.good_steps += 1
+            if self.good_steps == self.PATIENCE:
+                self.factor, self.good_steps = self.factor * 2.0, 0
+            return False
+        if not math.isfinite(loss) or self.factor <= 1.0:
+            return False
+        self.factor, self.good_steps = self.factor / 2.0, 0
+        return True
 
 
 @dataclass(frozen=True)

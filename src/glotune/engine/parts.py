@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order
+from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order, filled
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.processes import Processes
@@ -58,7 +58,7 @@ class Parts:
         return {name: value for name, value in self.network.hf.named_parameters() if value.requires_grad}
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bf16 products with fp32 masters, or nothing."""
+        """bf16 or fp16 products with fp32 masters, or nothing."""
         return autocast(self.device, self.plan.precision)
 
     def forward(
@@ -103,4 +103,5 @@ class Parts:
         prefix = self.prefixes.get(split)
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
+        dressed = filled(dressed) if self.plan.attention == "blocks" else dressed
         return dressed.pinned() if self.device.type == "cuda" else dressed

@@ -10,12 +10,14 @@ from typing import Literal
 
 import torch
 
+from glotune.data.batches import LARGEST
 from glotune.errors import UserError
+from glotune.model.card import Card, has_tpu, why_no_cuda
 from glotune.run.records import Plan
 from glotune.words import counted, duration, rate, size
 
-Precision = Literal["fp32", "bf16"]
-Attention = Literal["packed_sdpa", "varlen", "padded"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Attention = Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
 
 CPU_TOKENS = 2048
 """In fp32 larger micro-batches gain nothing on a CPU. Measured on two cores (python -m benchmarks.choices budget), 768
@@ -29,6 +31,8 @@ MEMORY_SHARE = 0.8
 """Of the free memory that a run may plan with; the rest is for what the probe does not see."""
 NARROW = 128
 """Below this hidden size bf16 autocast is hardly faster on a CPU."""
+TPU_TOKENS = LARGEST * 3 // 4
+"""Of the largest shape that batches are filled up to (`glotune.data.batches.filled`)."""
 CUDA_TOKENS_AT_BASE = 65_536
 """For a 768-wide, 12-layer encoder on 80 GB; scaled by memory and by width times layers."""
 
@@ -49,7 +53,7 @@ class Need:
 
 
 def choose_device(wanted: str, key: str | None = "train.device") -> str:
-    """``auto`` is CUDA where it is, then MPS, then the CPU.
+    """``auto`` is CUDA where it is, then a TPU, then MPS, then the CPU.
 
     Args:
         key: of the recipe, that asks for it; None: no recipe does.
@@ -62,44 +66,65 @@ def choose_device(wanted: str, key: str | None = "train.device") -> str:
         return available[0]
     if wanted not in available:
         lacking = f"{key} is {wanted}, which this machine lacks" if key else f"the device {wanted} is not here"
-        raise UserError(lacking, expected=f"auto, or one of: {', '.join(available)}")
+        why = why_no_cuda() if wanted == "cuda" else None
+        raise UserError(f"{lacking}: {why}" if why else lacking, expected=f"auto, or one of: {', '.join(available)}")
     return wanted
+
+
+def device_of(plan: Plan | None, wanted: str) -> str:
+    """Where a run goes on: on the device that it was planned for, where that is here.
+
+    Args:
+        wanted: by the recipe, for a run that has no plan yet.
+    """
+    if plan is None:
+        return choose_device(wanted)
+    return plan.device if plan.device in available_devices() else choose_device("auto")
 
 
 def available_devices() -> list[str]:
     """What this machine can train on, the fastest first."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    # A card that this torch has no code for is there, as torch sees it, until its first kernel fails.
+    has_cuda = torch.cuda.is_available() and why_no_cuda() is None
+    there = {"cuda": has_cuda, "tpu": has_tpu(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [name for name, is_there in there.items() if is_there]
 
 
-def choose_precision(wanted: str, device: str, hidden: int) -> tuple[Precision, str]:
-    """(precision, reason). bf16 is autocast over fp32 masters, only where the hardware computes in it.
+def choose_precision(wanted: str, card: Card, hidden: int, key: str = "train.precision") -> tuple[Precision, str]:
+    """(precision, reason). bf16 and fp16 are autocast over fp32 masters, only where the hardware computes in them.
+
+    Args:
+        key: that asks for `wanted`, for the message.
 
     Raises:
-        UserError: the recipe asks for bf16 and the hardware has none.
+        UserError: the recipe asks for one that the hardware lacks.
     """
-    native = has_bf16(device)
     if wanted == "fp32":
         return "fp32", "as the recipe says"
-    if wanted == "bf16":
-        if not native:
+    if wanted in ("bf16", "fp16"):
+        half: Precision = "bf16" if wanted == "bf16" else "fp16"
+        if not has_precision(half, card):
             raise UserError(
-                f"train.precision is bf16, but this machine's {device} has no bf16 instructions",
+                f"{key} is {half}, but this machine's {card} has no {half} instructions",
                 expected="auto or fp32 here",
             )
-        return "bf16", "as the recipe says"
-    if not native:
-        return "fp32", f"no bf16 instructions on this {device}"
-    if device == "cpu" and hidden < NARROW:
+        return half, "as the recipe says"
+    if not has_precision("bf16", card):
+        if has_precision("fp16", card):
+            return "fp16", "no bf16 instructions on this card; the loss is scaled, weights and updates are in fp32"
+        return "fp32", f"no bf16 instructions on this {card.kind}"
+    if card.kind == "cpu" and hidden < NARROW:
         return "fp32", f"at {hidden} wide casting to bf16 costs a CPU about what it saves"
     return "bf16", "the hardware computes in bf16, with weights and updates in fp32"
 
 
-def has_bf16(device: str) -> bool:
-    """Whether `device` computes in bf16 natively: faster, not emulated."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and cpu_has_bf16()
+def has_precision(precision: Precision, card: Card) -> bool:
+    """Whether a device computes in it natively: faster, not emulated."""
+    if precision == "fp32":
+        return True
+    if precision == "fp16":
+        return card.has_fp16
+    return cpu_has_bf16() if card.kind == "cpu" else card.has_bf16
 
 
 def cpu_has_bf16() -> bool:
@@ -111,13 +136,14 @@ def cpu_has_bf16() -> bool:
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def choose_budget(device: str, hidden: int, layers: int, precision: Precision) -> tuple[int, str]:
+def choose_budget(card: Card, hidden: int, layers: int, precision: Precision) -> tuple[int, str]:
     """(tokens in one micro-batch, reason), as far as speed asks; `fit_budget` holds it against memory."""
-    if device != "cuda":
+    if card.kind == "tpu":
+        return TPU_TOKENS, "with what fills it up, the largest of the fixed shapes"
+    if card.kind != "cuda":
         tokens = CPU_TOKENS if precision == "fp32" else CPU_TOKENS_BF16
         return tokens, f"full speed in {precision} on this device, larger ones gain nothing"
-    share = torch.cuda.get_device_properties(0).total_memory / 80e9
-    tokens = int(CUDA_TOKENS_AT_BASE * share * (768 * 12) / (hidden * layers))
+    tokens = int(CUDA_TOKENS_AT_BASE * card.memory / 80e9 * (768 * 12) / (hidden * layers))
     return max(1024, tokens // 1024 * 1024), "from the device's memory and the encoder's size"
 
 
@@ -136,7 +162,7 @@ def fit_budget(wanted: int, need: Need, free: int) -> tuple[int, str | None]:
 
 
 def make_plan(
-    device: str,
+    card: Card,
     precision: tuple[Precision, str],
     attention: tuple[Attention, str],
     hidden: int,
@@ -144,9 +170,9 @@ def make_plan(
     ranks: int,
 ) -> Plan:
     """The plan of a fresh run, stored in its manifest. Choices come with their reasons."""
-    budget, why_budget = choose_budget(device, hidden, layers, precision[0])
+    budget, why_budget = choose_budget(card, hidden, layers, precision[0])
     return Plan(
-        device=device,
+        device=card.kind,
         precision=precision[0],
         attention=attention[0],
         token_budget=budget,

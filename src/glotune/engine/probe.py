@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from glotune.data.batches import PackedBatch, by_length
+from glotune.data.batches import PackedBatch, by_length, sent
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
@@ -164,6 +164,9 @@ class Rates:
     """Per token, in the frozen layers whose output is going to be cached; 0 where none is."""
     update: float
     """Per optimizer update."""
+    reading: float = 0.0
+    """Per token, to bring the kept output of the frozen layers from memory to a GPU; 0 elsewhere, and without one. From
+    disk it takes longer."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,15 @@ class Probe:
         if "validation" in parts.stores:
             held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
             evaluation = self._fastest(held_out, parts.forward)
-        return Rates(training, evaluation, prefix, self._update())
+        reading = self._fastest(texts, self._read_back) if prefix and self._kind == GPU else 0.0
+        return Rates(training, evaluation, prefix, self._update(), reading)
+
+    def _read_back(self, micro_batches: Sequence[PackedBatch]) -> Iterator[Tensor]:
+        """As a step does it: texts laid end to end in memory, locked there, copied."""
+        width = self.parts.network.hidden_size
+        for micro in micro_batches:
+            pieces = [np.zeros((length, width), dtype=np.float32) for length in micro.lengths]
+            yield sent(torch.from_numpy(np.concatenate(pieces)), self.parts.device)
 
     def _typical(self, split: str) -> list[PackedBatch]:
         """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""

@@ -20,6 +20,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glotune.engine.accelerator import before_cuda
 from glotune.errors import InterruptedRun
 
 ANOTHER_RANK = "another rank was asked to stop"
@@ -136,8 +137,14 @@ class Processes:
     device: torch.device
 
     @classmethod
-    def start(cls, device: str) -> Processes:
-        """Joins the process group, if one was launched. `device` is ``cpu``, ``cuda`` or ``mps``."""
+    def start(cls, device: str, *, deterministic: bool = False) -> Processes:
+        """Joins the process group, if one was launched. `device` is ``cpu``, ``cuda`` or ``mps``.
+
+        Args:
+            deterministic: whatever GPU there is repeats itself bit for bit, more slowly.
+        """
+        if device == "cuda":
+            before_cuda(deterministic=deterministic)
         with signals_as_before():  # joining can wait long for the others, where no handler of ours would be run
             state = PartialState(cpu=device == "cpu")
         return cls(rank=state.process_index, ranks=state.num_processes, device=torch.device(state.device))

@@ -142,6 +142,10 @@ class Unwritten(Recorder):
         if self.is_main:
             self.observer.log(message)
 
+    def deviation(self, message: str) -> None:
+        """Passes it to the observer."""
+        self.log(f"deviation: {message}")
+
     def keep_notes(self, notes: Sequence[str]) -> None:
         """Writes nothing."""
 

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glotune.data.batches import PackedBatch, Rows, shard
-from glotune.engine.forward import ahead
-from glotune.engine.optimizer import RowDecay, Schedule
+from glotune.data.batches import PackedBatch, Rows, sent, shard
+from glotune.engine.accelerator import give_back, out_of_memory
+from glotune.engine.forward import ahead, on_host
+from glotune.engine.optimizer import LossScale, RowDecay, Schedule
 from glotune.engine.parts import Parts
 from glotune.model.cpu.packed_weights import packed_weights
-from glotune.tasks.task import Across, Objective, Part
+from glotune.tasks.task import Across, Objective, Part, sums_dtype
 
 INITIALISATION = 0
 """Stream for fresh weights (head, adapters)."""
@@ -80,6 +81,10 @@ class StepOutcome:
     seconds: float
     wait_seconds: float
     """How long the step waited for its micro-batches."""
+    overflowed: bool = False
+    """Gradients in fp16 were too large for its range: no update, and the loss is scaled less from here on."""
+    asked_to_stop: bool = False
+    """Whether any rank was, when it began to add up the step; told along with the step's own sums."""
 
     @property
     def is_finite(self) -> bool:
@@ -105,67 +110,69 @@ class StepTime:
         return {"seconds": round(self.seconds, 6), "wait_share": round(share, 6)}
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A step's texts on the host, read ahead."""
+
+    step: int
+    rows: Rows
+    objective: Objective
+    micro_batches: list[PackedBatch]
+    token_budget: int
+    """That they were cut under: memory may have halved it since."""
+
+
 @dataclass
 class Stepper:
-    """Runs optimizer steps; its only state beside the optimizer is the budget, which memory may halve."""
+    """Runs optimizer steps; its only state beside the optimizer is the budget, which memory may halve, and in fp16 the
+    scale of the loss."""
 
     parts: Parts
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     row_decay: RowDecay | None
     token_budget: int
+    stop_requested: Callable[[], bool] = lambda: False
+    """Of this rank; told to the others with each step's sums."""
+    loss_scale: LossScale | None = None
+    """In fp16; None: the loss is as it is."""
     deviations: list[str] = field(default_factory=list)
 
     def run(self, batches: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows, StepOutcome]]:
         """Steps over (step number, rows), reading the next step's micro-batches while this one computes."""
         prepared = ahead(self._prepared(step, rows) for step, rows in batches)
         started = time.perf_counter()
-        for step, rows, objective, micro_batches in prepared:
+        for each in prepared:
             waited = time.perf_counter() - started
-            yield step, rows, self._step_within_memory(step, objective, micro_batches, started, waited)
+            yield each.step, each.rows, self._step(each, started, waited)
             started = time.perf_counter()
 
-    def _prepared(self, step: int, rows: Rows) -> tuple[int, Rows, Objective, list[PackedBatch]]:
-        objective = self.parts.task.objective(step, rows)
-        return step, rows, objective, self._load(objective)
+    def _prepared(self, step: int, rows: Rows) -> Prepared:
+        objective, budget = self.parts.task.objective(step, rows), self.token_budget
+        return Prepared(step, rows, objective, self._load(objective), budget)
 
     def _load(self, objective: Objective) -> list[PackedBatch]:
         """This rank's part of an effective batch, cut under the budget."""
         processes, lengths = self.parts.processes, self.parts.stores["train"].lengths
         own = shard(objective.rows, lengths, processes.rank, processes.ranks)
-        return list(self.parts.micro_batches("train", own, self.token_budget, objective.dress))
+        cut = list(self.parts.micro_batches("train", own, self.token_budget, objective.dress))
+        # A GPU's allocator keeps what it once took: the blocks of the longest texts serve all shorter ones after them.
+        return cut[::-1] if self.parts.device.type == "cuda" else cut
 
-    def _step_within_memory(
-        self, step: int, objective: Objective, micro_batches: list[PackedBatch], started: float, waited: float
-    ) -> StepOutcome:
-        """The step; where memory runs out, the budget halves and the same effective batch is cut smaller."""
-        while True:
-            try:
-                return self._step(step, objective, micro_batches, started, waited)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or all(len(micro) == 1 for micro in micro_batches):
-                    raise
-            # The same effective batch again from its start, cut smaller: the update does not depend on the cut (C2).
-            self.token_budget //= 2
-            self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
-            self.optimizer.zero_grad(set_to_none=True)
-            if self.parts.device.type == "cuda":
-                torch.cuda.empty_cache()
-            micro_batches = self._load(objective)
-
-    def _step(
-        self, step: int, objective: Objective, micro_batches: list[PackedBatch], started: float, waited: float
-    ) -> StepOutcome:
-        parts = self.parts
+    def _step(self, prepared: Prepared, started: float, waited: float) -> StepOutcome:
+        parts, objective, step = self.parts, prepared.objective, prepared.step
         parts.network.train()
-        with packed_weights(parts.network) if len(micro_batches) > 1 else nullcontext():
-            sums = self._accumulate(step, objective, micro_batches)
+        sums = self._within_memory(prepared)
         # Summed, not averaged: the loss was divided by the denominator of the whole batch, over all ranks, already.
         parts.processes.sum_gradients(parts.trainable.values())
-        parts.processes.sum_(sums)
+        sums = parts.processes.sum_(torch.cat([sums, self._told(sums)]))
+        if self.loss_scale is not None:
+            self.loss_scale.divide(parts.trainable.values())
         # The step's only wait for the device: loss, the task's sums and the gradient norm come over in one copy.
-        loss, *own, norm = torch.cat([sums, self._clip().to(sums).reshape(1)]).tolist()
+        loss, *own, norm = on_host(torch.cat([sums, self._clip().to(sums).reshape(1)])).tolist()
+        own, asked_to_stop = self._heard(own)
         factor = self.schedule.factor(step)
+        overflowed = self.loss_scale is not None and self.loss_scale.overflows(loss, norm)
         # AdamW's moments would keep a NaN for ever: such a step makes no update, whatever the recipe says of the run.
         if math.isfinite(loss) and math.isfinite(norm):
             self._update(factor)
@@ -180,7 +187,66 @@ class Stepper:
             details=objective.details(own),
             seconds=time.perf_counter() - started,
             wait_seconds=waited,
+            overflowed=overflowed,
+            asked_to_stop=asked_to_stop,
         )
+
+    def _told(self, sums: Tensor) -> Tensor:
+        """What this rank tells the others beside its sums: whether it was asked to stop, and its budget in its place.
+
+        [1 + ranks], so that a sum over the ranks keeps them apart; nothing where there is only one.
+        """
+        processes = self.parts.processes
+        if processes.ranks == 1:
+            return sums[:0]
+        budgets = [0.0] * processes.ranks
+        budgets[processes.rank] = self.token_budget
+        return sent(torch.tensor([float(self.stop_requested()), *budgets], dtype=sums.dtype), sums.device)
+
+    def _heard(self, sums: list[float]) -> tuple[list[float], bool]:
+        """(the task's sums, whether any rank was asked to stop); all go on under the least of their budgets."""
+        ranks = self.parts.processes.ranks
+        if ranks == 1:
+            return sums, self.stop_requested()
+        own, (stop, *budgets) = sums[: -1 - ranks], sums[-1 - ranks :]
+        if (least := int(min(budgets))) < self.token_budget:
+            self.token_budget = least
+            self.deviations.append(f"another rank ran out of memory: token budget lowered to {least}")
+        return own, stop > 0
+
+    def _within_memory(self, prepared: Prepared) -> Tensor:
+        """The gradients and sums of the batch; where memory runs out, the budget halves and it is cut smaller.
+
+        Nothing but gradients changes in here, and no other rank is waited for: it can be done again.
+        """
+        micro_batches = prepared.micro_batches
+        if prepared.token_budget > self.token_budget:
+            micro_batches = self._load(prepared.objective)
+        while True:
+            try:
+                with self._weights(micro_batches):
+                    return self._accumulate(prepared.step, prepared.objective, micro_batches)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or not self._can_do_with_less(prepared.step, micro_batches):
+                    raise
+            # The same effective batch again from its start, cut smaller: the update does not depend on the cut (C2).
+            self.optimizer.zero_grad(set_to_none=True)
+            give_back(self.parts.device)
+            micro_batches = self._load(prepared.objective)
+
+    def _can_do_with_less(self, step: int, micro_batches: list[PackedBatch]) -> bool:
+        """Halves the budget; where every text runs alone already, the activations are computed twice instead."""
+        if any(len(micro.rows) > 1 for micro in micro_batches):
+            self.token_budget //= 2
+            self.deviations.append(f"step {step}: out of memory, token budget halved to {self.token_budget}")
+            return True
+        if self.parts.network.checkpoint_activations():
+            self.deviations.append(f"step {step}: out of memory, activations are computed twice from here on")
+            return True
+        return False
+
+    def _weights(self, micro_batches: list[PackedBatch]) -> AbstractContextManager[None]:
+        return packed_weights(self.parts.network) if len(micro_batches) > 1 else nullcontext()
 
     def _accumulate(self, step: int, objective: Objective, micro_batches: list[PackedBatch]) -> Tensor:
         """Gradients of the whole (rank's) batch; returns [1 + S]: its part of the loss, and the task's sums."""
@@ -189,7 +255,7 @@ class Stepper:
             sums = self._no_sums()
             for number, micro in enumerate(micro_batches):
                 part = run(number, micro)
-                part.loss.backward()
+                self._backward(part.loss)
                 _add(sums, part)
             return sums
         # Activations are held until the loss over the whole batch is known, where they fit.
@@ -198,7 +264,11 @@ class Stepper:
         return self._in_two_passes(objective.across, micro_batches, run)
 
     def _no_sums(self) -> Tensor:
-        return torch.zeros(1 + self.parts.task.num_sums, dtype=torch.float64, device=self.parts.device)
+        device = self.parts.device
+        return torch.zeros(1 + self.parts.task.num_sums, dtype=sums_dtype(device), device=device)
+
+    def _backward(self, loss: Tensor) -> None:
+        (loss if self.loss_scale is None else loss * self.loss_scale.factor).backward()
 
     def _part(self, step: int, objective: Objective, number: int, micro: PackedBatch) -> Part:
         """The forward pass of the micro-batch of a number: the same dropout whenever it runs."""
@@ -213,8 +283,9 @@ class Stepper:
         own = torch.stack([part.loss for part in found]).sum()
         whole = across([part.vectors for part in found], _rows(micro_batches))
         total = whole.loss + own
-        total.backward()
-        return torch.cat([total.detach().double().reshape(1), sum((part.sums for part in found), whole.sums)])
+        self._backward(total)
+        sums = sum((part.sums for part in found), whole.sums)
+        return torch.cat([total.detach().to(sums).reshape(1), sums])
 
     def _in_two_passes(self, across: Across, micro_batches: list[PackedBatch], run: Run) -> Tensor:
         """The same update with one micro-batch's activations at a time.
@@ -232,16 +303,14 @@ class Stepper:
             part = run(number, micro)
             pairs = zip(part.vectors, leaf, strict=True)
             carried = [(vector * known.grad).sum() for vector, known in pairs if known.grad is not None]
-            (part.loss + torch.stack(carried).sum() if carried else part.loss).backward()
+            self._backward(part.loss + torch.stack(carried).sum() if carried else part.loss)
             _add(sums, part)
         _add(sums, whole)
         return sums
 
     def _clip(self) -> Tensor:
         limit = self.parts.settings.optimizer.max_grad_norm
-        return torch.nn.utils.clip_grad_norm_(
-            self.parts.trainable.values(), math.inf if limit is None else limit, foreach=True
-        )
+        return torch.nn.utils.clip_grad_norm_(self.parts.trainable.values(), math.inf if limit is None else limit)
 
     def _update(self, factor: float) -> None:
         for group in self.optimizer.param_groups:
@@ -249,13 +318,6 @@ class Stepper:
         if self.row_decay is not None:
             self.row_decay.apply(factor)
         self.optimizer.step()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: CUDA's error, Python's, or the message of torch's CPU allocator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _add(sums: Tensor, part: Part) -> None:

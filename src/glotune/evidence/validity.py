@@ -77,15 +77,18 @@ def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[
             and what differs.
     """
     first = runs[0]
+    counts = {language: first.texts(split, [language]) for language in languages}
     for run in runs[1:]:
+        if run.kind is not first.kind:
+            raise _invalid(first, run, f"the tasks {first.kind.name} and {run.kind.name}", split)
         if run.manifest.labels != first.manifest.labels:
             raise _invalid(
                 first, run, f"labels {', '.join(first.manifest.labels)} and {', '.join(run.manifest.labels)}", split
             )
-        for language in languages:
-            counts = [each.texts(split, [language]) for each in (first, run)]
-            if counts[0] != counts[1]:
-                raise _invalid(first, run, f"{counts[0]:,} and {counts[1]:,} texts in {named(language)}", split)
+        for language, count in counts.items():
+            own = run.texts(split, [language])
+            if own != count:
+                raise _invalid(first, run, f"{count:,} and {own:,} texts in {named(language)}", split)
     if by_records and first.keeps_records(split, languages):
         others = [run for run in runs if run is not first and run.keeps_records(split, languages)]
     else:

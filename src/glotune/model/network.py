@@ -6,17 +6,27 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from glotune.data.batches import PackedBatch
+from glotune.model.card import Card
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
+from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
 from glotune.model.packed.padding import padded_logits
 from glotune.model.packed.walk import Flow, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
 from glotune.run.records import Change
 
-Attention = Literal["packed_sdpa", "varlen", "padded"]
+Attention = Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
+ATTENTION_OF: dict[Kernel, Attention] = {
+    "sdpa": "packed_sdpa",
+    "flash": "varlen",
+    "efficient": "efficient",
+    "blocks": "blocks",
+}
+"""Kernel -> what a plan calls it."""
 
 
 class Network(nn.Module):
@@ -41,6 +51,9 @@ class Network(nn.Module):
         self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
         self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None
+        self._recomputes = False
+        self.kernels: Kernels = PADDED
+        """Of the attention product; `glotune.engine.fast_paths` sets what the device has, once it is compared."""
 
     @property
     def packed(self) -> bool:
@@ -57,6 +70,33 @@ class Network(nn.Module):
         """H."""
         return int(self.anatomy.config.hidden_size)
 
+    def checkpoint_activations(self) -> bool:
+        """Computes the activations of each layer again on the way back, instead of keeping them; False where it did
+        already, or the family can't."""
+        if self._recomputes or (self.walk is None and not self.hf.supports_gradient_checkpointing):
+            return False
+        self._recomputes = True
+        if self.walk is None:
+            self.hf.gradient_checkpointing_enable({"use_reentrant": False})
+        return True
+
+    def regions(self) -> list[nn.Module]:
+        """What follows attention in each layer of a packed family: nothing in it knows where a text begins, so one
+        compiled form, dynamic in its tokens, serves every batch."""
+        if self.walk is None:
+            return []
+        layers: list[Any] = list(self.anatomy.layers)
+        if self.anatomy.family.body == "modernbert":
+            return [layer.mlp for layer in layers]
+        return [part for layer in layers for part in (layer.attention.output, layer.intermediate, layer.output)]
+
+    def layer(self, index: int, hidden: Tensor, flow: Flow) -> Tensor:
+        """The output of one layer of a packed family."""
+        assert self.walk is not None
+        if self._recomputes and self.training and torch.is_grad_enabled():
+            return checkpoint(self.walk.layer, index, hidden, flow, use_reentrant=False)
+        return self.walk.layer(index, hidden, flow)
+
     def forward(self, batch: PackedBatch) -> Tensor:
         """Logits_BC of the B texts; starts after the frozen prefix where the batch has its output.
 
@@ -67,14 +107,14 @@ class Network(nn.Module):
             if batch.hidden_TH is not None:
                 raise ValueError("a cached prefix goes with packed batches only")
             return padded_logits(self.anatomy, self.hf, batch)
-        flow = Flow.of(batch)
+        flow = Flow.of(batch, self.kernels)
         if batch.hidden_TH is None:
             hidden, first = self.walk.embed(batch), 0
         else:
             hidden, first = batch.hidden_TH.unsqueeze(0), self.prefix_depth or 0
         last = self.num_layers - self.pooled_last_layer
         for index in range(first, last):
-            hidden = self.walk.layer(index, hidden, flow)
+            hidden = self.layer(index, hidden, flow)
         pooled_BH = self.walk.pooled_layer(hidden, flow) if self.pooled_last_layer else self.walk.pool(hidden, flow)
         return self.walk.classify(pooled_BH)
 
@@ -87,7 +127,7 @@ class Network(nn.Module):
         """
         if self.walk is None or self.prefix_depth is None:
             raise ValueError("this network has no frozen prefix")
-        flow = Flow.of(batch)
+        flow = Flow.of(batch, self.kernels)
         hidden = self.walk.embed(batch)
         for index in range(self.prefix_depth):
             hidden = self.walk.layer(index, hidden, flow)
@@ -115,31 +155,14 @@ class Network(nn.Module):
         return [*changes, pooled]
 
 
-def choose_attention(network: Network, device: str, precision: Literal["fp32", "bf16"]) -> tuple[Attention, str]:
+def choose_attention(network: Network, card: Card, precision: str) -> tuple[Attention, str]:
     """The attention that will run, and why, for the run's plan."""
     if not network.packed:
         return "padded", f"{network.anatomy.family.name} has no packed attention"
-    if device != "cuda":
-        return "packed_sdpa", "padding only around the attention product"
-    if precision != "bf16":
-        return "packed_sdpa", "torch's variable-length attention needs bf16"
-    rates = attention_dropout(network.anatomy)
-    if any(rates):
-        return (
-            "packed_sdpa",
-            f"torch's variable-length attention has no dropout (here {max(rates):g}): sdpa in training",
-        )
-    return "varlen", "torch's variable-length flash attention"
+    kernels, why = kernels_of(card, head_width(network.anatomy))
+    return ATTENTION_OF[kernels.full if precision == "fp32" else kernels.half], why
 
 
-def attention_dropout(anatomy: Anatomy) -> list[float]:
-    """The attention dropout of each layer, frozen ones at 0 where their dropout is off."""
-    rates = []
-    for layer in anatomy.layers:
-        found: Any = layer
-        rates.append(
-            float(
-                found.attention.self.dropout.p if anatomy.family.body == "post_norm" else found.attn.attention_dropout
-            )
-        )
-    return rates
+def head_width(anatomy: Anatomy) -> int:
+    """D, of the encoder's layers."""
+    return int(anatomy.config.hidden_size) // int(anatomy.config.num_attention_heads)

@@ -27,12 +27,14 @@ from glotune.data.batches import IdMap, PackedBatch, collate
 from glotune.data.cache import damage_of, open_or_build
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
+from glotune.model.card import Card
 from glotune.model.network import Network
 from glotune.model.surgery.counting import Counts
 from glotune.run.records import Change
 from glotune.words import size
 
 Precision = Literal["fp32", "bf16"]
+"""Of what is kept."""
 Progress = Callable[[int, int], None]
 """(tokens done, tokens in all)"""
 OnWarning = Callable[[str], None]
@@ -97,7 +99,7 @@ class Filling:
     network: Network
     states: States
     """The engine's forward pass through the prefix: in the run's precision, as in training."""
-    compute: Precision
+    compute: str
     """What `states` computes in; part of the key."""
     device: torch.device
     id_map: IdMap | None = None
@@ -139,7 +141,7 @@ class Filling:
             torch.__version__,
             torch.backends.cpu.get_cpu_capability(),
             torch.get_num_threads(),
-            str(self.device),
+            _machine_of(self.device),
         )
         about = (_FORMAT, FILL_TOKENS, self.network.prefix_depth, precision, self.compute, machine, config)
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
@@ -160,6 +162,11 @@ class Filling:
                 if value is not words:
                     digest.update(name.encode())
                     digest.update(value.detach().cpu().contiguous().numpy().data)
+
+
+def _machine_of(device: torch.device) -> str:
+    """The same for every GPU of one model: ranks and later runs share what one has filled."""
+    return device.type if device.type != "cuda" else f"cuda {Card.of(device).name}"
 
 
 def _matters(key: str) -> bool:

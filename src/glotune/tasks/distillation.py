@@ -24,7 +24,7 @@ from glotune.data.tokenization import TokenStore
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import softmax
 from glotune.tasks.single_label import LogitsAndLosses, SingleLabel, summed_loss, total_weight, with_labels
-from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ class Distillation:
         """As the recipe says."""
         return self.classifier.choice
 
+    @property
+    def decision(self) -> None:
+        """The most probable class is the answer."""
+
     def passes(self, split: str) -> list[LogitsAndLosses]:
         """One: logits, and each text's own loss against its label."""
         return self.classifier.passes(split)
@@ -154,8 +158,8 @@ class SoftAndHard:
         num_cells, num_labels = task.num_sums, len(classifier.labels)
         cells = labels * num_labels + logits_BC.detach().argmax(dim=1)
         # Texts without a label fall into a cell of their own, which is cut off.
-        counts = torch.bincount(torch.where(labels >= 0, cells, num_cells), minlength=num_cells + 1)[:num_cells]
-        return Part(loss, counts.double())
+        counts = counted(torch.where(labels >= 0, cells, num_cells), num_cells + 1)[:num_cells]
+        return Part(loss, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import PackedBatch, Rows
+from glotune.data.batches import PackedBatch, Rows, sent
 from glotune.data.tokenization import TokenStore
 from glotune.recipe.pretrain import Objective as Spec
 from glotune.recipe.pretrain import PretrainRecipe
@@ -22,7 +22,7 @@ from glotune.tasks.contrast import Pooling, hits_at_1, info_nce, sentence_vector
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.masked_lm import Masked, Vocabulary, mask_tokens, summed_masked_loss, token_losses
 from glotune.tasks.sentence_targets import Lesson, Taught
-from glotune.tasks.task import Across, Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.task import Across, Answers, Choice, Judgement, Metrics, Part, sums_dtype
 
 MASKING, EVALUATION_MASKS = 2, 3
 """Streams of chance, beside those of the engine. In evaluation the same tokens are asked for every time."""
@@ -119,8 +119,8 @@ class Pretraining:
     def sums(self, **named: Tensor) -> Tensor:
         """[S] of those that are named, the others 0."""
         there = next(iter(named.values()))
-        none = torch.zeros((), dtype=torch.float64, device=there.device)
-        return torch.stack([named[name].detach().double() if name in named else none for name in self.sum_names])
+        none = torch.zeros((), dtype=sums_dtype(there.device), device=there.device)
+        return torch.stack([named[name].detach().to(none) if name in named else none for name in self.sum_names])
 
     def objective(self, step: int, rows: Rows) -> PretrainingBatch:
         """Masks are drawn for the effective batch in its own order, so that they don't depend on its cut."""
@@ -148,6 +148,10 @@ class Pretraining:
     def excerpts(self, rows: Rows) -> list[str]:
         """None: texts stay out of the records."""
         return []
+
+    @property
+    def decision(self) -> None:
+        """Nothing is fitted."""
 
     # ---- evaluation -----------------------------------------------------------------------------------
 
@@ -279,10 +283,10 @@ class PretrainingBatch:
     def _contrast(self, vectors: Sequence[tuple[Tensor, ...]], rows: Rows) -> Part:
         corpus, spec, device = self.task.corpus, self.task.spec, vectors[0][0].device
         keys = corpus.translation_keys[self._lefts]
-        alike = torch.from_numpy((keys[:, None] == keys[None, :]) & ~np.eye(len(keys), dtype=bool)).to(device)
+        alike = sent(torch.from_numpy((keys[:, None] == keys[None, :]) & ~np.eye(len(keys), dtype=bool)), device)
         places = {int(text): place for place, text in enumerate(rows)}
-        left = torch.tensor([places[int(text)] for text in self._lefts], device=device)
-        right = torch.tensor([places[int(text) + corpus.items] for text in self._lefts], device=device)
+        left = sent(torch.tensor([places[int(text)] for text in self._lefts]), device)
+        right = sent(torch.tensor([places[int(text) + corpus.items] for text in self._lefts]), device)
         losses = []
         for pooled in zip(*vectors, strict=True):
             vectors_KH = torch.cat(pooled)
@@ -323,8 +327,9 @@ class MaskedPass:
     def answer(self, network: Any, batch: PackedBatch) -> Tensor:
         """[B, 2]"""
         logits_NV = network.token_logits(network(batch)[batch.targets["places"]])
-        losses_N = token_losses(logits_NV, batch.targets["tokens"]).double()
-        none_B = torch.zeros(len(batch), dtype=torch.float64, device=losses_N.device)
+        losses_N = token_losses(logits_NV, batch.targets["tokens"])
+        losses_N = losses_N.to(sums_dtype(losses_N.device))
+        none_B = torch.zeros(len(batch), dtype=losses_N.dtype, device=losses_N.device)
         texts_N = batch.targets["texts"]
         both = [none_B.index_add(0, texts_N, losses_N), none_B.index_add(0, texts_N, torch.ones_like(losses_N))]
         return torch.stack(both, dim=1)

@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from glotune.data.batches import PackedBatch, Rows
+from glotune.data.batches import PackedBatch, Rows, sent
 from glotune.data.spelling import name_of
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
 from glotune.errors import RunError, UserError, did_you_mean
 from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import KINDS
 from glotune.run.records import Evaluation
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
 from glotune.stats.traits import trait
 from glotune.tasks.records import Outputs, record_split
-from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
+from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
 EXCERPT, EXCERPTS = 120, 10
 """Characters of a text that a diagnosis shows, and of how many texts."""
-EVENT_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
+EVENT_METRICS = KINDS["single_label"].followed
 """What an evaluation event says of a language."""
 
 
@@ -98,7 +99,7 @@ class SingleLabel:
         if self.class_weights is None:
             return None
         if device not in self._on_device:
-            self._on_device[device] = torch.from_numpy(self.class_weights).to(device)
+            self._on_device[device] = sent(torch.from_numpy(self.class_weights), device)
         return self._on_device[device]
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
@@ -108,10 +109,11 @@ class SingleLabel:
 
     def excerpts(self, rows: Rows) -> list[str]:
         """How the first of these training texts begin; none where the recipe keeps texts out of records."""
-        if self.texts is None or not self.with_text:
-            return []
-        column = self.texts.splits["train"].table["text"]
-        return [column[int(row)].as_py()[:EXCERPT] for row in rows[:EXCERPTS]]
+        return [] if self.texts is None or not self.with_text else excerpts_of(self.texts, rows)
+
+    @property
+    def decision(self) -> None:
+        """The most probable class is the answer."""
 
     # ---- evaluation -----------------------------------------------------------------------------------
 
@@ -177,8 +179,10 @@ class WeightedCrossEntropy:
         logits_BC, labels = network(batch), batch.targets["labels"]
         weights_C = self.task.weights_on(labels.device)
         summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
-        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
-        return Part(summed / self.denominator, torch.bincount(cells, minlength=self.task.num_sums).double())
+        cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
+        # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
+        counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
+        return Part(summed / self.denominator, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""
@@ -205,6 +209,12 @@ class LogitsAndLosses:
         logits_BC = network(batch)
         losses_B = text_losses(logits_BC, batch.targets["labels"])
         return torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+
+
+def excerpts_of(texts: TextData, rows: Rows) -> list[str]:
+    """How the first of these training texts begin."""
+    column = texts.splits["train"].table["text"]
+    return [column[int(row)].as_py()[:EXCERPT] for row in rows[:EXCERPTS]]
 
 
 def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:

@@ -12,16 +12,32 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import PackedBatch, Rows
-from glotune.run.records import Evaluation
+from glotune.run.records import Decision, Evaluation
 
 Answers = Sequence[NDArray[np.float64]]
 """For each pass over a split, [N, K]: what the network said of each of its texts, in the order of the split."""
 Metrics = Mapping[str, float | int | None]
 """What an evaluation event says of one language: ``n``, and metrics by their names; None where one is undefined."""
+
+
+def sums_dtype(device: torch.device) -> torch.dtype:
+    """What sums over a step are kept in: float64 on the host. Accelerators have it slowly (consumer GPUs: a 64th of
+    fp32's rate) or not at all (MPS); counts up to 2^24 are exact in float32, and the host adds up the steps."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def counted(cells: Tensor, size: int) -> Tensor:
+    """[size] of `sums_dtype`: how often each number from 0 to size - 1 stands in `cells` [B] int64.
+
+    ``torch.bincount`` would wait for the device twice, to learn how far the numbers go.
+    """
+    zeros = torch.zeros(size, dtype=sums_dtype(cells.device), device=cells.device)
+    return zeros.scatter_add_(0, cells, torch.ones_like(cells, dtype=zeros.dtype))
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,7 @@ class Part:
     loss: Tensor
     """Scalar: its share of the effective batch's loss, so that the shares only need adding up."""
     sums: Tensor
-    """[S] float64, detached: numbers that add up over micro-batches, ranks and the steps of an epoch."""
+    """[S] of `sums_dtype`, detached: numbers that add up over micro-batches, ranks and the steps of an epoch."""
     vectors: tuple[Tensor, ...] = ()
     """[B, H] each: what a loss over the whole batch looks at; none where no loss does."""
 
@@ -129,6 +145,11 @@ class Task(Protocol):
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """What the epoch's event says of the sums over its steps, beside the loss."""
+        ...
+
+    @property
+    def decision(self) -> Decision | None:
+        """How outputs become answers, as the last answers to the validation texts have it; None: nothing is fitted."""
         ...
 
     def passes(self, split: str) -> Sequence[Pass]:

@@ -14,7 +14,7 @@ from glotune.engine.assembly import assemble_pretraining
 from glotune.engine.finish import record_best
 from glotune.engine.loop import train_to_the_end
 from glotune.engine.observer import Observer, watching
-from glotune.engine.plan import choose_device
+from glotune.engine.plan import choose_device, device_of
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import own_randomness
@@ -63,7 +63,7 @@ def pretrain(
     resolved = load_pretrain_recipe(recipe, *overrides, keywords)
     texts = read_plain_texts(resolved.data, from_scratch=resolved.model.scratch is not None, seed=resolved.seed)
     teacher = open_sentence_teacher(resolved)
-    processes = _one_process(choose_device(resolved.train.device))
+    processes = _one_process(choose_device(resolved.train.device), resolved)
     directory = open_run(out, resolved, as_text_data(texts), processes, command)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, teacher, processes, watching(observer))
@@ -121,7 +121,7 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     texts = read_plain_texts(recipe.data, from_scratch=recipe.model.scratch is not None, seed=recipe.seed)
     refuse_changed_data(manifest, texts.data_hash, directory)
     teacher = open_sentence_teacher(recipe, manifest)
-    processes = _one_process(manifest.plan.device if manifest.plan else choose_device(recipe.train.device))
+    processes = _one_process(device_of(manifest.plan, recipe.train.device), recipe)
     with status_kept(directory, processes, fresh=False):
         count_attempt(directory, manifest)
         carry_out(directory, recipe, texts, teacher, processes, watching(observer))
@@ -129,8 +129,8 @@ def resume_pretraining(path: str | Path, *, observer: Observer | None = None) ->
     return Run(directory)
 
 
-def _one_process(device: str) -> Processes:
-    processes = Processes.start(device)
+def _one_process(device: str, recipe: PretrainRecipe) -> Processes:
+    processes = Processes.start(device, deterministic=recipe.train.deterministic)
     if processes.ranks > 1:
         raise UserError(
             f"pretraining was launched as {processes.ranks} processes",

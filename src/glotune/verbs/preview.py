@@ -54,10 +54,10 @@ def preview(
     """
     resolved = load_recipe(recipe, *overrides, keywords)
     check_trackers(resolved.track)
-    texts = read_texts(resolved.data, resolved.seed)
+    texts = read_texts(resolved.data, resolved.seed, resolved.task)
     refuse_unused_validation(resolved.evaluate.on, texts)
     lesson = open_lesson(resolved, texts, own=None)
-    processes = Processes.start(choose_device(resolved.train.device))
+    processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
     for message in [*texts.warnings, *(lesson.warnings if lesson is not None else [])]:
         recorder.warn(message)

@@ -11,7 +11,7 @@ from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import TextData
 from glotune.engine.observer import Observer, watching
-from glotune.engine.plan import available_devices, choose_device
+from glotune.engine.plan import available_devices, device_of
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.errors import UserError
 from glotune.evidence.equality import OWN_TO_AN_ATTEMPT, differences
@@ -66,13 +66,14 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     refuse_unfit(original, first)
     recipe = load_recipe(original.recipe, {"track": []})
     refuse_streams(recipe.data, "a run that is reproduced")
-    texts = read_again(recipe.data, recipe.seed, first.labels)
+    texts = read_again(recipe.data, recipe.seed, first.labels, recipe.task)
     data = list(data_lines(first, texts))
     if data:
         return Reproduction(original, None, [], data, [])
     lesson = open_lesson(recipe, texts, None if out is None else Path(out), first)
     plan = plan_here(first.plan)
-    processes = Processes.start(plan.device if plan else choose_device(recipe.train.device))
+    device = device_of(plan, recipe.train.device)
+    processes = Processes.start(device, deterministic=recipe.train.deterministic)
     own = original.data if original.data.is_dir() else None
     written = Recipe.model_validate({**yaml.read(original.recipe), "track": []})  # names of its own texts as they are
     command = ["glotune", "reproduce", str(path)]

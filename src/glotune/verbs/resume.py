@@ -7,7 +7,7 @@ from pathlib import Path
 from glotune.data.reading import read_again
 from glotune.data.streams import refuse_streams
 from glotune.engine.observer import Observer, watching
-from glotune.engine.plan import choose_device
+from glotune.engine.plan import device_of
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
@@ -37,11 +37,11 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
         return resume_pretraining(path, observer=observer)
     recipe = load_recipe(directory.recipe)
     refuse_streams(recipe.data, "a run that goes on")
-    texts = read_again(recipe.data, recipe.seed, manifest.labels)
+    texts = read_again(recipe.data, recipe.seed, manifest.labels, recipe.task)
     refuse_changed_data(manifest, texts.data_hash, directory)
     lesson = open_lesson(recipe, texts, directory.path, manifest)
-    device = manifest.plan.device if manifest.plan else choose_device(recipe.train.device)
-    processes = Processes.start(device)
+    device = device_of(manifest.plan, recipe.train.device)
+    processes = Processes.start(device, deterministic=recipe.train.deterministic)
     with status_kept(directory, processes, fresh=False):
         manifest = directory.read_manifest()  # again, under the lock: another process may have gone on meanwhile
         if manifest.status is RunStatus.COMPLETE:

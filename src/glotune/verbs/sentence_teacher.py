@@ -27,6 +27,7 @@ from glotune.engine.plan import choose_precision
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
+from glotune.model.card import Card
 from glotune.model.cpu.tune import tune
 from glotune.model.loading import check_fit, load_config, load_tokenizer
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm
@@ -90,7 +91,7 @@ class SentenceTeacher:
     ) -> Floats:
         """[U, D], memory-mapped. The key names what they depend on: the teacher, how it reads, the texts."""
         spec, sha256 = self.spec, self.record.teachers[0].sha256
-        precision, _ = choose_precision(recipe.train.precision, processes.device.type, self.width)
+        precision, _ = choose_precision(recipe.train.precision, Card.of(processes.device), self.width)
         reads = "\x1f".join(["vectors 1", sha256, spec.pooling, spec.prefix, str(spec.max_length), precision])
         key = hashlib.sha256(reads.encode() + text_hash(texts)).hexdigest()[:40]
         started = time.perf_counter()
@@ -120,7 +121,7 @@ class SentenceTeacher:
             UserError: the teacher can't be read, or its vectors are not finite.
         """
         network, tokenizer = open_encoder(self.spec)
-        plan = plan_for(recipe.settings, network, processes)
+        plan = plan_for(recipe.settings, network, processes, Card.of(processes.device))
         network.to(processes.device)
         tune(network, processes.device.type, plan.precision, training=False)
         asked = TextData({"teacher": texts}, ["text"], [], [], "")

@@ -72,7 +72,7 @@ def train(
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
-        processes = Processes.start(choose_device(resolved.train.device))
+        processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, lesson, processes, watching(observer))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.speed import equivalence, gpu, ours, prediction, side, suite, tables
+from benchmarks.speed import equivalence, ours, prediction, side, suite, tables
 from benchmarks.speed.measure import Spread, seconds_of_round, whole_epochs
 from benchmarks.speed.rows import FULL, NAMES, TINY, TRAINING, training_row
 from benchmarks.speed.side import SideFailed
@@ -193,6 +193,7 @@ def test_every_row_writes_down_what_it_measured(world: World) -> None:
             assert kept[-1]["ratios"]["best"]["middle"] == wanted, name  # type: ignore[index]
 
 
+@pytest.mark.extras
 def test_a_warm_side_measures_as_a_fresh_one_does(world: World) -> None:
     """In forks of one process: each starts again, and a failure is told with its last lines."""
     job = prediction.job_of("predict-glotune", world, 8, "fp32")
@@ -222,21 +223,3 @@ def test_quick_measures_every_row_at_a_small_size() -> None:
     assert FULL.vocabulary == 250_002
     with pytest.raises(SystemExit):
         parsed("--row", "unknown")
-
-
-def test_without_a_gpu_the_script_runs_through_and_says_so() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    report = gpu.report()
-    assert report.startswith("There is no GPU here")
-    assert sum(line.startswith("| tiny |") for line in report.splitlines()) == 2
-
-
-def test_a_text_costs_what_its_tokens_do() -> None:
-    shape = gpu.SHAPES[0]
-    once, twice = gpu.flops_of(shape, [32] * 8), gpu.flops_of(shape, [32] * 16)
-    assert twice == pytest.approx(2 * once)
-    # 86 M weights in twelve layers: about six operations per weight and token, less the last layer's unused tokens.
-    assert once / (8 * 32) == pytest.approx(6 * 85e6, rel=0.1)

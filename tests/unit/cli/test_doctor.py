@@ -3,12 +3,18 @@ from __future__ import annotations
 import importlib.util
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from glotune.cli import doctor as machine
 from glotune.cli.main import build_app
+from glotune.model.card import Card
+from glotune.model.packed import comparison
+from glotune.verbs import selftest
 
 
 def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,11 +29,75 @@ def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "attention"),
-    [("cpu", "bf16", "packed_sdpa"), ("cuda", "fp32", "packed_sdpa"), ("cuda", "bf16", "varlen")],
+    ("card", "precision", "attention"),
+    [
+        (Card("cpu"), "bf16", "packed_sdpa"),
+        (Card("cuda", "A100", (8, 0)), "fp32", "efficient"),
+        (Card("cuda", "A100", (8, 0)), "bf16", "varlen"),
+        (Card("cuda", "T4", (7, 5)), "fp16", "efficient"),
+    ],
 )
-def test_the_attention_follows_device_and_precision(device: str, precision: str, attention: str) -> None:
-    assert machine._attention(device, precision)[0] == attention
+def test_the_attention_follows_card_and_precision(
+    card: Card, precision: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: [])
+    found, why = machine._attention(card, precision)
+    assert found == attention
+    assert ("checked here" in why) == (card.kind == "cuda")
+
+
+def test_kernels_that_do_not_pass_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: ["flash attention, the output is off by 0.4"])
+    found, why = machine._attention(Card("cuda", "B200", (10, 0)), "bf16")
+    assert found == "packed_sdpa"
+    assert why == "the faster kernels did not pass their check here: flash attention, the output is off by 0.4"
+
+
+def test_a_gpu_that_is_not_used_is_shown_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glotune.model.card.why_no_cuda", lambda: "the NVIDIA driver (470.57) is too old")
+    assert dict(machine.hardware_rows())["GPU"] == "not used: the NVIDIA driver (470.57) is too old"
+
+
+def test_the_selftest_holds_on_the_cpu_itself() -> None:
+    result = CliRunner().invoke(build_app("doctor"), ["doctor", "--selftest"], catch_exceptions=False)
+    assert result.exit_code == 0, result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "20 losses in fp32 holds: at most 0.0e+00 from the CPU's" in shown
+    assert "each passed its comparison" in shown
+
+
+def made_up(monkeypatch: pytest.MonkeyPatch, **losses: list[float]) -> list[selftest.Check]:
+    """The checks of a device that trains so, by the name of the run."""
+    known = {
+        "cpu": [1.0, 0.5],
+        "fp32": [1.0, 0.5],
+        "chosen": [1.01, 0.5],
+        "dropout": [1.1, 0.7],
+    }
+    deviations = ["attention without padding is off"] if losses else []
+
+    def trained(folder: Path, device: str, **overrides: Any) -> Any:
+        if losses.get(folder.name) == []:
+            raise RuntimeError("CUDA error: no kernel image\nmore")
+        return SimpleNamespace(path=folder, read_manifest=lambda: SimpleNamespace(plan=None, deviations=deviations))
+
+    monkeypatch.setattr(selftest, "_trained", trained)
+    monkeypatch.setattr(selftest, "_losses", lambda run: (known | losses)[run.path.name])
+    answers = SimpleNamespace(predict_proba=lambda texts: np.zeros((3, 3)))
+    monkeypatch.setattr(selftest, "load", lambda path, device: answers)
+    return list(selftest.selftest("cpu"))
+
+
+def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(check.holds for check in made_up(monkeypatch))
+    for number, run in enumerate(("fp32", "chosen", "dropout")):
+        wrong = [float("nan"), 0.7] if run == "dropout" else [1.2, 0.5]
+        holds = [check.holds for check in made_up(monkeypatch, **{run: wrong})]
+        assert holds[:-1] == [place != (0, 2, 3)[number] for place in range(4)]
+        assert not holds[-1], "a fast path that was switched off is told"
+    assert not made_up(monkeypatch, fp32=[1.0])[0].holds, "a step is missing"
+    (check,) = made_up(monkeypatch, fp32=[])
+    assert (check.holds, check.found) == (False, "CUDA error: no kernel image")
 
 
 def test_what_is_missing_has_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:

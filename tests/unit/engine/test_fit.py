@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from glotune.cli.main import run as glotune
 from glotune.engine import fit, probe
 from glotune.engine.assembly import Assembled
-from glotune.engine.fit import fit_to_machine
+from glotune.engine.fit import fit_to_machine, with_cached_prefix
+from glotune.engine.observer import Silent
 from glotune.engine.probe import COPIES, HOST, Probe
+from glotune.engine.recorder import Unwritten
 from glotune.errors import MissingExtra
 from glotune.recipe import recipe_yaml
 from glotune.report.specification import cost_rows
@@ -231,3 +234,31 @@ def test_events_are_written_when_many_or_old(tmp_path: Path) -> None:
     now[0] += 2.5
     assert step() == 3, "slow steps are seen live"
     assert [step() for _ in range(20)][-2:] == [3, 23], "fast ones in lots"
+
+
+@pytest.mark.parametrize("assembled", [CASES["cached prefix"]], ids=["cached prefix"], indirect=True)
+def test_a_prefix_that_is_read_back_more_slowly_than_computed_is_computed(
+    assembled: Assembled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU finds it; on a CPU computing never is the faster of the two."""
+    measured: list[dict[str, bool]] = []
+    plain = Probe.measure
+
+    def measure(self: Probe) -> Any:
+        measured.append(dict(self.cached))
+        need, rates = plain(self)
+        assert rates.reading == 0.0, "on a CPU there is nothing to bring anywhere"
+        return need, replace(rates, reading=2 * rates.prefix)
+
+    recorder = Unwritten(RunDirectory(tmp_path), Silent(), 1, is_main=True)
+    cache = tmp_path / "cache"
+    assert fit_to_machine(assembled, cache, recorder).parts.plan.reads_prefix
+    monkeypatch.setattr(Probe, "measure", measure)
+    fitted = fit_to_machine(assembled, cache, recorder)
+    plan = fitted.parts.plan
+    assert not plan.reads_prefix
+    assert plan.reasons["prefix_cache"].startswith("recomputed: reading it back takes")
+    assert plan.wall["cache_seconds"] == 0.0
+    assert any(measured[0].values())
+    assert not any(measured[1].values()), "what it takes then is measured again"
+    assert with_cached_prefix(fitted, cache, recorder, []) is fitted

@@ -19,6 +19,7 @@ from glotune.engine.plan import (
     plan_rows,
     time_left,
 )
+from glotune.model.card import Card
 from glotune.run.records import Plan
 
 GB = 10**9
@@ -64,19 +65,19 @@ def test_the_budget_is_the_wanted_one_halved_and_the_largest_that_fits(
 
 
 def test_the_wanted_budget_follows_device_and_precision() -> None:
-    assert choose_budget("cpu", 768, 12, "fp32")[0] == planning.CPU_TOKENS
-    assert choose_budget("cpu", 768, 12, "bf16")[0] == planning.CPU_TOKENS_BF16
+    assert choose_budget(Card("cpu"), 768, 12, "fp32")[0] == planning.CPU_TOKENS
+    assert choose_budget(Card("cpu"), 768, 12, "bf16")[0] == planning.CPU_TOKENS_BF16
 
 
 def test_narrow_encoders_stay_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "has_bf16", lambda device: True)
-    assert choose_precision("auto", "cpu", planning.NARROW)[0] == "bf16"
-    precision, why = choose_precision("auto", "cpu", planning.NARROW - 1)
+    monkeypatch.setattr(planning, "cpu_has_bf16", lambda: True)
+    assert choose_precision("auto", Card("cpu"), planning.NARROW)[0] == "bf16"
+    precision, why = choose_precision("auto", Card("cpu"), planning.NARROW - 1)
     assert precision == "fp32"
     assert f"at {planning.NARROW - 1} wide" in why
-    assert choose_precision("auto", "cuda", 32)[0] == "bf16"
-    monkeypatch.setattr(planning, "has_bf16", lambda device: False)
-    assert choose_precision("auto", "cpu", 1024)[0] == "fp32"
+    assert choose_precision("auto", Card("cuda", capability=(8, 0)), 32)[0] == "bf16"
+    monkeypatch.setattr(planning, "cpu_has_bf16", lambda: False)
+    assert choose_precision("auto", Card("cpu"), 1024)[0] == "fp32"
 
 
 def made_plan(**changes: object) -> Plan:

@@ -138,6 +138,17 @@ def test_untested_variants_have_no_percentage(folder):
     assert comparison.percentage(comparison.variants[1]).reason == "not tested"
 
 
+def test_a_list_without_tests_opens_no_predictions(folder, monkeypatch):
+    def refused(path):
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr("glotune.run.data.read_predictions", refused)
+    found = compare_runs([folder / "base-0", folder / "lora-0"], tests=False)
+    assert found.notes == ("2 variants are listed without tests; test them with --tests.",)
+    with pytest.raises(AssertionError, match="was opened"):
+        compare_runs([folder / "base-0", folder / "lora-0"], tests=True)
+
+
 def test_lower_is_better_turns_the_formula(folder):
     comparison = compare_runs([folder / "base-0", folder / "lora-0"], "loss")
     lora, base = comparison.mean(comparison.variants[1]), comparison.mean(comparison.variants[0])

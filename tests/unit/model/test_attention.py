@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glotune.model.packed import attention
-from glotune.model.packed.attention import Packing, _bounds, attend, place, take
+from glotune.model.card import Card
+from glotune.model.packed.attention import Group, Packing, _bounds, attend, place, take
+from glotune.model.packed.kernels import Kernels, kernels_of
+from varlen_reference import kernels_on_the_cpu
 
 
 def packing_of(lengths: Sequence[int]) -> Packing:
@@ -35,6 +37,7 @@ def plain(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], win
     return torch.cat(parts)
 
 
+DTYPES = (torch.float32, torch.float16)
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=9)
 
 
@@ -71,38 +74,48 @@ def test_the_plain_product_of_bf16(lengths: list[int], window: int | None, poole
     assert (found.float() - expected).abs().max() < 0.06
 
 
-def reference_varlen(
-    query: Tensor, key: Tensor, value: Tensor, cu_q: Tensor, cu_k: Tensor, max_q: int, max_k: int, **options: Any
-) -> Tensor:
-    """Flash attention's contract in plain torch: windows of unequal lengths align at the last key."""
-    left, right = options["window_size"]
-    parts = []
-    for (q0, q1), (k0, k1) in zip(itertools.pairwise(cu_q), itertools.pairwise(cu_k), strict=True):
-        assert q1 - q0 <= max_q
-        assert k1 - k0 <= max_k
-        scores = torch.einsum("qad,kad->aqk", query[q0:q1], key[k0:k1]) * options["scale"]
-        if left >= 0:
-            shift = (k1 - k0) - (q1 - q0)
-            distance = torch.arange(k1 - k0) - (torch.arange(q1 - q0)[:, None] + shift)
-            scores = scores.masked_fill((distance < -left) | (distance > right), -torch.inf)
-        parts.append(torch.einsum("aqk,kad->qad", scores.softmax(-1), value[k0:k1]))
-    return torch.cat(parts)
-
-
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("window", [None, 4])
-def test_arguments_of_the_cuda_kernel(monkeypatch: pytest.MonkeyPatch, window: int | None, pooled: bool) -> None:
+def test_arguments_of_the_cuda_kernel(window: int | None, pooled: bool) -> None:
     """The kernel needs a GPU; what it is given is checked against its contract on the CPU."""
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference_varlen)
     lengths = (3, 17, 1, 9, 9)
     torch.manual_seed(0)
     query, key, value = torch.randn(3, sum(lengths), 2, 4)
-    packing = packing_of(lengths)
+    packing = replace(packing_of(lengths), kernels=Kernels("flash", "flash"))
     expected = plain(query, key, value, lengths, window)
     asked = query[packing.starts_B] if pooled else query
     expected = expected[packing.starts_B] if pooled else expected
-    found = attention._varlen(asked, key, value, packing, 4**-0.5, window)
+    with kernels_on_the_cpu():
+        found = attend(asked, key, value, packing, window=window)
     assert (found - expected).abs().max() < 1e-5
+
+
+class OnItsDevice(Packing):
+    """Laid out as on a GPU: one group, in the batch's order, by operations of the device."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # type: ignore[override]
+        return (self._only_group(),)
+
+    @property
+    def _sorted_texts(self) -> None:  # type: ignore[override]
+        return None
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=Lengths, window=st.sampled_from([None, 1, 4, 64]), pooled=st.booleans(), dtype=st.sampled_from(DTYPES))
+def test_the_layout_of_a_gpu(lengths: list[int], window: int | None, pooled: bool, dtype: torch.dtype) -> None:
+    """One group, made from the texts' bounds alone; finite masks in fp16 too, where padding sees no key."""
+    torch.manual_seed(0)
+    tensors = torch.randn(3, sum(lengths), 2, 4).to(dtype).requires_grad_()
+    packing = OnItsDevice(**vars(packing_of(lengths)))
+    expected = plain(*tensors.detach().float(), lengths, window)
+    expected = expected[packing.starts_B] if pooled else expected
+    query, key, value = tensors
+    found = attend(query[packing.starts_B] if pooled else query, key, value, packing, window=window)
+    assert (found.float() - expected).abs().max() < (1e-5 if dtype == torch.float32 else 0.02)
+    (gradient,) = torch.autograd.grad(found.float().sum(), tensors)
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.gpu
@@ -117,7 +130,8 @@ def test_cuda_kernel(window: int | None, pooled: bool) -> None:
     expected = plain(query, key, value, lengths, window)
     asked = query[packing.starts_B] if pooled else query
     expected = expected[packing.starts_B] if pooled else expected
-    device = Packing(packing.lengths, packing.cu_seqlens.cuda(), torch.device("cuda"))
+    kernels, _ = kernels_of(Card.of("cuda"), 64)
+    device = Packing(packing.lengths, packing.cu_seqlens.cuda(), torch.device("cuda"), kernels)
     found = attend(asked.cuda().bfloat16(), key.cuda().bfloat16(), value.cuda().bfloat16(), device, window=window)
     assert (found.float().cpu() - expected).abs().max() < 0.06
     exact = attend(asked.cuda(), key.cuda(), value.cuda(), device, window=window)

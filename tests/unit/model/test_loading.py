@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from encoders import FAMILIES, make_encoder, make_tokenizer
 from glotune.errors import UserError
+from glotune.model.card import Card
 from glotune.model.families import Anatomy
 from glotune.model.loading import check_fit, load_encoder, load_tokenizer
 from glotune.model.network import Network, choose_attention
@@ -276,15 +277,20 @@ def test_tokenizer_and_encoder_must_fit(tmp_path: Path) -> None:
 
 def test_the_plans_attention(tmp_path: Path) -> None:
     network = Network(load(make_encoder(tmp_path / "a", "xlm-roberta"))[0])
-    assert choose_attention(network, "cpu", "bf16")[0] == "packed_sdpa"
-    assert choose_attention(network, "cuda", "fp32")[0] == "packed_sdpa"
-    attention, why = choose_attention(network, "cuda", "bf16")
-    assert attention == "packed_sdpa"
-    assert "no dropout (here 0.1)" in why
-    still = Network(load(tmp_path / "a", dropout=0.0)[0])
-    assert choose_attention(still, "cuda", "bf16")[0] == "varlen"
+    a100, t4 = Card("cuda", "A100", (8, 0)), Card("cuda", "T4", (7, 5))
+    assert choose_attention(network, Card("cpu"), "bf16")[0] == "packed_sdpa"
+    assert choose_attention(network, a100, "fp32")[0] == "efficient"
+    assert choose_attention(network, a100, "bf16") == (
+        "varlen",
+        "variable-length flash attention, nothing is padded",
+    ), "dropout or not"
+    attention, why = choose_attention(network, t4, "fp16")
+    assert attention == "efficient"
+    assert "flash attention needs compute capability 8.0" in why
+    assert choose_attention(network, Card("cuda", "MI300X"), "bf16")[0] == "packed_sdpa", "ROCm"
+    assert choose_attention(network, Card("mps"), "fp32")[0] == "packed_sdpa"
     other = Network(load(make_encoder(tmp_path / "b", "rembert"))[0])
-    assert choose_attention(other, "cuda", "bf16")[0] == "padded"
+    assert choose_attention(other, a100, "bf16")[0] == "padded"
 
 
 @pytest.mark.real_weights

@@ -18,6 +18,7 @@ from glotune.data.batches import collate
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import forward
 from glotune.model import prefix_cache
+from glotune.model.card import Card
 from glotune.model.cpu import packed_weights
 from glotune.model.network import Network
 from glotune.model.prefix_cache import FILE, Filling, States, cache_prefixes, decide, fixed_cut, open_or_fill
@@ -133,6 +134,14 @@ def test_key_names_what_the_content_depends_on(tmp_path: Path) -> None:
         assert key == filling.key(store, "fp32"), "layers above the prefix don't matter"
         filling.network.anatomy.layers[1].output.dense.weight[0, 0] += 1e-3
     assert key != filling.key(store, "fp32"), "weights"
+
+
+def test_gpus_of_one_model_share_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filling, store, names = make_filling(tmp_path), make_store(), {"cuda:0": "A100", "cuda:1": "A100", "cuda:2": "T4"}
+    monkeypatch.setattr(Card, "of", lambda device: Card("cuda", names[str(device)]))
+    keys = [replace(filling, device=torch.device(name)).key(store, "fp32") for name in names]
+    assert keys[0] == keys[1], "the rank's number changes nothing"
+    assert keys[0] != keys[2], "another model of GPU adds up in another order"
 
 
 def test_trimming_changes_no_key(tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ class Told:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two variants, of which the one is better beyond chance."""
+    """Runs of two variants, of which one is better beyond chance, each with a report as its own process leaves it."""
     folder = tmp_path_factory.mktemp("ready")
     for name, accuracy, rate in (("good", 0.9, 1e-4), ("bad", 0.6, 2e-4)):
         for seed in range(4):
-            make_run(
+            made = make_run(
                 folder / f"{name}-seed{seed}",
                 name=name,
                 seed=seed,
@@ -63,6 +63,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 languages={"en": 0.9, "bn": accuracy},
                 keys={"optimizer.learning_rate": rate},
             )
+            made.report.mkdir()
+            (made.report / "report.html").write_text("drawn by the run")
     return folder
 
 

@@ -8,7 +8,7 @@ from glotune.model.cpu.dropout import use_fast_dropout
 from glotune.model.cpu.fast_linear import use_fast_linear
 from glotune.model.cpu.host_memory import bound_kernel_caches, keep_freed_memory
 from glotune.model.cpu.packed_weights import use_packed_weights
-from glotune.model.packed.walk import PostNormWalk
+from glotune.model.packed.walk import PostNormWalk, project_fused
 
 if TYPE_CHECKING:
     from glotune.model.network import Network
@@ -34,6 +34,8 @@ def tune(network: Network, device: str, precision: str, *, training: bool) -> No
         use_lean_lora(network.hf)
         if isinstance(network.walk, PostNormWalk):
             network.walk.project = project_together
+    elif device != "cpu" and isinstance(network.walk, PostNormWalk):
+        network.walk.project = project_fused
     packs = use_packed_weights(network, device, precision)
     if not training and not packs:
         use_fast_linear(network)

@@ -2,7 +2,7 @@
 
 The function registers with transformers' ``AttentionInterface`` under `NAME` and reads the layout from the keyword
 argument `packing`; without it, it is transformers' own sdpa attention. How the texts of a batch are laid out for the
-product (`Packing`) is computed once per batch, on the host.
+product (`Packing`) is computed once per batch, where the batch lies: an accelerator never waits for the host's layout.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from glotune.model.cpu.dropout import dropout as drop
+from glotune.model.packed.kernels import PADDED, Kernel, Kernels, varlen
 
 NAME = "glotune_packed"
 """What ``config._attn_implementation`` says for packed families."""
@@ -83,8 +84,11 @@ def attend(
         The shape of the query.
     """
     scale = query_TAD.shape[-1] ** -0.5 if scaling is None else scaling
-    if query_TAD.is_cuda and dropout == 0.0 and query_TAD.dtype in (torch.bfloat16, torch.float16):
-        return _varlen(query_TAD, key_TAD, value_TAD, packing, scale, window)
+    kernel = packing.kernels.of(query_TAD, window)
+    if kernel == "blocks":
+        return _blocks(query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
+    if kernel != "sdpa":
+        return _varlen(kernel, query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
     order = packing.token_order_T
     query_order = packing.text_order_B if pooled else order
@@ -137,59 +141,88 @@ def _softmax_product(
     """
     on_cpu = query_BALD.device.type == "cpu"
     if not on_cpu or (query_BALD.dtype == torch.float32 and dropout == 0.0):
-        bias = None if mask is None else mask.to(query_BALD.dtype)
+        bias = None if mask is None else added(mask, query_BALD.dtype)
         return functional.scaled_dot_product_attention(
             query_BALD, key_BALD, value_BALD, attn_mask=bias, dropout_p=dropout, scale=scale
         )
     scores = torch.matmul(query_BALD * scale, key_BALD.transpose(-1, -2))
     if mask is not None:
-        scores = scores + mask.to(scores.dtype)
+        scores = scores + added(mask, scores.dtype)
     weights = torch.softmax(scores, dim=-1).to(value_BALD.dtype)
     if dropout > 0.0:
         weights = drop(weights, dropout)
     return torch.matmul(weights, value_BALD)
 
 
-def _varlen(
-    query_TAD: Tensor, key_TAD: Tensor, value_TAD: Tensor, packing: Packing, scale: float, window: int | None
-) -> Tensor:
-    """torch's variable-length flash attention: CUDA, half precision, no dropout."""
-    from torch.nn.attention.varlen import varlen_attn
+def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as it is added to scores of this type: finite in fp16 too, whose range ends at 65504."""
+    return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)
 
+
+def _blocks(
+    query_TAD: Tensor,
+    key_TAD: Tensor,
+    value_TAD: Tensor,
+    packing: Packing,
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """One product of all tokens with all, the weights between texts masked: its shape is the batch's alone."""
     pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
-    asked = torch.arange(query_TAD.shape[0] + 1, dtype=torch.int32, device=query_TAD.device)
-    if pooled and window is not None:
+    asking = torch.arange(len(packing.lengths), device=packing.device) if pooled else packing.texts_T
+    seen = asking.unsqueeze(1) == packing.texts_T
+    if window is not None:
+        tokens = torch.arange(key_TAD.shape[0], device=packing.device)
+        places = packing.starts_B if pooled else tokens
+        seen = seen & ((places.unsqueeze(1) - tokens).abs() <= window)
+    bias = torch.zeros(seen.shape, device=packing.device).masked_fill(~seen, _HIDDEN)
+    query, key, value = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (query_TAD, key_TAD, value_TAD))
+    return _softmax_product(query, key, value, bias[None, None], scale, dropout).squeeze(0).transpose(0, 1)
+
+
+def _varlen(
+    kernel: Kernel,
+    query_TAD: Tensor,
+    key_TAD: Tensor,
+    value_TAD: Tensor,
+    packing: Packing,
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    """By a kernel that reads the texts' bounds: of all tokens, or of the first of each text."""
+    bounds, longest = packing.cu_seqlens, packing.longest
+    pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
+    if not pooled:
+        return varlen(kernel, query_TAD, key_TAD, value_TAD, bounds, bounds, longest, longest, scale, dropout, window)
+    if window is not None:
         # The kernel aligns windows of unequal lengths to the last key, but the pooled token is the first.
-        key_TAD, value_TAD, keys, longest = _heads_of_texts(key_TAD, value_TAD, packing, window)
-    else:
-        keys, longest = packing.cu_seqlens, packing.longest
-    return varlen_attn(  # type: ignore[return-value]
-        query_TAD.contiguous(),
-        key_TAD.contiguous(),
-        value_TAD.contiguous(),
-        asked if pooled else packing.cu_seqlens,
-        keys,
-        1 if pooled else packing.longest,
-        longest,
-        scale=scale,
-        window_size=(-1, -1) if window is None or pooled else (window, window),
-    )
+        key_TAD, value_TAD, bounds, longest = _heads_of_texts(key_TAD, value_TAD, packing, window)
+    asked = torch.arange(len(packing.lengths) + 1, dtype=torch.int32, device=query_TAD.device)
+    return varlen(kernel, query_TAD, key_TAD, value_TAD, asked, bounds, 1, longest, scale, dropout)
 
 
 def _heads_of_texts(
     key_TAD: Tensor, value_TAD: Tensor, packing: Packing, window: int
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """The first window + 1 tokens of each text: all that its pooled token sees."""
-    lengths = torch.tensor(packing.lengths)
-    kept = lengths.clamp(max=window + 1)
-    cu_seqlens = functional.pad(kept.cumsum(0), (1, 0)).int()
-    starts = functional.pad(lengths.cumsum(0), (1, 0))[:-1]
-    total = int(kept.sum())
-    index = torch.arange(total) + torch.repeat_interleave(starts - cu_seqlens[:-1], kept, output_size=total)
-    index = index.to(key_TAD.device, non_blocking=True)
-    shape = (total, *key_TAD.shape[1:])
+    kept = [min(length, window + 1) for length in packing.lengths]
+    bounds = functional.pad(packing.cu_seqlens.diff().clamp(max=window + 1).cumsum(0), (1, 0)).int()
+    texts, within = _places(bounds, sum(kept))
+    index = packing.starts_B.index_select(0, texts) + within
+    shape = (len(index), *key_TAD.shape[1:])
     key, value = (take(tensor.flatten(1), index).view(shape) for tensor in (key_TAD, value_TAD))
-    return key, value, cu_seqlens.to(key_TAD.device, non_blocking=True), int(kept.max())
+    return key, value, bounds, max(kept)
+
+
+def _places(bounds: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """[T] the text of each token, and its place there, from the texts' bounds: where they lie, without a wait."""
+    texts = torch.repeat_interleave(
+        torch.arange(len(bounds) - 1, device=bounds.device), bounds.diff().long(), output_size=total
+    )
+    within = torch.arange(total, device=bounds.device) - bounds.long().index_select(0, texts)
+    return texts, within
 
 
 _SIMILAR = 0.8
@@ -248,6 +281,7 @@ class Packing:
     cu_seqlens: Tensor
     """[B + 1] int32, on the batch's device"""
     device: torch.device
+    kernels: Kernels = PADDED
 
     @cached_property
     def starts_B(self) -> Tensor:
@@ -255,12 +289,20 @@ class Packing:
         return self.cu_seqlens[:-1].long()
 
     @cached_property
+    def texts_T(self) -> Tensor:
+        """[T] int64: the text of each token."""
+        tokens = torch.arange(sum(self.lengths), device=self.device, dtype=self.cu_seqlens.dtype)
+        return torch.bucketize(tokens, self.cu_seqlens[1:], right=True)
+
+    @cached_property
     def longest(self) -> int:
         return max(self.lengths)
 
     @cached_property
     def _sorted_texts(self) -> NDArray[np.int64] | None:
-        """Texts by length where the batch isn't in that order already."""
+        """Texts by length where the batch isn't in that order already; one group needs no order."""
+        if self.device.type != "cpu":
+            return None
         lengths = np.asarray(self.lengths)
         return None if (np.diff(lengths) >= 0).all() else np.argsort(lengths, kind="stable")
 
@@ -284,11 +326,23 @@ class Packing:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The texts by length, in groups of similar length; on a GPU in one, where calls cost more than padding."""
+        if self.device.type != "cpu":
+            return (self._only_group(),)
         # Sorted, so that texts of like length are neighbours and a group is one slice of the batch's tokens.
         lengths = sorted(self.lengths)
-        bounds = [0, len(lengths)] if self.device.type != "cpu" else _bounds(lengths)
+        bounds = _bounds(lengths)
         starts = [0, *np.cumsum(lengths).tolist()]
         return tuple(self._group(first, starts[first], tuple(lengths[first:last])) for first, last in pairwise(bounds))
+
+    def _only_group(self) -> Group:
+        """All texts, in the batch's order, laid out on their device: nothing is copied from the host."""
+        total, longest = sum(self.lengths), self.longest
+        if min(self.lengths) == longest:
+            return Group(0, total, 0, self.lengths, longest, None, None)
+        texts, within = _places(self.cu_seqlens, total)
+        is_text = torch.arange(longest, device=self.device) < self.cu_seqlens.diff().unsqueeze(1)
+        padding = torch.zeros(is_text.shape, device=self.device).masked_fill(~is_text, _HIDDEN)
+        return Group(0, total, 0, self.lengths, longest, texts * longest + within, padding[:, None, None])
 
     def _group(self, first: int, start: int, lengths: tuple[int, ...]) -> Group:
         longest = lengths[-1]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glotune.data.batches import PackedBatch
+from glotune.data.batches import PackedBatch, sent
 from glotune.model.families import Anatomy
 
 TYPED = ("funnel", "xlnet")
@@ -29,7 +29,7 @@ def padded_logits(anatomy: Anatomy, hf: Any, batch: PackedBatch) -> Tensor:
     places, logits = zip(
         *((rows, hf(**padded_inputs(anatomy, part)).logits) for rows, part in _by_length(batch)), strict=True
     )
-    order = torch.from_numpy(np.argsort(np.concatenate(places))).to(batch.input_ids.device)
+    order = sent(torch.from_numpy(np.argsort(np.concatenate(places))), batch.input_ids.device)
     return torch.cat(logits).index_select(0, order)
 
 
@@ -44,7 +44,7 @@ def _by_length(batch: PackedBatch) -> Iterator[tuple[NDArray[np.int64], PackedBa
 def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> PackedBatch:
     """The texts at `places` of the batch, all of them `length` tokens long."""
     device = batch.input_ids.device
-    texts_B = torch.from_numpy(places).to(device)
+    texts_B = sent(torch.from_numpy(places), device)
     starts_B = batch.cu_seqlens.long().index_select(0, texts_B)
     tokens_T = (starts_B.unsqueeze(1) + torch.arange(length, device=device)).flatten()
     return replace(

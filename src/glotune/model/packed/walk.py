@@ -17,7 +17,8 @@ from torch.nn import functional
 from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
-from glotune.model.packed.attention import Group, Packing, attend, place, take
+from glotune.model.packed.attention import Group, Packing, added, attend, place, take
+from glotune.model.packed.kernels import Kernels
 
 Rotary = tuple[Tensor, Tensor]
 Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
@@ -35,9 +36,9 @@ class Flow:
     """Layer type -> (cos, sin), each [1, T, D]"""
 
     @classmethod
-    def of(cls, batch: PackedBatch) -> Flow:
-        device = batch.input_ids.device
-        return cls(Packing(batch.lengths, batch.cu_seqlens, device), batch.position_ids.unsqueeze(0))
+    def of(cls, batch: PackedBatch, kernels: Kernels) -> Flow:
+        packing = Packing(batch.lengths, batch.cu_seqlens, batch.input_ids.device, kernels)
+        return cls(packing, batch.position_ids.unsqueeze(0))
 
 
 class Walk(Protocol):
@@ -74,7 +75,8 @@ class PostNormWalk:
         self.offset = config.pad_token_id + 1 if anatomy.family.positions_after_padding else 0
         self.has_types = config.type_vocab_size > 1
         self.project: Project | None = None
-        """Set for adapted encoders: query, key and value together. None: one by one, inside transformers' layer."""
+        """Query, key and value together: set for adapted encoders and on accelerators. None: one by one, inside
+        transformers' layer."""
 
     def embed(self, batch: PackedBatch) -> Tensor:
         types = batch.token_type_ids if self.has_types else torch.zeros_like(batch.token_type_ids)
@@ -204,6 +206,19 @@ def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
     return [part(values_TH) for part in parts]
 
 
+def project_fused(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
+    """Linear maps of the same values as one product: on an accelerator their number counts, not their size.
+
+    Their weights stay parameters of their own; they are laid side by side in every pass, which costs less than the
+    two kernels forward and seven back that it saves.
+    """
+    plain = [part for part in parts if is_plain(part) and part.bias is not None]
+    if len(plain) < len(parts):
+        return _one_by_one(parts, values_TH)
+    weight, bias = torch.cat([part.weight for part in plain]), torch.cat([part.bias for part in plain])
+    return list(functional.linear(values_TH, weight, bias).split([part.out_features for part in plain], dim=-1))
+
+
 def _rotate(states_TAD: Tensor, cos_T1D: Tensor, sin_T1D: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864), in fp32 as ModernBERT applies them."""
     states = states_TAD.float()
@@ -280,7 +295,7 @@ def _group(
     tokens_BLH = group.padded(tokens_TH)
     scores_BAL = torch.matmul(asked_BAH[texts], tokens_BLH.transpose(1, 2)) + offset_BA[texts].unsqueeze(-1)
     if group.mask is not None:
-        scores_BAL = scores_BAL + group.mask.squeeze(1).to(scores_BAL.dtype)
+        scores_BAL = scores_BAL + added(group.mask.squeeze(1), scores_BAL.dtype)
     weights_BAL = torch.softmax(scores_BAL, dim=-1).to(tokens_BLH.dtype)
     if dropout > 0.0:
         weights_BAL = drop(weights_BAL, dropout)

@@ -1,0 +1,156 @@
+"""Fast paths check themselves: on the device that will run them, before the first step, against the plain path.
+
+A card that nobody has tried gives a slower run then, never a wrong one: what differs, or fails, is switched off, and
+the run's record says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from glotune.data.batches import by_length
+from glotune.engine.forward import autocast
+from glotune.engine.parts import Parts
+from glotune.engine.probe import lowest_trained
+from glotune.engine.recorder import Recorder
+from glotune.model.card import Card
+from glotune.model.network import head_width
+from glotune.model.packed.comparison import faults_of_kernels, relative_error
+from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
+
+NETWORK_TOLERANCES = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.1}
+"""Relative error, by the norm, of the loss and of the gradient that comes the whole way down: rounding adds up over
+the layers."""
+BACKEND = "inductor"
+"""Of ``torch.compile``."""
+TEXTS = 6
+"""Of the run, that go through the whole network."""
+
+
+def with_fast_paths(parts: Parts, card: Card, recorder: Recorder) -> Parts:
+    """The same parts with the fast paths that their plan names, each compared; without those that don't hold."""
+    parts = _with_kernels(parts, card, recorder)
+    if parts.plan.precision == "fp16" and (fault := _agreed(parts, faults_of_fp16(parts))):
+        recorder.deviation(f"fp16 is off, the run computes in fp32: {fault}")
+        parts = _planned(parts, "precision", "fp32", fault)
+    if parts.settings.speed.compile == "regional":
+        _compile(parts, card, recorder)
+    return parts
+
+
+def _compile(parts: Parts, card: Card, recorder: Recorder) -> None:
+    """Compiles the network's regions, for good or not at all."""
+    regions = parts.network.regions()
+    if card.kind != "cuda" or not regions:
+        where = f"on {card.kind}" if regions else f"of {parts.network.anatomy.family.name}"
+        recorder.warn(f"speed.compile: nothing is compiled {where}")
+        return
+    plain = _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision)
+    fault = _agreed(parts, _faults_of_compiled(parts, regions, plain))
+    if fault is None:
+        recorder.deviation("what follows attention is compiled: numbers agree to rounding, with another process's too")
+        return
+    for region in regions:
+        region._compiled_call_impl = None
+    recorder.deviation(f"compilation is off: {fault}")
+
+
+def _faults_of_compiled(parts: Parts, regions: Sequence[nn.Module], plain: tuple[Tensor, Tensor]) -> list[str]:
+    try:
+        for region in regions:
+            region.compile(dynamic=True, backend=BACKEND)
+        found = _errors(_loss_and_gradient(parts, parts.network.kernels, parts.plan.precision), plain)
+        with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
+            _loss_and_gradient(parts, parts.network.kernels, parts.plan.precision, dropout=True)
+    except Exception as error:  # a compiler fails in many ways, and none of them is the run's
+        return [f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"]
+    return _too_large(found, parts.plan.precision)
+
+
+def _with_kernels(parts: Parts, card: Card, recorder: Recorder) -> Parts:
+    network = parts.network
+    if parts.plan.attention == "blocks":  # the public product, and batches that are filled for it
+        network.kernels = BLOCKS
+    if parts.plan.attention not in ("varlen", "efficient"):
+        return parts
+    kernels, _ = kernels_of(card, head_width(network.anatomy))
+    heads, width = int(network.anatomy.config.num_attention_heads), head_width(network.anatomy)
+    found = [*faults_of_kernels(kernels, heads, width, parts.device), *faults_of_network(parts, kernels)]
+    fault = _agreed(parts, found)
+    network.kernels = kernels if fault is None else PADDED
+    if fault is None:
+        return parts
+    recorder.deviation(f"attention without padding is off, texts are padded around the product: {fault}")
+    return _planned(parts, "attention", "packed_sdpa", fault)
+
+
+def _planned(parts: Parts, what: str, choice: str, why: str) -> Parts:
+    plan = parts.plan
+    reasons = {**plan.reasons, what: f"the faster path did not pass its check: {why}"}
+    return replace(parts, plan=plan.model_copy(update={what: choice, "reasons": reasons}))
+
+
+def _agreed(parts: Parts, faults: Sequence[str]) -> str | None:
+    """What is wrong on any rank: all of them compute the same way."""
+    fault = "; ".join(faults)
+    if not parts.processes.any(bool(fault)):
+        return None
+    return fault or "it failed on another rank"
+
+
+def faults_of_network(parts: Parts, kernels: Kernels) -> list[str]:
+    """Where loss and gradient of a few texts differ between these kernels and the padded product."""
+    precision = parts.plan.precision
+    try:
+        fast, plain = (_loss_and_gradient(parts, which, precision) for which in (kernels, PADDED))
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        return [f"the network fails with it: {str(error).splitlines()[0]}"]
+    return _too_large(_errors(fast, plain), precision)
+
+
+def _errors(fast: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> dict[str, float]:
+    return {name: relative_error(a, b) for name, a, b in zip(("loss", "gradient"), fast, plain, strict=True)}
+
+
+def _too_large(errors: dict[str, float], precision: str) -> list[str]:
+    return [
+        f"the network's {name} is off by {error:.2g}"
+        for name, error in errors.items()
+        if error > NETWORK_TOLERANCES[precision]
+    ]
+
+
+def faults_of_fp16(parts: Parts) -> list[str]:
+    """Where loss and gradient of a few texts leave fp16's range, or differ from fp32's."""
+    kernels = parts.network.kernels
+    half, full = (_loss_and_gradient(parts, kernels, precision) for precision in ("fp16", "fp32"))
+    error = relative_error(half[0], full[0])
+    return [f"the network's loss is off by {error:.2g}"] if error > NETWORK_TOLERANCES["fp16"] else []
+
+
+def _loss_and_gradient(
+    parts: Parts, kernels: Kernels, precision: str, *, dropout: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Of a few texts from short to long: nothing of the run is changed."""
+    network, lengths = parts.network, parts.stores["train"].lengths
+    rows = by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, TEXTS).astype(np.int64)]
+    objective = parts.task.objective(0, rows)
+    own = objective.rows
+    pad_to = None if parts.settings.train.batching == "packed" else int(lengths[own].max())
+    micro = parts.load("train", own, pad_to, objective.dress).to(parts.device)
+    was_training, before = network.training, network.kernels
+    network.train(dropout)
+    network.kernels = kernels
+    try:
+        with autocast(parts.device, precision):
+            part = objective.part(network, micro)
+        (gradient,) = torch.autograd.grad(part.loss, [lowest_trained(parts)], allow_unused=True)
+    finally:
+        network.train(was_training)
+        network.kernels = before
+    return part.loss.detach(), part.loss.detach() if gradient is None else gradient

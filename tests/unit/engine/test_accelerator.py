@@ -1,0 +1,116 @@
+"""What a process settles with its accelerator, and what it does when memory runs out."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from glotune.engine import accelerator
+from glotune.engine.accelerator import before_cuda, out_of_memory, settle, within_memory
+from glotune.engine.processes import Processes
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: ..."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1 GB, max allowed: 9.07 GB)"
+        ),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_every_way_of_saying_it(error: BaseException) -> None:
+    assert out_of_memory(error)
+
+
+def test_other_errors_are_none() -> None:
+    assert not out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not out_of_memory(ValueError("out of memory"))
+
+
+def test_work_is_repeated_under_half_the_budget_until_it_fits() -> None:
+    tried, told = [], []
+
+    def work(budget: int) -> str:
+        tried.append(budget)
+        if budget > 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    assert within_memory(work, 100, 12, CPU, told.append) == "done"
+    assert tried == [100, 50, 25]
+    assert told == [50, 25]
+    with pytest.raises(torch.OutOfMemoryError):
+        within_memory(work, 100, 64, CPU, told.append)
+    with pytest.raises(ZeroDivisionError):
+        within_memory(lambda budget: 1 // 0, 100, 1, CPU, told.append)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"):
+        monkeypatch.setenv(name, "")  # so that what is set here is undone
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_allocator_grows_its_segments_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    before_cuda(deterministic=False)
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in os.environ, "torch warns of its older name"
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+    before_cuda(deterministic=True)
+    assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:64"
+    assert "PYTORCH_ALLOC_CONF" not in os.environ
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_run_on_a_gpu_sets_it_before_cuda_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    class Stopped(Exception):
+        pass
+
+    def starts(cpu: bool) -> None:
+        seen.append(os.environ.get("PYTORCH_ALLOC_CONF"))
+        raise Stopped
+
+    monkeypatch.setattr("glotune.engine.processes.PartialState", starts)
+    for device in ("cuda", "cpu"):
+        with pytest.raises(Stopped):
+            Processes.start(device)
+        monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    assert seen == ["expandable_segments:True", None]
+
+
+def test_cudnn_attention_is_off_on_gpus_and_determinism_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: told.append(("cudnn", on)))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: told.append(("deterministic", on)))
+    monkeypatch.setattr("torch.utils.deterministic.fill_uninitialized_memory", True)
+    settle(CPU, deterministic=True)
+    assert told == []
+    settle(CUDA, deterministic=True)
+    assert told == [("cudnn", False), ("deterministic", True)]
+
+
+def test_the_peak_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert accelerator.peak_device_memory(CPU) == {}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 if device == CUDA else 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 7 if device == CUDA else 0)
+    assert accelerator.peak_device_memory(CUDA) == {
+        "peak_device_memory_bytes": 5,
+        "peak_device_memory_reserved_bytes": 7,
+    }

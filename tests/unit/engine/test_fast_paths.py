@@ -1,0 +1,183 @@
+"""Fast paths are compared before the first step; what does not hold is switched off, and the record says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from contract.test_tasks import pretraining, recorder_in, single_label
+from glotune.engine import assembly, fast_paths
+from glotune.engine.assembly import as_far_as_here
+from glotune.engine.fast_paths import with_fast_paths
+from glotune.engine.parts import Parts
+from glotune.model.card import Card
+from glotune.model.packed.kernels import PADDED, Kernels
+from glotune.verbs.train import train
+from small_runs import small_recipe
+from varlen_reference import kernels_on_the_cpu, reference_varlen
+
+A100, T4 = Card("cuda", "A100", (8, 0), 80 * 2**30), Card("cuda", "Tesla T4", (7, 5), 16 * 2**30)
+BOTH = Kernels("flash", "efficient")
+
+
+def checked(parts: Parts, folder: Path, monkeypatch: pytest.MonkeyPatch, attention: str = "efficient") -> list[str]:
+    """The deviations of a run on an A100, whose kernels are what stands in for them."""
+    plan = parts.plan.model_copy(update={"attention": attention})
+    recorder, said = recorder_in(folder), []
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    found = with_fast_paths(replace(parts, plan=plan), A100, recorder)
+    kept = parts.network.kernels == BOTH
+    assert kept == (found.plan.attention == attention) == (not said)
+    assert kept or "did not pass its check" in found.plan.reasons["attention"]
+    return said
+
+
+@pytest.mark.parametrize("make", [single_label, pretraining])
+def test_kernels_that_hold_are_used(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = make(tmp_path)
+    before = {name: value.detach().clone() for name, value in parts.trainable.items()}
+    randomness = torch.random.get_rng_state()
+    with kernels_on_the_cpu():
+        assert checked(parts, tmp_path, monkeypatch) == []
+    assert torch.equal(torch.random.get_rng_state(), randomness)
+    assert all(torch.equal(value, before[name]) for name, value in parts.trainable.items())
+    assert all(value.grad is None for value in parts.trainable.values())
+
+
+def test_kernels_that_differ_on_texts_of_the_run_alone_are_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The product is right on made numbers; the network on the run's texts is not."""
+    parts = single_label(tmp_path)
+    monkeypatch.setattr(fast_paths, "faults_of_kernels", lambda *given: [])
+    with kernels_on_the_cpu(lambda *given: reference_varlen(*given) + 3.0):
+        (said,) = checked(parts, tmp_path, monkeypatch)
+    assert said.startswith("attention without padding is off, texts are padded around the product: the network's")
+    assert parts.network.kernels == PADDED
+
+
+def test_kernels_that_fail_are_switched_off_on_all_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: Any) -> torch.Tensor:
+        raise RuntimeError("no kernel image")
+
+    with kernels_on_the_cpu(fails):
+        (said,) = checked(single_label(tmp_path), tmp_path, monkeypatch)
+    assert "flash attention fails: no kernel image" in said
+    parts = single_label(tmp_path)
+    monkeypatch.setattr(type(parts.processes), "any", lambda self, flag: True)
+    with kernels_on_the_cpu():
+        (said,) = checked(parts, tmp_path, monkeypatch)
+    assert said.endswith("it failed on another rank")
+
+
+def test_a_plan_that_names_none_compares_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = single_label(tmp_path)
+    monkeypatch.setattr(fast_paths, "faults_of_kernels", lambda *given: 1 / 0)
+    found = with_fast_paths(parts, A100, recorder_in(tmp_path))
+    assert found.plan == parts.plan
+    assert parts.network.kernels == PADDED
+
+
+def test_a_plan_of_another_machine_is_followed_as_far_as_it_goes(tmp_path: Path) -> None:
+    parts = single_label(tmp_path)
+    made = parts.plan.model_copy(
+        update={"device": "cuda", "precision": "bf16", "attention": "varlen", "token_budget": 60_000}
+    )
+    network = parts.network
+    assert as_far_as_here(made, network, A100) == (made, [])
+    plan, said = as_far_as_here(made, network, T4)
+    assert (plan.precision, plan.attention, plan.token_budget) == ("fp16", "efficient", 60_000)
+    assert [line.split(":")[0] for line in said] == [
+        "precision fp16 instead of the plan's bf16",
+        "attention efficient instead of the plan's varlen",
+    ]
+    plan, said = as_far_as_here(made, network, Card("cpu"))
+    assert (plan.device, plan.precision, plan.attention) == ("cpu", "bf16", "packed_sdpa"), "a CPU can, if slowly"
+    assert plan.token_budget < 60_000
+    assert len(said) == 3
+    on_a_cpu = parts.plan.model_copy(update={"precision": "bf16"})
+    assert as_far_as_here(on_a_cpu, network, Card("cpu")) == (on_a_cpu, [])
+
+
+def test_a_gpu_that_is_not_used_is_said_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "why_no_cuda", lambda: "the NVIDIA driver (470.57) is too old")
+    run = train(small_recipe(tmp_path, train__epochs=1, train__device="auto"), out=tmp_path / "run", report=False)
+    warnings = [event.data["message"] for event in run.directory.events() if event.kind == "warning"]
+    assert "the NVIDIA driver (470.57) is too old. This run computes on cpu" in warnings
+
+
+def test_fp16_that_leaves_its_range_is_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = single_label(tmp_path)
+    half = replace(parts, plan=parts.plan.model_copy(update={"precision": "fp16"}))
+    said: list[str] = []
+    recorder = recorder_in(tmp_path)
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    assert with_fast_paths(half, T4, recorder).plan.precision == "fp16"
+    assert said == []
+    with torch.no_grad():
+        parts.network.hf.classifier.out_proj.bias[0] = 1e5
+    found = with_fast_paths(half, T4, recorder)
+    assert found.plan.precision == "fp32"
+    assert said[0].startswith("fp16 is off, the run computes in fp32: the network's loss is off by")
+
+
+# ---- compilation ---------------------------------------------------------------------------------------
+
+
+def compiling(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, backend: Any, card: Card = A100
+) -> tuple[Parts, list[str]]:
+    """Parts with compiled regions, and what the record says of it."""
+    parts, said = single_label(folder, speed__compile="regional"), []
+    recorder = recorder_in(folder)
+    monkeypatch.setattr(fast_paths, "BACKEND", backend)
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    monkeypatch.setattr(recorder, "warn", said.append)
+    return with_fast_paths(parts, card, recorder), said
+
+
+def loss_of(parts: Parts) -> float:
+    return float(fast_paths._loss_and_gradient(parts, PADDED, "fp32")[0])
+
+
+def test_compiled_regions_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = loss_of(single_label(tmp_path))
+    randomness = torch.random.get_rng_state()
+    parts, said = compiling(tmp_path, monkeypatch, "eager")
+    assert said == ["what follows attention is compiled: numbers agree to rounding, with another process's too"]
+    assert len(parts.network.regions()) == 6
+    assert all(region._compiled_call_impl is not None for region in parts.network.regions())
+    assert loss_of(parts) == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(torch.random.get_rng_state(), randomness)
+
+
+def wrong(graph: Any, examples: Any) -> Any:
+    def run(*given: Any) -> Any:
+        return tuple(each * 1.5 if isinstance(each, torch.Tensor) else each for each in graph(*given))
+
+    return run
+
+
+def fails(graph: Any, examples: Any) -> Any:
+    raise OSError("no C++ compiler")
+
+
+@pytest.mark.parametrize(("backend", "words"), [(wrong, "is off by"), (fails, "no C++ compiler")])
+def test_what_compiles_wrongly_is_not_used(
+    backend: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = loss_of(single_label(tmp_path))
+    parts, (said,) = compiling(tmp_path, monkeypatch, backend)
+    assert said.startswith("compilation is off: ")
+    assert words in said
+    assert loss_of(parts) == expected
+
+
+def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, said = compiling(tmp_path, monkeypatch, fails, Card("cpu"))
+    assert said == ["speed.compile: nothing is compiled on cpu"]
+    assert all(region._compiled_call_impl is None for region in parts.network.regions())
