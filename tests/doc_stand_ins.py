@@ -13,6 +13,7 @@ ENCODERS = {
     "FacebookAI/xlm-roberta-base": "xlm-roberta",
     "FacebookAI/xlm-roberta-large": "xlm-roberta",
     "google-bert/bert-base-multilingual-uncased": "bert",
+    "intfloat/multilingual-e5-small": "bert",
 }
 """A folder of this name in the working directory is found before the Hub is asked."""
 LAYERS = 7
@@ -45,12 +46,45 @@ def make_stand_ins(folder: Path) -> None:
         folder / "nli.csv", _renamed(sentences("en", 36, pairs=True), {"text": "premise", "text_pair": "hypothesis"})
     )
     write_csv(folder / "weighted.csv", [{**row, "trust": "0.5"} for row in sentences("en", 36)])
+    labels = ["anger", "disgust", "fear", "joy", "sadness", "surprise"]
+    for name, count in (("emotions.csv", 60), ("emotions_hau.csv", 24)):
+        write_csv(folder / name, _emotions(sentences("en", count), labels, {"good": "joy", "bad": "anger"}))
+    named = {"good": "joy", "bad": "anger|fear", "plain": "|"}
+    write_csv(folder / "topics.csv", [{**row, "label": named[row["label"]]} for row in sentences("en", 60)])
+    funny = {"good": 4.0, "plain": 2.0, "bad": 0.5}
+    ratings = [(row, funny[row["label"]] + number % 5 / 10) for number, row in enumerate(sentences("en", 60))]
+    write_csv(
+        folder / "ratings.csv",
+        [
+            {"text": row["text"], "humor_rating": f"{score:g}" if place % 4 else "", "offense_rating": f"{5 - score:g}"}
+            for place, (row, score) in enumerate(ratings)
+        ],
+    )
+    strong = [{"text": row["text"], **{label: str(int(score + place) % 4) for place, label in enumerate(labels)}}
+              for row, score in ratings]  # fmt: skip
+    write_csv(folder / "intensity.csv", strong)
     humor = [{**row, "label": "humor" if row["label"] == "good" else "not_humor"} for row in sentences("es", 60)]
     write_csv(folder / "haha.csv", humor)
     (folder / "messy.csv").write_text(MESSY, encoding="utf-8")
     wild = "".join(f'{row["label"]}\t"{row["text"]}\n' for row in sentences("en", 36))
     (folder / "wild.tsv").write_text(f"label\ttext\n{wild}", encoding="utf-8")
     (folder / "comments.txt").write_text("good food\nrude staff\n", encoding="utf-8")
+
+
+def _emotions(
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], names: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """A column for each label; now and then one that was not annotated."""
+    return [
+        {
+            "text": row["text"],
+            **{
+                label: "" if number % 9 == place else str(int(names.get(row["label"]) == label or number % 7 == place))
+                for place, label in enumerate(labels)
+            },
+        }
+        for number, row in enumerate(rows)
+    ]
 
 
 def _with_language(rows: Sequence[Mapping[str, str]], language: str) -> list[dict[str, str]]:

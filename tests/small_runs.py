@@ -35,6 +35,63 @@ def sentences(language: str, count: int, seed: int = 0, *, pairs: bool = False) 
     return rows
 
 
+def several_labels(rows: Sequence[Mapping[str, str]], blank: str = "") -> list[dict[str, str]]:
+    """The same rows with a column for each label: 1, 0, and here and there nothing; none at all of `blank`.
+
+    A text of one label says little of the others: `good` and `bad` of every fifth `plain` one apply both.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        cells = {label: str(int(row["label"] == label)) for label in LABELS}
+        if row["label"] == "plain" and number % 5 == 0:
+            cells |= {"good": "1", "bad": "1"}
+        if number % 6 == 1:
+            cells["plain"] = ""
+        cells |= {blank: ""} if blank else {}
+        found.append({**{key: value for key, value in row.items() if key != "label"}, **cells})
+    return found
+
+
+def multi_label_recipe(folder: Path, **overrides: Any) -> Recipe:
+    """`small_recipe` for several labels, of which Spanish texts are not annotated with `plain`; over the same texts."""
+    from glotune.recipe import load_recipe
+
+    rows = overrides.get("rows", 60)
+    base = small_recipe(folder, rows=rows)
+    files = (("train.csv", "en", rows, 0), ("dev.csv", "en", 24, 1), ("es.csv", "es", 30, 2))
+    for name, language, count, seed in files:
+        made = several_labels(sentences(language, count, seed), "plain" if language == "es" else "")
+        for number, row in enumerate(made if name == "train.csv" else []):
+            row["trust"] = str(0.25 * (1 + number % 7))
+        write_csv(folder / name, made)
+    keys = {key: value for key, value in overrides.items() if key != "rows"}
+    return load_recipe(base, {"task": "multi_label", "data.columns.labels": list(LABELS)}, keys)
+
+
+def score_recipe(folder: Path, **overrides: Any) -> Recipe:
+    """`small_recipe` for two scores on levels from 0 to 100, of which some are missing; over the same texts."""
+    from glotune.recipe import load_recipe
+
+    rows = overrides.get("rows", 60)
+    base = small_recipe(folder, rows=rows)
+    levels = {"bad": ("0", "100"), "good": ("100", "0"), "plain": ("40", "80")}
+    for name, language, count, seed in (
+        ("train.csv", "en", rows, 0),
+        ("dev.csv", "en", 24, 1),
+        ("es.csv", "es", 30, 2),
+    ):
+        made = []
+        for number, row in enumerate(sentences(language, count, seed)):
+            funny, rude = levels[row["label"]]
+            trust = {"trust": str(0.25 * (1 + number % 7))} if name == "train.csv" else {}
+            made.append({"text": row["text"], "funny": funny, "rude": "" if number % 5 == 1 else rude, **trust})
+        write_csv(folder / name, made)
+    keys = {key: value for key, value in overrides.items() if key != "rows"}
+    return load_recipe(
+        base, {"task": "score", "data.columns.labels": ["funny", "rude"], "evaluate.metric": "pearson"}, keys
+    )
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
     """A CSV file with the keys of the rows as header."""
     with path.open("w", newline="", encoding="utf-8") as file:

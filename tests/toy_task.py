@@ -42,6 +42,10 @@ class IsLong:
     def dress(self, batch: PackedBatch) -> PackedBatch:
         return replace(batch, targets={"is_long": torch.tensor(batch.lengths) > self.limit})
 
+    @property
+    def decision(self) -> None:
+        """Nothing is fitted."""
+
     def passes(self, split: str) -> list[IsLongPass]:
         return [IsLongPass(self)]
 

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glotune.recipe.schema import Recipe
     from glotune.verbs.classifier import Classifier
+    from glotune.verbs.export.export import export
     from glotune.verbs.predict import load
     from glotune.verbs.train import train
 
-__all__ = ["Classifier", "Recipe", "__version__", "load", "train"]  # noqa: F822 - made by __getattr__
+__all__ = ["Classifier", "Recipe", "__version__", "export", "load", "train"]  # noqa: F822 - made by __getattr__
 
 _HOMES = {
     "Classifier": "glotune.verbs.classifier",
     "Recipe": "glotune.recipe.schema",
+    "export": "glotune.verbs.export.export",
     "load": "glotune.verbs.predict",
     "train": "glotune.verbs.train",
 }

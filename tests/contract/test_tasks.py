@@ -30,6 +30,7 @@ from glotune.engine.step import Prepared, Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer
 from glotune.model.pretraining import prepare_tokenizer
+from glotune.recipe import Recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.stats.evaluation import evaluation_of
@@ -38,7 +39,7 @@ from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from glotune.verbs.sentence_teacher import open_sentence_teacher
 from made_pairs import pairs, scratch_recipe, write
-from small_runs import sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -49,7 +50,11 @@ def single_label(folder: Path, **overrides: Any) -> Parts:
     if recipe.data.columns.weight is not None:
         rows = [{**row, "trust": str(0.25 * (1 + number % 7))} for number, row in enumerate(sentences("en", 70))]
         write_csv(folder / "train.csv", rows)
-    texts = read_texts(recipe.data, recipe.seed)
+    return parts_of(recipe, folder)
+
+
+def parts_of(recipe: Recipe, folder: Path) -> Parts:
+    texts = read_texts(recipe.data, recipe.seed, recipe.task)
     tokenizer = load_tokenizer(recipe.model)
     stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
     return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
@@ -91,6 +96,27 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
     )
 
 
+def several_labels(folder: Path, **overrides: Any) -> Parts:
+    recipe = multi_label_recipe(
+        folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides
+    )
+    return parts_of(recipe, folder)
+
+
+def several_labels_weighted(folder: Path) -> Parts:
+    loss = {"pos_weight": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
+    return several_labels(folder, loss=loss, data__columns__weight="trust")
+
+
+def scores(folder: Path, **overrides: Any) -> Parts:
+    recipe = score_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    return parts_of(recipe, folder)
+
+
+def scores_weighted(folder: Path) -> Parts:
+    return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -129,6 +155,10 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),
     "a teacher's vectors, masked tokens and contrast": taught,
     "distillation": distilled,
+    "several labels": several_labels,
+    "several labels, weighted": several_labels_weighted,
+    "scores": scores,
+    "scores, weighted": scores_weighted,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

@@ -22,6 +22,8 @@ from doc_stand_ins import expected_extras, make_stand_ins, small_quickstart
 DOCS = PROJECT / "docs"
 RUN_ELSEWHERE = {"docs/tour.md": "tests/end_to_end/test_tour.py"}
 """Pages whose commands another test runs; here they are parsed."""
+TRAINING_PAGES = ("README.md", "docs/start.md", "docs/guides/")
+"""Pages with minutes of training in them."""
 PAGES = [PROJECT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "examples" not in path.parts)]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 SHELL = [block for block in BLOCKS if block.language in ("sh", "bash", "console")]
@@ -174,7 +176,7 @@ RUN = sorted({block.page for block in BLOCKS if block.language in ("sh", "python
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.extras] if page.startswith("docs/guides/") else [])  # minutes of training
+        pytest.param(page, marks=[pytest.mark.extras] if page.startswith(TRAINING_PAGES) else [])
         for page in RUN
         if page not in RUN_ELSEWHERE
     ],

@@ -32,6 +32,7 @@ def judge(source: Path, folder: Path) -> None:
     record_split(folder, texts, "train", {"en": np.flatnonzero(train.language_ids == 0)}, outputs, with_text=True)
 
 
+@pytest.mark.extras
 def test_memory_does_not_grow_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "ROW_GROUP", 1 << 13)  # blocks that few rows fill as many do
     monkeypatch.setattr(

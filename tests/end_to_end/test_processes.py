@@ -56,6 +56,7 @@ def test_many_processes_train_as_one(processes: int, tmp_path: Path) -> None:
     assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
 
 
+@pytest.mark.extras
 def test_many_processes_learn_from_a_teacher_as_one(tmp_path: Path) -> None:
     train(small_recipe(tmp_path), out=tmp_path / "teacher", report=False)
     (tmp_path / "es.txt").write_text("buena comida\nmala sala\ngente linda\n", encoding="utf-8")

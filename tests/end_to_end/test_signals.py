@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.extras
 def test_a_signal_in_any_stage_leaves_a_clean_status_and_an_exact_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--folder", str(tmp_path), "signals", "--few"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -18,7 +18,8 @@ FAMILIES = {
 }
 """Commands with verbs of their own."""
 OURS = (
-    "train", "resume", "quickstart", "list", "evaluate", "predict", "calibrate", "recipes", "doctor", "version",
+    "train", "resume", "quickstart", "list", "evaluate", "predict", "calibrate", "export", "serve", "recipes", "doctor",
+    "version",
 )  # fmt: skip
 SHOWN = [[name] for name in OURS] + [[name, verb] for name, verbs in FAMILIES.items() for verb in verbs]
 

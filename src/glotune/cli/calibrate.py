@@ -25,13 +25,18 @@ def calibrate(
 
     directory = RunDirectory.open(run)
     found = fit(directory, threshold)
-    show(f"temperature {found.temperature:.4f}, fitted on {found.n} validation texts ({', '.join(found.languages)})")
+    what = (
+        "annotated labels of validation texts"
+        if directory.read_manifest().task == "multi_label"
+        else "validation texts"
+    )
+    show(f"temperature {found.temperature:.4f}, fitted on {found.n} {what} ({', '.join(found.languages)})")
     if found.reason:
         show(f"No temperature could be fitted: {found.reason}")
     how = "cross-fitted: each fifth of the texts by what the others fit" if found.cross_fitted else "on the same texts"
     show(f"loss {found.loss_before:.4f} -> {found.loss_after:.4f} ({how})")
     show(f"expected calibration error {found.ece_before:.4f} -> {found.ece_after:.4f} ({how}); a perfectly calibrated")
-    show(f"  model would show {found.ece_floor:.4f} on {found.n} texts")
+    show(f"  model would show {found.ece_floor:.4f} on {found.n} of them")
     if found.threshold is not None:
         label = directory.read_manifest().labels[1]
         show(f"threshold {found.threshold:.4f}: '{label}' from there on, chosen by {found.metric}")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of runs.")],
-    metric: Annotated[str, typer.Option(help="Metric by which the runs are ranked and tested.")] = "macro_f1",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Metric by which the runs are ranked and tested. Default: macro_f1, of scores pearson."),
+    ] = None,
     language: Annotated[
         str | None, typer.Option(help="A code, 'targets' (default: languages that no run trained on) or 'all'.")
     ] = None,

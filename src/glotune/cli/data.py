@@ -58,7 +58,7 @@ def check(
     from glotune.data.reading import read_texts
 
     recipe, is_recipe = _resolve(target, overrides or [])
-    texts = read_texts(recipe.data, recipe.seed) if is_recipe else read_all(recipe.data, say)
+    texts = read_texts(recipe.data, recipe.seed, recipe.task) if is_recipe else read_all(recipe.data, say)
     diagnosis = examine(
         texts,
         recipe.data,

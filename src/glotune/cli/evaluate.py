@@ -52,7 +52,7 @@ def evaluate(
             continue
         answered = answers_in(RunDirectory(judged.path).predictions, split, languages)
         out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}", answered))
-        gap = transfer_gap(languages, manifest.source_languages)
+        gap = transfer_gap(languages, manifest)
         if gap:
             show(gap)
     if precision == "bf16":

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("glotune.cli.evaluate:evaluate", "Models"),
     "predict": ("glotune.cli.predict:predict", "Models"),
     "calibrate": ("glotune.cli.calibrate:calibrate", "Models"),
+    "export": ("glotune.cli.export:export", "Models"),
+    "serve": ("glotune.cli.serve:serve", "Models"),
     "compare": ("glotune.cli.compare:compare", "Results"),
     "report": ("glotune.cli.report:report", "Results"),
     "reproduce": ("glotune.cli.reproduce:reproduce", "Results"),

@@ -20,7 +20,8 @@ SHOWN = 10
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run directory, or a folder with a saved text classifier.")
+        Path,
+        typer.Argument(metavar="RUN", help="A run directory, an export, or a folder with a saved text classifier."),
     ],
     source: Annotated[str, typer.Argument(metavar="FILE|-", help="Lines of text, CSV, TSV, JSONL or Parquet.")] = "-",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here, whole or not at all.")] = None,
@@ -72,12 +73,15 @@ def predict(
         skip_empty,
         quoting or predictor.quoting,
     )
-    count, cut = _write(predictor, inputs, out, to)
+    count, cut, outside = _write(predictor, inputs, out, to)
     if inputs.skipped:
         skipped = Listed(len(inputs.skipped), inputs.skipped[:SHOWN])
         say(f"{skipped.count} rows of {inputs.shown} left out: empty text ({skipped})")
     if cut.count:
         say(f"{cut.count} of {count} texts cut: longer than {predictor.max_length} tokens ({cut})")
+    if outside.count:
+        what = "hold pieces that were cut from this vocabulary, and were read in smaller ones"
+        say(f"{outside.count} of {count} texts {what} ({outside})")
     for message in about_swallowed(inputs.swallowing, "set --quoting none"):
         say(f"warning: {message}")
     if out is not None:
@@ -102,18 +106,21 @@ class Listed:
 
 def _write(
     predictor: Predictor, inputs: Inputs, out: Path | None, to: Literal["jsonl", "csv"] | None
-) -> tuple[int, Listed]:
+) -> tuple[int, Listed, Listed]:
     from glotune.verbs.predict import format_of, whole_file, writer
 
     kind, pairs = format_of(out, to), inputs.text_pair is not None
     if out is None:
-        return _stream(predictor, inputs, writer(sys.stdout, kind, predictor.labels, pairs))
+        return _stream(predictor, inputs, writer(sys.stdout, kind, predictor.labels, pairs, predictor.kind.name))
     with whole_file(out) as file:
-        return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs))
+        return _stream(predictor, inputs, writer(file, kind, predictor.labels, pairs, predictor.kind.name))
 
 
-def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> tuple[int, Listed]:
-    """Pairs every prediction with its row, and lists the rows that were cut; one window of rows is held meanwhile."""
+def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> tuple[int, Listed, Listed]:
+    """Pairs every prediction with its row; lists the rows that were cut, and those outside the vocabulary.
+
+    One window of rows is held meanwhile.
+    """
     from collections import deque
 
     from glotune.verbs.predict_inputs import Row
@@ -125,11 +132,13 @@ def _stream(predictor: Predictor, inputs: Inputs, write: Write) -> tuple[int, Li
             waiting.append(row)
             yield row.text
 
-    count, cut = 0, Listed()
+    count, cut, outside = 0, Listed(), Listed()
     for prediction in predictor.stream(texts(inputs.rows())):
         row = waiting.popleft()
         write(row, prediction)
         count += 1
         if prediction.truncated:
             cut.add(row.number)
-    return count, cut
+        if prediction.outside:
+            outside.add(row.number)
+    return count, cut, outside

@@ -10,7 +10,10 @@ import typer
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory, finished or not, a study, or a folder of runs.")],
-    metric: Annotated[str, typer.Option(help="Metric by which the runs of a folder are compared.")] = "macro_f1",
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Metric by which the runs of a folder are compared. Default: macro_f1, of scores pearson."),
+    ] = None,
 ) -> None:
     """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
     from glotune.cli.console import say, show

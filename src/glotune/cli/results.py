@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from glotune.cli.console import out, show
+from glotune.recipe.kinds import KINDS
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Evaluation, Manifest
 
 if TYPE_CHECKING:
-    from glotune.stats.arrays import Outcomes
+    from glotune.stats.arrays import Answered
 
 EVIDENCE_SHOWN = 6
-SHOWN_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1"}
+
+
+def shown_metrics(manifest: Manifest) -> dict[str, str]:
+    """The two metrics of a task that a terminal has room for, by their names there."""
+    return {metric: NAMES.get(metric, metric) for metric in KINDS[manifest.task].pair}
 
 
 def show_run(path: Path) -> None:
@@ -31,7 +37,7 @@ def show_run(path: Path) -> None:
         if split in metrics and (split == "test" or "test" not in metrics):
             answered = answers_in(run.predictions, split, metrics[split])
             out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}", answered))
-            gap = transfer_gap(metrics[split], manifest.source_languages)
+            gap = transfer_gap(metrics[split], manifest)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
     if short := _beside_baselines(run, manifest, metrics):
@@ -54,7 +60,7 @@ def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[st
 
 
 def scores_table(
-    languages: Mapping[str, Any], manifest: Manifest, title: str, answered: Mapping[str, Outcomes]
+    languages: Mapping[str, Any], manifest: Manifest, title: str, answered: Mapping[str, Answered]
 ) -> Table:
     """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
     from glotune.report.analysis import averaged, mean_name, mean_of
@@ -63,24 +69,25 @@ def scores_table(
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)
     table.add_column("n", justify="right")
-    for name in SHOWN_METRICS.values():
+    shown = shown_metrics(manifest)
+    for name in shown.values():
         table.add_column(name, justify="right", no_wrap=True)
         table.add_column("95 % interval", no_wrap=True)
     ordered = sorted(languages, key=lambda code: (code not in manifest.source_languages, code))
     evaluations = {code: read_evaluation("", code, languages[code]) for code in ordered}
     for code, each in evaluations.items():
         mark = " (source)" if code in manifest.source_languages else ""
-        table.add_row(f"{code}{mark}", *_score_cells(each))
+        table.add_row(f"{code}{mark}", *_score_cells(each, shown))
     told = averaged(evaluations, manifest.source_languages)
     if len(told) > 1:
         name = f"mean ({mean_name(told, manifest.source_languages).removesuffix(' languages')}s)"
-        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told], answered)))
+        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told], answered), shown))
     return table
 
 
-def _score_cells(evaluation: Evaluation) -> list[str]:
+def _score_cells(evaluation: Evaluation, shown: Iterable[str]) -> list[str]:
     cells = [str(evaluation.n)]
-    for metric in SHOWN_METRICS:
+    for metric in shown:
         value, interval = evaluation.scores.get(metric), evaluation.intervals.get(metric)
         cells += [
             "-" if value is None else f"{value:.4f}",
@@ -89,16 +96,18 @@ def _score_cells(evaluation: Evaluation) -> list[str]:
     return cells
 
 
-def transfer_gap(languages: Mapping[str, Any], sources: list[str]) -> str | None:
+def transfer_gap(languages: Mapping[str, Any], manifest: Manifest) -> str | None:
     """``Transfer gap: 12.3 points of macro F1 ...``; None without both a source and a target language."""
-    known = {code: scores["macro_f1"] for code, scores in languages.items() if scores["macro_f1"] is not None}
+    metric, sources = KINDS[manifest.task].metric, manifest.source_languages
+    known = {code: scores[metric] for code, scores in languages.items() if scores.get(metric) is not None}
     source = [score for code, score in known.items() if code in sources]
     target = [score for code, score in known.items() if code not in sources]
     if not source or not target:
         return None
-    gap = 100 * (sum(source) / len(source) - sum(target) / len(target))
+    gap = sum(source) / len(source) - sum(target) / len(target)
+    told = f"{100 * gap:.1f} points of {NAMES[metric]}" if metric in NAMES else f"{gap:.3f} of {metric}"
     return (
-        f"Transfer gap: {gap:.1f} points of macro F1 (mean of {', '.join(sorted(set(known) & set(sources)))} "
+        f"Transfer gap: {told} (mean of {', '.join(sorted(set(known) & set(sources)))} "
         f"minus mean of {len(target)} target language{'s' if len(target) > 1 else ''})"
     )
 

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from glotune.recipe.kinds import KINDS
+from glotune.run.records import Manifest
+
 RUNS = Path("runs")
 
 
 def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = RUNS,
 ) -> None:
-    """List the runs in a folder, newest first, with where they stand and mean test macro F1."""
+    """List the runs in a folder, newest first, with where they stand and mean test score (macro F1, of scores r)."""
     from rich.table import Table
 
     from glotune.cli.console import out, say
@@ -29,7 +32,7 @@ def list_runs(
             f"there is no folder {folder}", expected="a folder of runs", remedy="Train one with: glotune quickstart"
         )
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "status", "verdict", "macro F1 (mean of test)", "created"):
+    for heading in ("run", "status", "verdict", "score (mean of test)", "created"):
         table.add_column(heading, no_wrap=heading != "run")
     rows, unreadable = [], []
     for path in sorted(place.parent for place in folder.glob("*/manifest.json")):
@@ -41,7 +44,7 @@ def list_runs(
             continue
         verdict = manifest.verdict.status if manifest.verdict else "-"
         state = state_of(run, manifest).value
-        rows.append((manifest.created, [str(path), state, verdict, _mean(metrics), manifest.created]))
+        rows.append((manifest.created, [str(path), state, verdict, _mean(metrics, manifest), manifest.created]))
     for _, cells in sorted(rows, reverse=True):
         table.add_row(*cells)
     if rows:
@@ -52,8 +55,8 @@ def list_runs(
         say(f"Not listed: {problem}")
 
 
-def _mean(metrics: dict[str, object]) -> str:
-    languages = metrics.get("test", {})
-    scores = [entry["macro_f1"] for entry in languages.values()] if isinstance(languages, dict) else []
+def _mean(metrics: dict[str, object], manifest: Manifest) -> str:
+    languages, metric = metrics.get("test", {}), KINDS[manifest.task].metric
+    scores = [entry.get(metric) for entry in languages.values()] if isinstance(languages, dict) else []
     known = [score for score in scores if score is not None]
     return f"{sum(known) / len(known):.4f} ({len(known)})" if known else "-"

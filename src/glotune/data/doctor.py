@@ -21,6 +21,7 @@ from glotune.data.profile import shared_texts, split_profile, word_counts
 from glotune.data.selection import Selected, select
 from glotune.data.source_table import load_source
 from glotune.data.sources import find_sources
+from glotune.data.targets import words_of
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.data.unicode_form import normalising
@@ -126,10 +127,14 @@ def examine(
     """
     told = progress or (lambda stage: None)
     told("rows")
-    rows = Rows.of(texts.splits, texts.labels)
-    found = [*_skipped(texts.skipped), *_swallowed(texts.swallowing), *findings.label_balance(rows)]
-    if data.labels is None:
-        found += findings.odd_label_names(rows)
+    rows = Rows.of(texts.splits, _words(texts))
+    found = [*_skipped(texts.skipped), *_swallowed(texts.swallowing)]
+    splits = {name: split_profile(split, texts.labels, texts.targets) for name, split in texts.splits.items()}
+    if texts.targets is None:
+        found += findings.label_balance(rows)
+        found += findings.odd_label_names(rows) if data.labels is None else []
+    else:
+        found += _absent_labels(splits)
     told("duplicates")
     found += findings.exact_duplicates(rows)
     found += findings.conflicting_labels(rows)
@@ -137,7 +142,6 @@ def examine(
     found += findings.writing(rows)
     told("near duplicates")
     found += findings.near_duplicates(rows, similarity)
-    splits = {name: split_profile(split, texts.labels) for name, split in texts.splits.items()}
     notes = _unknown_language(splits)
     if tokenizer is None:
         notes.append("fertility, unknown tokens and truncation are not measured: no tokenizer (--tokenizer NAME)")
@@ -150,6 +154,26 @@ def examine(
     grave = {"problem": 0, "warning": 1, "note": 2}
     found.sort(key=lambda finding: grave[finding.severity])
     return Diagnosis(texts.sources, texts.labels, splits, shared_texts(texts), found, notes)
+
+
+def _words(texts: TextData) -> list[str]:
+    """What the numbers in the column of labels stand for, in words."""
+    if texts.targets is None:
+        return texts.labels
+    return [words_of(texts.targets, texts.labels, number) for number in range(len(texts.targets))]
+
+
+def _absent_labels(splits: dict[str, dict[str, dict[str, Any]]]) -> list[Finding]:
+    """Labels that are annotated in a split of a language and apply to none of its texts."""
+    absent = {
+        f"{split}/{language}: {label}": 1
+        for split, languages in splits.items()
+        for language, entry in languages.items()
+        for label, number in entry["label_counts"].items()
+        if not number
+    }
+    message = f"{len(absent)} labels apply to no row in a split of a language"
+    return [Finding("absent labels", "warning", message, absent)] if absent else []
 
 
 def _skipped(skipped: list[SkippedRow]) -> list[Finding]:

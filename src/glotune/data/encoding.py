@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glotune.data.tokenization import TokenStore, cut, fast_backend, has_types, untruncated
 from glotune.data.unicode_form import put_first
@@ -14,6 +15,32 @@ from glotune.recipe.schema import Data
 
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
+
+
+class Tokens(NamedTuple):
+    """One text, or pair, as a model reads it."""
+
+    ids: list[int]
+    types: list[int]
+    raw_length: int
+    """Tokens before the text was cut to the model's length."""
+    is_outside: bool = False
+    """Whether the full tokenizer uses a piece here that was cut from the vocabulary."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text is longer than the model reads."""
+        return self.raw_length > len(self.ids)
+
+
+@dataclass(frozen=True)
+class FullVocabulary:
+    """The tokenizer that a smaller one was cut from: it tells which texts the smaller one cuts otherwise."""
+
+    backend: Any
+    """The full ``tokenizers.Tokenizer``."""
+    places: NDArray[np.int64]
+    """[V] its ids -> ids of the smaller one, -1 where the piece was cut."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +52,22 @@ class Encoding:
 
     tokenizer: Any
     data: Data
+    full: FullVocabulary | None = None
+    """Of a vocabulary that was cut for good; None: every text is inside."""
 
     def __post_init__(self) -> None:
         put_first(fast_backend(self.tokenizer), self.data.normalization)
+
+    def encode(self, texts: Sequence[Text]) -> list[Tokens]:
+        """The tokens of N texts or pairs, in their order."""
+        found = self._encoded(fast_backend(self.tokenizer), texts)
+        if self.full is None:
+            return found
+        whole = self._encoded(self.full.backend, texts)
+        return [
+            each._replace(is_outside=not np.array_equal(self.full.places[np.asarray(before.ids, np.int64)], each.ids))
+            for each, before in zip(found, whole, strict=True)
+        ]
 
     def store(self, texts: Sequence[Text]) -> TokenStore:
         """The texts as a token store in memory, in their order; labels and rows are zeros.
@@ -35,28 +75,30 @@ class Encoding:
         Args:
             texts: N texts, or N pairs; never both.
         """
-        backend = fast_backend(self.tokenizer)
-        with untruncated(backend):
-            encodings = backend.encode_batch_fast(list(texts))
-        ids, types, raw = [], [], []
-        limit = self.data.max_length
-        for encoding in encodings:
-            raw.append(len(encoding))
-            if len(encoding) > limit:
-                kept, kept_types = cut(encoding, limit, self.data.truncation)
-            else:
-                kept, kept_types = encoding.ids, encoding.type_ids
-            ids.append(kept)
-            types.append(kept_types)
-        uses_types = has_types(self.tokenizer, isinstance(texts[0], tuple))
+        return self.packed(self.encode(texts), pairs=isinstance(texts[0], tuple))
+
+    def packed(self, texts: Sequence[Tokens], *, pairs: bool) -> TokenStore:
+        """The same of texts that are tokenized already."""
+        lengths = [len(each.ids) for each in texts]
         zeros = np.zeros(len(texts), np.int16)
+        uses_types = has_types(self.tokenizer, pairs)
         return TokenStore(
-            tokens=np.concatenate([np.asarray(each, np.int32) for each in ids]),
-            token_types=np.concatenate([np.asarray(each, np.uint8) for each in types]) if uses_types else None,
-            offsets=np.concatenate([[0], np.cumsum([len(each) for each in ids])]).astype(np.int64),
+            tokens=np.concatenate([np.asarray(each.ids, np.int32) for each in texts]),
+            token_types=np.concatenate([np.asarray(each.types, np.uint8) for each in texts]) if uses_types else None,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             labels=zeros,
             languages=zeros,
             language_names=["und"],
             rows=zeros.astype(np.int32),
-            raw_lengths=np.asarray(raw, np.int32),
+            raw_lengths=np.asarray([each.raw_length for each in texts], np.int32),
         )
+
+    def _encoded(self, backend: Any, texts: Sequence[Text]) -> list[Tokens]:
+        with untruncated(backend):
+            encodings = backend.encode_batch_fast(list(texts))
+        limit, strategy = self.data.max_length, self.data.truncation
+        found = []
+        for each in encodings:
+            ids, types = cut(each, limit, strategy) if len(each) > limit else (each.ids, each.type_ids)
+            found.append(Tokens(ids, types, len(each)))
+        return found

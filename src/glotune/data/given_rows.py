@@ -49,7 +49,7 @@ class GivenRows:
             UserError: as `read_texts`; or rows are of no kind that is read, or the recipe does not name them.
         """
         if self.folder is None:
-            return read_texts(recipe.data, recipe.seed)
+            return read_texts(recipe.data, recipe.seed, recipe.task)
         content = recipe.data.model_dump(mode="json")
         self._refuse_unread(content)
         for name, rows in self.tables.items():
@@ -58,7 +58,7 @@ class GivenRows:
         located = Data.model_validate(anchor_paths({"data": content}, self.folder)["data"])
         place = f"{self.folder}/"
         try:
-            texts = read_texts(located, recipe.seed)
+            texts = read_texts(located, recipe.seed, recipe.task)
         except UserError as error:
             raise error.with_words(place, "") from error
         return replace(

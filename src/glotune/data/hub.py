@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from glotune.data.parquet_files import as_strings
-from glotune.data.rows import CHUNK, ColumnMap, make_batch
+from glotune.data.rows import CHUNK, ColumnMap, joined_labels, make_batch
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns
 
@@ -50,7 +50,13 @@ def _rows(name: str, splits: dict[str, Any], columns: Columns, need_label: bool)
             for field, column in mapping.names.items():
                 values = table[column].combine_chunks()
                 names = getattr(dataset.features[column], "names", None)
-                fields[field] = names_of(values, names) if names else as_strings(values, field, column, shown)
+                inner = getattr(getattr(dataset.features[column], "feature", None), "names", None)
+                if names:
+                    fields[field] = names_of(values, names)
+                elif inner and mapping.delimiter is not None:
+                    fields[field] = _lists_of(values, inner, mapping.delimiter)
+                else:
+                    fields[field] = as_strings(values, field, column, shown, mapping.delimiter)
             fields.setdefault("split", [split] * table.num_rows)
             yield make_batch(fields, row, shown)
             row += table.num_rows
@@ -61,3 +67,11 @@ def _rows(name: str, splits: dict[str, Any], columns: Columns, need_label: bool)
 def names_of(values: pa.Array, names: list[str]) -> list[str | None]:
     """Class ids as the names that the data set gives them; -1, the Hub's "no label", as None."""
     return [None if value is None or value < 0 else names[value] for value in values.to_pylist()]
+
+
+def _lists_of(values: pa.Array, names: list[str], delimiter: str) -> list[str | None]:
+    """Lists of class ids as the names that the data set gives them, joined."""
+    return [
+        None if each is None else joined_labels([names[label] for label in each], delimiter)
+        for each in values.to_pylist()
+    ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from glotune.data.label_names import SEVERAL_LABELS
 from glotune.data.opening import not_utf8, open_bytes, reading
-from glotune.data.rows import CHUNK, FIELDS, ColumnMap, make_batch, number_as_string
+from glotune.data.rows import CHUNK, ColumnMap, fields_of, joined_labels, make_batch, number_as_string
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns
 
@@ -23,8 +23,7 @@ def read_jsonl(path: Path, shown: str, columns: Columns, *, need_label: bool = T
         UserError: names file and row, for bytes that are not UTF-8, lines that are no objects, absent columns and
             values that are no text.
     """
-    fields = FIELDS if need_label else [field for field in FIELDS if field != "label"]
-    names = {field: name for field in fields if (name := getattr(columns, field)) is not None}
+    names = fields_of(columns, need_label=need_label)
     held: list[dict[str, Any]] = []
     header: list[str] | None = None
     row = 0
@@ -35,10 +34,10 @@ def read_jsonl(path: Path, shown: str, columns: Columns, *, need_label: bool = T
                 mapping = ColumnMap(columns, header, f"{shown}, row {row}", need_label=need_label).names
             held.append({field: record[name] for field, name in mapping.items()})
             if len(held) == CHUNK:
-                yield _batch(held, names, row, shown)
+                yield _batch(held, names, row, shown, columns.delimiter)
                 held = []
     if held:
-        yield _batch(held, names, row, shown)
+        yield _batch(held, names, row, shown, columns.delimiter)
     if not row:
         raise UserError(f"{shown} is empty", expected="one JSON object per line", remedy="Check how it was written")
 
@@ -71,18 +70,26 @@ def _object(line: bytes, shown: str, row: int, offset: int) -> dict[str, Any]:
     return record
 
 
-def _batch(records: list[dict[str, Any]], names: dict[str, str], last_row: int, shown: str) -> pa.RecordBatch:
+def _batch(
+    records: list[dict[str, Any]], names: dict[str, str], last_row: int, shown: str, delimiter: str | None
+) -> pa.RecordBatch:
     """The rows (field -> value) as strings; `names` says what the fields are called in messages."""
     first = last_row - len(records) + 1
     fields: dict[str, list[str | None]] = {}
     for field, name in names.items():
-        values = [record.get(field) for record in records]
+        values = [_plain(record.get(field), delimiter if field == "label" else None) for record in records]
         plain = field not in ("text", "text_pair")
         fields[field] = [
             value if value is None or isinstance(value, str) else _string(value, name, plain, f"{shown}, row {row}")
             for row, value in enumerate(values, first)
         ]
     return make_batch(fields, first, shown)
+
+
+def _plain(value: Any, delimiter: str | None) -> Any:
+    """A list of labels as one string, where lists are awaited."""
+    is_list = delimiter is not None and isinstance(value, list) and all(isinstance(each, str | int) for each in value)
+    return joined_labels(value, str(delimiter)) if is_list else value
 
 
 def _string(value: Any, name: str, plain: bool, where: str) -> str | None:

@@ -68,6 +68,10 @@ class LabelMap:
                 remedy="Check data.columns.label and data.train",
             )
 
+    @property
+    def targets(self) -> None:
+        """Class ids stand for themselves."""
+
     def apply(self, table: pa.Table, paths: dict[int, str]) -> pa.Table:
         """`table` with class ids (int16) for its labels.
 
@@ -135,9 +139,8 @@ def natural_order(values: Iterable[str]) -> list[str]:
         return distinct
 
 
-_ONLY_TASK = "the recipe's task can only be single_label, one class per text"
-SEVERAL_LABELS = f"Several labels per text (multi-label) are not supported yet: {_ONLY_TASK}"
-SCORES = f"Scores (regression) are not supported yet: {_ONLY_TASK}"
+SEVERAL_LABELS = "Several labels per text are learned with task: multi_label"
+SCORES = "Scores are learned with task: score"
 
 DELIMITERS = "|;,/+&"
 MANY = 20
@@ -208,8 +211,8 @@ def _joined(counts: Mapping[str, int]) -> OddLabels | None:
         joined = [label for label, its in parts.items() if len(its) > 1 and all(known[part] > 1 for part in its)]
         if joined:
             message = (
-                f"{len(joined):,} labels join others by '{delimiter}' ({quoted(joined)}) and each is a class of its "
-                f"own. {SEVERAL_LABELS}. Keep one label per row"
+                f"{len(joined):,} labels hold '{delimiter}' and join others by it ({quoted(joined)}): each is a class "
+                f"of its own. {SEVERAL_LABELS}, data.columns.delimiter: '{delimiter}'"
             )
             return OddLabels("joined labels", message, _of(counts, joined))
     return None

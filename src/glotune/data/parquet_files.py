@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from glotune.data.label_names import SEVERAL_LABELS
 from glotune.data.opening import reading
-from glotune.data.rows import CHUNK, ColumnMap, make_batch, number_as_string
+from glotune.data.rows import CHUNK, ColumnMap, joined_labels, make_batch, number_as_string
 from glotune.errors import UserError
 from glotune.recipe.schema import Columns
 
@@ -42,7 +42,9 @@ def as_rows(batches: Iterator[pa.RecordBatch], mapping: ColumnMap, shown: str) -
     for batch in batches:
         if batch.num_rows:
             fields = {
-                field: as_strings(batch.column(batch.schema.get_field_index(name)), field, name, shown)
+                field: as_strings(
+                    batch.column(batch.schema.get_field_index(name)), field, name, shown, mapping.delimiter
+                )
                 for field, name in mapping.names.items()
             }
             yield make_batch(fields, row, shown)
@@ -51,8 +53,12 @@ def as_rows(batches: Iterator[pa.RecordBatch], mapping: ColumnMap, shown: str) -
         raise UserError(f"{shown} is empty", expected="data rows", remedy="Check how it was written")
 
 
-def as_strings(array: pa.Array, field: str, name: str, shown: str) -> pa.Array:
-    """A column as strings: numbers and truth values become ``1`` and ``true`` where they may be labels."""
+def as_strings(array: pa.Array, field: str, name: str, shown: str, delimiter: str | None = None) -> pa.Array:
+    """A column as strings: numbers and truth values become ``1`` and ``true`` where they may be labels.
+
+    Args:
+        delimiter: joins the labels of a list; None: a list is no label.
+    """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind = array.type
@@ -66,6 +72,9 @@ def as_strings(array: pa.Array, field: str, name: str, shown: str) -> pa.Array:
     if plain and any(is_kind(kind) for is_kind in numbers):
         return _numbers_as_strings(array, name, shown)
     several = plain and (pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    if several and field == "label" and delimiter is not None:
+        lists = array.to_pylist()
+        return pa.array([None if each is None else joined_labels(each, delimiter) for each in lists], pa.string())
     raise UserError(
         f"column '{name}' of {shown} has the type {kind}",
         expected="strings" + (" or numbers" if plain else ""),

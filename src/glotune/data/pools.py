@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glotune.data.coded_columns import codes, distinct, is_in, value_counts
-from glotune.data.label_names import LabelMap, odd_labels
+from glotune.data.label_names import odd_labels
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
+from glotune.data.targets import Meaning, Targets, meaning_of, strata_of
 from glotune.data.texts import first_rows
 from glotune.errors import UserError
 from glotune.languages import nearest_language
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data
 
 Warn = Callable[[str], None]
@@ -28,16 +30,20 @@ _VALIDATION, _TEST, _SHARE, _FEW_SHOT = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Pools:
-    """The rows of each split, labels as class ids."""
+    """The rows of each split, labels as class ids or rows of `targets`."""
 
     tables: dict[str, pa.Table]
     labels: list[str]
     source_languages: list[str]
     named_validation: list[str] | None = None
     """Languages of the rows that ``data.validation`` names; None where it names none."""
+    targets: Targets | None = None
+    """See `TextData.targets`."""
 
 
-def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, warn: Warn) -> Pools:
+def choose_splits(
+    selected: dict[str, list[Selected]], data: Data, seed: int, warn: Warn, task: TaskName = "single_label"
+) -> Pools:
     """Distributes the rows of all sources.
 
     Args:
@@ -60,8 +66,8 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     everything = train
     train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
-    labels = LabelMap(data.labels, distinct(train["label"]))
-    if data.labels is None:
+    labels = meaning_of(task, data, distinct(train["label"]))
+    if data.labels is None and task == "single_label":
         for odd in odd_labels(value_counts(train["label"])):
             warn(odd.message)
     train = labels.apply(train, paths)
@@ -70,7 +76,7 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
     whole = train
     for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
         rng = np.random.default_rng([data.made_splits.seed, stream])
-        train = _make(split, train, whole, tables, languages, data, rng, warn)
+        train = _make(split, train, whole, tables, languages, data, rng, warn, labels.targets)
     if "validation" not in tables:
         cut_some = data.made_splits.validation > 0
         raise UserError(
@@ -80,18 +86,19 @@ def choose_splits(selected: dict[str, list[Selected]], data: Data, seed: int, wa
             remedy="Name a file there"
             + (", or check data.columns.label" if cut_some else ", or set data.made_splits.validation above 0"),
         )
-    train = _share(train, data, np.random.default_rng([seed, _SHARE]))
+    train = _share(train, data, np.random.default_rng([seed, _SHARE]), labels.targets)
     tables["train"] = pa.concat_tables([train, *few_shot])
     _refuse_unfit_weights(tables["train"], paths)
     order = [split for split in ("train", "validation", "test") if split in tables]
-    return Pools({split: tables[split] for split in order}, labels.names, languages, named_validation)
+    return Pools({split: tables[split] for split in order}, labels.names, languages, named_validation, labels.targets)
 
 
-def evaluation_split(selected: list[Selected], split: str, data: Data, labels: LabelMap) -> Pools:
+def evaluation_split(selected: list[Selected], split: str, data: Data, labels: Meaning) -> Pools:
     """One split for a trained model: the rows of all sources, none set apart."""
     table = unweighted(_given(selected, split, data))
     paths = {int(rows.table["source"][0].as_py()): rows.name for rows in selected}
-    return Pools({split: labels.apply(table, paths)}, labels.names, data.source_languages or [])
+    applied = labels.apply(table, paths)
+    return Pools({split: applied}, labels.names, data.source_languages or [], targets=labels.targets)
 
 
 def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
@@ -187,7 +194,7 @@ def _source_languages(train: pa.Table, data: Data) -> list[str]:
 
 
 def _few_shot(
-    train: pa.Table, languages: list[str], labels: LabelMap, paths: dict[int, str], data: Data, seed: int
+    train: pa.Table, languages: list[str], labels: Meaning, paths: dict[int, str], data: Data, seed: int
 ) -> list[pa.Table]:
     """The few-shot rows, one table per language, labels as class ids."""
     parts = []
@@ -208,7 +215,7 @@ def _few_shot(
             )
         rows = labels.apply(rows, paths)
         rng = np.random.default_rng([seed, _FEW_SHOT, *language.encode()])
-        parts.append(keep(rows, sample(strata(rows), wanted, rng)))
+        parts.append(keep(rows, sample(strata(rows, labels.targets), wanted, rng)))
     return parts
 
 
@@ -221,6 +228,7 @@ def _make(
     data: Data,
     rng: np.random.Generator,
     warn: Warn,
+    targets: Targets | None,
 ) -> pa.Table:
     """Cuts `split` off the training rows of those source languages that have none; returns what is left.
 
@@ -237,7 +245,7 @@ def _make(
     cut = np.zeros(train.num_rows, bool)
     share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
     keys = train["key"].to_numpy()
-    cut[eligible] = cut_off(strata(train)[eligible], keys[eligible], min(share, 1.0), rng)
+    cut[eligible] = cut_off(strata(train, targets)[eligible], keys[eligible], min(share, 1.0), rng)
     made = unweighted(keep(train, cut))
     if not made.num_rows:
         return train
@@ -250,17 +258,21 @@ def _make(
     return keep(train, ~cut)
 
 
-def _share(train: pa.Table, data: Data, rng: np.random.Generator) -> pa.Table:
+def _share(train: pa.Table, data: Data, rng: np.random.Generator, targets: Targets | None) -> pa.Table:
     wanted = min(round(data.fraction * train.num_rows), data.train_rows or train.num_rows)
     if wanted >= train.num_rows:
         return train
-    return keep(train, sample(strata(train), max(wanted, 1), rng))
+    return keep(train, sample(strata(train, targets), max(wanted, 1), rng))
 
 
-def strata(rows: pa.Table) -> np.ndarray:
-    """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order."""
+def strata(rows: pa.Table, targets: Targets | None = None) -> np.ndarray:
+    """A number per row for its label and language, [N]; numbered by name, so independent of the rows' order.
+
+    Args:
+        targets: what the labels stand for, see `strata_of`.
+    """
     names = distinct(rows["language"])
-    return rows["label"].to_numpy().astype(np.int32) * len(names) + codes(rows["language"], names)
+    return strata_of(targets, rows["label"].to_numpy()) * len(names) + codes(rows["language"], names)
 
 
 def allocate(counts: np.ndarray, total: int) -> np.ndarray:

@@ -38,7 +38,9 @@ def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, d
         "source_languages": texts.source_languages,
         "max_length": data.max_length,
         "splits": {
-            name: _merged(split_profile(split, texts.labels), token_profile(split, stores[name], tokenizer))
+            name: _merged(
+                split_profile(split, texts.labels, texts.targets), token_profile(split, stores[name], tokenizer)
+            )
             for name, split in texts.splits.items()
         },
         "leaked": {name: leaked_rows(texts, name) for name in ("validation", "test") if name in texts.splits},
@@ -56,23 +58,39 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {language: {**entry, **second[language]} for language, entry in first.items()}
 
 
-def split_profile(split: LabelledTexts, labels: list[str]) -> dict[str, dict[str, Any]]:
+def split_profile(
+    split: LabelledTexts, labels: list[str], targets: np.ndarray | None = None
+) -> dict[str, dict[str, Any]]:
     """Per language what needs no tokenizer: rows, labels, characters, words, duplicates."""
     again, torn = repeated(split.first_rows), conflicting(split.first_rows, split.labels)
     characters = _lengths(split, pc.utf8_length)
     words = word_counts(split)
     found: dict[str, Any] = {}
     for language, mask in _by_language(split):
-        counts = np.bincount(split.labels[mask], minlength=len(labels)).tolist()
         found[language] = {
             "rows": int(np.count_nonzero(mask)),
-            "label_counts": dict(zip(labels, counts, strict=True)),
+            "label_counts": label_counts(split.labels[mask], labels, targets),
             "characters": spread(characters, mask),
             "words": spread(words, mask),
             "duplicate_rows": int(np.count_nonzero(again & mask)),
             "conflicting_rows": int(np.count_nonzero(torn & mask)),
         }
     return found
+
+
+def label_counts(labels_N: np.ndarray, labels: list[str], targets: np.ndarray | None = None) -> dict[str, int]:
+    """Label -> rows that have it; of labels of their own those to which it applies, of scores those that have one.
+
+    Labels of which nothing is annotated here are left out.
+    """
+    if targets is None:
+        return dict(zip(labels, np.bincount(labels_N, minlength=len(labels)).tolist(), strict=True))
+    rows_NL = targets[labels_N]
+    is_there_NL = ~np.isnan(rows_NL)
+    are_labels = np.isin(targets[~np.isnan(targets)], (0.0, 1.0)).all()
+    counts_L = (rows_NL == 1.0).sum(axis=0) if are_labels else is_there_NL.sum(axis=0)
+    known = is_there_NL.any(axis=0)
+    return {name: int(counts_L[place]) for place, name in enumerate(labels) if known[place]}
 
 
 def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> dict[str, dict[str, Any]]:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.csv_files import about_swallowed
-from glotune.data.label_names import LabelMap, quoted
+from glotune.data.label_names import quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
+from glotune.data.rows import CELL
 from glotune.data.selection import Selected, assumed_language, select, unnamed_splits
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
 from glotune.data.spelling import look_alikes, name_of
+from glotune.data.targets import meaning_of, refuse_unlearnable
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.errors import UserError
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data, Sources
 
 OnWarning = Callable[[str], None]
 
 
-def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) -> TextData:
+def read_texts(
+    data: Data, seed: int, task: TaskName = "single_label", *, on_warning: OnWarning | None = None
+) -> TextData:
     """Reads the texts of a run; the same data and seed give the same rows in the same order.
 
     Where ``data.validation`` or ``data.test`` is null, the rows of that split in the training files count (of all
@@ -32,22 +37,29 @@ def read_texts(data: Data, seed: int, *, on_warning: OnWarning | None = None) ->
     Args:
         data: the recipe's section.
         seed: of the recipe; shares and few-shot rows are drawn from it, made splits from ``data.made_splits.seed``.
+        task: of the recipe: what a label is.
         on_warning: called with each warning as it arises; all are in the result too.
 
     Raises:
         UserError: for what can't be read or understood, naming file, row or recipe key.
     """
-    reader = _Reader(data, on_warning)
+    reader = _Reader(data, on_warning, task)
     found = {split: reader.find(named, f"data.{split}") for split, named in _named(data).items()}
     selected = {split: reader.select_all(sources) for split, sources in found.items()}
     for split in selected:
         reader.warn_of_unused(selected[split])
-    pools = choose_splits(selected, data, seed, reader.warn)
+    pools = choose_splits(selected, reader.data, seed, reader.warn, task)
     return reader.finish(pools)
 
 
 def read_evaluation_texts(
-    named: Sources, data: Data, labels: list[str], *, split: str = "test", on_warning: OnWarning | None = None
+    named: Sources,
+    data: Data,
+    labels: list[str],
+    task: TaskName = "single_label",
+    *,
+    split: str = "test",
+    on_warning: OnWarning | None = None,
 ) -> TextData:
     """Reads further labelled texts for a model that is trained: one split, labels as the run fixed them.
 
@@ -55,20 +67,21 @@ def read_evaluation_texts(
         named: files, folders, Hub data sets, or {language: any of these}.
         data: the run's section: columns, label mapping and split names hold here too.
         labels: the label names of the run, in its order.
+        task: of the run.
         split: which split to read where files name several.
         on_warning: called with each warning as it arises.
 
     Raises:
         UserError: as `read_texts`.
     """
-    reader = _Reader(data, on_warning)
+    reader = _Reader(data, on_warning, task)
     selected = reader.select_all(reader.find(named, f"data.{split}"))
     reader.warn_of_unused(selected)
-    known = LabelMap(data.labels, (), names=labels)
-    return reader.finish(evaluation_split(selected, split, data, known))
+    known = meaning_of(task, reader.data, (), names=labels)
+    return reader.finish(evaluation_split(selected, split, reader.data, known))
 
 
-def read_again(data: Data, seed: int, labels: list[str]) -> TextData:
+def read_again(data: Data, seed: int, labels: list[str], task: TaskName = "single_label") -> TextData:
     """The texts of a run that exists, under the label names that it was trained with.
 
     They are the names of today's reading save for a run of an earlier version, which took over any spelling.
@@ -76,10 +89,10 @@ def read_again(data: Data, seed: int, labels: list[str]) -> TextData:
     Raises:
         UserError: as `read_texts`.
     """
-    texts = read_texts(data, seed)
+    texts = read_texts(data, seed, task)
     if texts.labels == labels or set(map(name_of, texts.labels)) != set(map(name_of, labels)):
         return texts
-    return read_texts(data.model_copy(update={"labels": labels}), seed)
+    return read_texts(data.model_copy(update={"labels": labels}), seed, task)
 
 
 def _named(data: Data) -> dict[str, Sources]:
@@ -89,8 +102,8 @@ def _named(data: Data) -> dict[str, Sources]:
 class _Reader:
     """Loads each file once, and gathers warnings, skipped rows and sources on the way."""
 
-    def __init__(self, data: Data, on_warning: OnWarning | None) -> None:
-        self.data = data
+    def __init__(self, data: Data, on_warning: OnWarning | None, task: TaskName) -> None:
+        self.data, self.task = awaiting_lists(data) if task == "multi_label" else data, task
         self.loaded: dict[str, SourceTable] = {}
         self.warnings: list[str] = []
         self._on_warning = on_warning
@@ -143,8 +156,13 @@ class _Reader:
         refuse_unfit_languages(languages)
         for group in look_alikes(languages):
             self.warn(f"the languages {quoted(group)} look the same and are told apart: write them one way")
+        if pools.targets is not None:
+            _refuse_blank_languages(self.loaded.values(), languages)
         if "train" in splits:
-            _refuse_missing(splits["train"], pools.labels)
+            if pools.targets is None:
+                _refuse_missing(splits["train"], pools.labels)
+            else:
+                refuse_unlearnable(self.task, pools.labels, pools.targets, splits["train"].labels)
             for message in check_duplicates(splits):
                 self.warn(message)
         return TextData(
@@ -152,12 +170,34 @@ class _Reader:
             labels=pools.labels,
             sources=[loaded.record for loaded in self.loaded.values()],
             source_languages=pools.source_languages,
-            data_hash=content_hash(splits, pools.labels),
+            data_hash=content_hash(splits, pools.labels, pools.targets),
             warnings=self.warnings,
             skipped=[row for loaded in self.loaded.values() for row in loaded.skipped],
             swallowing=[row for loaded in self.loaded.values() for row in loaded.swallowing],
             named_validation=pools.named_validation,
+            targets=pools.targets,
         )
+
+
+def awaiting_lists(data: Data) -> Data:
+    """The same where one column holds the labels of a text as lists, if no delimiter is named."""
+    columns = data.columns
+    if columns.labels is not None or columns.delimiter is not None:
+        return data
+    return data.model_copy(update={"columns": columns.model_copy(update={"delimiter": CELL})})
+
+
+def _refuse_blank_languages(loaded: Iterable[SourceTable], languages: list[str]) -> None:
+    """A language of which no row is annotated would vanish without a word."""
+    for each in loaded:
+        blank = {row.language for row in each.skipped if row.reason == "no label" and row.language} - set(languages)
+        if blank:
+            raise UserError(
+                f"no row of {each.name} in '{min(blank)}' has anything in the columns of its labels",
+                where=each.source.key,
+                expected="annotated rows in each language",
+                remedy="Leave the language out, or check data.columns",
+            )
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +17,27 @@ CHUNK = 8192
 """Rows per batch: large enough for columnar work, small enough that memory stays flat."""
 
 FIELDS = ("text", "text_pair", "label", "language", "split", "weight", "id")
+CELL = "\u241f"
+"""Between the cells of a row's labels, where they stand in several columns or in a list; no name holds it."""
+_COLUMN_OF_LABELS = "label."
+"""Begins the field of each of several columns of labels: ``label.0``, ``label.1`` ..."""
+
+
+def fields_of(columns: Columns, *, need_label: bool = True) -> dict[str, str]:
+    """Field -> the column that the recipe names for it; several columns of labels are a field each."""
+    names: dict[str, str] = {}
+    for field in FIELDS:
+        if field == "label" and columns.labels is not None:
+            if need_label:
+                names |= {f"{_COLUMN_OF_LABELS}{place}": name for place, name in enumerate(columns.labels)}
+        elif (name := getattr(columns, field)) is not None and (field != "label" or need_label):
+            names[field] = name
+    return names
+
+
+def is_label(field: str) -> bool:
+    """Whether a field is the column of labels, or one of several."""
+    return field == "label" or field.startswith(_COLUMN_OF_LABELS)
 
 
 class ColumnMap:
@@ -37,13 +58,11 @@ class ColumnMap:
 
     def __init__(self, columns: Columns, header: Sequence[str], path: str, *, need_label: bool = True) -> None:
         self.names: dict[str, str] = {}
+        self.delimiter = columns.delimiter
         missing: dict[str, str] = {}
         twice: list[str] = []
-        for field in FIELDS:
-            name = getattr(columns, field)
-            if name is None:
-                continue
-            needed = field in ("text", "text_pair", "weight") or (field == "label" and need_label)
+        for field, name in fields_of(columns).items():
+            needed = field in ("text", "text_pair", "weight") or (is_label(field) and need_label)
             found = _columns_named(name, header)
             if found:
                 self.names[field] = found[0]
@@ -71,7 +90,7 @@ def _columns_named(name: str, header: Sequence[str]) -> list[str]:
 def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) -> UserError:
     """All absent columns at once (field -> name), each with the nearest that the file has."""
     there = ", ".join(f"'{column}'" for column in header[:20]) + (", …" if len(header) > 20 else "")
-    keys = " and ".join(f"data.columns.{field}" for field in missing)
+    keys = " and ".join(dict.fromkeys(f"data.columns.{_key(field)}" for field in missing))
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
         wanted = " and ".join(f"'{name}'" for name in missing.values())
         return UserError(
@@ -85,15 +104,20 @@ def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) 
         return UserError(
             f"{path} has no column {names}; its columns are {there}",
             expected=f"the columns that {keys} name",
-            remedy="Set them together: " + " ".join(_setting(field, name, free) for field, name in missing.items()),
+            remedy="Set them together: " + " ".join(_settings(missing, free)),
         )
     field, name = next(iter(missing.items()))
     guess = did_you_mean(name, header)
     return UserError(
         f"{path} has no column '{name}'; its columns are {there}",
-        expected=f"the column that data.columns.{field} names" + (f". {guess}" if guess else ""),
-        remedy=f"Set data.columns.{field} to the right one",
+        expected=f"the column that data.columns.{_key(field)} names" + (f". {guess}" if guess else ""),
+        remedy=f"Set data.columns.{_key(field)} to the right one{'s' * (field != _key(field))}",
     )
+
+
+def _key(field: str) -> str:
+    """The recipe's key of a field."""
+    return "labels" if field.startswith(_COLUMN_OF_LABELS) else field
 
 
 def _absent(name: str, there: Sequence[str]) -> str:
@@ -101,8 +125,19 @@ def _absent(name: str, there: Sequence[str]) -> str:
     return f"'{name}' (did you mean '{close}'?)" if close else f"'{name}'"
 
 
-def _setting(field: str, name: str, there: Sequence[str]) -> str:
-    return f"data.columns.{field}={nearest(name, there) or 'NAME'}"
+def _settings(missing: Mapping[str, str], there: Sequence[str]) -> Iterator[str]:
+    """``data.columns.text=title``; several columns of labels in one list."""
+    names = [nearest(name, there) or "NAME" for field, name in missing.items() if _key(field) == "labels"]
+    for field, name in missing.items():
+        if _key(field) != "labels":
+            yield f"data.columns.{field}={nearest(name, there) or 'NAME'}"
+    if names:
+        yield f"data.columns.labels=[{', '.join(names)}]"
+
+
+def joined_labels(values: Sequence[Any], delimiter: str) -> str:
+    """The labels of a list as one string; of an empty list the delimiter alone, which names none."""
+    return delimiter.join(str(value) for value in values) or delimiter
 
 
 def number_as_string(value: bool | int | float | Decimal) -> str | None:
@@ -140,9 +175,19 @@ def make_batch(fields: dict[str, Any], first_row: int, path: str) -> pa.RecordBa
         array = values if isinstance(values, pa.Array) else _string_array(values, field, first_row, path)
         _refuse_nul(array, field, first_row, path)
         arrays[field] = array if field in ("text", "text_pair") else pc.utf8_trim_whitespace(array)
+    cells = [arrays.pop(field) for field in list(arrays) if field.startswith(_COLUMN_OF_LABELS)]
+    if cells:
+        arrays["label"] = _joined_cells(cells)
     count = len(arrays["text"])
     arrays["row"] = pa.array(range(first_row, first_row + count), pa.int32())
     return pa.RecordBatch.from_pydict(arrays)
+
+
+def _joined_cells(cells: Sequence[pa.Array]) -> pa.Array:
+    """The cells of each row as one string; nothing where all are empty."""
+    filled = [pc.fill_null(cell, "") for cell in cells]
+    joined = pc.binary_join_element_wise(*filled, CELL)
+    return pc.if_else(pc.equal(joined, CELL * (len(cells) - 1)), "", joined)
 
 
 def _string_array(values: Sequence[str | None], field: str, first_row: int, path: str) -> pa.Array:

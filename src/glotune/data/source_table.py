@@ -94,7 +94,8 @@ def _loaded(
     rows = table.num_rows + len(skipped)
     if not table.num_rows:
         reasons = sorted({row.reason for row in skipped})
-        needed = ["text", *(["text_pair"] if data.columns.text_pair else []), *(["label"] if need_label else [])]
+        label = "label" if data.columns.labels is None else "labels"
+        needed = ["text", *(["text_pair"] if data.columns.text_pair else []), *([label] if need_label else [])]
         raise UserError(
             f"none of the {rows} rows of {source.name} can be used ({', '.join(reasons)})",
             where=source.key,
@@ -142,7 +143,11 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
             reason[(reason == 0) & empty] = code
     if reason.any():
         rows = row.to_numpy()
-        skipped += [SkippedRow(path, int(rows[i]), reasons[reason[i]]) for i in np.flatnonzero(reason)]
+        said = fields.get("language")
+        skipped += [
+            SkippedRow(path, int(rows[i]), reasons[reason[i]], "" if said is None else said[int(i)].as_py())
+            for i in np.flatnonzero(reason)
+        ]
     if "weight" in fields:
         columns["weight"] = _weights(fields["weight"], row, path)
     kept = pa.RecordBatch.from_pydict({**columns, "row": row})

@@ -29,6 +29,8 @@ class SkippedRow:
     row: int
     """Row in the source file, 1 = the first data row."""
     reason: str
+    language: str = ""
+    """As its row says it; empty where no column does."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ class LabelledTexts:
     """One split, all its languages, N rows.
 
     Columns of `table`: ``text`` string as in the file; ``text_pair`` string (only with pairs); ``label`` int16, the
-    class id; ``language`` dictionary of strings; ``row`` int32, the row in the source file (1 = the first data row);
-    ``source`` int16, an index into `TextData.sources`; ``key`` int64, a hash of the normalised text by which
-    duplicates are found; ``weight`` float32 (training rows only, where the recipe names a column of weights); ``id``
-    string, equal for rows that belong together (where the recipe names such a column).
+    class id (of other tasks int32, a row of `TextData.targets`); ``language`` dictionary of strings; ``row`` int32, the
+    row in the source file (1 = the first data row); ``source`` int16, an index into `TextData.sources`; ``key`` int64,
+    a hash of the normalised text by which duplicates are found; ``weight`` float32 (training rows only, where the
+    recipe names a column of weights); ``id`` string, equal for rows that belong together (where the recipe names such
+    a column).
     """
 
     table: pa.Table
@@ -55,7 +58,7 @@ class LabelledTexts:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Class ids, [N] int16."""
+        """Class ids, [N] int16; of other tasks rows of `TextData.targets`, [N] int32."""
         return self.table["label"].to_numpy()
 
     @cached_property
@@ -111,6 +114,9 @@ class TextData:
     """Rows that seem to have swallowed others by a stray quote."""
     named_validation: list[str] | None = None
     """Languages of the rows that ``data.validation`` names; None where it names none."""
+    targets: np.ndarray | None = None
+    """[K, L] float32: what the numbers in the column ``label`` stand for, NaN where nothing is annotated; None where
+    they are class ids."""
 
 
 def first_rows(keys: np.ndarray) -> np.ndarray:
@@ -119,12 +125,14 @@ def first_rows(keys: np.ndarray) -> np.ndarray:
     return first[group]
 
 
-def content_hash(splits: dict[str, LabelledTexts], labels: list[str]) -> str:
+def content_hash(splits: dict[str, LabelledTexts], labels: list[str], targets: np.ndarray | None = None) -> str:
     """SHA-256 over label names and, per split, texts, pairs, labels, weights, languages and rows; not file names."""
     digest = hashlib.sha256("\x1f".join(labels).encode())
+    if targets is not None:
+        digest.update(targets.astype("<f4").tobytes())
     for name, split in splits.items():
         digest.update(f"\x1e{name}\x1f{len(split)}\x1f{int(split.has_pairs)}".encode())
-        for numbers, kind in ((split.labels, "<i2"), (split.rows, "<i4")):
+        for numbers, kind in ((split.labels, "<i2" if targets is None else "<i4"), (split.rows, "<i4")):
             digest.update(numbers.astype(kind).tobytes())
         if split.weights is not None:
             digest.update(split.weights.astype("<f4").tobytes())

@@ -45,7 +45,7 @@ class TokenStore:
     offsets: np.ndarray
     """[N+1] int64: text i is ``tokens[offsets[i]:offsets[i + 1]]``."""
     labels: np.ndarray
-    """[N] int16 class ids."""
+    """[N] int16 class ids; with `targets` [N] int32, rows of them."""
     languages: np.ndarray
     """[N] int16, indices into `language_names`."""
     language_names: list[str]
@@ -55,6 +55,8 @@ class TokenStore:
     """[N] int32: tokens before truncation, special tokens included."""
     weights: np.ndarray | None = None
     """[N] float32, how much each text counts in the loss; None: all alike."""
+    targets: np.ndarray | None = None
+    """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -255,6 +257,7 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
         rows=split.rows,
         raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
         weights=split.weights,
+        targets=texts.targets,
     )
 
 

@@ -31,11 +31,13 @@ from glotune.model.sources import stand_in
 from glotune.model.surgery.operate import operate
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import KINDS
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.distillation import Distillation
+from glotune.tasks.of_recipe import task_of
 from glotune.tasks.pretraining import Pretraining
 from glotune.tasks.sentence_targets import Taught
 from glotune.tasks.single_label import SingleLabel
@@ -64,11 +66,12 @@ def assemble(
     """Loads the encoder, operates on it and plans how it will run here.
 
     Args:
-        task: what is learned; None: one label for each text, as the recipe says.
+        task: what is learned; None: what the recipe names.
         stored_plan: the plan of an earlier attempt, followed again; None for a fresh run.
     """
     seed_initialisation(recipe.seed)
-    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log)
+    kind = KINDS[recipe.task].problem_type
+    hf = load_encoder(recipe.model, texts.labels, seed=recipe.seed, log=recorder.log, problem_type=kind)
     recorder.note(stand_in(recipe.model))
     check_fit(hf, tokenizer, recipe.data.max_length)
     operated = operate(
@@ -83,7 +86,7 @@ def assemble(
     parts = lay_out(
         recipe.settings,
         network,
-        SingleLabel.of(recipe, texts, stores) if task is None else task,
+        task_of(recipe, texts, stores) if task is None else task,
         stores,
         processes,
         stored_plan,

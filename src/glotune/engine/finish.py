@@ -43,11 +43,12 @@ def judge_and_save(
         return
     parts, directory = assembled.parts, recorder.directory
     verdict = judge_run(directory)
-    directory.update_manifest(verdict=verdict, best_step=state.best_step)
+    decision = parts.task.decision
+    directory.update_manifest(verdict=verdict, best_step=state.best_step, decision=decision)
     recorder.write_log(f"verdict: {verdict.status}. {' '.join(verdict.evidence[:1])}")
     data = recipe.data
     if recipe.model.lora is not None:
-        save_adapter(parts.network, directory.adapter, assembled.vocabulary)
+        save_adapter(parts.network, directory.adapter, assembled.vocabulary, decision)
     saved = save_model(
         parts.network,
         tokenizer,
@@ -58,6 +59,7 @@ def judge_and_save(
         truncation=data.truncation,
         check_with=_few_texts(parts),
         trusted=recipe.model.trust_remote_code,
+        decision=decision,
     )
     recorder.keep_notes(saved.notes)
     recorder.log(f"saved the model to {directory.model} ({size(saved.size)})")

@@ -76,7 +76,7 @@ def event_line(event: Event) -> str | None:
 def _scores(data: Mapping[str, object]) -> str:
     parts = [
         f"{name.replace('_', '-')} {score(value)}"
-        for name in ("loss", "accuracy", "macro_f1")
+        for name in ("loss", "accuracy", "macro_f1", "micro_f1", "pearson")
         if name in data and isinstance(value := data[name], int | float)
     ]
     return " " + ", ".join(parts) if parts else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,27 +33,46 @@ REMEMBERED = 16_384
 
 
 class Answers(NamedTuple):
-    """What the network says of N texts."""
+    """What a model says of N texts."""
 
     logits_NC: NDArray[np.float64]
     truncated_N: NDArray[np.bool_]
     """Which texts are longer than it reads."""
+    outside_N: NDArray[np.bool_]
+    """Which texts hold pieces that were cut from its vocabulary for good."""
+
+
+class Answering(Protocol):
+    """A trained classifier by whatever computes it."""
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``."""
+
+    @property
+    def precision(self) -> str:
+        """Of its products: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained, or came with the encoder."""
+
+    def logits(self, store: TokenStore) -> NDArray[np.float64]:
+        """Logits_NC of the N texts of a store, in their order."""
 
 
 @dataclass
-class Engine:
-    """A network in evaluation mode with its encoding.
+class TorchModel:
+    """A network in evaluation mode, texts packed.
 
     The logits of a text depend on its neighbours only by rounding (about 1e-6 in fp32).
     """
 
     network: Network
-    encoding: Encoding
     device: str
     precision: Literal["fp32", "bf16"]
     token_budget: int
     """Most tokens in one micro-batch, counted as the attention product sees them."""
-    _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         device = torch.device(self.device)
@@ -69,32 +88,15 @@ class Engine:
             if kernels == BLOCKS or not faults_of_kernels(kernels, heads, width, device):
                 self.network.kernels = kernels
 
-    def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
-        """The answers to each window of `texts`, in their order; memory does not grow with their number."""
-        waiting = iter(texts)
-        while taken := list(islice(waiting, window)):
-            yield self.answers(taken)
+    @property
+    def parameters(self) -> int:
+        """See `Answering.parameters`."""
+        return sum(each.numel() for each in self.network.hf.parameters())
 
-    def answers(self, texts: Sequence[Text]) -> Answers:
-        """The answers to N > 0 texts in their order, all in one window."""
-        keys = [_key(text) for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
-        if new:
-            logits_NC, truncated_N = self._compute(list(new.values()))
-            self._known.update(zip(new, zip(logits_NC, truncated_N.tolist(), strict=True), strict=True))
-        found = [self._known[key] for key in keys]
-        for key in keys:
-            self._known.move_to_end(key)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return Answers(np.stack([logits_C for logits_C, _ in found]), np.array([cut for _, cut in found]))
-
-    def _compute(self, texts: list[Text]) -> Answers:
-        store = self.encoding.store(texts)
-        longest = int(store.lengths.max())
-        work = partial(self._logits, store)
-        logits_NC = within_memory(work, self.token_budget, longest, torch.device(self.device), self._do_with)
-        return Answers(logits_NC, store.raw_lengths > store.lengths)
+    def logits(self, store: TokenStore) -> NDArray[np.float64]:
+        """See `Answering.logits`."""
+        longest, device = int(store.lengths.max()), torch.device(self.device)
+        return within_memory(partial(self._logits, store), self.token_budget, longest, device, self._do_with)
 
     def _do_with(self, token_budget: int) -> None:
         """Memory ran out: for the texts to come, too."""
@@ -116,6 +118,46 @@ class Engine:
         logits_NC = collected.all()
         assert logits_NC is not None, "there is at least one text"
         return logits_NC
+
+
+@dataclass
+class Engine:
+    """A model with its encoding."""
+
+    model: Answering
+    encoding: Encoding
+    _known: OrderedDict[bytes, tuple[NDArray[np.float64], bool, bool]] = field(default_factory=OrderedDict)
+
+    def forget(self) -> None:
+        """Computes texts anew that it has answered before."""
+        self._known.clear()
+
+    def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Answers]:
+        """The answers to each window of `texts`, in their order; memory does not grow with their number."""
+        waiting = iter(texts)
+        while taken := list(islice(waiting, window)):
+            yield self.answers(taken)
+
+    def answers(self, texts: Sequence[Text]) -> Answers:
+        """The answers to N > 0 texts in their order, all in one window."""
+        keys = [_key(text) for text in texts]
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if new:
+            found = self._compute(list(new.values()))
+            self._known.update(zip(new, zip(*found, strict=True), strict=True))
+        known = [self._known[key] for key in keys]
+        for key in keys:
+            self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        logits, truncated, outside = zip(*known, strict=True)
+        return Answers(np.stack(logits), np.array(truncated), np.array(outside))
+
+    def _compute(self, texts: list[Text]) -> Answers:
+        encoded = self.encoding.encode(texts)
+        logits_NC = self.model.logits(self.encoding.packed(encoded, pairs=isinstance(texts[0], tuple)))
+        truncated, outside = [each.is_cut for each in encoded], [each.is_outside for each in encoded]
+        return Answers(logits_NC, np.array(truncated), np.array(outside))
 
 
 def _key(text: Text) -> bytes:

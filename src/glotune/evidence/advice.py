@@ -45,16 +45,14 @@ def on_divergence(recipe: Recipe) -> list[str]:
     ]
 
 
-def on_collapse(recipe: Recipe, num_labels: int, *, still_ranks: bool, hardly_begun: bool) -> list[str]:
-    """One class is answered; `still_ranks`: the probabilities order the texts all the same."""
+def on_collapse(recipe: Recipe, num_labels: int | None, *, still_ranks: bool, hardly_begun: bool) -> list[str]:
+    """One class is answered, or every label alike (`num_labels` None); `still_ranks`: the probabilities order the texts
+    all the same.
+    """
     if hardly_begun:
         return [*on_few_steps(recipe), NO_COMPARISON]
     if still_ranks:
-        ways = []
-        if recipe.loss.class_weights == "none":
-            ways.append("set loss.class_weights: balanced")
-        if num_labels == 2:
-            ways.append("fit a threshold on validation texts (glotune calibrate RUN --threshold macro_f1)")
+        ways = _to_balance(recipe, num_labels)
         reason = "the probabilities still order the texts, only the decision is always the same"
         return [
             _sentence(f"{', or '.join(ways)}: {reason}" if ways else reason),
@@ -114,14 +112,27 @@ def on_nothing_learned(recipe: Recipe) -> list[str]:
     ]
 
 
-def on_no_skill(recipe: Recipe, num_labels: int, *, still_ranks: bool) -> list[str]:
+def on_unanswered_labels(recipe: Recipe) -> str:
+    """Labels that are never answered, in a run that is good for something."""
+    ways = _to_balance(recipe, None)
+    more = f"{', or '.join(ways)}, or " if ways else ""
+    return _sentence(f"{more}give more training texts with the labels that are never predicted: their F1 is 0 here")
+
+
+def _to_balance(recipe: Recipe, num_labels: int | None) -> list[str]:
+    """What makes rare answers more frequent; `num_labels` None: of several labels for each text."""
+    if num_labels is None:
+        ways = ["set loss.pos_weight: balanced"] if recipe.loss.pos_weight == "none" else []
+        return [*ways, *([] if recipe.evaluate.threshold == "fitted" else ["set evaluate.threshold: fitted"])]
+    ways = ["set loss.class_weights: balanced"] if recipe.loss.class_weights == "none" else []
+    if num_labels == 2:
+        ways.append("fit a threshold on validation texts (glotune calibrate RUN --threshold macro_f1)")
+    return ways
+
+
+def on_no_skill(recipe: Recipe, num_labels: int | None, *, still_ranks: bool) -> list[str]:
     """The training loss fell, and the answers to other texts are those of chance."""
-    ways = []
-    if still_ranks:
-        if recipe.loss.class_weights == "none":
-            ways.append("set loss.class_weights: balanced")
-        if num_labels == 2:
-            ways.append("fit a threshold on validation texts (glotune calibrate RUN --threshold macro_f1)")
+    ways = _to_balance(recipe, num_labels) if still_ranks else []
     return [
         *([_sentence(", or ".join(ways))] if ways else []),
         "Check that labels and texts belong together (glotune data check FILE), and that training and test texts are "

@@ -7,6 +7,7 @@ or the label smoothing. Fine-tuning starts there, and a classifier that has lear
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,28 +22,47 @@ FALLING = 0.02
 """With few steps: the least drop of the mean loss from the first half to the second."""
 
 
-def hardly_begun(history: TrainingHistory, num_labels: int) -> str | None:
+@dataclass(frozen=True)
+class Guessing:
+    """The training loss of a model that knows nothing of a text, and how it is said."""
+
+    loss: float
+    words: str
+
+    @classmethod
+    def among(cls, num_labels: int, focus: float = 1.0) -> Guessing:
+        """The same probability for each of C classes; of several labels, for yes and no, times that of a focal loss."""
+        loss, times = focus * math.log(num_labels), "" if focus == 1.0 else f"{focus:g} "
+        return cls(loss, f"{times}ln {num_labels} = {loss:.4f} for guessing")
+
+    @property
+    def compared(self) -> str:
+        """``, against ln 3 = 1.0986 for guessing``."""
+        return f", against {self.words}"
+
+
+def hardly_begun(history: TrainingHistory, guessing: Guessing) -> str | None:
     """The sentence that shows a run of too few steps whose training loss still falls, or has not begun to."""
     losses = np.asarray(history.step_losses, dtype=np.float64)
     if not 0 < len(losses) < FEW_STEPS:
         return None
     made = f"Training made only {len(losses)} optimizer step{'s' if len(losses) > 1 else ''}"
     if len(losses) == 1:
-        return f"{made}, with the loss {losses[0]:.4f} before it{_guessing(num_labels)}."
+        return f"{made}, with the loss {losses[0]:.4f} before it{guessing.compared}."
     first, second = losses[: len(losses) // 2].mean(), losses[len(losses) // 2 :].mean()
-    if second > (1.0 - LITTLE) * math.log(num_labels):
-        return f"{made}, and its loss was {second:.4f} in the second half of them{_guessing(num_labels)}."
+    if second > (1.0 - LITTLE) * guessing.loss:
+        return f"{made}, and its loss was {second:.4f} in the second half of them{guessing.compared}."
     if second > (1.0 - FALLING) * first:
         return None
     return f"{made}, and its loss was still falling: {first:.4f} in the first half of them, {second:.4f} in the second."
 
 
-def not_learned(history: TrainingHistory, num_labels: int, *, chance_loss: float | None = None) -> str | None:
+def not_learned(history: TrainingHistory, guessing: Guessing, *, chance_loss: float | None = None) -> str | None:
     """The sentence that shows a training loss that stayed at that of guessing; None for a run of few steps.
 
     Args:
         history: the course of the run.
-        num_labels: C.
+        guessing: the loss of knowing nothing.
         chance_loss: where the run is not shown to be better than chance, the loss of knowing only how frequent each
             label is; a loss somewhat below it then proves nothing either.
     """
@@ -51,8 +71,8 @@ def not_learned(history: TrainingHistory, num_labels: int, *, chance_loss: float
         return None
     late = float(losses[len(losses) // 2 :].mean())
     made = f"The training loss was {late:.4f} over the second half of {len(losses)} steps"
-    if late > (1.0 - GUESSING) * math.log(num_labels):
-        return f"{made}{_guessing(num_labels)}: little was learned."
+    if late > (1.0 - GUESSING) * guessing.loss:
+        return f"{made}{guessing.compared}: little was learned."
     if chance_loss is not None and late > (1.0 - LITTLE) * chance_loss:
         return f"{made}, against {chance_loss:.4f} for knowing only how frequent each label is: little was learned."
     return None
@@ -66,7 +86,3 @@ def learned_by_heart(history: TrainingHistory) -> str:
         f"The training loss was {late:.4f} over the second half of {len(losses)} steps, below that of guessing: what "
         "was learned of the training texts does not carry over to these."
     )
-
-
-def _guessing(num_labels: int) -> str:
-    return f", against ln {num_labels} = {math.log(num_labels):.4f} for guessing"

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from glotune.errors import UserError
+from glotune.evidence import label_sets, ratings
 from glotune.evidence.skill import at_chance
 from glotune.evidence.variants import Difference, Variant
 from glotune.report.analysis import mean_of_run
 from glotune.run.data import RunData
+from glotune.stats.label_sets import LabelSets
 from glotune.stats.percentage import HalfWidths
+from glotune.stats.ratings import Ratings
 from glotune.stats.seed_scores import summarise_seeds
 
 WITHIN_CHANCE = "the difference lies within chance"
@@ -39,7 +42,15 @@ def explained_by_chance(
 def _guesses(run: RunData, split: str, languages: Sequence[str]) -> bool:
     evaluations = run.evaluations[split]
     counts = {name: np.asarray(evaluations[name].confusion, dtype=np.int64) for name in languages}
-    return all(each.size for each in counts.values()) and at_chance(counts)
+    if all(each.size for each in counts.values()):
+        return at_chance(counts)
+    try:
+        answered = run.answered(split, list(languages))
+    except UserError:
+        return False
+    sets = {name: each for name, each in answered.items() if isinstance(each, LabelSets)}
+    numbers = {name: each for name, each in answered.items() if isinstance(each, Ratings)}
+    return bool(sets and label_sets.no_skill(sets)) or bool(numbers and ratings.no_skill(numbers))
 
 
 def half_widths(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -110,7 +111,7 @@ def absent_class(claim: Claim, variants: Sequence[Variant]) -> str | None:
     if claim.trait.average != "macro" or not variants[0].outcomes_S:
         return None
     answered = variants[0].outcomes_S[0]
-    return next((code for code, each in answered.items() if not each.confusion_CC.sum(axis=1).all()), None)
+    return next((code for code, each in answered.items() if not all(each.support.values())), None)
 
 
 def claim_contrast(claim: Claim, variants: Sequence[Variant], peers: Sequence[Variant] = ()) -> Contrast:
@@ -162,9 +163,10 @@ def _resolved(metric: str, variants: Sequence[Variant]) -> str:
     """``minority_recall`` as the recall of the rarest class of the texts."""
     if metric != "minority_recall":
         return metric
-    support_C = sum(outcomes.confusion_CC.sum(axis=1) for outcomes in variants[0].outcomes_S[0].values())
-    present_C = np.where(np.asarray(support_C) > 0, support_C, np.iinfo(np.int64).max)
-    return f"recall[{int(present_C.argmin())}]"
+    support: Counter[int] = Counter()
+    for outcomes in variants[0].outcomes_S[0].values():
+        support.update(outcomes.support)
+    return f"recall[{min((count, label) for label, count in support.items() if count)[1]}]"
 
 
 def claim_threshold(claim: Claim) -> float:

@@ -98,7 +98,7 @@ def _worst_verdict(variant: Variant) -> Verdict | None:
 
 def compare_runs(
     runs: Sequence[RunDirectory | RunData | str | Path],
-    metric: str = "macro_f1",
+    metric: str | None = None,
     *,
     language: str | None = None,
     reference: str | None = None,
@@ -108,7 +108,7 @@ def compare_runs(
 
     Args:
         runs: two or more; those that differ in their seed alone count as one variant.
-        metric: by which the variants are ranked and tested.
+        metric: by which the variants are ranked and tested; None: macro-F1, of scores Pearson's correlation.
         language: one code; ``targets`` (default: languages that no run trained on) or ``all``.
         reference: name of the variant, or folder of a run, that the others are measured against; the first otherwise.
         tests: whether to test; None tests up to `MOST_TESTED` variants.
@@ -117,13 +117,14 @@ def compare_runs(
         UserError: fewer than two runs, no such metric, one that is no score of these runs, a run without scores or
             whose files are not what it wrote, or runs scored on different texts.
     """
-    trait(metric)
     summaries = [run if isinstance(run, RunData) else load_run(run) for run in _distinct(runs)]
     for run in summaries:
         if run.manifest.kind == "train":
             run.require_scores()
     if len(summaries) < 2:
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
+    metric = summaries[0].kind.metric if metric is None else metric
+    trait(metric)
     kept, notes = _with_scores(summaries)
     split = common_split(kept)
     languages = common_languages(kept, split, language)
@@ -230,7 +231,7 @@ def _refuse_absent_class(run: RunData, metric: str, split: str, languages: list[
             f"no {split} text in {named(language)} has the label '{labels[0]}', so that {metric} there averages over a "
             "class that nobody could find",
             expected="texts of every class, for a macro score",
-            remedy="Compare by --metric accuracy or weighted_f1"
+            remedy=f"Compare by --metric {'accuracy' if run.kind.name == 'single_label' else 'micro_f1'} or weighted_f1"
             + (f", or one language that has all: --language {present[0]}" if present else ""),
         )
 

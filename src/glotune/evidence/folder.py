@@ -14,7 +14,7 @@ from glotune.run.state import find_runs
 from glotune.words import escaped
 
 
-def write_folder_report(folder: Path, metric: str = "macro_f1") -> tuple[ReportFiles, list[str]]:
+def write_folder_report(folder: Path, metric: str | None = None) -> tuple[ReportFiles, list[str]]:
     """Writes ``FOLDER/report/``: the tables of `compare_runs`, and one page with a pick of runs.
 
     Returns:

@@ -16,7 +16,7 @@ from glotune.run.directory import RunDirectory
 from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.predictions import read_predictions, split_and_language
 from glotune.run.records import Verdict
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 
 
 def judge_run(directory: RunDirectory) -> Verdict:
@@ -57,7 +57,7 @@ def judge_diverged(directory: RunDirectory) -> None:
     directory.update_manifest(verdict=verdict)
 
 
-def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Outcomes]:
+def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Answered]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation."""
     return {language: read_predictions(path).outcomes for language, path in _main_predictions(directory).items()}
 

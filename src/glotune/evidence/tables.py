@@ -24,6 +24,7 @@ from glotune.evidence.compare import Comparison
 from glotune.evidence.lora_weights import mean_weight
 from glotune.evidence.tracker_pages import tracker_pages
 from glotune.evidence.variants import Difference, Variant
+from glotune.recipe.kinds import TaskName
 from glotune.run.data import RunData
 from glotune.stats.calibration import chance_error
 from glotune.stats.percentage import HIGHER_FORMULA, LOWER_FORMULA
@@ -31,7 +32,16 @@ from glotune.stats.seed_scores import uneven_spread
 from glotune.stats.traits import trait
 from glotune.words import NOTHING
 
-STAGE_METRICS = ("accuracy", "macro_f1", "loss")
+STAGE_NOTES: dict[TaskName, str] = {
+    "single_label": "Scores in percent, loss in nats per text",
+    "multi_label": "Scores in percent, loss in nats per label; training answers from probability 1/2 on",
+    "score": "Loss in units of the training scores' variance",
+}
+
+
+def stage_metrics(comparison: Comparison) -> tuple[str, ...]:
+    """What is told of each stage of a run: the two metrics of its task that have room, and the loss."""
+    return (*comparison.runs[0].kind.pair, "loss")
 
 
 def variants_table(comparison: Comparison) -> ComparisonTable:
@@ -157,7 +167,8 @@ def _notes(comparison: Comparison) -> list[str]:
 def _calibrated_by_chance(comparison: Comparison) -> str:
     """A calibration error is read against that of a perfectly calibrated model, which is not 0."""
     run, split, languages = comparison.reference.runs[0], comparison.split, comparison.languages
-    floors = [chance_error(run.outcomes(split, language)) for language in languages]
+    stated = [run.outcomes(split, language).stated() for language in languages]
+    floors = [chance_error(each) for each in stated if each is not None]
     mean = shown("ece", sum(floors) / len(floors))
     return (
         f"With the confidences of {run.name}, a perfectly calibrated model would show {mean} points on these texts by "
@@ -253,13 +264,13 @@ def runs_table(comparison: Comparison, relative_to: Path | None = None) -> Compa
         columns += [Column("Rank"), Column("Alpha"), Column("Targets", is_numeric=False), Column("LoRA dropout")]
     columns += [Column("Batch"), Column("Rate"), Column("Epochs"), Column("Steps")]
     for stage in ("Training", "Validation", "Last test in training", "Final test"):
-        columns += [Column(f"{stage} {display(metric)}") for metric in STAGE_METRICS]
+        columns += [Column(f"{stage} {display(metric)}") for metric in stage_metrics(comparison)]
     if with_lora:
         columns.append(Column("Mean |LoRA weight|"))
     columns += [Column(name, is_numeric=False) for name in ("Log", "Recipe", "Checkpoints", "Report", "Tracker")]
     rows = tuple(_run_row(comparison, run, with_lora, relative_to) for run in comparison.runs)
     notes = [
-        "Scores in percent, loss in nats per text; means over the languages compared.",
+        f"{STAGE_NOTES[comparison.runs[0].kind.name]}; means over the languages compared.",
         "Last test in training: with the weights at the end of training, where the recipe has evaluate.test or the "
         "last weights were the ones kept. Final test: with the checkpoint that validation chose.",
     ]
@@ -296,14 +307,15 @@ def _run_row(comparison: Comparison, run: RunData, with_lora: bool, relative_to:
         figure(run.last.steps[-1].epoch if run.last.steps else None),
         figure(run.last.steps[-1].step if run.last.steps else None, ",.0f"),
     ]
-    for metric in STAGE_METRICS:
+    told = stage_metrics(comparison)
+    for metric in told:
         cells.append(score(metric, run.last.train[-1].scores.get(metric) if run.last.train else None))
     validated = stage_languages(languages, run.languages("validation"))
-    for metric in STAGE_METRICS:
+    for metric in told:
         cells.append(score(metric, run.score("validation", metric, validated)))
-    for metric in STAGE_METRICS:
+    for metric in told:
         cells.append(score(metric, last_test(run, metric, languages)))
-    for metric in STAGE_METRICS:
+    for metric in told:
         cells.append(score(metric, run.score("test", metric, languages), is_best and metric == comparison.metric))
     if with_lora:
         cells.append(figure(mean_weight(run), ".3g"))

@@ -79,6 +79,8 @@ def refuse_different_tests(runs: Sequence[RunData], split: str, languages: list[
     first = runs[0]
     counts = {language: first.texts(split, [language]) for language in languages}
     for run in runs[1:]:
+        if run.kind is not first.kind:
+            raise _invalid(first, run, f"the tasks {first.kind.name} and {run.kind.name}", split)
         if run.manifest.labels != first.manifest.labels:
             raise _invalid(
                 first, run, f"labels {', '.join(first.manifest.labels)} and {', '.join(run.manifest.labels)}", split

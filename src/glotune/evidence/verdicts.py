@@ -9,10 +9,11 @@ begun, see `glotune.evidence.beginning`), *sound*. The first three make every co
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from glotune.evidence import advice
-from glotune.evidence.beginning import hardly_begun, learned_by_heart, not_learned
+from glotune.evidence import advice, label_sets, ratings
+from glotune.evidence.beginning import Guessing, hardly_begun, learned_by_heart, not_learned
 from glotune.evidence.collapse import (
     RANKS,
     Collapse,
@@ -27,13 +28,15 @@ from glotune.evidence.skill import at_chance, confusions, no_skill, not_shown
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
-from glotune.stats.arrays import Outcomes
-from glotune.stats.scores import Scores, score_outcomes
+from glotune.stats.arrays import Answered, Outcomes
+from glotune.stats.label_sets import LabelSets
+from glotune.stats.ratings import Ratings
+from glotune.stats.scores import score_outcomes
 
 
 def judge(
     history: TrainingHistory,
-    outcomes_by_language: Mapping[str, Outcomes],
+    outcomes_by_language: Mapping[str, Answered],
     labels: Sequence[str],
     *,
     source_languages: Sequence[str] = (),
@@ -54,10 +57,51 @@ def judge(
     bad = not_finite(history) or _not_finite_predictions(outcomes_by_language)
     if bad is not None:
         return Verdict(status="diverged", evidence=[bad], remedy=advice.on_divergence(recipe))
-    scores = {language: score_outcomes(each) for language, each in outcomes_by_language.items()}
+    asked = Asked(history, labels, source_languages, chosen_on, recipe)
+    classes = {name: each for name, each in outcomes_by_language.items() if isinstance(each, Outcomes)}
+    sets = {name: each for name, each in outcomes_by_language.items() if isinstance(each, LabelSets)}
+    numbers = {name: each for name, each in outcomes_by_language.items() if isinstance(each, Ratings)}
+    if numbers:
+        found = _of_ratings(asked, numbers)
+    else:
+        found = _of_label_sets(asked, sets) if sets else _of_classes(asked, classes)
+    return found if isinstance(found, Verdict) else _by_course(asked, found)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a verdict is about, beside the predictions; see `judge`."""
+
+    history: TrainingHistory
+    labels: Sequence[str]
+    source_languages: Sequence[str]
+    chosen_on: Collection[str]
+    recipe: Recipe
+
+    def looks(self, deciding: Iterable[str]) -> int:
+        """How many weights were tried on the very texts that these languages are judged by."""
+        return len(self.history.epochs) if set(deciding) & set(self.chosen_on) else 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What predictions say that do not condemn a run."""
+
+    guessing: Guessing
+    answered: str
+    """The sentence that more than one answer is given."""
+    asides: list[str] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
+
+
+def _of_classes(asked: Asked, answered: Mapping[str, Outcomes]) -> Verdict | Findings:
+    """Of one class for each text; a verdict where they condemn the run."""
+    history, labels, recipe = asked.history, asked.labels, asked.recipe
+    scores = {language: score_outcomes(each) for language, each in answered.items()}
     collapses = find_collapses(scores)
-    proof = run_collapses(scores, source_languages)
-    begun = hardly_begun(history, len(labels))
+    proof = run_collapses(scores, asked.source_languages)
+    guessing = Guessing.among(len(labels))
+    begun = hardly_begun(history, guessing)
     if proof:
         evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
         evidence += [] if begun is None else [begun]
@@ -65,55 +109,106 @@ def judge(
             recipe, len(labels), still_ranks=_still_ranks(proof), hardly_begun=begun is not None
         )
         return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
-    deciding = {name: scores[name] for name in deciding_languages(scores, source_languages)}
-    looks = len(history.epochs) if set(deciding) & set(chosen_on) else 1
-    unskilled = no_skill({name: outcomes_by_language[name] for name in deciding}, looks)
+    deciding = {name: scores[name] for name in deciding_languages(scores, asked.source_languages)}
+    unskilled = no_skill({name: answered[name] for name in deciding}, asked.looks(deciding))
     if unskilled is not None:
-        return _without_skill(unskilled, history, deciding, len(labels), recipe)
+        order = all(has_learned(each) for each in deciding.values())
+        return _without_skill(asked, unskilled, guessing, frequency_loss(deciding.values()), order)
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
-    chance = _no_better_than_chance(outcomes_by_language, collapses)
+    chance = _no_better_than_chance(answered, collapses)
     if chance:
         asides.append(not_shown(chance))
+    return Findings(
+        guessing, _several("More than one class is answered", scores), asides, [advice.LANGUAGES] if collapses else []
+    )
+
+
+def _of_label_sets(asked: Asked, answered: Mapping[str, LabelSets]) -> Verdict | Findings:
+    """Of several labels for each text; a verdict where they condemn the run."""
+    recipe = asked.recipe
+    guessing = Guessing.among(2, 0.5**recipe.loss.focal_gamma)
+    begun = hardly_begun(asked.history, guessing)
+    deciding = {name: answered[name] for name in deciding_languages(answered, asked.source_languages)}
+    order = all(label_sets.has_learned(each) for each in deciding.values())
+    unanswered = label_sets.about_never_answered(label_sets.never_answered(answered), asked.labels)
+    where = label_sets.collapsed_languages(answered, asked.source_languages)
+    if where:
+        evidence = [f"{', '.join(where)}: every label is answered alike for all texts.", *unanswered]
+        evidence += [] if begun is None else [begun]
+        remedy = advice.on_collapse(recipe, None, still_ranks=order, hardly_begun=begun is not None)
+        return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
+    unskilled = label_sets.no_skill(deciding, asked.looks(deciding))
+    if unskilled is not None:
+        chance = 0.5**recipe.loss.focal_gamma * sum(map(label_sets.frequency_loss, deciding.values())) / len(deciding)
+        return _without_skill(asked, unskilled, guessing, chance, order)
+    guessed = [name for name, each in answered.items() if name not in deciding and label_sets.at_chance(each)]
+    asides = [*unanswered, *([not_shown(guessed)] if guessed else [])]
+    remedies = [advice.on_unanswered_labels(recipe)] if unanswered else []
+    return Findings(
+        guessing, _several("Labels are answered for some texts and not for others", answered), asides, remedies
+    )
+
+
+def _of_ratings(asked: Asked, answered: Mapping[str, Ratings]) -> Verdict | Findings:
+    """Of scores; a verdict where they condemn the run."""
+    guessing = Guessing(1.0, "1 for saying the mean")
+    begun = hardly_begun(asked.history, guessing)
+    deciding = {name: answered[name] for name in deciding_languages(answered, asked.source_languages)}
+    where = ratings.collapsed_languages(answered, asked.source_languages)
+    if where:
+        evidence = [f"{', '.join(where)}: every text gets the same score.", *([] if begun is None else [begun])]
+        remedy = advice.on_collapse(asked.recipe, None, still_ranks=False, hardly_begun=begun is not None)
+        return Verdict(status="collapsed", evidence=evidence, remedy=remedy)
+    unskilled = ratings.no_skill(deciding, asked.looks(deciding))
+    if unskilled is not None:
+        return _without_skill(asked, unskilled, guessing, 1.0, order=False)
+    guessed = [name for name, each in answered.items() if name not in deciding and ratings.no_skill({name: each})]
+    asides = [not_shown(guessed)] if guessed else []
+    return Findings(guessing, _several("Scores go with the truth", deciding), asides)
+
+
+def _by_course(asked: Asked, found: Findings) -> Verdict:
+    """The verdict on a run that its predictions don't condemn, by how its training went."""
+    history, recipe, asides = asked.history, asked.recipe, list(found.asides)
     if (early := advice.stopped_early(history, recipe)) is not None:
         asides.insert(0, early)
-    languages = [advice.LANGUAGES] if collapses else []
     overfit = past_its_best(history)
     if overfit is not None:
         return Verdict(
-            status="overfit", evidence=[overfit, *asides], remedy=[*advice.on_overfitting(recipe), *languages]
+            status="overfit", evidence=[overfit, *asides], remedy=[*advice.on_overfitting(recipe), *found.remedies]
         )
-    if begun is not None:
-        return Verdict(status="improving", evidence=[begun, *asides], remedy=[*advice.on_few_steps(recipe), *languages])
-    guessing = not_learned(history, len(labels))
-    if guessing is not None:
-        return Verdict(
-            status="improving", evidence=[guessing, *asides], remedy=[*advice.on_nothing_learned(recipe), *languages]
-        )
-    improving = still_improving(history)
-    if improving is not None:
-        return Verdict(
-            status="improving", evidence=[improving, *asides], remedy=[*advice.on_improvement(recipe), *languages]
-        )
-    return Verdict(status="sound", evidence=[*_sound_evidence(history, scores), *asides], remedy=languages)
+    begun = hardly_begun(history, found.guessing)
+    for sentence, remedy in (
+        (begun, advice.on_few_steps),
+        (not_learned(history, found.guessing), advice.on_nothing_learned),
+        (still_improving(history), advice.on_improvement),
+    ):
+        if sentence is not None:
+            return Verdict(status="improving", evidence=[sentence, *asides], remedy=[*remedy(recipe), *found.remedies])
+    return Verdict(status="sound", evidence=[*_sound_evidence(history, found.answered), *asides], remedy=found.remedies)
 
 
-def _without_skill(
-    unskilled: str, history: TrainingHistory, deciding: Mapping[str, Scores], num_labels: int, recipe: Recipe
-) -> Verdict:
-    """Whether it has hardly begun, learned nothing, or learned its training texts alone: each has its own remedy."""
-    begun = hardly_begun(history, num_labels)
-    order = all(has_learned(each) for each in deciding.values())
-    guessing = None if order else not_learned(history, num_labels, chance_loss=frequency_loss(deciding.values()))
-    evidence = [unskilled, *(each for each in (begun, guessing) if each is not None)]
+def _without_skill(asked: Asked, unskilled: str, guessing: Guessing, chance_loss: float, order: bool) -> Verdict:
+    """Whether it has hardly begun, learned nothing, or learned its training texts alone: each has its own remedy.
+
+    Args:
+        chance_loss: of knowing only how frequent each answer is.
+        order: whether the probabilities know something all the same.
+    """
+    history, recipe = asked.history, asked.recipe
+    begun = hardly_begun(history, guessing)
+    guessed = None if order else not_learned(history, guessing, chance_loss=chance_loss)
+    evidence = [unskilled, *(each for each in (begun, guessed) if each is not None)]
     if order:
         evidence.append("The probabilities know something of the labels all the same, the answers don't.")
     if begun is not None:
         remedy = advice.on_few_steps(recipe)
-    elif guessing is not None:
+    elif guessed is not None:
         remedy = advice.on_nothing_learned(recipe)
     else:
         if history.step_losses:
             evidence.append(learned_by_heart(history))
+        num_labels = len(asked.labels) if recipe.task == "single_label" else None
         remedy = advice.on_no_skill(recipe, num_labels, still_ranks=order)
     return Verdict(status="no skill", evidence=evidence, remedy=[*remedy, advice.NO_COMPARISON])
 
@@ -146,7 +241,7 @@ def collapse_evidence(collapse: Collapse, labels: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _not_finite_predictions(outcomes_by_language: Mapping[str, Outcomes]) -> str | None:
+def _not_finite_predictions(outcomes_by_language: Mapping[str, Answered]) -> str | None:
     bad = [language for language, each in outcomes_by_language.items() if not each.is_finite]
     return f"Predictions are not finite in: {', '.join(bad)}." if bad else None
 
@@ -157,7 +252,15 @@ def _no_better_than_chance(answered: Mapping[str, Outcomes], collapses: Mapping[
     return [name for name in answered if name not in collapses and at_chance({name: known[name]})]
 
 
-def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> list[str]:
+def _several(answered: str, languages: Collection[str]) -> str:
+    """``More than one class is answered in en, de.``"""
+    if not languages:
+        return ""
+    where = f"in {', '.join(languages)}" if len(languages) <= 5 else f"over {len(languages)} languages"
+    return f"{answered} {where}."
+
+
+def _sound_evidence(history: TrainingHistory, answered: str) -> list[str]:
     evidence = []
     if history.step_losses or history.epochs:
         refused = history.refused_steps
@@ -167,12 +270,8 @@ def _sound_evidence(history: TrainingHistory, scores: Mapping[str, Scores]) -> l
             else f"{refused} of {refused + len(history.step_losses)} "
             "steps were not finite and made no update; the others are."
         )
-    if scores:
-        evidence.append(
-            f"More than one class is answered in {', '.join(scores)}."
-            if len(scores) <= 5
-            else f"More than one class is answered over {len(scores)} languages."
-        )
+    if answered:
+        evidence.append(answered)
     measured = [(point.metric, point.epoch) for point in history.epochs if point.metric is not None]
     if measured:
         best, epoch = max(measured, key=lambda each: each[0])  # the first of equals, as the checkpoint that is kept

@@ -11,27 +11,32 @@ from huggingface_hub import ModelCard
 from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
+from glotune.recipe.kinds import TaskName
 from glotune.report.content import ReportContent, Table, ece_floors, gather
+from glotune.report.scores import in_a_sentence, with_interval
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
+from glotune.stats.traits import trait
 from glotune.words import escaped, named
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix")
+FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix", "label_scores", "score_scatter")
 """The report's figures that a card shows, where the run has them."""
 
 MERGED = """from transformers import pipeline
 
 classify = pipeline("text-classification", model="{repository}")
-print(classify("{example}", truncation=True, max_length={max_length}))"""
+print(classify("{example}", truncation=True, max_length={max_length}{all_labels}))"""
 ADAPTER = """from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
 
 model = AutoPeftModelForSequenceClassification.from_pretrained("{repository}", id2label={id2label})
 tokenizer = AutoTokenizer.from_pretrained("{repository}")
 inputs = tokenizer("{example}", truncation=True, max_length={max_length}, return_tensors="pt")
-print(model(**inputs).logits.softmax(-1))"""
+print(model(**inputs).logits{read})"""
+READS: dict[TaskName, str] = {"single_label": ".softmax(-1)", "multi_label": ".sigmoid()", "score": ""}
+"""From logits to what they say."""
 
 
 def model_card(
@@ -68,6 +73,7 @@ def _text(run: RunData, verdict: Verdict, repository: str, adapter: bool) -> str
         verdict=verdict,
         usage=_usage(run, repository, adapter),
         labels=run.manifest.labels,
+        labels_are={"single_label": "Classes", "multi_label": "Labels", "score": "Scores"}[run.kind.name],
         main_split=run.main_split,
         figures=[name for name in FIGURES if (run.directory.report / "figures" / f"{name}.png").is_file()],
         limits=list(limits(run, content, verdict)),
@@ -98,6 +104,8 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
         example="a text to classify",
         max_length=run.recipe.data.max_length if run.recipe else 128,
         id2label=dict(enumerate(run.manifest.labels)),
+        all_labels="" if run.kind.name == "single_label" else ", top_k=None",
+        read=READS[run.kind.name],
     )
 
 
@@ -118,6 +126,7 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
         yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+    yield from _thresholds(run)
     yield from _weakest(run)
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
     worst = max(((value, code) for code, value in errors.items() if value is not None), default=None)
@@ -132,15 +141,29 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
 
 
+def _thresholds(run: RunData) -> Iterator[str]:
+    """From where on labels are answered: transformers' pipeline gives probabilities alone."""
+    decision = run.manifest.decision
+    if decision is not None and decision.thresholds:
+        told = ", ".join(
+            f"{name} {value:.3f}" for name, value in zip(run.manifest.labels, decision.thresholds, strict=True)
+        )
+        where = f", fitted on validation texts in {', '.join(decision.fitted_on)}" if decision.fitted_on else ""
+        yield (
+            f"Scores above are of labels answered from these probabilities on{where}: {told} "
+            "(thresholds in config.json)."
+        )
+
+
 def _weakest(run: RunData) -> Iterator[str]:
     """The language with the lowest score, with its interval."""
-    scores = {code: each.scores.get("macro_f1") for code, each in run.main.items()}
+    metric = run.kind.metric
+    scores = {code: each.scores.get(metric) for code, each in run.main.items()}
     known = [(value, code) for code, value in scores.items() if value is not None]
     if len(known) > 1:
-        value, code = min(known)
-        interval = run.main[code].intervals.get("macro_f1")
-        between = f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else ""
-        yield f"Weakest on {named(code)}: macro-F1 {100 * value:.1f}{between} %."
+        code = min(known)[1]
+        share = " %" * trait(metric).is_percent
+        yield f"Weakest on {named(code)}: {in_a_sentence(metric)} {with_interval(run.main[code], metric)}{share}."
 
 
 def _sources(run: RunData) -> Table | None:

@@ -26,6 +26,9 @@ METRICS = {
     "accuracy": ("accuracy", "Accuracy", None),
     "macro_f1": ("f1", "Macro-F1", {"average": "macro"}),
     "weighted_f1": ("f1", "Weighted-F1", {"average": "weighted"}),
+    "micro_f1": ("f1", "Micro-F1", {"average": "micro"}),
+    "pearson": ("pearsonr", "Pearson's r", None),
+    "spearman": ("spearmanr", "Spearman's rho", None),
 }
 """Ours -> the Hub's metric, its name for people, and its arguments."""
 LONGEST_NAME = 96
@@ -52,7 +55,7 @@ def metadata(run: RunData, repository: str, *, adapter: bool = False, license: s
         base_model=base,
         base_model_relation=("adapter" if adapter else "finetune") if base else None,
         datasets=hub_data_sets(run) or None,
-        metrics=["accuracy", "f1"],
+        metrics=list(dict.fromkeys(METRICS[name][0] for name in run.kind.drawn if name in METRICS)),
         tags=["text-classification", "cross-lingual", "glotune"],
         model_name=repository.partition("/")[2],
         eval_results=results or None,

@@ -22,6 +22,13 @@ from glotune.model.sources import arguments, locate, refuse
 from glotune.recipe import schema
 
 Log = Callable[[str], None]
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+ANSWERS = {
+    SINGLE_LABEL: "one class per text (problem_type single_label_classification)",
+    MULTI_LABEL: "several labels per text (problem_type multi_label_classification)",
+    REGRESSION: "numbers (problem_type regression)",
+}
+"""What a head answers, by its ``problem_type``."""
 
 
 def load_tokenizer(model: schema.Model) -> Any:
@@ -63,7 +70,9 @@ def load_config(model: schema.Model) -> Any:
     return config
 
 
-def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: Log) -> Any:
+def load_encoder(
+    model: schema.Model, labels: Sequence[str], *, seed: int, log: Log, problem_type: str = SINGLE_LABEL
+) -> Any:
     """The model for sequence classification (``PreTrainedModel``), all parameters fp32, in train mode.
 
     A head in the checkpoint is kept where it has these labels (rows moved where their order differs) and made
@@ -73,6 +82,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
         labels: names in the order of the class ids.
         seed: of a fresh head, which depends on nothing else.
         log: takes one line for people.
+        problem_type: what the head answers, as ``config.json`` says it.
 
     Raises:
         UserError: neither a folder nor reachable; damaged; without the encoder's weights; or of a family that can't be
@@ -83,7 +93,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
     stated = StatedHead.of(config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
-    config.problem_type = "single_label_classification"
+    config.problem_type = problem_type
     if _use_full_attention(config):
         log("its block-sparse attention depends on the batch: full attention is used, and saved")
     if model.dropout is not None:
@@ -91,7 +101,7 @@ def load_encoder(model: schema.Model, labels: Sequence[str], *, seed: int, log: 
     hf, info = _read_weights(model, source, config)
     if _is_pickled(source):
         log(f"{model.name} comes as a .bin file: read with weights_only, no pickled code runs")
-    _fit_head(hf, model, stated, list(labels), info, seed, log)
+    _fit_head(hf, model, stated, problem_type, list(labels), info, seed, log)
     return hf.train()
 
 
@@ -174,17 +184,24 @@ def _read_weights(model: schema.Model, source: str, config: Any) -> tuple[Any, d
     """The model with what its files hold, and transformers' account of what they lack."""
     from transformers import AutoModelForSequenceClassification
 
+    with refused(model), torch.random.fork_rng(devices=[]), quiet():
+        hf, info = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=torch.float32,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **arguments(model),
+        )
+    return hf, info
+
+
+@contextmanager
+def refused(model: schema.Model) -> Iterator[None]:
+    """Whatever the libraries raise where weights can't be read becomes the user's error."""
     try:
-        with torch.random.fork_rng(devices=[]), quiet():
-            hf, info = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                config=config,
-                dtype=torch.float32,
-                weights_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **arguments(model),
-            )
+        yield
     except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, TypeError, ImportError) as error:
         raise refuse(model, "model", error) from error
     except Exception as error:
@@ -197,7 +214,6 @@ def _read_weights(model: schema.Model, source: str, config: Any) -> tuple[Any, d
         ):
             raise
         raise refuse(model, "model", error) from error
-    return hf, info
 
 
 def _refuse_partial_encoder(anatomy: Anatomy, model: schema.Model, info: dict[str, Any]) -> None:
@@ -227,14 +243,22 @@ def _is_pickled(source: str) -> bool:
 
 
 def _fit_head(
-    hf: Any, model: schema.Model, stated: StatedHead, labels: list[str], info: dict[str, Any], seed: int, log: Log
+    hf: Any,
+    model: schema.Model,
+    stated: StatedHead,
+    problem_type: str,
+    labels: list[str],
+    info: dict[str, Any],
+    seed: int,
+    log: Log,
 ) -> None:
     anatomy, known = Anatomy(hf), stated.labels
     _refuse_partial_encoder(anatomy, model, info)
     absent = lacking(info)
     last = anatomy.family.head[-1]
     has_head = not any(name.startswith(f"{last}.") for name in info["missing_keys"])
-    fits = not absent and stated.other_task is None
+    # A saved head of scores gives them in their own units, and is trained in standard deviations: it begins anew.
+    fits = not absent and stated.problem_type == problem_type and problem_type != REGRESSION
     if fits and known == labels:
         log("the checkpoint's classification head has these labels: kept")
     elif fits and sorted(known) == sorted(labels):
@@ -242,8 +266,8 @@ def _fit_head(
         log(f"the checkpoint's head has these labels in another order ({', '.join(known)}): moved by name")
     else:
         if has_head:
-            if stated.other_task:
-                why = f"answers {stated.other_task}"
+            if stated.problem_type != problem_type or problem_type == REGRESSION:
+                why = f"answers {stated.answers}"
             elif sorted(known) == sorted(labels):
                 why = f"is not whole ({', '.join(sorted(absent))})"
             else:
@@ -280,22 +304,19 @@ class StatedHead:
 
     labels: list[str]
     """Names in the order of the class ids; LABEL_0, LABEL_1 ... where only their number is said."""
-    other_task: str | None
-    """What it answers instead of one class of several; None for a head that does choose one."""
+    problem_type: str | None
+    """What it answers; None where that is not said and can't be known: one number for each text."""
 
     @staticmethod
     def of(config: Any) -> StatedHead:
         """Of a ``PreTrainedConfig``."""
         labels = [str(config.id2label[index]) for index in sorted(config.id2label)]
-        return StatedHead(labels, _other_task(config))
+        return StatedHead(labels, config.problem_type or (None if config.num_labels == 1 else SINGLE_LABEL))
 
-
-def _other_task(config: Any) -> str | None:
-    if config.problem_type == "multi_label_classification":
-        return "several labels per text (problem_type multi_label_classification)"
-    if config.problem_type == "regression":
-        return "numbers (problem_type regression)"
-    return "one number per text (num_labels 1)" if config.num_labels == 1 else None
+    @property
+    def answers(self) -> str:
+        """What it answers, in words."""
+        return ANSWERS.get(self.problem_type or "", "one number per text (num_labels 1)")
 
 
 def lacking(info: dict[str, Any]) -> set[str]:
@@ -312,11 +333,11 @@ def refuse_unusable(config: Any, name: str) -> None:
     stated, kinds = StatedHead.of(config), config.architectures or []
     if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         raise _headless(name, f"it is a {kinds[0]}")
-    if stated.other_task:
+    if stated.problem_type not in ANSWERS or (stated.problem_type == SINGLE_LABEL and len(stated.labels) == 1):
         raise UserError(
-            f"the head of {name} answers {stated.other_task}",
+            f"the head of {name} answers {stated.answers}",
             where="config.json",
-            expected="a head that chooses one of two or more classes",
+            expected="a head that chooses one of two or more classes, or a problem_type that says what it answers",
             remedy="Open it with transformers.pipeline, or train a classifier with: glotune train",
         )
     classes = len(stated.labels)

@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from glotune.data.batches import PackedBatch
 from glotune.data.plain_text import PlainTexts
 from glotune.errors import UserError
-from glotune.model.loading import check_fit, load_tokenizer, quiet
+from glotune.model.loading import check_fit, load_tokenizer, quiet, refused
 from glotune.model.network import Network
 from glotune.model.packed.walk import Flow
 from glotune.model.scratch import new_encoder, train_tokenizer
-from glotune.model.sources import arguments, locate, refuse
+from glotune.model.sources import arguments, locate
 from glotune.model.surgery.new_pieces import extend_tokenizer, grow
 from glotune.model.surgery.truncation import truncate
 from glotune.recipe import schema
@@ -104,13 +103,10 @@ def load_masked_lm(model: schema.Model, log: Log) -> Any:
     from transformers import AutoModelForMaskedLM
 
     source = locate(model)
-    try:
-        with quiet():
-            hf, info = AutoModelForMaskedLM.from_pretrained(
-                source, dtype=torch.float32, weights_only=True, output_loading_info=True, **arguments(model)
-            )
-    except (OSError, ValueError, RuntimeError, UnpicklingError, KeyError, ImportError) as error:
-        raise refuse(model, "model", error) from error
+    with refused(model), quiet():
+        hf, info = AutoModelForMaskedLM.from_pretrained(
+            source, dtype=torch.float32, weights_only=True, output_loading_info=True, **arguments(model)
+        )
     fresh = sorted(info["missing_keys"])
     if fresh:
         log(f"{model.name} has no weights for {', '.join(fresh[:5])}: they start from scratch")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,10 +28,14 @@ from glotune.model.network import Network
 from glotune.model.packed.padding import takes_types
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
+from glotune.run.records import Decision
 from glotune.whole_files import whole_folder
 
 SETTINGS = "tokenizer_config.json"
 BASE_CONFIG = "base_config.json"
+WINDOW = "sentence_bert_config.json"
+"""Where text-embeddings-inference and vLLM look for how many tokens a model reads; without it they take as many as it
+has positions."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def save_model(
     truncation: Literal["head", "head_tail"] = "head",
     check_with: PackedBatch | None = None,
     trusted: bool = False,
+    decision: Decision | None = None,
 ) -> Saved:
     """Writes weights, configuration and tokenizer; ``transformers.pipeline("text-classification")`` opens it.
 
@@ -66,22 +72,27 @@ def save_model(
         normalization: put in front of the tokenizer's own normalizer where it isn't there already.
         check_with: a few texts as the network takes them, whose logits the saved model must give; None compares none.
         trusted: the encoder's own code may run, and is saved with it.
+        decision: of several labels, the thresholds, kept in ``config.json`` as ``thresholds``; of scores, the means and
+            standard deviations, which the last linear map takes in, so that the saved model gives scores themselves.
 
     Raises:
         RunError: what was written can't be opened, or answers otherwise.
     """
     anatomy = network.anatomy
     notes: list[str] = []
-    with whole_folder(folder) as partial:
+    with whole_folder(folder) as partial, in_own_units(anatomy, decision):
         size = write_tensors(partial / "model.safetensors", _entries(anatomy, vocabulary))
         config = _config(anatomy, vocabulary)
+        if decision is not None and decision.thresholds:
+            config.thresholds = dict(zip(config.id2label.values(), decision.thresholds, strict=True))
         if trusted and getattr(anatomy.core, "_auto_class", None) is not None:
             custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
         saved_tokenizer = copy.deepcopy(tokenizer)
         saved_tokenizer.model_max_length = max_length
         put_first(saved_tokenizer.backend_tokenizer, normalization)
-        _save_tokenizer(saved_tokenizer, partial)
+        save_tokenizer(saved_tokenizer, partial)
+        write_window(partial, max_length)
         check_reopened(partial, network, vocabulary, check_with, trusted=trusted)
     if truncation == "head_tail":
         notes.append(
@@ -91,7 +102,9 @@ def save_model(
     return Saved(folder, size, notes)
 
 
-def save_adapter(network: Network, folder: Path, vocabulary: VocabularyMap | None = None) -> None:
+def save_adapter(
+    network: Network, folder: Path, vocabulary: VocabularyMap | None = None, decision: Decision | None = None
+) -> None:
     """Writes the adapter and the head in PEFT's layout (safetensors).
 
     Its base is the encoder with the layers that the run kept, and labels: ``base_config.json`` is the configuration to
@@ -102,9 +115,37 @@ def save_adapter(network: Network, folder: Path, vocabulary: VocabularyMap | Non
     """
     if not hasattr(network.hf, "peft_config"):
         raise ValueError("this network has no adapter")
-    with whole_folder(folder) as partial:
+    with whole_folder(folder) as partial, in_own_units(network.anatomy, decision):
         network.hf.save_pretrained(partial, safe_serialization=True, save_embedding_layers=False)
         _config(network.anatomy, vocabulary).to_json_file(partial / BASE_CONFIG)
+
+
+@contextmanager
+@torch.no_grad()
+def in_own_units(anatomy: Anatomy, decision: Decision | None) -> Iterator[None]:
+    """The head answers scores themselves, not standard deviations from their means; afterwards it is as it was."""
+    if decision is None or not decision.means:
+        yield
+        return
+    final = last_linear(anatomy)
+    assert final.bias is not None  # of every family's head of scores
+    kept = final.weight.detach().clone(), final.bias.detach().clone()
+    scale_L = torch.tensor(decision.deviations, dtype=torch.float64, device=final.weight.device)
+    mean_L = torch.tensor(decision.means, dtype=torch.float64, device=final.weight.device)
+    try:
+        final.weight.copy_((kept[0].double() * scale_L[:, None]).to(final.weight.dtype))
+        final.bias.copy_((kept[1].double() * scale_L + mean_L).to(final.bias.dtype))
+        yield
+    finally:
+        final.weight.copy_(kept[0])
+        final.bias.copy_(kept[1])
+
+
+def last_linear(anatomy: Anatomy) -> nn.Linear:
+    """The map that gives the logits; of a run with adapters the trained copy."""
+    head = anatomy.head[anatomy.family.head[-1]]
+    trained = [module for name, module in head.named_modules() if "original_module" not in name]
+    return [module for module in trained if isinstance(module, nn.Linear)][-1]
 
 
 def _config(anatomy: Anatomy, vocabulary: VocabularyMap | None) -> Any:
@@ -177,7 +218,7 @@ def _merged(layer: Any) -> Tensor:
     return merged
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Writes a tokenizer whose ``tokenizer.json`` says all that it does.
 
     Under a family's own class (``XLMRobertaTokenizer``) transformers takes pieces and template from the file and builds
@@ -191,6 +232,12 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     for attribute in ("model_input_names", "padding_side", "truncation_side"):  # the family's, else by its class
         settings[attribute] = getattr(tokenizer, attribute)
     (folder / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def write_window(folder: Path, max_length: int) -> None:
+    """Tells servers how many tokens of a text the model was trained to read."""
+    settings = {"max_seq_length": max_length, "do_lower_case": False}
+    (folder / WINDOW).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 TOLERANCE = 1e-3

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glotune.recipe.kinds import KINDS
 from glotune.report.figures.model import Curve
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, Notice, ScorePoint, StepPoint
 from glotune.run.records import Manifest
 from glotune.run.state import State
-
-METRIC = "macro_f1"
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Checkpoint:
     step: int
     bytes: int
     metric: float | None
-    """The mean of METRIC over the validated source languages at its step."""
+    """The mean of the task's metric over the validated source languages at its step."""
     is_best: bool
 
 
@@ -107,13 +106,13 @@ def languages_of(
     history: History, manifest: Manifest, split_order: Sequence[str] = ("validation", "test")
 ) -> list[Language]:
     """The curves of each language while training, sources first; validation before test."""
-    found = []
+    found, metric = [], KINDS[manifest.task].metric
     for split in split_order:
-        for code, points in history.curves(split, METRIC, manifest.source_languages).items():
-            values = tuple(point.scores[METRIC] for point in points)
-            at_best = [point.scores[METRIC] for point in points if point.step == history.best_step]
+        for code, points in history.curves(split, metric, manifest.source_languages).items():
+            values = tuple(point.scores[metric] for point in points)
+            at_best = [point.scores[metric] for point in points if point.step == history.best_step]
             best = at_best[0] if at_best else max(filter(math.isfinite, values), default=math.nan)
-            found.append(Language(split, code, code in manifest.source_languages, METRIC, values, best))
+            found.append(Language(split, code, code in manifest.source_languages, metric, values, best))
     return found
 
 
@@ -122,7 +121,7 @@ def validation_loss_of(history: History) -> list[tuple[int, float]]:
     return [(point.step, point.scores["loss"]) for point in history.mean_curve("validation", "loss")]
 
 
-def checkpoints_of(run: RunDirectory, history: History, sources: Sequence[str]) -> list[Checkpoint]:
+def checkpoints_of(run: RunDirectory, history: History, manifest: Manifest) -> list[Checkpoint]:
     """The checkpoints on disk, oldest first. One that vanishes while it is looked at is left out."""
     found = []
     for path in sorted(run.checkpoints.glob("*-*")) if run.checkpoints.is_dir() else []:
@@ -135,19 +134,20 @@ def checkpoints_of(run: RunDirectory, history: History, sources: Sequence[str]) 
             continue
         step = int(match[2])
         is_best = step == history.best_step
-        found.append(Checkpoint(path.name, step, size, metric_at(history, step, sources), is_best))
+        found.append(Checkpoint(path.name, step, size, metric_at(history, step, manifest), is_best))
     return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name))
 
 
-def metric_at(history: History, step: int, sources: Sequence[str]) -> float | None:
-    """Mean METRIC over the validated source languages (all, where none is a source) at `step`."""
+def metric_at(history: History, step: int, manifest: Manifest) -> float | None:
+    """Mean of the task's metric over the validated source languages (all, where none is a source) at `step`."""
+    metric, sources = KINDS[manifest.task].metric, manifest.source_languages
     points: dict[str, ScorePoint] = {}
     for (split, code), series in history.evaluations.items():
         for point in series:
-            if split == "validation" and point.step == step and METRIC in point.scores:
+            if split == "validation" and point.step == step and metric in point.scores:
                 points[code] = point
     chosen = [points[code] for code in points if code in sources] or list(points.values())
-    return sum(point.scores[METRIC] for point in chosen) / len(chosen) if chosen else None
+    return sum(point.scores[metric] for point in chosen) / len(chosen) if chosen else None
 
 
 def pace_of(

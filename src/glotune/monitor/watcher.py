@@ -116,7 +116,7 @@ class Watcher:
             best_step=manifest.best_step if manifest.best_step is not None else history.best_step,
             pace=pace_of(tuple(course.recent), (course.texts, course.tokens), total, max_length, running),
             checkpoints=self._checkpoints.at(
-                (*scored, stamps[2]), lambda: tuple(checkpoints_of(self.run, history, manifest.source_languages))
+                (*scored, stamps[2]), lambda: tuple(checkpoints_of(self.run, history, manifest))
             ),
             notices=(*history.notices, stalled) if stalled else history.notices,
             log=self._log.at(stamps[1], lambda: tuple(tail_of_log(self.run.log))),

@@ -345,21 +345,21 @@ def load_taught_recipe(source: str, overrides: Iterable[str]) -> Recipe | Pretra
     Raises:
         UserError: no such recipe, no YAML, invalid, or without a teacher.
     """
-    given = list(overrides)
-    found: Recipe | PretrainRecipe
     if _is_pretraining(source):
-        found = load_pretrain_recipe(source, given)
-        is_taught, key = found.teacher is not None, "teacher.name=ENCODER"
-    else:
-        found = load_recipe(source, given)
-        is_taught, key = found.distill is not None, "distill.teacher=RUN"
-    if not is_taught:
-        raise UserError(
-            f"the recipe '{source}' names no teacher",
-            expected="a teacher whose answers are learned",
-            remedy=f"Add {key}",
-        )
+        taught = load_pretrain_recipe(source, overrides)
+        if taught.teacher is None:
+            raise _no_teacher(source, "teacher.name=ENCODER")
+        return taught
+    found = load_recipe(source, overrides)
+    if found.distill is None:
+        raise _no_teacher(source, "distill.teacher=RUN")
     return found
+
+
+def _no_teacher(source: str, key: str) -> UserError:
+    return UserError(
+        f"the recipe '{source}' names no teacher", expected="a teacher whose answers are learned", remedy=f"Add {key}"
+    )
 
 
 def _is_pretraining(source: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from glotune.recipe.kinds import KINDS, TaskName
 from glotune.recipe.settings import TrainingSettings
 from glotune.recipe.values import settled
 
@@ -106,6 +107,12 @@ class Columns(Section):
     """Column of the second texts, for pairs (natural language inference, paraphrases); null: single texts."""
     label: str = "label"
     """Column of the labels."""
+    labels: list[str] | None = Field(default=None, min_length=1)
+    """``multi_label``: a column for each label, with 1, 0 or, where it is not annotated, nothing. ``score``: the
+    columns of the scores, blank where there is none. null: ``label`` alone."""
+    delimiter: str | None = Field(default=None, min_length=1)
+    """``multi_label``: what stands between the labels of a text in the one column ``label``, e.g. ``"|"``; null: that
+    column holds lists (Parquet, JSON lines)."""
     language: str = "language"
     """Column of the language code, where the file has it; otherwise the recipe or the file's name says the language."""
     split: str = "split"
@@ -121,6 +128,14 @@ class Columns(Section):
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""
         return self.model_copy(update={"weight": None})
+
+    @model_validator(mode="after")
+    def _each_label_once(self) -> Columns:
+        names = self.labels or []
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"labels names the column '{twice}' twice")
+        return self
 
 
 def _as_list(value: Any) -> Any:
@@ -200,6 +215,9 @@ class Data(Section):
     made_splits: MadeSplits = MadeSplits()
     labels: dict[str, str] | list[str] | None = None
     """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
+    levels: list[float] | None = Field(default=None, min_length=2)
+    """``score``: the only values that a score takes, in order, e.g. [0, 1, 2, 3]; agreement (quadratic kappa) is then
+    told too, predictions rounded to them. null: scores are any numbers."""
     source_languages: list[str] | None = None
     """Languages to train on; all others are targets. null: every language of ``train``."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
@@ -219,12 +237,24 @@ class Data(Section):
 
 
 class Loss(Section):
-    """Cross-entropy as torch defines it: sum of weighted losses over sum of weights, over the effective batch."""
+    """The sum of weighted losses over the sum of weights, over the effective batch.
+
+    ``single_label``: cross-entropy; ``multi_label``: binary cross-entropy of each annotated label; ``score``: squared
+    error (or Huber's) of each score there is, in units of its standard deviation over the training texts."""
 
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``balanced``: n / (num_labels * count), as in scikit-learn; or {label: weight}."""
     label_smoothing: Fraction = 0.0
-    """Label smoothing: this share of the target is spread evenly over all classes."""
+    """Label smoothing: this share of the target is spread evenly over all classes; with ``multi_label`` over yes and
+    no."""
+    pos_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    """``multi_label``: how much a label that applies counts beside one that doesn't. ``balanced``: as often as it does
+    not apply for each time that it does; or {label: weight}."""
+    focal_gamma: float = Field(default=0.0, ge=0.0)
+    """``multi_label``: focal loss (Lin et al. 2017, arXiv:1708.02002): a label that is answered well counts
+    (1 - p)^gamma; 0: plain binary cross-entropy."""
+    huber: float | None = Field(default=None, gt=0.0)
+    """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
 
 
 class Distill(Section):
@@ -326,8 +356,15 @@ class Evaluate(Section):
 
     every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
     """``epoch``, or a number of steps."""
-    metric: Literal["macro_f1", "weighted_f1", "accuracy", "mcc", "loss"] = "macro_f1"
-    """Metric that chooses the best checkpoint and decides on early stopping."""
+    metric: Literal[
+        "macro_f1", "weighted_f1", "accuracy", "mcc", "loss", "micro_f1", "samples_f1", "average_precision",
+        "subset_accuracy", "pearson", "spearman", "kappa", "rmse", "mae",
+    ] = "macro_f1"  # fmt: skip
+    """Metric that chooses the best checkpoint and decides on early stopping; where a recipe of the task ``score`` names
+    none, ``pearson``."""
+    threshold: Literal["fitted"] | Annotated[float, Field(gt=0.0, lt=1.0)] = "fitted"
+    """``multi_label``: from which probability on a label is answered. ``fitted``: for each label the one with the best
+    F1 on the validation texts that choose the checkpoint; validation scores are then cross-fitted."""
     on: Literal["source", "target"] = "source"
     """Validation texts that choose the checkpoint: of the source languages (zero-shot), or of the target languages (an
     oracle, marked as such in the report)."""
@@ -363,6 +400,24 @@ def refuse_rates_out_of_order(optimizer: Optimizer, schedule: Schedule) -> None:
         raise ValueError(f"schedule.minimum_learning_rate ({floor:g}) is above optimizer.learning_rate ({rate:g})")
 
 
+def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...], bool]]:
+    """Keys that mean something for some tasks alone: name, tasks, whether the recipe sets it."""
+    loss, columns = recipe.loss, recipe.data.columns
+    return [
+        ("loss.class_weights", ("single_label",), loss.class_weights != "none"),
+        ("loss.label_smoothing", ("single_label", "multi_label"), loss.label_smoothing > 0),
+        ("loss.pos_weight", ("multi_label",), loss.pos_weight != "none"),
+        ("loss.focal_gamma", ("multi_label",), loss.focal_gamma > 0),
+        ("loss.huber", ("score",), loss.huber is not None),
+        ("data.columns.labels", ("multi_label", "score"), columns.labels is not None),
+        ("data.columns.delimiter", ("multi_label",), columns.delimiter is not None),
+        ("data.labels", ("single_label", "multi_label"), recipe.data.labels is not None),
+        ("data.levels", ("score",), recipe.data.levels is not None),
+        ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
+        ("distill", ("single_label",), recipe.distill is not None),
+    ]
+
+
 class Recipe(Section):
     """One experiment, resolved and validated. Frozen: a changed recipe is another recipe."""
 
@@ -370,8 +425,8 @@ class Recipe(Section):
     """Name of the run and of its directory."""
     description: str = ""
     """One line, shown in lists and reports."""
-    task: Literal["single_label"] = "single_label"
-    """The task: one label per text."""
+    task: TaskName = "single_label"
+    """``single_label``: one label per text; ``multi_label``: any number of them; ``score``: one or several numbers."""
     model: Model
     data: Data
     loss: Loss = Loss()
@@ -388,9 +443,34 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Random seed of initialisation, data order and dropout."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_of_the_task(cls, given: Any) -> Any:
+        """The task's own metric where another than macro-F1 is usual and the recipe names none."""
+        if not isinstance(given, dict) or given.get("task") != "score":
+            return given
+        section = given.get("evaluate", {})
+        if not isinstance(section, dict) or "metric" in section:
+            return given
+        return {**given, "evaluate": {**section, "metric": KINDS["score"].metric}}
+
     @model_validator(mode="after")
     def _rates_in_order(self) -> Recipe:
         refuse_rates_out_of_order(self.optimizer, self.schedule)
+        return self
+
+    @model_validator(mode="after")
+    def _keys_fit_the_task(self) -> Recipe:
+        for key, tasks, is_set in _keys_of_some_tasks(self):
+            if is_set and self.task not in tasks:
+                raise ValueError(f"{key} is for the task {' or '.join(tasks)}, and this recipe's task is {self.task}")
+        kind = KINDS[self.task]
+        if self.evaluate.metric not in kind.choosable:
+            raise ValueError(
+                f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
+            )
+        if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
+            raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self
 
     @property

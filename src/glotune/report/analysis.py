@@ -13,17 +13,13 @@ from glotune.errors import UserError
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions, answers_in, numbered_alike
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import resample_all_together
 from glotune.stats.transfer import Transfer, transfer_gaps
 
 Item = TypeVar("Item")
 
-GAP_METRIC = "macro_f1"
 RESAMPLING_SEED = 0
-
-COUNTED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
-"""Metrics that follow from the confusion matrix, whose mean thus has an interval."""
 
 
 def averaged(languages: Iterable[str], sources: Sequence[str]) -> list[str]:
@@ -75,7 +71,7 @@ def mean_of_run(run: RunData, split: str, languages: Sequence[str]) -> Evaluatio
     return found
 
 
-def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes]) -> Evaluation:
+def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Answered]) -> Evaluation:
     """Each metric's mean over languages, every language counting alike; with a 95 % interval over texts where it can.
 
     A metric that one of them lacks has no mean. Texts that belong together, such as the translations of a parallel
@@ -89,7 +85,7 @@ def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes])
     evaluations = sorted(evaluations, key=lambda each: each.language)
     parts = [answered[each.language] for each in evaluations if each.language in answered]
     known = len(parts) == len(evaluations) and all(part.is_finite for part in parts)
-    drawn = resample_all_together(parts, COUNTED, seed=RESAMPLING_SEED) if known else {}
+    drawn = resample_all_together(parts, _counted(parts), seed=RESAMPLING_SEED) if known else {}
     scores, intervals = {}, {}
     for metric in evaluations[0].scores:
         values = [each.scores.get(metric) for each in evaluations]
@@ -101,11 +97,17 @@ def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Outcomes])
     return Evaluation(split=evaluations[0].split, language="mean", n=total, scores=scores, intervals=intervals)
 
 
+def _counted(parts: Sequence[Answered]) -> list[str]:
+    """The metrics of a task whose mean over languages has an interval: those that exist on these texts."""
+    known = [part.values() for part in parts]
+    return [name for name in parts[0].kind.counted if all(values[name] is not None for values in known)]
+
+
 def ranked(run: RunData) -> dict[str, Evaluation]:
-    """The main split's evaluations: source languages first, then targets from the best macro-F1 down."""
+    """The main split's evaluations: source languages first, then targets from the best score down."""
 
     def place(language: str) -> tuple[bool, float, str]:
-        return not run.is_source(language), -(run.main[language].scores.get("macro_f1") or 0.0), language
+        return not run.is_source(language), -(run.main[language].scores.get(run.kind.metric) or 0.0), language
 
     return {language: run.main[language] for language in sorted(run.main, key=place)}
 
@@ -141,8 +143,9 @@ def main_tables(run: RunData) -> dict[str, Predictions]:
     }
 
 
-def transfer(run: RunData, metric: str = GAP_METRIC) -> Transfer | None:
+def transfer(run: RunData) -> Transfer | None:
     """Gaps of the main split from its predictions; None where there is no source or no target in it."""
+    metric = run.kind.metric
     key = ("transfer", metric)
     if key not in run.memo:
         run.memo[key] = _transfer(run, metric)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glotune.recipe.kinds import TaskName
 from glotune.run.data import RunData
 from glotune.run.records import Interval
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import score_intervals
 from glotune.stats.evaluation import INTERVAL_SEED
-from glotune.stats.scores import score_outcomes
 
 TOLERANCE = 1e-6
-AUDITED = ("accuracy", "macro_f1", "weighted_f1", "mcc")
-LEAK_METRICS = ("accuracy", "macro_f1")
+RECOMPUTED: dict[TaskName, str] = {
+    "single_label": "Accuracy, F1 and MCC",
+    "multi_label": "F1, precision, recall and the shares of wrong labels",
+    "score": "Correlations and errors",
+}
+"""What `audit` recomputes, in words."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Audit:
     """Languages and splits whose scores were recomputed."""
     unchecked: tuple[str, ...]
     """``split/language`` without readable predictions."""
+    recomputed: str
+    """Which scores, in words."""
     differences: tuple[str, ...]
     """Sentences: which score of metrics.json differs from its predictions, and by how much."""
 
@@ -33,7 +39,7 @@ class Audit:
         if not self.checked or self.differences:
             return ""
         return (
-            f"Accuracy, F1 and MCC of {self.checked} evaluations were recomputed from the prediction records and agree "
+            f"{self.recomputed} of {self.checked} evaluations were recomputed from the prediction records and agree "
             "with metrics.json."
         )
 
@@ -55,14 +61,14 @@ def audit(run: RunData) -> Audit:
                 unchecked.append(f"{split}/{language}")
                 continue
             checked += 1
-            values = score_outcomes(table.outcomes).values()
-            for metric in AUDITED:
+            values = table.outcomes.values()
+            for metric in run.kind.counted:
                 stated, found = evaluation.scores.get(metric), values[metric]
                 if stated is not None and found is not None and abs(stated - found) > TOLERANCE:
                     differences.append(
                         f"{split}/{language}: metrics.json says {metric} {stated:.6f}, its predictions {found:.6f}"
                     )
-    return Audit(checked, tuple(unchecked), tuple(differences))
+    return Audit(checked, tuple(unchecked), RECOMPUTED[run.kind.name], tuple(differences))
 
 
 @dataclass(frozen=True)
@@ -98,14 +104,14 @@ def leak_effects(run: RunData) -> list[LeakEffect]:
                 len(rows),
                 evaluation.n,
                 evaluation.scores,
-                None if left is None else score_outcomes(left).values(),
-                {} if left is None else score_intervals(left, LEAK_METRICS, seed=INTERVAL_SEED),
+                None if left is None else left.values(),
+                {} if left is None else score_intervals(left, run.kind.pair, seed=INTERVAL_SEED),
             )
         )
     return effects
 
 
-def _without(run: RunData, split: str, language: str, rows: set[int]) -> Outcomes | None:
+def _without(run: RunData, split: str, language: str, rows: set[int]) -> Answered | None:
     table = run.predictions(split, language)
     if table is None or not table.outcomes.is_finite:
         return None

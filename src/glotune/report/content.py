@@ -6,31 +6,35 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from glotune.recipe.kinds import TaskName
 from glotune.report import specification
 from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
-from glotune.report.audit import LEAK_METRICS, Audit, LeakEffect, audit, leak_effects
-from glotune.report.baselines import COLUMNS, baseline_rows, note
+from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
+from glotune.report.baselines import baseline_rows, columns_of, note
 from glotune.report.conditions import reservations
-from glotune.report.scores import bracketed, display, number, with_interval
+from glotune.report.scores import bracketed, display, in_a_sentence, number, with_interval
 from glotune.report.specification import encoder_name
 from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.stats.calibration import chance_error
+from glotune.stats.traits import trait
 from glotune.stats.transfer import Transfer
 from glotune.words import NOTHING, count, language_name, named, percent, plain
 
-RESULT_METRICS = ("accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss")
-RESULT_NAMES = (
-    "Accuracy, %",
-    "Macro-F1, %",
-    "Weighted-F1, %",
-    "MCC",
-    "ROC AUC, %",
-    "ECE, points",
-    "Loss, nats",
-)
+PER_CLASS: dict[TaskName, tuple[str, ...]] = {
+    "single_label": ("support", "precision", "recall", "f1"),
+    "multi_label": ("annotated", "support", "precision", "recall", "f1", "average_precision"),
+    "score": ("n", "pearson", "spearman", "kappa", "rmse", "mae"),
+}
+"""Of each class, label or score: the columns of the table below the pictures."""
+PER_CLASS_TITLES: dict[TaskName, str] = {
+    "single_label": "Precision, recall and F1 of each class",
+    "multi_label": "Precision, recall and F1 of each label",
+    "score": "Correlations and errors of each score",
+}
+_COUNTS = {"support": "n", "n": "n", "annotated": "Annotated"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class ReportContent:
     """Cheap models on the same texts."""
     baselines_note: str
     per_class: Table | None
+    per_class_title: str
+    reading: str
+    """How the results are to be read, beside their intervals."""
+    metric_named: str
+    """The metric of the task at the head of a sentence."""
     transfer: Table | None
     transfer_note: str
     against_teacher: Table | None
@@ -97,8 +106,11 @@ def gather(run: RunData) -> ReportContent:
         },
         means=means,
         baselines=_baselines(run),
-        baselines_note="" if run.baselines is None or not run.main else note(run.baselines),
+        baselines_note="" if run.baselines is None or not run.main else note(run, run.baselines),
         per_class=_per_class(run),
+        per_class_title=PER_CLASS_TITLES[run.kind.name],
+        reading=_reading(run),
+        metric_named=display(run.kind.metric),
         transfer=_transfer_table(run, found) if found else None,
         transfer_note=_transfer_note(run, found) if found else "",
         against_teacher=_teacher_table(run),
@@ -127,35 +139,46 @@ def headline(run: RunData, found: Transfer | None) -> str:
     if not run.main:
         return f"The run is {run.manifest.status.value}: nothing was evaluated on a kept checkpoint yet."
     told = averaged(run.main, run.sources)
-    text = f"Macro-F1 {_macro_f1(run, told)} ({run.main_split}){_lowest(run, told)}"
+    text = f"{display(run.kind.metric)} {_score(run, told)} ({run.main_split}){_lowest(run, told)}"
     if run.manifest.verdict and not run.manifest.verdict.is_sound:
         return (
             f"{text}, but the run {run.manifest.verdict.as_verb}: its scores, and differences from them, mean nothing."
         )
     sources = [code for code in run.sources if code in run.main and code not in told]
     if sources:
-        text += f"; {_macro_f1(run, sources)}, the source{'s' if len(sources) > 1 else ''}"
+        text += f"; {_score(run, sources)}, the source{'s' if len(sources) > 1 else ''}"
     if found and found.average_points is not None and found.average_interval is not None:
         low, high = found.average_interval.low, found.average_interval.high
-        text += f"; transfer gap {found.average_points:.1f} [{low:.1f}, {high:.1f}] points"
+        text += f"; transfer gap {gap_text(found, found.average_points, low, high)}{_unit(found)}"
     return text + "."
 
 
-def _macro_f1(run: RunData, languages: list[str]) -> str:
-    """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several."""
+def gap_text(found: Transfer, value: float, low: float, high: float, sign: str = "") -> str:
+    """``8.1 [3.0, 13.2]``; of a metric that is no share with three digits."""
+    digits = 1 if found.unit == "points" else 3
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def _unit(found: Transfer) -> str:
+    return f" {found.unit}" if found.unit else ""
+
+
+def _score(run: RunData, languages: list[str]) -> str:
+    """``61.2 [58.0, 64.3] on Bangla (bn)``, or the mean of several: the metric of the task."""
+    metric = run.kind.metric
     if len(languages) == 1:
-        return f"{with_interval(run.main[languages[0]], 'macro_f1')} on {named(languages[0])}"
+        return f"{with_interval(run.main[languages[0]], metric)} on {named(languages[0])}"
     mean = mean_of_run(run, str(run.main_split), languages)
-    return f"{with_interval(mean, 'macro_f1')} on average over {mean_name(languages, run.sources)}"
+    return f"{with_interval(mean, metric)} on average over {mean_name(languages, run.sources)}"
 
 
 def _lowest(run: RunData, languages: list[str]) -> str:
     """The language that a mean hides the most."""
-    known = {code: value for code in languages if (value := run.main[code].scores.get("macro_f1")) is not None}
+    known = {code: value for code in languages if (value := run.main[code].scores.get(run.kind.metric)) is not None}
     if len(known) < 2:
         return ""
     worst = min(known, key=lambda code: known[code])
-    return f", lowest on {named(worst)} with {with_interval(run.main[worst], 'macro_f1')}"
+    return f", lowest on {named(worst)} with {with_interval(run.main[worst], run.kind.metric)}"
 
 
 def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> Table:
@@ -167,56 +190,100 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *_cells(each, floors.get(language), is_thin(run, split, language))))
+        rows.append((name, count(each.n), *_cells(run, each, floors.get(language), is_thin(run, split, language))))
     if mean:
         codes = averaged(evaluations, run.sources)
         known = [floors[code] for code in codes if code in floors]
         thin = any(is_thin(run, split, code) for code in codes)
-        rows.append((mean[0], count(mean[1].n), *_cells(mean[1], sum(known) / len(known) if known else None, thin)))
-    return Table(("Language", "n", *RESULT_NAMES), tuple(rows))
+        rows.append(
+            (mean[0], count(mean[1].n), *_cells(run, mean[1], sum(known) / len(known) if known else None, thin))
+        )
+    return Table(("Language", "n", *map(_column_of, told_of(run, split))), tuple(rows))
 
 
-def _cells(each: Evaluation, floor: float | None, thin: bool) -> list[str]:
+def _reading(run: RunData) -> str:
+    """What the figures in parentheses are, and how several labels were answered."""
+    said = ""
+    if "ece" in run.kind.told:
+        said = "In parentheses behind the ECE: what a perfectly calibrated model would show on so many texts. "
+    decision = run.manifest.decision
+    if decision is not None and decision.fitted_on:
+        thresholds = zip(run.manifest.labels, decision.thresholds, strict=True)
+        told = ", ".join(f"{label} {threshold:.2f}" for label, threshold in thresholds)
+        said += (
+            f"A label is answered from its own probability on ({told}), with the best F1 on the validation texts in "
+            f"{', '.join(decision.fitted_on)}; these themselves are answered by what four other fifths of them fit. "
+        )
+    return said
+
+
+def told_of(run: RunData, split: str) -> list[str]:
+    """The metrics of the task that exist here: agreement only of scores that are levels."""
+    evaluations = run.evaluations[split].values()
+    return [name for name in run.kind.told if any(each.scores.get(name) is not None for each in evaluations)] or [
+        run.kind.metric
+    ]
+
+
+def _column_of(metric: str) -> str:
+    """``Macro-F1, %``, ``ECE, points``, ``Loss, nats``."""
+    if metric == "ece":
+        return "ECE, points"
+    known = trait(metric)
+    unit = "%" if known.is_percent else known.unit
+    return f"{known.display}, {unit}" if unit else known.display
+
+
+def _cells(run: RunData, each: Evaluation, floor: float | None, thin: bool) -> list[str]:
     """Of one row; the calibration error beside the one that chance alone gives, macro scores that a class of few texts
     enters marked.
     """
+    told = told_of(run, each.split)
     cells = [
-        with_interval(each, metric) + (f" {MARK}" if thin and metric in ("macro_f1", "roc_auc") else "")
-        for metric in RESULT_METRICS
+        with_interval(each, metric) + (f" {MARK}" if thin and trait(metric).average == "macro" else "")
+        for metric in told
     ]
     if floor is not None:
-        cells[RESULT_METRICS.index("ece")] += f" ({number('ece', floor)})"
+        cells[told.index("ece")] += f" ({number('ece', floor)})"
     return cells
 
 
 def ece_floors(run: RunData, split: str) -> dict[str, float]:
     """Language -> the calibration error that a perfectly calibrated model would show; of readable predictions."""
     tables = {language: run.predictions(split, language) for language in run.evaluations[split]}
-    return {
-        language: chance_error(table.outcomes)
+    stated = {
+        language: table.outcomes.stated()
         for language, table in tables.items()
         if table is not None and len(table) and table.outcomes.is_finite
     }
+    return {language: chance_error(each) for language, each in stated.items() if each is not None}
 
 
 def _baselines(run: RunData) -> Table | None:
     if run.baselines is None or run.baselines.left_out is not None or not run.main:
         return None
-    return Table(COLUMNS, tuple(baseline_rows(run, run.baselines, [code for code in ranked(run) if code in run.main])))
+    return Table(
+        columns_of(run), tuple(baseline_rows(run, run.baselines, [code for code in ranked(run) if code in run.main]))
+    )
 
 
 def _per_class(run: RunData) -> Table | None:
+    """What is told of each class, label or score."""
+    columns = PER_CLASS[run.kind.name]
     rows = [
         (
             named(language),
             label + (f" {MARK}" if scores.get("support", FEWEST_TEXTS) < FEWEST_TEXTS else ""),
-            count(scores.get("support")),
-            *[number(name, scores.get(name)) for name in ("precision", "recall", "f1")],
+            *[
+                count(scores.get(name)) if name in ("support", "annotated", "n") else number(name, scores.get(name))
+                for name in columns
+            ],
         )
         for language in ranked(run)
         for label, scores in run.main[language].per_class.items()
     ]
-    return Table(("Language", "Class", "n", "Precision, %", "Recall, %", "F1, %"), tuple(rows)) if rows else None
+    names = [_COUNTS.get(name) or _column_of(name) for name in columns]
+    return Table(("Language", run.kind.named.capitalize(), *names), tuple(rows)) if rows else None
 
 
 def _transfer_table(run: RunData, found: Transfer) -> Table:
@@ -227,27 +294,37 @@ def _transfer_table(run: RunData, found: Transfer) -> Table:
             (
                 named(gap.language),
                 number(found.metric, gap.score),
-                f"{gap.points:+.1f} [{gap.interval.low:+.1f}, {gap.interval.high:+.1f}]",
+                gap_text(found, gap.points, gap.interval.low, gap.interval.high, "+"),
                 NOTHING if profile.fertility is None else f"{profile.fertility:.2f}",
                 percent(profile.unknown_token_rate, 2),
                 percent(profile.truncation_rate),
             )
         )
     return Table(
-        ("Target language", "Macro-F1, %", "Gap, points", "Tokens per word", "Unknown tokens", "Truncated texts"),
+        (
+            "Target language",
+            _column_of(found.metric),
+            f"Gap{',' * bool(found.unit)}{_unit(found)}",
+            "Tokens per word",
+            "Unknown tokens",
+            "Truncated texts",
+        ),
         tuple(rows),
     )
 
 
 def _transfer_note(run: RunData, found: Transfer) -> str:
     names = ", ".join(map(language_name, found.source_languages))
-    text = f"Gap = macro-F1 on {names} ({number(found.metric, found.source_score)} %) minus macro-F1 on the target."
+    metric, share = in_a_sentence(found.metric), " %" * (found.unit == "points")
+    text = (
+        f"Gap = {metric} on {names} ({number(found.metric, found.source_score)}{share}) minus {metric} on the target."
+    )
     verdict = run.manifest.verdict
     if verdict and not verdict.is_sound:
         return f"The run {verdict.as_verb}: these gaps mean nothing. {text}"
     if found.average_points is not None and found.average_interval is not None and len(found.gaps) > 1:
         low, high = found.average_interval.low, found.average_interval.high
-        text += f" Average {found.average_points:.1f} [{low:.1f}, {high:.1f}] points."
+        text += f" Average {gap_text(found, found.average_points, low, high)}{_unit(found)}."
     if found.worst_language and found.worst_share is not None and len(found.gaps) > 1:
         text += (
             f" Widest for {named(found.worst_language)}, which stays the worst in {100 * found.worst_share:.0f} % of "
@@ -310,13 +387,13 @@ def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
     rows = []
     for each in effects:
         cells = []
-        for metric in LEAK_METRICS:
+        for metric in run.kind.pair:
             cells.append(with_interval(run.main[each.language], metric))
             left = each.without
             cells.append("not known" if left is None else bracketed(metric, left[metric], each.intervals.get(metric)))
         rows.append((named(each.language), f"{each.leaked:,} of {each.n:,}", *cells))
-    names = [display(metric) for metric in LEAK_METRICS]
-    columns = [column for name in names for column in (f"{name}, %: all texts", f"{name}, %: without them")]
+    names = [_column_of(metric) for metric in run.kind.pair]
+    columns = [column for name in names for column in (f"{name}: all texts", f"{name}: without them")]
     return Table(("Language", "Leaked texts", *columns), tuple(rows)) if rows else None
 
 

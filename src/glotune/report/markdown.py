@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from glotune.report.content import ReportContent
-from glotune.report.figures.build import FIGURE_NAMES, FigureFile, why_absent
+from glotune.report.figures.build import FigureFile, missed
 from glotune.words import escaped
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +38,7 @@ def render_markdown(content: ReportContent, figures: list[FigureFile], has_page:
             run=content.run,
             figures=drawn,
             page=has_page,
-            absent={name: why_absent(name) for name in FIGURE_NAMES if name not in drawn},
+            absent=missed(content.run, drawn),
         )
     )
     lines = [line.rstrip() for line in text.splitlines()]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from glotune.languages import direction
 from glotune.report.analysis import main_tables, ranked, transfer
@@ -20,7 +21,7 @@ from glotune.report.figures.curves import best_epoch, curves, learning_rate
 from glotune.report.figures.model import Curves
 from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
 from glotune.report.markdown import TEMPLATES, environment
-from glotune.report.scores import display
+from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
 from glotune.run.records import Evaluation
@@ -33,7 +34,6 @@ MISTAKE_BUDGET = 5000
 MOST_MISTAKES = 300
 LEAST_MISTAKES = 5
 MAX_CHARACTERS = 600
-CURVE_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
 
 
 def render_page(contents: Sequence[ReportContent], title: str, tables: Sequence[dict[str, Any]] = ()) -> str:
@@ -104,6 +104,10 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         "split": run.main_split,
         "selection": content.selection,
         "labels": run.manifest.labels,
+        "metric": run.kind.metric,
+        "told": run.kind.told,
+        "followed": run.kind.followed,
+        "unit": "points" if run.kind.metric in TRAITS and TRAITS[run.kind.metric].is_percent else "",
         "languages": [
             {"code": code, "name": language_name(code), "source": run.is_source(code)} for code in _languages(run)
         ],
@@ -139,12 +143,16 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
             ]
             for language, table in tables.items()
         },
-        "calibration": {language: _calibration(language, table) for language, table in tables.items()},
-        "profile": _profile(run),
-        "mistakes": [row for language, table in tables.items() for row in mistakes(language, table, quota)],
-        "mistakeCounts": {
-            language: int((table.predicted_B != table.label_B).sum()) for language, table in tables.items()
+        "calibration": {
+            language: found
+            for language, table in tables.items()
+            if (found := _calibration(language, table)) is not None
         },
+        "profile": _profile(run),
+        "mistakes": [
+            row for language, table in tables.items() for row in mistakes(language, table, quota, run.manifest.labels)
+        ],
+        "mistakeCounts": {language: int(table.is_wrong_B.sum()) for language, table in tables.items()},
         "sections": _sections(content),
     }
 
@@ -186,7 +194,7 @@ def _transfer(run: RunData) -> dict[str, Any] | None:
 def _history(run: RunData) -> dict[str, Any]:
     rate = learning_rate(run)
     return {
-        "curves": {metric: [_curves(panel) for panel in curves(run, metric)] for metric in CURVE_METRICS},
+        "curves": {metric: [_curves(panel) for panel in curves(run, metric)] for metric in run.kind.followed},
         "rate": {"x": rate.steps, "y": rate.rate} if rate else {"x": [], "y": []},
         "bestEpoch": best_epoch(run),
     }
@@ -205,8 +213,10 @@ def _curves(panel: Curves) -> dict[str, Any]:
     }
 
 
-def _calibration(language: str, table: Predictions) -> dict[str, Any]:
+def _calibration(language: str, table: Predictions) -> dict[str, Any] | None:
     panel = calibration_panel(language, table)
+    if panel is None:
+        return None
     bins = [
         [each.confidence, each.accuracy.value, each.accuracy.low, each.accuracy.high, each.accuracy.n]
         for each in panel.bins
@@ -228,13 +238,15 @@ def _profile(run: RunData) -> dict[str, Any]:
     }
 
 
-def mistakes(language: str, table: Predictions, quota: int) -> list[list[Any]]:
+def mistakes(language: str, table: Predictions, quota: int, labels: Sequence[str] = ()) -> list[list[Any]]:
     """The worst errors (highest loss) and the most confident mistakes, each once.
 
-    A row is language, source row, true label, predicted label, confidence, loss, text, text pair, direction.
+    A row is language, source row, true label, predicted label, confidence, loss, text, text pair, direction. Labels are
+    class ids; of several labels or scores they are words (in the names `labels`), and the confidence is that in the
+    worst of the wrong labels, None of scores.
     """
-    wrong = np.flatnonzero(table.predicted_B != table.label_B)
-    confidence_B = table.probabilities_BC.max(axis=1)
+    wrong = np.flatnonzero(table.is_wrong_B)
+    confidence_B = _confidences(table)
     worst = wrong[np.argsort(-table.loss_B[wrong], kind="stable")[:quota]]
     surest = wrong[np.argsort(-confidence_B[wrong], kind="stable")[:quota]]
     chosen = np.unique(np.concatenate([worst, surest]))
@@ -243,9 +255,8 @@ def mistakes(language: str, table: Predictions, quota: int) -> list[list[Any]]:
         [
             language,
             int(table.row_B[place]),
-            int(table.label_B[place]),
-            int(table.predicted_B[place]),
-            round(float(confidence_B[place]), 4),
+            *_answers(table, int(place), list(labels)),
+            None if np.isnan(confidence_B[place]) else round(float(confidence_B[place]), 4),
             round(float(table.loss_B[place]), 4),
             _cut(text),
             _cut(pair),
@@ -253,6 +264,23 @@ def mistakes(language: str, table: Predictions, quota: int) -> list[list[Any]]:
         ]
         for place, (text, pair) in zip(chosen, texts, strict=True)
     ]
+
+
+def _confidences(table: Predictions) -> NDArray[np.float64]:
+    """[B] in the answer, or in the worst of several; NaN where none is stated."""
+    if table.label_B.ndim == 1:
+        return np.asarray(table.probabilities_BC.max(axis=1))
+    if table.label_B.dtype.kind == "f":
+        return np.full(len(table), np.nan)
+    stated_BL = np.where(table.predicted_B == 1, table.probabilities_BC, 1.0 - table.probabilities_BC)
+    is_wrong_BL = (table.label_B >= 0) & (table.label_B != table.predicted_B)
+    return np.asarray(np.where(is_wrong_BL, stated_BL, 0.0).max(axis=1))
+
+
+def _answers(table: Predictions, place: int, labels: list[str]) -> tuple[int | str, int | str]:
+    if table.label_B.ndim == 1:
+        return int(table.label_B[place]), int(table.predicted_B[place])
+    return table.said(place, labels)
 
 
 def _cut(text: str | None) -> str | None:
@@ -273,9 +301,9 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
     tables = [
         ("Beside cheap models", content.baselines),
-        ("Student against teacher, macro-F1", content.against_teacher),
+        (f"Student against teacher, {in_a_sentence(content.run.kind.metric)}", content.against_teacher),
         ("Leaked texts", content.leaks),
-        ("Precision, recall and F1 of each class", content.per_class),
+        (content.per_class_title, content.per_class),
         ("Data", content.data),
         ("Files and their hashes", content.sources),
     ]

@@ -14,6 +14,14 @@ def display(metric: str) -> str:
     return TRAITS[metric].display if metric in TRAITS else metric.replace("_", " ")
 
 
+def in_a_sentence(metric: str) -> str:
+    """Its name inside a sentence: ``macro-F1``; abbreviations and people's names stay as they are."""
+    name = display(metric)
+    return (
+        name if name[1:2].isupper() or name.partition("'")[0] in ("Pearson", "Spearman") else name[0].lower() + name[1:]
+    )
+
+
 def number(metric: str, value: float | None) -> str:
     """A score as shown: shares as percent with one digit, the rest with three."""
     if value is None or not math.isfinite(value):

@@ -28,7 +28,8 @@ def model_rows(run: RunData) -> Rows:
         rows.append(("LoRA", _lora(recipe)))
         if model.dropout is not None:
             rows.append(("Dropout", plain(model.dropout)))
-    rows.append(("Classes", f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
+    named = {"single_label": "Classes", "multi_label": "Labels", "score": "Scores"}[run.kind.name]
+    rows.append((named, f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
     if changes:
         before, last = changes[0], changes[-1]
         rows.append(("Parameters", f"{millions(last.parameters_after)} of {millions(before.parameters_before)}"))

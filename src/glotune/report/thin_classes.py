@@ -16,6 +16,8 @@ MOST_NAMED = 8
 def class_texts(run: RunData, split: str, language: str) -> dict[str, int]:
     """Label -> its texts in one language; empty where the run does not tell."""
     evaluation = run.evaluations.get(split, {}).get(language)
+    if evaluation is not None and not evaluation.confusion:
+        return {label: int(each["support"]) for label, each in evaluation.per_class.items() if "support" in each}
     if evaluation is None or len(evaluation.confusion) != len(run.manifest.labels):
         return {}
     return {label: sum(row) for label, row in zip(run.manifest.labels, evaluation.confusion, strict=True)}

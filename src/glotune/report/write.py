@@ -9,7 +9,7 @@ from typing import Any
 
 from glotune.report.content import gather
 from glotune.report.drawing.files import write_figures
-from glotune.report.figures.build import FIGURE_NAMES, FigureFile, build_figures
+from glotune.report.figures.build import FIGURE_NAMES, FigureFile, build_figures, captions_of
 from glotune.report.figures.study import STUDY_CAPTIONS, build_study_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
@@ -39,7 +39,7 @@ def write_report(run: RunDirectory | str | Path) -> ReportFiles:
     data = load_run(run)
     content = gather(data)
     folder = data.directory.report
-    figures = write_figures(build_figures(data), folder / "figures")
+    figures = write_figures(build_figures(data), folder / "figures", captions_of(data))
     _remove_stale(folder / "figures", figures)
     markdown, page = folder / "report.md", folder / "report.html"
     write_atomically(markdown, render_markdown(content, figures))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationError
 
 from glotune.errors import UserError
+from glotune.recipe.kinds import KINDS, Kind, TaskName
 from glotune.run.records import Count, Evaluation, Interval, Record
 from glotune.whole_files import sha256
 
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
     from glotune.run.directory import RunDirectory
 
 FILE = "baselines.json"
-METRIC = "macro_f1"
-"""By which the run and TF-IDF are compared."""
-
 Name = Literal["majority", "tfidf"]
-NAMES: dict[Name, str] = {"majority": "Majority class", "tfidf": "TF-IDF"}
+"""What knows the targets' frequencies alone, and TF-IDF."""
 
 
 class Gain(Record):
-    """The run minus TF-IDF, paired on the same texts: the mean of `METRIC` over these languages."""
+    """The run minus TF-IDF, paired on the same texts: the mean of the task's metric over these languages."""
 
     split: str
     languages: list[str]
@@ -37,6 +35,7 @@ class Gain(Record):
 class Baselines(Record):
     """What was fitted, and what it scores on each held-out split and language."""
 
+    task: TaskName = "single_label"
     schema_version: int = 1
     description: str
     """What TF-IDF is here, in words."""
@@ -52,6 +51,15 @@ class Baselines(Record):
     """File of TF-IDF's prediction records, below ``baselines/`` -> its SHA-256."""
     wall: dict[str, float] = Field(default_factory=dict)
     """Seconds that it took: no two runs agree on them."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of the run's task."""
+        return KINDS[self.task]
+
+    def names(self) -> dict[Name, str]:
+        """Each of them for people."""
+        return {"majority": self.kind.no_skill, "tfidf": "TF-IDF"}
 
     def score(self, name: Name, split: str, language: str) -> Evaluation | None:
         """The scores of one of them there."""

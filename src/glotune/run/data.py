@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from glotune.errors import UserError
 from glotune.recipe.keys import Value, flat_keys, section_keys, variant_key
+from glotune.recipe.kinds import KINDS, Kind
 from glotune.run.baselines import Baselines, read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
@@ -33,7 +34,7 @@ from glotune.whole_files import sha256
 
 if TYPE_CHECKING:
     from glotune.recipe.schema import Recipe
-    from glotune.stats.arrays import Outcomes
+    from glotune.stats.arrays import Answered
     from glotune.stats.clusters import Clusters
 
 
@@ -73,6 +74,11 @@ class RunData:
     def is_sound(self) -> bool:
         """Whether a comparison with this run means something."""
         return self.verdict is not None and self.verdict.is_sound
+
+    @property
+    def kind(self) -> Kind:
+        """Of the run's task: what is told of it."""
+        return KINDS[self.manifest.task]
 
     @property
     def sources(self) -> list[str]:
@@ -184,11 +190,9 @@ class RunData:
         Raises:
             UserError: as `outcomes`.
         """
-        from glotune.stats.scores import score_outcomes
-
         key = ("recomputed", split, language)
         if key not in self.memo:
-            self.memo[key] = score_outcomes(self.outcomes(split, language)).values()
+            self.memo[key] = self.outcomes(split, language).values()
         found: dict[str, float | None] = self.memo[key]
         return found
 
@@ -220,7 +224,7 @@ class RunData:
         found: Predictions | None = self.memo[key]
         return found
 
-    def outcomes(self, split: str, language: str) -> Outcomes:
+    def outcomes(self, split: str, language: str) -> Answered:
         """The predictions of one split and language, by source file and row.
 
         Raises:
@@ -236,7 +240,7 @@ class RunData:
                 )
             self.require_as_written([path])
             self.memo[key] = (self.predictions(split, language) or self._read(path, split, language)).in_order
-        found: Outcomes = self.memo[key]
+        found: Answered = self.memo[key]
         return found
 
     def keeps_records(self, split: str, languages: list[str]) -> bool:
@@ -244,7 +248,7 @@ class RunData:
         known = self.manifest.outputs or {}
         return all(path.is_file() or f"predictions/{path.name}" in known for path in self._tables(split, languages))
 
-    def answered(self, split: str, languages: list[str]) -> dict[str, Outcomes]:
+    def answered(self, split: str, languages: list[str]) -> dict[str, Answered]:
         """`outcomes` of several languages, their texts that belong together numbered alike.
 
         Raises:
@@ -256,7 +260,7 @@ class RunData:
                 self.outcomes(split, language)  # says what is missing
             tables = {language: self.predictions(split, language) for language in languages}
             self.memo[key] = numbered_alike({name: table for name, table in tables.items() if table is not None})
-        found: dict[str, Outcomes] = self.memo[key]
+        found: dict[str, Answered] = self.memo[key]
         return found
 
     def clusters(self, split: str, languages: list[str]) -> Clusters:

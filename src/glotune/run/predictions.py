@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from glotune.errors import UserError
 
 if TYPE_CHECKING:
-    from glotune.stats.arrays import Outcomes
+    from glotune.stats.arrays import Answered
     from glotune.stats.clusters import TextKeys
 
 NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "loss"]
 KEY_COLUMNS = ["text_key", "id"]
 """What says which texts belong together; records of older versions lack them."""
+LEVELS = b"glotune.levels"
+"""In a table's metadata: the values that scores take, as JSON, where they are levels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +33,15 @@ class Predictions:
 
     Attributes:
         row_B: row in the source file, 1 = the first data row.
-        label_B, predicted_B: class ids.
-        probabilities_BC: float64, each row sums to 1.
-        loss_B: cross-entropy per text in nats.
+        label_B, predicted_B: class ids; of several labels [B, L] of 1, 0 and -1 (not annotated), of scores [B, L]
+            float64, NaN where there is none.
+        probabilities_BC: float64, each row sums to 1; of several labels [B, L], each by itself; of scores [B, 0].
+        loss_B: per text: cross-entropy in nats, or squared error in units of the training scores' variance.
         source_B: index into `sources` of the file that the row stands in.
         sources: the hashes of the files, sorted.
         text_key_B: hash of the normalised text; None in records of older versions.
         id_B: hash of the column ``data.columns.id``; None where none was named.
+        levels: the values that scores take, where they are levels.
     """
 
     path: Path
@@ -46,33 +50,57 @@ class Predictions:
     sources: tuple[str, ...]
     source_B: NDArray[np.int64]
     row_B: NDArray[np.int64]
-    label_B: NDArray[np.int64]
-    predicted_B: NDArray[np.int64]
+    label_B: NDArray[Any]
+    predicted_B: NDArray[Any]
     probabilities_BC: NDArray[np.float64]
     loss_B: NDArray[np.float64]
     text_key_B: NDArray[np.int64] | None = None
     id_B: NDArray[np.int64] | None = None
+    levels: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_B)
 
     @cached_property
-    def outcomes(self) -> Outcomes:
+    def outcomes(self) -> Answered:
         """The same, as every metric reads it."""
-        from glotune.stats.arrays import outcomes
-
         clusters = None if self._cluster_B is None else np.empty_like(self._cluster_B)
         if clusters is not None and self._cluster_B is not None:
             clusters[self.order_B] = self._cluster_B
-        return outcomes(self.label_B, self.probabilities_BC, self.loss_B, clusters)
+        return self._answered(slice(None), clusters)
 
     @cached_property
-    def in_order(self) -> Outcomes:
+    def in_order(self) -> Answered:
         """`outcomes`, sorted by file and row: text by text beside those of another run on the same texts."""
-        from glotune.stats.arrays import outcomes
+        return self._answered(self.order_B, self._cluster_B)
 
-        order = self.order_B
-        return outcomes(self.label_B[order], self.probabilities_BC[order], self.loss_B[order], self._cluster_B)
+    def _answered(self, places: slice | NDArray[Any], cluster_B: NDArray[np.int64] | None) -> Answered:
+        """The texts at these places, by the task whose records these are."""
+        label_B, predicted_B, loss_B = self.label_B[places], self.predicted_B[places], self.loss_B[places]
+        if label_B.ndim == 1:
+            from glotune.stats.arrays import outcomes
+
+            return outcomes(label_B, self.probabilities_BC[places], loss_B, cluster_B)
+        if label_B.dtype.kind == "f":
+            from glotune.stats.ratings import ratings
+
+            return ratings(label_B, predicted_B, loss_B, cluster_B, self.levels)
+        from glotune.stats.label_sets import label_sets
+
+        return label_sets(label_B, self.probabilities_BC[places], predicted_B == 1, loss_B, cluster_B)
+
+    @cached_property
+    def is_wrong_B(self) -> NDArray[np.bool_]:
+        """Texts with a wrong answer, of several labels to any that is annotated; of scores none is right or wrong."""
+        if self.label_B.ndim == 1:
+            return np.asarray(self.label_B != self.predicted_B)
+        if self.label_B.dtype.kind == "f":
+            return np.ones(len(self), bool)
+        return np.asarray(((self.label_B >= 0) & (self.label_B != self.predicted_B)).any(axis=1))
+
+    def said(self, place: int, labels: list[str]) -> tuple[str, str]:
+        """What is true of a text and what was answered, in words."""
+        return _words(self.label_B[place], labels), _words(self.predicted_B[place], labels)
 
     @cached_property
     def keys(self) -> TextKeys:
@@ -82,7 +110,7 @@ class Predictions:
         order, texts = self.order_B, self._text_keys()
         return TextKeys(
             self.row_B[order],
-            self.label_B[order],
+            np.ascontiguousarray(self.label_B[order]).view(np.int64),
             None if texts is None else texts[order],
             None if self.id_B is None else self.id_B[order],
         )
@@ -110,19 +138,17 @@ class Predictions:
             return None
         return _hashes([unicodedata.normalize("NFC", f"{text}\x1f{pair or ''}").strip() for text, pair in texts])
 
-    def without(self, rows: set[int]) -> Outcomes | None:
+    def without(self, rows: set[int]) -> Answered | None:
         """Outcomes of the texts whose source row is not among `rows`.
 
         None where nothing is left, or where the rows of several files share numbers, so that a number names no text.
         """
-        from glotune.stats.arrays import outcomes
-
         listed = np.isin(self.row_B, list(rows))
         if listed.all() or len(np.unique(self.row_B[listed])) < int(listed.sum()):
             return None
         clusters = self.outcomes.cluster_B
         left = None if clusters is None else clusters[~listed]
-        return outcomes(self.label_B[~listed], self.probabilities_BC[~listed], self.loss_B[~listed], left)
+        return self._answered(~listed, left)
 
     def places(self, rows: Iterable[int]) -> NDArray[np.int64] | None:
         """Where texts of these source rows stand in the order of files and rows.
@@ -163,15 +189,15 @@ class Predictions:
         return list(zip(found.get("text", nothing), found.get("text_pair", nothing), strict=True))
 
 
-def numbered_alike(tables: Mapping[str, Predictions]) -> dict[str, Outcomes]:
+def numbered_alike(tables: Mapping[str, Predictions]) -> dict[str, Answered]:
     """The outcomes of several languages by file and row, their texts that belong together numbered alike."""
     from glotune.stats.clusters import find_clusters
 
     clusters = find_clusters({language: table.keys for language, table in tables.items()}).cluster_B
-    return {language: replace(table.in_order, cluster_B=clusters.get(language)) for language, table in tables.items()}
+    return {language: table.in_order.clustered(clusters.get(language)) for language, table in tables.items()}
 
 
-def answers_in(folder: Path, split: str, languages: Iterable[str]) -> dict[str, Outcomes]:
+def answers_in(folder: Path, split: str, languages: Iterable[str]) -> dict[str, Answered]:
     """The same from a folder of prediction tables; empty where one of them is missing or can't be read."""
     try:
         tables = {language: read_predictions(folder / f"{split}.{language}.parquet") for language in languages}
@@ -208,6 +234,7 @@ def read_predictions(path: Path) -> Predictions:
         ) from error
     split, language = split_and_language(path)
     sources, source_B = _coded(table.column("data_hash"))
+    levels = (table.schema.metadata or {}).get(LEVELS)
     return Predictions(
         path=path,
         split=split,
@@ -215,13 +242,24 @@ def read_predictions(path: Path) -> Predictions:
         sources=sources,
         source_B=source_B,
         row_B=_integers(table, "row"),
-        label_B=_integers(table, "label"),
-        predicted_B=_integers(table, "predicted"),
+        label_B=_answers(table, "label", path),
+        predicted_B=_answers(table, "predicted", path),
         probabilities_BC=_matrix(table, path),
         loss_B=np.asarray(table.column("loss").to_numpy(), dtype=np.float64),
         text_key_B=_integers(table, "text_key") if "text_key" in known else None,
         id_B=hashed_names(table.column("id")) if "id" in known else None,
+        levels=() if levels is None else tuple(json.loads(levels)),
     )
+
+
+def _words(answer: Any, labels: list[str]) -> str:
+    """A class by its name, several labels by theirs, scores as numbers."""
+    if np.ndim(answer) == 0:
+        return labels[int(answer)]
+    if answer.dtype.kind == "f":
+        known = [(name, value) for name, value in zip(labels, answer, strict=True) if np.isfinite(value)]
+        return ", ".join(f"{name} {value:.2f}" if len(labels) > 1 else f"{value:.2f}" for name, value in known)
+    return ", ".join(name for name, value in zip(labels, answer, strict=True) if value == 1) or "(none)"
 
 
 def hashed_names(column: Any) -> NDArray[np.int64] | None:
@@ -284,10 +322,27 @@ def _integers(table: Any, name: str) -> NDArray[np.int64]:
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
 
-def _matrix(table: Any, path: Path) -> NDArray[np.float64]:
-    column = table.column("probabilities").combine_chunks()
-    rows = len(column)
+def _answers(table: Any, name: str, path: Path) -> NDArray[Any]:
+    """Class ids [B]; [B, L] integers with -1 for null, or numbers with NaN for null, where a row holds a list."""
+    import pyarrow as pa
+
+    kind = table.schema.field(name).type
+    if not pa.types.is_list(kind):
+        return _integers(table, name)
+    if pa.types.is_floating(kind.value_type):
+        return _matrix(table, path, name)
+    column = table.column(name).combine_chunks()
+    flat = column.flatten().fill_null(-1).to_numpy(zero_copy_only=False)
+    return _rows(np.asarray(flat, dtype=np.int64), len(column), path, name)
+
+
+def _matrix(table: Any, path: Path, name: str = "probabilities") -> NDArray[np.float64]:
+    column = table.column(name).combine_chunks()
     flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
+    return _rows(flat, len(column), path, name)
+
+
+def _rows(flat: NDArray[Any], rows: int, path: Path, name: str) -> NDArray[Any]:
     if rows and len(flat) % rows:
-        raise UserError(f"{path} has rows with differing numbers of probabilities", expected="one for each class")
+        raise UserError(f"{path} has rows with differing numbers of {name}", expected="one for each class")
     return flat.reshape(rows, len(flat) // rows if rows else 0)

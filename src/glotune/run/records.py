@@ -193,6 +193,21 @@ class TeacherComparison(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
+class Decision(Record):
+    """What turns a network's outputs into answers beside its weights, fitted on the run's own texts."""
+
+    thresholds: list[float] = Field(default_factory=list)
+    """Of each label: it is answered from this probability on."""
+    fitted_on: list[str] = Field(default_factory=list)
+    """Validation languages that the thresholds were fitted on; none where the recipe gives the threshold."""
+    means: list[float] = Field(default_factory=list)
+    """Of each score over the training texts: outputs are learned in standard deviations from it."""
+    deviations: list[float] = Field(default_factory=list)
+    """Standard deviation of each score over the training texts."""
+    levels: list[float] = Field(default_factory=list)
+    """The only values that scores take; empty where they are any numbers."""
+
+
 class Manifest(Record):
     """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
 
@@ -208,8 +223,11 @@ class Manifest(Record):
     seed: int
     recipe_hash: str
     command: list[str]
+    task: Literal["single_label", "multi_label", "score"] = "single_label"
     labels: list[str]
-    """Label names in the order of the class ids, fixed once per run."""
+    """Label names in the order of the class ids, or names of the scores, fixed once per run."""
+    decision: Decision | None = None
+    """How the best checkpoint's outputs become answers; None of single labels, and before a run's end."""
     source_languages: list[str] = Field(default_factory=list)
     plan: Plan | None = None
     changes: list[Change] = Field(default_factory=list)
@@ -282,7 +300,9 @@ PREDICTION_COLUMNS = (
 )
 """Columns of ``predictions/SPLIT.LANGUAGE.parquet``, one row per text. (`data_hash`, `row`) is its key: the SHA-256
 of its source file and the row there (1 = the first data row). `label` and `predicted` are class ids,
-`probabilities` a list of float64 per class, `loss` is in nats. `text` is null where the recipe says
-``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the normalised text and `id`
-the value of the column that ``data.columns.id`` names, null without: both say which texts belong together. Records of
-older versions lack these two."""
+`probabilities` a list of float64 per class, `loss` is in nats. Of several labels, `label` and `predicted` are lists of
+int8 (null: not annotated) and `probabilities` those of each label by itself; of scores, they are lists of float64
+(null: no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null
+where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
+normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
+belong together. Records of older versions lack these two."""

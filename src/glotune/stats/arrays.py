@@ -5,22 +5,121 @@ Shape letters: B texts, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from glotune.errors import UserError
+from glotune.recipe.kinds import KINDS, Kind
 from glotune.stats.confusion import FloatArray, IntArray, confusion_matrix
 
 # Probabilities come from a float32 softmax; a row of 10 classes sums to 1 within about 1e-6.
 SUM_TOLERANCE = 1e-3
 
 
+Statistic = Callable[[FloatArray], FloatArray]
+"""Weights [R, B] -> the number under each weighting [R]; NaN where it is undefined."""
+
+
+class Answered(ABC):
+    """What a model said about a list of texts, beside the truth, whatever the task: what every interval is made from.
+
+    One class (`Outcomes`), several labels (`glotune.stats.label_sets.LabelSets`) or scores
+    (`glotune.stats.ratings.Ratings`) for each text.
+    """
+
+    loss_B: FloatArray | None
+    """Loss per text, or None where it was not recorded."""
+    cluster_B: IntArray | None
+    """One number for texts that belong together, here and in the other languages of the split
+    (`glotune.stats.clusters`); None where every text stands for itself."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """Of the task."""
+
+    @property
+    @abstractmethod
+    def num_texts(self) -> int:
+        """B."""
+
+    @property
+    @abstractmethod
+    def num_labels(self) -> int:
+        """C classes, or L labels or scores."""
+
+    @property
+    @abstractmethod
+    def is_finite(self) -> bool:
+        """False after a divergence: an answer or a loss is NaN or infinite."""
+
+    @abstractmethod
+    def values(self) -> dict[str, float | None]:
+        """Metric -> value, by the names of `glotune.stats.traits`; None where one is undefined.
+
+        Raises:
+            UserError: an answer or loss is not finite: a diverged model has a verdict, not scores.
+        """
+
+    @abstractmethod
+    def by_label(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Label name -> what is told of it alone; raises UserError where there is not one name for each."""
+
+    @abstractmethod
+    def statistic(self, metric: str) -> Statistic:
+        """The weighted form of a metric on these texts.
+
+        Raises:
+            UserError: no such metric, or the loss was not recorded.
+        """
+
+    @abstractmethod
+    def answers_the_same(self, other: Answered) -> bool:
+        """Whether both are about texts with the same targets in the same order."""
+
+    @abstractmethod
+    def clustered(self, cluster_B: IntArray | None) -> Answered:
+        """The same texts with other clusters."""
+
+    @property
+    @abstractmethod
+    def support(self) -> dict[int, int]:
+        """Label -> how many texts have it, of every label that texts here say anything of; empty for scores."""
+
+    @abstractmethod
+    def rankings(self) -> list[tuple[int, NDArray[np.bool_], FloatArray]]:
+        """Of each label: its number, which of the texts that say anything of it have it, the probability of each."""
+
+    @abstractmethod
+    def stated(self) -> Outcomes | None:
+        """Answers of one class whose confidence can be held against what is right: for calibration; None for scores."""
+
+    def require_finite(self) -> None:
+        """Raises UserError where an answer or a loss is not finite."""
+        if not self.is_finite:
+            raise UserError(
+                f"answers to some of {self.num_texts} texts are not finite, or a loss is not",
+                expected="finite numbers",
+                remedy="The training diverged: lower optimizer.learning_rate, or raise schedule.warmup_ratio",
+            )
+
+
+def loss_statistic(answered: Answered) -> Statistic:
+    """The mean loss; raises UserError where losses were not recorded."""
+    if answered.loss_B is None:
+        raise UserError("no losses", expected="a loss for each text", remedy="Predict these texts again")
+    losses_B = answered.loss_B
+    return lambda weights_RB: weights_RB @ losses_B / weights_RB.sum(axis=1)
+
+
 @dataclass(frozen=True, eq=False)
-class Outcomes:
-    """What a model said about a list of texts, beside the truth.
+class Outcomes(Answered):
+    """What a model said about a list of texts, beside the truth, where each is of one class.
 
     Attributes:
         label_B: true label ids, 0 .. C-1.
@@ -34,6 +133,54 @@ class Outcomes:
     probabilities_BC: FloatArray
     loss_B: FloatArray | None = None
     cluster_B: IntArray | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """One class for each text."""
+        return KINDS["single_label"]
+
+    def values(self) -> dict[str, float | None]:
+        """See `glotune.stats.scores.Scores`."""
+        from glotune.stats.scores import score_outcomes
+
+        return score_outcomes(self).values()
+
+    def by_label(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1, support and AUC of each class."""
+        from glotune.stats.scores import score_outcomes
+
+        return score_outcomes(self).class_values(labels)
+
+    def statistic(self, metric: str) -> Statistic:
+        """See `glotune.stats.text_bootstrap.statistic_of`."""
+        from glotune.stats.text_bootstrap import statistic_of
+
+        return statistic_of(metric, self)
+
+    def answers_the_same(self, other: Answered) -> bool:
+        """Whether the classes are as many and the labels the same."""
+        return (
+            isinstance(other, Outcomes)
+            and self.num_labels == other.num_labels
+            and np.array_equal(self.label_B, other.label_B)
+        )
+
+    def clustered(self, cluster_B: IntArray | None) -> Outcomes:
+        """The same texts with other clusters."""
+        return replace(self, cluster_B=cluster_B)
+
+    @property
+    def support(self) -> dict[int, int]:
+        """Of every class."""
+        return dict(enumerate(self.confusion_CC.sum(axis=1).tolist()))
+
+    def rankings(self) -> list[tuple[int, NDArray[np.bool_], FloatArray]]:
+        """One class against the rest."""
+        return [(index, self.label_B == index, self.probabilities_BC[:, index]) for index in range(self.num_labels)]
+
+    def stated(self) -> Outcomes:
+        """Themselves."""
+        return self
 
     @property
     def num_texts(self) -> int:

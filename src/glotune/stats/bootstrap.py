@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from glotune.errors import UserError
 from glotune.run.records import Interval
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered, Outcomes
+from glotune.stats.cells import Countable, resample_cells
 from glotune.stats.clusters import common_numbers, sharing_clusters
 from glotune.stats.confusion import COUNT_METRICS, IntArray, is_count_metric
 from glotune.stats.count_bootstrap import kinds_of, resample_kinds, unseen_of_one, unseen_of_pairs
@@ -51,7 +52,7 @@ class Together:
         )
 
 
-def resample_together(parts: Sequence[Outcomes], metric: str, *, seed: int, resamples: int = RESAMPLES) -> Together:
+def resample_together(parts: Sequence[Answered], metric: str, *, seed: int, resamples: int = RESAMPLES) -> Together:
     """Bootstrap a metric of several languages of one model, their parallel texts together.
 
     Raises:
@@ -61,7 +62,7 @@ def resample_together(parts: Sequence[Outcomes], metric: str, *, seed: int, resa
 
 
 def resample_all_together(
-    parts: Sequence[Outcomes], metrics: Sequence[str], *, seed: int, resamples: int = RESAMPLES
+    parts: Sequence[Answered], metrics: Sequence[str], *, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Together]:
     """The same for several metrics, under the same draws.
 
@@ -78,8 +79,15 @@ def resample_all_together(
     return {name: Together(places, tuple(found[name] for found in joints)) for name in metrics}
 
 
+def interval_metrics_of(answered: Answered) -> tuple[str, ...]:
+    """The metrics of a task that get an interval without being asked for by name."""
+    if isinstance(answered, Outcomes):
+        return (*COUNT_METRICS, "loss")
+    return (*answered.kind.counted, "loss")
+
+
 def score_intervals(
-    outcomes: Outcomes,
+    outcomes: Answered,
     metrics: Sequence[str] = (*COUNT_METRICS, "loss"),
     *,
     seed: int,
@@ -101,7 +109,7 @@ def score_intervals(
 
 
 def paired_difference(
-    metric: str, first: Outcomes, second: Outcomes, *, seed: int, resamples: int = RESAMPLES
+    metric: str, first: Answered, second: Answered, *, seed: int, resamples: int = RESAMPLES
 ) -> Resampled:
     """`first` minus `second` on the same texts, which are resampled together.
 
@@ -113,8 +121,8 @@ def paired_difference(
 
 def paired_mean_difference(
     metric: str,
-    first: Mapping[str, Outcomes],
-    second: Mapping[str, Outcomes],
+    first: Mapping[str, Answered],
+    second: Mapping[str, Answered],
     *,
     seed: int,
     resamples: int = RESAMPLES,
@@ -140,7 +148,7 @@ def paired_mean_difference(
 
 
 def _joint(
-    parts: Sequence[Outcomes],
+    parts: Sequence[Answered],
     clusters: Sequence[IntArray | None],
     metrics: Sequence[str],
     seed: Sequence[int],
@@ -148,6 +156,22 @@ def _joint(
     paired: bool = False,
 ) -> dict[str, Joint]:
     """Metrics of lists of answers under the same draws of clusters: of their counts where those are enough."""
+    several = [part for part in parts if isinstance(part, Countable)]
+    if several:
+        numbers, total = common_numbers(clusters, [part.num_texts for part in parts])
+        return resample_cells(several, numbers, total, metrics, seed=seed, resamples=resamples)
+    classes = [part for part in parts if isinstance(part, Outcomes)]
+    return _joint_of_classes(classes, clusters, metrics, seed, resamples, paired)
+
+
+def _joint_of_classes(
+    parts: Sequence[Outcomes],
+    clusters: Sequence[IntArray | None],
+    metrics: Sequence[str],
+    seed: Sequence[int],
+    resamples: int,
+    paired: bool,
+) -> dict[str, Joint]:
     counted = [name for name in metrics if is_count_metric(name)]
     found: dict[str, Joint] = {}
     if counted:
@@ -169,13 +193,13 @@ def _joint(
     return found
 
 
-def check_same_texts(first: Outcomes, second: Outcomes) -> None:
+def check_same_texts(first: Answered, second: Answered) -> None:
     """Refuse a paired comparison of different texts.
 
     Raises:
         UserError: different classes, or labels that differ somewhere.
     """
-    if first.num_labels != second.num_labels or not np.array_equal(first.label_B, second.label_B):
+    if not first.answers_the_same(second):
         raise UserError(
             f"two lists of {first.num_texts} and {second.num_texts} texts whose labels differ",
             expected="the same texts in the same order for a paired comparison",

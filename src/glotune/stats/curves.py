@@ -6,13 +6,17 @@ of processor time that neither a report nor a run spends otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from glotune.stats.arrays import Outcomes
 from glotune.stats.confusion import FloatArray
+
+Ranking = tuple[int, NDArray[np.bool_], FloatArray]
+"""A label, [N] which of the texts that say anything of it have it, and [N] the probability that was stated of each."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,20 @@ class PrecisionRecallCurve:
     """Share of the class: the height of a curve that knows nothing."""
 
 
-def roc_curves(outcomes: Outcomes) -> tuple[RocCurve | None, ...]:
-    """[C] one curve for each class, None where no text, or every text, has it."""
-    return tuple(
-        _roc_curve(index, outcomes.label_B == index, outcomes.probabilities_BC[:, index])
-        for index in range(outcomes.num_labels)
-    )
+def roc_curves(rankings: Iterable[Ranking]) -> tuple[RocCurve | None, ...]:
+    """One curve for each label, None where no text, or every text, has it."""
+    return tuple(_roc_curve(*each) for each in rankings)
 
 
-def precision_recall_curves(outcomes: Outcomes) -> tuple[PrecisionRecallCurve | None, ...]:
-    """[C] one curve for each class, None where no text has it."""
-    return tuple(
-        _precision_recall_curve(index, outcomes.label_B == index, outcomes.probabilities_BC[:, index])
-        for index in range(outcomes.num_labels)
-    )
+def precision_recall_curves(rankings: Iterable[Ranking]) -> tuple[PrecisionRecallCurve | None, ...]:
+    """One curve for each label, None where no text has it."""
+    return tuple(_precision_recall_curve(*each) for each in rankings)
+
+
+def average_precision(positive_N: ArrayLike, score_N: ArrayLike) -> float:
+    """The area under the precision-recall steps, as scikit-learn's `average_precision_score`; some text is positive."""
+    curve = _precision_recall_curve(0, positive_N, score_N)
+    return 0.0 if curve is None else curve.average_precision
 
 
 def _counts_at_thresholds(positive_B: ArrayLike, score_B: ArrayLike) -> tuple[FloatArray, FloatArray]:

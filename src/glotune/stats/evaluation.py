@@ -5,36 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes
-from glotune.stats.bootstrap import score_intervals
-from glotune.stats.confusion import COUNT_METRICS
-from glotune.stats.scores import score_outcomes
+from glotune.stats.arrays import Answered, Outcomes
+from glotune.stats.bootstrap import interval_metrics_of, score_intervals
 
 INTERVAL_SEED = 0
 """Intervals are a function of the predictions alone: the same for every run and reader."""
 
 
 def evaluation_of(
-    found: Outcomes,
+    found: Answered,
     split: str,
     language: str,
     labels: list[str] | None,
     *,
-    interval_metrics: Sequence[str] = (*COUNT_METRICS, "loss"),
+    interval_metrics: Sequence[str] | None = None,
 ) -> Evaluation:
     """The scores of some texts, with 95 % intervals over them.
 
     Args:
         labels: names of the classes, for the scores of each; None: without these.
-        interval_metrics: the metrics that get an interval.
+        interval_metrics: the metrics that get an interval; None: those of the task.
     """
-    scores = score_outcomes(found)
+    found.require_finite()
+    metrics = interval_metrics_of(found) if interval_metrics is None else interval_metrics
     return Evaluation(
         split=split,
         language=language,
-        n=scores.n,
-        scores=scores.values(),
-        intervals=score_intervals(found, interval_metrics, seed=INTERVAL_SEED),
-        per_class={} if labels is None else scores.class_values(labels),
-        confusion=[list(row) for row in scores.confusion_CC],
+        n=found.num_texts,
+        scores=found.values(),
+        intervals=score_intervals(found, metrics, seed=INTERVAL_SEED),
+        per_class={} if labels is None else found.by_label(labels),
+        confusion=found.confusion_CC.tolist() if isinstance(found, Outcomes) else [],
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered, Outcomes
 from glotune.stats.bootstrap import check_same_texts
 from glotune.stats.clusters import common_numbers
 from glotune.stats.confusion import FloatArray, IntArray, count_metric, is_count_metric
@@ -76,22 +76,24 @@ def permutation_test(
 
 
 def exact_or_bootstrap(
-    metric: str, first: Mapping[str, Outcomes], second: Mapping[str, Outcomes], difference: Resampled, *, seed: int
+    metric: str, first: Mapping[str, Answered], second: Mapping[str, Answered], difference: Resampled, *, seed: int
 ) -> tuple[float, str]:
     """The p-value of the strictest test that a metric allows, and its name, for two models on the same texts.
 
-    McNemar's for the accuracy on texts that stand for themselves, the permutation test for other scores of counts,
-    the bootstrap's for scores of probabilities.
+    McNemar's for the accuracy on texts that stand for themselves, the permutation test for other scores of counts of
+    one class, the bootstrap's for scores of probabilities, of several labels and of numbers.
 
     Raises:
         UserError: the two don't hold the same texts.
     """
-    ((language, alone),) = first.items() if len(first) == 1 else ((None, None),)
+    ours = {name: each for name, each in first.items() if isinstance(each, Outcomes)}
+    theirs = {name: each for name, each in second.items() if isinstance(each, Outcomes)}
+    if not ours or not is_count_metric(metric):
+        return bootstrap_test(difference), "the bootstrap"
+    ((language, alone),) = ours.items() if len(ours) == 1 else ((None, None),)
     if metric == "accuracy" and language is not None and alone is not None and alone.cluster_B is None:
-        return mcnemar_exact(alone, second[language]), "McNemar's exact test"
-    if is_count_metric(metric):
-        return permutation_test(metric, first, second, seed=seed), "a permutation test"
-    return bootstrap_test(difference), "the bootstrap"
+        return mcnemar_exact(alone, theirs[language]), "McNemar's exact test"
+    return permutation_test(metric, ours, theirs, seed=seed), "a permutation test"
 
 
 def bootstrap_test(difference: Resampled) -> float:

@@ -22,21 +22,21 @@ import numpy as np
 
 from glotune.errors import UserError
 from glotune.run.records import Interval
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered, Outcomes
 from glotune.stats.bootstrap import check_same_texts
+from glotune.stats.cells import Countable
 from glotune.stats.clusters import common_numbers, sharing_clusters
 from glotune.stats.confusion import FloatArray, IntArray, count_metric, is_count_metric
 from glotune.stats.contrasts import Contrast, contrast_of_values
 from glotune.stats.count_bootstrap import answers_of_one_text, counts_by_class
 from glotune.stats.resampling import LEVEL
 from glotune.stats.seed_prior import SeedPrior
-from glotune.stats.text_bootstrap import statistic_of
 
 UNEVEN = 4.0
 """Spreads over seeds that differ by this factor are told: of two alike, three seeds each show it in one of nine."""
 ROWS = 256  # leave-one-out samples held at once
 
-RunOutcomes = Mapping[str, Outcomes]
+RunOutcomes = Mapping[str, Answered]
 """Language -> what one run answered there."""
 
 
@@ -113,7 +113,7 @@ def uneven_spread(values_GS: Sequence[Sequence[float]]) -> float | None:
     return max(spreads) / min(spreads) if min(spreads) > 0 else np.inf
 
 
-def influences(outcomes: Outcomes, metric: str) -> FloatArray:
+def influences(outcomes: Answered, metric: str) -> FloatArray:
     """[B] how far each text pulls the metric: mean 0, and their mean square over B is its variance.
 
     Raises:
@@ -122,7 +122,10 @@ def influences(outcomes: Outcomes, metric: str) -> FloatArray:
     if metric == "loss":
         losses_B = _losses(outcomes)
         return losses_B - losses_B.mean()
-    if not is_count_metric(metric):
+    left_out_B = outcomes.left_out(metric) if isinstance(outcomes, Countable) else None
+    if left_out_B is not None:
+        return (outcomes.num_texts - 1.0) * (left_out_B.mean() - left_out_B)
+    if not isinstance(outcomes, Outcomes) or not is_count_metric(metric):
         return _influences_by_weights(outcomes, metric)
     value, counts_CC = count_metric(metric), outcomes.confusion_CC.astype(np.float64)
     kinds = np.argwhere(counts_CC > 0)
@@ -134,9 +137,9 @@ def influences(outcomes: Outcomes, metric: str) -> FloatArray:
     return (outcomes.num_texts - 1.0) * (values_B.mean() - values_B)
 
 
-def _influences_by_weights(outcomes: Outcomes, metric: str) -> FloatArray:
+def _influences_by_weights(outcomes: Answered, metric: str) -> FloatArray:
     """[B] the same for metrics of probabilities, leaving out each text in turn."""
-    statistic, size = statistic_of(metric, outcomes), outcomes.num_texts
+    statistic, size = outcomes.statistic(metric), outcomes.num_texts
     values = []
     for start in range(0, size, ROWS):
         weights_RB = np.ones((min(ROWS, size - start), size))
@@ -217,8 +220,15 @@ def _unseen_steps(
     return np.concatenate(steps)
 
 
-def _steps(answered: Sequence[Outcomes], metric: str) -> FloatArray:
+def _steps(answered: Sequence[Answered], metric: str) -> FloatArray:
     """The same for one text of one language, by class or [1] for all."""
+    several = [each for each in answered if isinstance(each, Countable)]
+    if several:
+        return np.mean([each.steps(metric) for each in several], axis=0)
+    return _class_steps([each for each in answered if isinstance(each, Outcomes)], metric)
+
+
+def _class_steps(answered: Sequence[Outcomes], metric: str) -> FloatArray:
     support_C = np.bincount(answered[0].label_B, minlength=answered[0].num_labels)
     present_C = support_C > 0
     if metric == "roc_auc":  # a text of which the ranking is not known: right against half of the others
@@ -251,16 +261,16 @@ def _check_same_languages(runs_GS: Sequence[Sequence[RunOutcomes]]) -> None:
                 check_same_texts(first[language], outcomes)
 
 
-def _value(outcomes: Outcomes, metric: str) -> float:
-    if is_count_metric(metric):
+def _value(outcomes: Answered, metric: str) -> float:
+    if isinstance(outcomes, Outcomes) and is_count_metric(metric):
         return float(count_metric(metric)(outcomes.confusion_CC))
-    value = float(statistic_of(metric, outcomes)(np.ones((1, outcomes.num_texts)))[0])
+    value = float(outcomes.statistic(metric)(np.ones((1, outcomes.num_texts)))[0])
     if np.isnan(value):
         raise UserError(f"{metric} is undefined", expected="texts of every class in each language")
     return value
 
 
-def _losses(outcomes: Outcomes) -> FloatArray:
+def _losses(outcomes: Answered) -> FloatArray:
     if outcomes.loss_B is None:
         raise UserError("no losses", expected="a loss for each text", remedy="Predict these texts again")
     return outcomes.loss_B

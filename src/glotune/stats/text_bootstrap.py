@@ -8,19 +8,16 @@ Shape letters: R resamples, G clusters, B texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from glotune.errors import UserError, did_you_mean
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Outcomes, Statistic, loss_statistic
 from glotune.stats.calibration import weighted_ece
 from glotune.stats.confusion import COUNT_METRICS, FloatArray, IntArray, count_metric, is_count_metric
 from glotune.stats.curves import weighted_macro_roc_auc
 from glotune.stats.resampling import RESAMPLES, Joint
-
-Statistic = Callable[[FloatArray], FloatArray]
-"""Weights [R, B] -> the number under each weighting [R]; NaN where it is undefined."""
 
 JACKKNIFE_LIMIT = 1000  # the skewness correction fades with 1 / sqrt(clusters): not worth its cost above
 UNSEEN_ANSWERS = 8
@@ -37,10 +34,7 @@ def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
     if is_count_metric(metric):
         return _count_statistic(metric, outcomes)
     if metric == "loss":
-        if outcomes.loss_B is None:
-            raise UserError("no losses", expected="a loss for each text", remedy="Predict these texts again")
-        losses_B = outcomes.loss_B
-        return lambda weights_RB: weights_RB @ losses_B / weights_RB.sum(axis=1)
+        return loss_statistic(outcomes)
     if metric == "ece":
         return lambda weights_RB: weighted_ece(outcomes, weights_RB)
     if metric == "roc_auc":

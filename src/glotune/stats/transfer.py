@@ -15,7 +15,7 @@ import numpy as np
 
 from glotune.errors import UserError
 from glotune.run.records import Interval
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import Together, resample_together
 from glotune.stats.resampling import LEVEL, RESAMPLES
 from glotune.stats.traits import trait
@@ -72,7 +72,7 @@ class Transfer:
 
 
 def transfer_gaps(
-    outcomes_by_language: Mapping[str, Outcomes],
+    outcomes_by_language: Mapping[str, Answered],
     source_languages: Sequence[str],
     metric: str = "macro_f1",
     *,
@@ -110,7 +110,7 @@ def _summarise(
     source_languages: tuple[str, ...],
     targets: list[str],
     together: Together,
-    outcomes_by_language: Mapping[str, Outcomes],
+    outcomes_by_language: Mapping[str, Answered],
     undefined: tuple[str, ...],
     level: float,
 ) -> Transfer:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
+from glotune.recipe.kinds import KINDS
 from glotune.report.analysis import averaged
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import is_held
@@ -193,12 +194,17 @@ def _set_aside(run: Path, attempt: int) -> None:
     run.rename(aside)
 
 
+def _told(metric: str, value: float) -> str:
+    return f"macro-F1 {100 * value:.1f}" if metric == "macro_f1" else f"{metric} {value:.3f}"
+
+
 def _metrics(path: Path) -> str:
-    """One line about a finished run: its test macro-F1, of the languages that it was not trained on, and verdict."""
+    """One line about a finished run: its test score, of the languages that it was not trained on, and verdict."""
     run = RunDirectory(path)
     manifest, metrics = run.read_manifest(), run.read_metrics()
     entries = metrics.get("test") or metrics.get("validation") or {}
     told = [entries[language] for language in averaged(entries, manifest.source_languages)]
-    scores = [entry["macro_f1"] for entry in told if entry.get("macro_f1") is not None]
-    score = f"macro-F1 {100 * sum(scores) / len(scores):.1f}" if scores else "no score"
+    metric = KINDS[manifest.task].metric
+    scores = [entry[metric] for entry in told if entry.get(metric) is not None]
+    score = _told(metric, sum(scores) / len(scores)) if scores else "no score"
     return f"{score}, {manifest.verdict.status if manifest.verdict else 'no verdict'}"

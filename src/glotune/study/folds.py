@@ -35,7 +35,8 @@ MADE_VALIDATION = 0.1
 class FoldFile:
     """The texts that are cross-validated, on disk.
 
-    Columns: text, text_pair (with pairs), id (where named), label (its name), language, split (``fold-1`` … ``fold-k``,
+    Columns: text, text_pair (with pairs), id (where named), label (its name; of several labels or scores a column each,
+    by their names), language, split (``fold-1`` … ``fold-k``,
     or ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text
     came from.
     """
@@ -46,12 +47,15 @@ class FoldFile:
     has_pairs: bool
     has_targets: bool
     has_validation: bool
+    is_one_class: bool = True
+    """Whether a text has one label; otherwise each of `labels` is a column."""
 
     def recipe(self, recipe: Recipe, fold: int) -> Recipe:
         """The recipe of one fold, counted from 1: its texts are tested, all others trained on."""
         others = [f"fold-{other}" for other in range(1, self.folds + 1) if other != fold]
-        columns = {"text_pair": "text_pair"} if self.has_pairs else {}
+        columns: dict[str, str | list[str]] = {"text_pair": "text_pair"} if self.has_pairs else {}
         columns |= {"id": "id"} if recipe.data.columns.id is not None else {}
+        columns |= {} if self.is_one_class else {"labels": self.labels}
         share = recipe.data.made_splits.validation or MADE_VALIDATION
         data = {
             **recipe.data.model_dump(mode="json"),
@@ -59,7 +63,7 @@ class FoldFile:
             "validation": str(self.path) if self.has_validation else None,
             "test": str(self.path),
             "columns": columns,
-            "labels": self.labels,
+            "labels": self.labels if self.is_one_class else None,
             "made_splits": {"validation": share},
             "split_names": {
                 "train": others,
@@ -89,11 +93,11 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
         )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
     whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
-    texts = read_texts(whole, seed)
+    texts = read_texts(whole, seed, recipe.task)
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
     table = pa.concat_tables([texts.splits[split].table for split in pooled])
     table = table.sort_by([("source", "ascending"), ("row", "ascending")])
-    fold_B = draw_folds(strata(table), table["key"].to_numpy(), folds, np.random.default_rng(seed))
+    fold_B = draw_folds(strata(table, texts.targets), table["key"].to_numpy(), folds, np.random.default_rng(seed))
     parts = [_part(table, texts, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
     targets = _targets(texts)
     if targets is not None:
@@ -110,6 +114,7 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
         has_pairs=texts.splits["train"].has_pairs,
         has_targets=targets is not None,
         has_validation=recipe.data.validation is not None,
+        is_one_class=texts.targets is None,
     )
 
 
@@ -153,7 +158,14 @@ def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
     names = pa.array([source.path for source in texts.sources])
     kept = [name for name in ("text", "text_pair", "id") if name in table.column_names]
     columns = {name: table[name].cast(pa.string()) for name in kept}
-    columns["label"] = pa.array(texts.labels).take(table["label"].cast(pa.int32()))
+    if texts.targets is None:
+        columns["label"] = pa.array(texts.labels).take(table["label"].cast(pa.int32()))
+    else:
+        targets_NL = texts.targets[table["label"].to_numpy()].astype(np.float64)
+        columns |= {
+            name: pa.array(targets_N, from_pandas=True)
+            for name, targets_N in zip(texts.labels, targets_NL.T, strict=True)
+        }
     columns["language"] = table["language"].cast(pa.string())
     columns["split"] = split
     columns["file"] = names.take(table["source"].cast(pa.int32()))

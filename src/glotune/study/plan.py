@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from glotune.errors import UserError
 from glotune.evidence.claims import SEEDS_TO_START
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
+from glotune.recipe.kinds import KINDS
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.stats.traits import trait
@@ -50,11 +51,26 @@ def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
     study = resolved.study
     for metric in (study.metric, *(claim.metric.partition("[")[0] for claim in study.claims)):
         trait(metric)
+        _refuse_other_task(metric, resolved)
     files = {}
     if study.folds is not None:
         for name, recipe in resolved.variants.items():
             files[name] = fold_file(recipe, study.folds, study.fold_seed, directory.folds)
     return StudyPlan(resolved, list_runs(resolved, lambda name, seeded, fold: files[name].recipe(seeded, fold)), files)
+
+
+def _refuse_other_task(metric: str, resolved: ResolvedStudy) -> None:
+    """A score that no run of these tasks has would be missed only once all are trained."""
+    kinds = {KINDS[recipe.task] for recipe in resolved.variants.values()}
+    told = {name for kind in KINDS.values() for name in (*kind.told, *kind.counted)}
+    known = {name for kind in kinds for name in (*kind.told, *kind.counted)}
+    if metric in told - known:
+        kind = next(iter(kinds))
+        raise UserError(
+            f"the metric {metric} is no score of the task {kind.name}",
+            expected=f"one of {', '.join(kind.told)}",
+            remedy=f"Set metric: {kind.metric} in the study, and in its claims",
+        )
 
 
 def list_runs(resolved: ResolvedStudy, of_fold: Callable[[str, Recipe, int], Recipe]) -> tuple[PlannedRun, ...]:
@@ -144,7 +160,7 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
         if key not in seen:
             seen.add(key)
             refuse_streams(recipe.data, "a study")
-            texts = read_texts(recipe.data, recipe.seed)
+            texts = read_texts(recipe.data, recipe.seed, recipe.task)
             refuse_unused_validation(recipe.evaluate.on, texts)
             warnings.update(dict.fromkeys(texts.warnings))
     return list(warnings)

@@ -60,7 +60,7 @@ def _test_texts(resolved: ResolvedStudy) -> int | None:
 
     recipe = next(iter(resolved.variants.values()))
     try:
-        texts = read_texts(recipe.data, recipe.seed)
+        texts = read_texts(recipe.data, recipe.seed, recipe.task)
     except UserError:
         return None
     found = texts.splits.get("train" if resolved.study.folds else "test", texts.splits["validation"])

@@ -1,4 +1,5 @@
-"""Cheap models beside the run: the majority class, and TF-IDF of character n-grams with logistic regression.
+"""Cheap models beside the run: what knows the targets' frequencies alone, and TF-IDF of character n-grams with logistic
+regression (of several labels one for each, answered as the run answers them).
 
 Both see the training texts that the encoder saw, with the same row and class weights. On NusaX sentiment (Winata et al.
 2023, table 5) logistic regression reaches 75.4 where XLM-R-base reaches 76.2: without the first figure the second says
@@ -20,14 +21,16 @@ from numpy.typing import NDArray
 
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.recipe import Recipe
-from glotune.run.baselines import FILE, METRIC, Baselines, Gain
+from glotune.recipe.kinds import KINDS
+from glotune.run.baselines import FILE, Baselines, Gain, Name
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.predictions import answers_in, read_predictions
-from glotune.stats.arrays import outcomes
+from glotune.run.records import Evaluation
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.stats.evaluation import INTERVAL_SEED, evaluation_of
-from glotune.tasks.records import Outputs, prediction_tables, write_predictions
-from glotune.tasks.single_label import class_weights
+from glotune.tasks.of_recipe import cross_entropy, reading_of
+from glotune.tasks.records import Outputs, SplitAnswers, prediction_tables, write_predictions
+from glotune.tasks.single_label import class_weights, monitored_languages
 from glotune.whole_files import sha256
 
 MOST_CHARACTERS = 5_000_000
@@ -43,10 +46,10 @@ LEAST = 1e-12
 DESCRIPTION = (
     f"TF-IDF of character {GRAMS[0]}- to {GRAMS[1]}-grams within words, logistic regression (C = {INVERSE_PENALTY:g})"
 )
-INTERVALS = ("accuracy", METRIC)
-
-Probabilities = NDArray[np.float64]
-"""[N, C] of the texts of a split."""
+Features = Callable[[LabelledTexts], Any]
+"""The TF-IDF features of the texts of a split, a sparse matrix [N, F]."""
+Said = Callable[[LabelledTexts], NDArray[np.float64]]
+"""[N, C] what a cheap model says of the texts of a split, as a network's outputs."""
 
 
 def record_baselines(directory: RunDirectory, recipe: Recipe, texts: TextData, log: Callable[[str], None]) -> None:
@@ -56,18 +59,24 @@ def record_baselines(directory: RunDirectory, recipe: Recipe, texts: TextData, l
     """
     if not recipe.evaluate.baselines:
         return
+    from sklearn.exceptions import ConvergenceWarning
+
     begun = time.monotonic()
     characters = sum(_characters(split) for split in texts.splits.values())
     if characters > MOST_CHARACTERS:
         found = Baselines(
+            task=recipe.task,
             description=DESCRIPTION,
             left_out=f"the texts have {characters:,} characters, more than the {MOST_CHARACTERS:,} that take seconds",
         )
     else:
         try:
-            found = _fitted(directory, recipe, texts)
+            with warnings.catch_warnings():
+                # The last weights of a fit that stops early are as deterministic as the best ones.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                found = _fitted(directory, recipe, texts)
         except (ValueError, ArithmeticError, MemoryError) as error:
-            found = Baselines(description=DESCRIPTION, left_out=f"they could not be fitted ({error})")
+            found = Baselines(task=recipe.task, description=DESCRIPTION, left_out=f"they could not be fitted ({error})")
     seconds = time.monotonic() - begun
     directory.baselines.mkdir(exist_ok=True)
     content = found.model_copy(update={"wall": {"seconds": seconds}})
@@ -75,7 +84,8 @@ def record_baselines(directory: RunDirectory, recipe: Recipe, texts: TextData, l
     if found.left_out is not None:
         log(f"baselines left out: {found.left_out}")
     else:
-        log(f"baselines on the same {found.texts:,} training texts, in {seconds:.1f} s: majority class; {DESCRIPTION}")
+        no_skill = found.kind.no_skill.lower()
+        log(f"baselines on the same {found.texts:,} training texts, in {seconds:.1f} s: {no_skill}; {DESCRIPTION}")
 
 
 def _characters(split: LabelledTexts) -> int:
@@ -84,67 +94,145 @@ def _characters(split: LabelledTexts) -> int:
 
 
 def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselines:
-    train, num_labels = texts.splits["train"], len(texts.labels)
+    train = texts.splits["train"]
     weights_N = np.ones(len(train)) if train.weights is None else train.weights.astype(np.float64)
-    weights_C = class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights)
-    frequency_C = np.bincount(train.labels, weights_N, num_labels) / weights_N.sum()
-    if weights_C is not None:
-        weights_N = weights_N * weights_C[train.labels]
-    tfidf, features = _tfidf(train, weights_N, num_labels, recipe.data.normalization)
-    constant_C = np.maximum(frequency_C, LEAST) / np.maximum(frequency_C, LEAST).sum()
-    majority, cheap, gains, files = [], [], [], {}
-    for split in ("validation", "test"):
-        held_out = texts.splits.get(split)
-        if held_out is None or not len(held_out):
-            continue
-        _record(directory.baselines / "tfidf", texts, held_out, tfidf(held_out))
-        for language in held_out.language_names:
-            path = directory.baselines / "tfidf" / f"{split}.{language}.parquet"
+    features, width = _tfidf(train, recipe.data.normalization)
+    if texts.targets is None:
+        constant, fitted = _of_classes(recipe, texts, features, weights_N)
+    else:
+        constant, fitted = _of_targets(recipe, texts, features, weights_N)
+    scores: dict[Name, list[Evaluation]] = {"majority": [], "tfidf": []}
+    held_out = [
+        split for name in ("validation", "test") if (split := texts.splits.get(name)) is not None and len(split)
+    ]
+    for split, answers in zip(held_out, _answers(recipe, texts, held_out, constant), strict=True):
+        for language, rows in _by_language(split):
+            found = answers.outcomes(rows, split.labels)
+            scores["majority"].append(
+                evaluation_of(found, split.split, language, None, interval_metrics=found.kind.pair)
+            )
+    gains, files = [], {}
+    for split, answers in zip(held_out, _answers(recipe, texts, held_out, fitted), strict=True):
+        _record(directory.baselines / "tfidf", texts, split, answers)
+        for language in split.language_names:
+            path = directory.baselines / "tfidf" / f"{split.split}.{language}.parquet"
             files[f"tfidf/{path.name}"] = sha256(path)
             theirs = read_predictions(path).in_order
-            cheap.append(evaluation_of(theirs, split, language, None, interval_metrics=INTERVALS))
-            always = outcomes(theirs.label_B, np.tile(constant_C, (theirs.num_texts, 1)))
-            majority.append(evaluation_of(always, split, language, None, interval_metrics=INTERVALS))
-        gains += _gains(directory, split, held_out.language_names, texts.source_languages)
+            pair = theirs.kind.pair
+            scores["tfidf"].append(evaluation_of(theirs, split.split, language, None, interval_metrics=pair))
+        gains += _gains(directory, split.split, split.language_names, texts.source_languages, KINDS[recipe.task].metric)
     return Baselines(
+        task=recipe.task,
         description=DESCRIPTION,
         texts=len(train),
-        features=features,
-        scores={"majority": majority, "tfidf": cheap},
+        features=width,
+        scores=scores,
         gains=gains,
         predictions=files,
     )
 
 
-def _tfidf(
-    train: LabelledTexts, weights_N: NDArray[np.float64], num_labels: int, normalization: str
-) -> tuple[Callable[[LabelledTexts], Probabilities], int]:
-    """The fitted model as a function of a split, and how many features it has; the sides of a pair have their own."""
-    from scipy.sparse import hstack
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[SplitAnswers]:
+    """What a cheap model says of each split, decided on the validation texts as the run decides."""
+    outputs = [said(split) for split in splits]
+    if texts.targets is None:
+        return [Outputs(each, cross_entropy(each, split.labels)) for each, split in zip(outputs, splits, strict=True)]
+    reading = reading_of(recipe, texts, texts.splits["train"].weights)
+    named = monitored_languages(recipe.evaluate.on, texts.source_languages, texts.splits["validation"].language_names)
+    rows = np.sort(np.concatenate([rows for name, rows in _by_language(splits[0]) if name in named]))
+    targets, keys = texts.targets[splits[0].labels[rows]], splits[0].keys[rows]
+    decision = reading.decide(targets, outputs[0][rows], named)
+    return [
+        reading.answering(
+            each,
+            reading.text_losses(each, texts.targets[split.labels]),
+            texts.targets,
+            decision,
+            (rows, targets, keys) if split is splits[0] else None,
+        )
+        for each, split in zip(outputs, splits, strict=True)
+    ]
+
+
+def _by_language(split: LabelledTexts) -> list[tuple[str, NDArray[np.int64]]]:
+    return [(name, np.flatnonzero(split.language_ids == place)) for place, name in enumerate(split.language_names)]
+
+
+def _of_classes(
+    recipe: Recipe, texts: TextData, features: Features, weights_N: NDArray[np.float64]
+) -> tuple[Said, Said]:
+    """The classes' frequencies, and logistic regression with the run's class weights."""
+    train, num_labels = texts.splits["train"], len(texts.labels)
+    weights_C = class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights)
+    frequency_C = np.bincount(train.labels, weights_N, num_labels) / weights_N.sum()
+    if weights_C is not None:
+        weights_N = weights_N * weights_C[train.labels]
+    model = _logistic(features(train), train.labels, weights_N)
+
+    def constant(split: LabelledTexts) -> NDArray[np.float64]:
+        return _logs(np.tile(frequency_C, (len(split), 1)))
+
+    def fitted(split: LabelledTexts) -> NDArray[np.float64]:
+        probabilities_NC = np.zeros((len(split), num_labels))
+        probabilities_NC[:, model.classes_] = model.predict_proba(features(split))
+        return _logs(probabilities_NC)
+
+    return constant, fitted
+
+
+def _logs(probabilities_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept_NC = np.maximum(probabilities_NC, LEAST)
+    return np.asarray(np.log(kept_NC / kept_NC.sum(axis=1, keepdims=True)))
+
+
+def _of_targets(
+    recipe: Recipe, texts: TextData, features: Features, weights_N: NDArray[np.float64]
+) -> tuple[Said, Said]:
+    """The mean of each target, and a model for each, on the texts that have it."""
+    train, reading = texts.splits["train"], reading_of(recipe, texts, texts.splits["train"].weights)
+    assert texts.targets is not None
+    targets_NL = texts.targets[train.labels].astype(np.float64)
+    is_there_NL = ~np.isnan(targets_NL)
+    mean_L = (weights_N @ np.nan_to_num(targets_NL)) / (weights_N @ is_there_NL)
+    known, cells_NL = features(train), reading.cell_weights(targets_NL.astype(np.float32))
+    models = [
+        reading.cheap_model(known[there_N], target_N[there_N], weights_N[there_N] * cells_N[there_N])
+        for target_N, there_N, cells_N in zip(targets_NL.T, is_there_NL.T, cells_NL.T, strict=True)
+    ]
+
+    def constant(split: LabelledTexts) -> NDArray[np.float64]:
+        return reading.as_outputs(np.tile(mean_L, (len(split), 1)))
+
+    def fitted(split: LabelledTexts) -> NDArray[np.float64]:
+        found = features(split)
+        return reading.as_outputs(np.stack([model(found) for model in models], axis=1))
+
+    return constant, fitted
+
+
+def _logistic(features: Any, labels_N: NDArray[Any], weights_N: NDArray[np.float64]) -> Any:
     from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(features, labels_N, sample_weight=weights_N)
+
+
+def _tfidf(train: LabelledTexts, normalization: str) -> tuple[Features, int]:
+    """The features of a split as a function, and how many there are; the sides of a pair have their own."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     sides = ["text", "text_pair"] if train.has_pairs else ["text"]
     makers = {
         side: TfidfVectorizer(
             analyzer="char_wb", ngram_range=GRAMS, sublinear_tf=True, min_df=RARE if len(train) >= ENOUGH else 1
-        )
+        ).fit(_column(train, side, normalization))
         for side in sides
     }
-    features: Any = hstack([makers[side].fit_transform(_column(train, side, normalization)) for side in sides]).tocsr()
-    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its last weights are as deterministic as the best ones
-        model.fit(features, train.labels, sample_weight=weights_N)
 
-    def answer(split: LabelledTexts) -> Probabilities:
-        columns = [makers[side].transform(_column(split, side, normalization)) for side in sides]
-        probabilities_NC = np.full((len(split), num_labels), LEAST)
-        probabilities_NC[:, model.classes_] = np.maximum(model.predict_proba(hstack(columns).tocsr()), LEAST)
-        return np.asarray(probabilities_NC / probabilities_NC.sum(axis=1, keepdims=True))
+    def features(split: LabelledTexts) -> Any:
+        return hstack([makers[side].transform(_column(split, side, normalization)) for side in sides]).tocsr()
 
-    return answer, int(features.shape[1])
+    return features, sum(len(maker.vocabulary_) for maker in makers.values())
 
 
 def _column(split: LabelledTexts, name: str, normalization: str) -> Sequence[str]:
@@ -156,18 +244,17 @@ def _column(split: LabelledTexts, name: str, normalization: str) -> Sequence[str
     return [unicodedata.normalize(form, text) for text in found]  # type: ignore[arg-type]
 
 
-def _record(folder: Path, texts: TextData, split: LabelledTexts, probabilities_NC: Probabilities) -> None:
+def _record(folder: Path, texts: TextData, split: LabelledTexts, answers: SplitAnswers) -> None:
     """Prediction records as the run's own, without the texts, which stand there."""
     folder.mkdir(parents=True, exist_ok=True)
-    logits_NC = np.log(probabilities_NC)
-    outputs = Outputs(logits_NC, -logits_NC[np.arange(len(split)), split.labels])
     hashes = [source.sha256 for source in texts.sources]
-    for place, language in enumerate(split.language_names):
-        rows = np.flatnonzero(split.language_ids == place)
-        write_predictions(folder, prediction_tables(split, rows, hashes, outputs, False), split.split, language)
+    for language, rows in _by_language(split):
+        write_predictions(folder, prediction_tables(split, rows, hashes, answers, False), split.split, language)
 
 
-def _gains(directory: RunDirectory, split: str, languages: Sequence[str], sources: Sequence[str]) -> list[Gain]:
+def _gains(
+    directory: RunDirectory, split: str, languages: Sequence[str], sources: Sequence[str], metric: str
+) -> list[Gain]:
     """For each language, and for the mean of the source and of the target languages where there are several."""
     ours = answers_in(directory.predictions, split, languages)
     theirs = answers_in(directory.baselines / "tfidf", split, languages)
@@ -179,6 +266,6 @@ def _gains(directory: RunDirectory, split: str, languages: Sequence[str], source
     gains = []
     for group in groups:
         pair = ({name: ours[name] for name in group}, {name: theirs[name] for name in group})
-        found = paired_mean_difference(METRIC, *pair, seed=INTERVAL_SEED)
+        found = paired_mean_difference(metric, *pair, seed=INTERVAL_SEED)
         gains.append(Gain(split=split, languages=group, value=found.estimate, interval=found.interval()))
     return gains

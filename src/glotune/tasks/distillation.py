@@ -104,6 +104,10 @@ class Distillation:
         """As the recipe says."""
         return self.classifier.choice
 
+    @property
+    def decision(self) -> None:
+        """The most probable class is the answer."""
+
     def passes(self, split: str) -> list[LogitsAndLosses]:
         """One: logits, and each text's own loss against its label."""
         return self.classifier.passes(split)

@@ -149,6 +149,10 @@ class Pretraining:
         """None: texts stay out of the records."""
         return []
 
+    @property
+    def decision(self) -> None:
+        """Nothing is fitted."""
+
     # ---- evaluation -----------------------------------------------------------------------------------
 
     def passes(self, split: str) -> list[MaskedPass | VectorPass]:

@@ -1,10 +1,11 @@
-"""What an evaluation of a classifier leaves: one record per prediction, and the scores recomputable from them."""
+"""What an evaluation leaves: one record per prediction, and the scores recomputable from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.run.predictions import hashed_names
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes, outcomes, softmax
+from glotune.stats.arrays import Answered, Outcomes, outcomes, softmax
 from glotune.stats.clusters import own_clusters
 from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.task import Answers
@@ -24,9 +25,32 @@ ROW_GROUP = 1 << 16
 """Predictions that are written together: no more of them are held than these."""
 
 
+class SplitAnswers(Protocol):
+    """What the network says of the N texts of a split, in the terms of its task."""
+
+    def outcomes(
+        self, rows: NDArray[np.int64], labels_N: NDArray[Any], cluster_B: NDArray[np.int64] | None = None
+    ) -> Answered:
+        """What it says of the texts at `rows`, beside the truth, as every metric reads it.
+
+        Args:
+            labels_N: as `LabelledTexts.labels`, of all texts of the split.
+        """
+        ...
+
+    def columns(self, rows: NDArray[np.int64], labels_B: NDArray[Any]) -> dict[str, pa.Array]:
+        """The columns label, predicted, probabilities and loss of the records of the texts at `rows`."""
+        ...
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """What the table says beside its rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outputs:
-    """What the network says of the N texts of a split."""
+    """What the network says of the N texts of a split, each of one class."""
 
     logits_NC: NDArray[np.float64]
     losses_N: NDArray[np.float64]
@@ -51,6 +75,21 @@ class Outputs:
         """
         return outcomes(labels_N[rows], softmax(self.logits_NC[rows], in_place=True), self.losses_N[rows], cluster_B)
 
+    def columns(self, rows: NDArray[np.int64], labels_B: NDArray[Any]) -> dict[str, pa.Array]:
+        """Class ids, probabilities and losses."""
+        probabilities = softmax(self.logits_NC[rows], in_place=True)
+        return {
+            "label": pa.array(labels_B, pa.int16()),
+            "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
+            "probabilities": lists_of(probabilities),
+            "loss": pa.array(self.losses_N[rows], pa.float64()),
+        }
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """Nothing."""
+        return {}
+
     @property
     def refused(self) -> int:
         """Texts whose logits are not all finite."""
@@ -62,7 +101,7 @@ def record_split(
     texts: TextData,
     split: str,
     languages: Mapping[str, NDArray[np.int64]],
-    outputs: Outputs,
+    outputs: SplitAnswers,
     with_text: bool,
 ) -> list[Evaluation]:
     """Writes every prediction of a split; returns its scores per language.
@@ -75,20 +114,20 @@ def record_split(
     for language, rows in languages.items():
         tables = prediction_tables(texts.splits[split], rows, hashes, outputs, with_text)
         write_predictions(folder, tables, split, language)
-        clusters = _clusters(texts.splits[split], rows)
+        clusters = clusters_of(texts.splits[split], rows)
         found = outputs.outcomes(rows, texts.splits[split].labels, clusters)
         evaluations.append(evaluation_of(found, split, language, texts.labels))
     return evaluations
 
 
-def _clusters(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def clusters_of(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Which of the texts of one language, at `rows`, belong together."""
     named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
     return own_clusters(texts.table["key"].to_numpy()[rows], named)
 
 
 def prediction_tables(
-    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: Outputs, with_text: bool
+    texts: LabelledTexts, rows: NDArray[np.int64], hashes: list[str], outputs: SplitAnswers, with_text: bool
 ) -> Iterator[pa.Table]:
     """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
     columns = ["row", "source", "language", "label", "key"]
@@ -121,30 +160,31 @@ def _grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _records(table: pa.Table, split: str, hashes: list[str], outputs: Outputs, rows: NDArray[np.int64]) -> pa.Table:
-    probabilities = softmax(outputs.logits_NC[rows], in_place=True)
+def _records(
+    table: pa.Table, split: str, hashes: list[str], outputs: SplitAnswers, rows: NDArray[np.int64]
+) -> pa.Table:
     nulls = pa.nulls(len(rows), pa.string())
-    return pa.table(
+    found = pa.table(
         {
             "data_hash": pa.array(hashes).take(table["source"]),
             "row": table["row"],
             "split": pa.repeat(split, len(rows)),
             "language": table["language"].cast(pa.string()),
-            "label": table["label"],
-            "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
-            "probabilities": _lists(probabilities),
-            "loss": pa.array(outputs.losses_N[rows], pa.float64()),
+            **outputs.columns(rows, table["label"].to_numpy()),
             **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
             "text_key": table["key"],
             "id": table["id"] if "id" in table.column_names else nulls,
         }
     )
+    return found.replace_schema_metadata(outputs.metadata) if outputs.metadata else found
 
 
-def _lists(values_NC: NDArray[np.float64]) -> pa.ListArray:
-    """A row of the matrix as one list; no Python object per row."""
+def lists_of(values_NC: NDArray[Any], is_null_NC: NDArray[np.bool_] | None = None) -> pa.ListArray:
+    """A row of the matrix as one list, null where it is said; no Python object per row."""
     count, width = values_NC.shape
-    return pa.ListArray.from_arrays(np.arange(0, (count + 1) * width, width, dtype=np.int32), values_NC.reshape(-1))
+    offsets = np.arange(count + 1, dtype=np.int32) * width
+    mask = None if is_null_NC is None else is_null_NC.reshape(-1)
+    return pa.ListArray.from_arrays(offsets, pa.array(values_NC.reshape(-1), mask=mask))
 
 
 def write_predictions(folder: Path, tables: Iterator[pa.Table], split: str, language: str) -> None:

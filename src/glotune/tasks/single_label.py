@@ -22,6 +22,7 @@ from glotune.data.tokenization import TokenStore
 from glotune.errors import RunError, UserError, did_you_mean
 from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import KINDS
 from glotune.run.records import Evaluation
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
@@ -32,7 +33,7 @@ from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counte
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
 EXCERPT, EXCERPTS = 120, 10
 """Characters of a text that a diagnosis shows, and of how many texts."""
-EVENT_METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1", "mcc")
+EVENT_METRICS = KINDS["single_label"].followed
 """What an evaluation event says of a language."""
 
 
@@ -108,10 +109,11 @@ class SingleLabel:
 
     def excerpts(self, rows: Rows) -> list[str]:
         """How the first of these training texts begin; none where the recipe keeps texts out of records."""
-        if self.texts is None or not self.with_text:
-            return []
-        column = self.texts.splits["train"].table["text"]
-        return [column[int(row)].as_py()[:EXCERPT] for row in rows[:EXCERPTS]]
+        return [] if self.texts is None or not self.with_text else excerpts_of(self.texts, rows)
+
+    @property
+    def decision(self) -> None:
+        """The most probable class is the answer."""
 
     # ---- evaluation -----------------------------------------------------------------------------------
 
@@ -207,6 +209,12 @@ class LogitsAndLosses:
         logits_BC = network(batch)
         losses_B = text_losses(logits_BC, batch.targets["labels"])
         return torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+
+
+def excerpts_of(texts: TextData, rows: Rows) -> list[str]:
+    """How the first of these training texts begin."""
+    column = texts.splits["train"].table["text"]
+    return [column[int(row)].as_py()[:EXCERPT] for row in rows[:EXCERPTS]]
 
 
 def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:

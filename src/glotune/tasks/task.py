@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.batches import PackedBatch, Rows
-from glotune.run.records import Evaluation
+from glotune.run.records import Decision, Evaluation
 
 Answers = Sequence[NDArray[np.float64]]
 """For each pass over a split, [N, K]: what the network said of each of its texts, in the order of the split."""
@@ -145,6 +145,11 @@ class Task(Protocol):
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """What the epoch's event says of the sums over its steps, beside the loss."""
+        ...
+
+    @property
+    def decision(self) -> Decision | None:
+        """How outputs become answers, as the last answers to the validation texts have it; None: nothing is fitted."""
         ...
 
     def passes(self, split: str) -> Sequence[Pass]:

@@ -14,7 +14,7 @@ from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Record
-from glotune.stats.arrays import Outcomes, outcomes
+from glotune.stats.arrays import Answered, Outcomes, outcomes
 from glotune.stats.calibration import chance_error
 from glotune.stats.temperature import CrossFit, apply_temperature, cross_fit, fit_temperature, fit_threshold
 from glotune.whole_files import sha256
@@ -29,7 +29,8 @@ class Calibration(Record):
     temperature: float
     """Logits are divided by it."""
     threshold: float | None = None
-    """Of two classes: the second is answered where its calibrated probability is at least this. None: the larger."""
+    """Of two classes: the second is answered where its calibrated probability is at least this. None: the larger; of
+    several labels the run's own thresholds, moved as the probabilities are, so that the answers stay."""
     metric: str | None = None
     """What the threshold maximises on the validation texts."""
     languages: list[str]
@@ -90,7 +91,13 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
     languages = sources or sorted(found)
     fitted_on = [found[language] for language in languages]
     load_run(run).require_as_written(fitted_on)
-    validation = _joined([read_predictions(path).outcomes for path in fitted_on])
+    if threshold_metric is not None and run.read_manifest().task == "multi_label":
+        raise UserError(
+            "the thresholds of several labels are fitted with the run",
+            expected="no --threshold",
+            remedy="They are in manifest.json and in the model's config.json; evaluate.threshold sets them by hand",
+        )
+    validation = _joined([_stated(read_predictions(path).outcomes) for path in fitted_on])
     fit = fit_temperature(validation)
     scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
     threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
@@ -129,6 +136,17 @@ def read_calibration(run: RunDirectory) -> Calibration:
         raise UserError(
             f"{run.calibration} can't be read", remedy=f"Fit it anew with: glotune calibrate {run.path}"
         ) from error
+
+
+def _stated(answered: Answered) -> Outcomes:
+    """Answers with a confidence: of several labels each annotated one, yes or no."""
+    found = answered.stated()
+    if found is None:
+        raise UserError(
+            "this run answers scores, which state no probability",
+            expected="a run whose answers have probabilities",
+        )
+    return found
 
 
 def _joined(parts: list[Outcomes]) -> Outcomes:

@@ -50,7 +50,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         keys: recipe keys with ``__`` for the dots: ``train__epochs=3``, ``model__layers=6``, ``seed=1``.
 
     Attributes:
-        classes_: the labels seen in fit, sorted; predictions are of the same type.
+        classes_: the labels seen in fit, sorted; predictions are of the same type. Of several labels their columns:
+            names where `fit` got a DataFrame, else numbers.
         run_: path of the run directory.
         device_: what it was trained on: ``cpu``, ``cuda`` or ``mps``.
 
@@ -89,14 +90,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: N texts or pairs: a list, an array, a Series, or the columns of a DataFrame.
-            y: N labels: strings, whole numbers or truth values.
+            y: N labels: strings, whole numbers or truth values; or [N, L] of 1 and 0 for several labels of each text
+                (NaN where one was not annotated), a column for each.
             sample_weight: N numbers, how much each text counts in the loss: 2 as two of it, 0 as if it was not there.
 
         Raises:
             UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
                 labels differ in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
         """
-        texts, labels = _texts(X), _labels(y)
+        texts = _texts(X)
+        several = _indicators(y)
+        labels = _labels(y) if several is None else several
         if len(labels) != len(texts):
             raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
         keys = self._keys()
@@ -105,17 +109,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if weights is not None:
             texts = [text for text, weight in zip(texts, weights, strict=True) if weight]
             labels, weights = labels[weights > 0], weights[weights > 0]
-        classes, ids = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise UserError(f"the one label {classes.tolist()[0]!r} in y: 1 class", expected="at least two classes")
-        names = _label_names(classes)
-        _warn_of_odd_labels(classes, ids)
-        table = _table(texts, [names[index] for index in ids], weights)
+        if several is None:
+            classes, target = _of_classes(labels)
+        else:
+            classes, target = _of_label_columns(labels, y)
+        table = _table(texts, target.columns, weights)
         temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
         run = train(
             self._base(),
-            {"model.name": self.encoder, "data.labels": names, "data.source_languages": [self.language]},
-            {"data.columns": {name: name for name in table.column_names}},
+            {"model.name": self.encoder, "data.source_languages": [self.language]},
+            {"data.columns": {name: name for name in table.column_names if name not in target.names}},
+            target.keys,
             keys,
             data={"train": {self.language: table}},
             out=_new_folder(self.out) if self.out is not None else Path(temporary.name if temporary else "") / "run",
@@ -128,7 +132,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
-        """The label of each text, of the type given to `fit`."""
+        """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0."""
+        check_is_fitted(self, "run_")
+        if self._kept.predictor.kind.name == "multi_label":
+            stream = self._kept.predictor.engine.stream(_texts(X))
+            return np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream]).astype(np.int64)
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
@@ -141,7 +149,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Logits_NC, columns in the order of ``classes_``; of two classes [N], the second's minus the first's."""
         check_is_fitted(self, "run_")
         logits_NC = np.concatenate([each.logits_NC for each in self._kept.predictor.engine.stream(_texts(X))])
-        return logits_NC if len(self.classes_) > 2 else logits_NC[:, 1] - logits_NC[:, 0]
+        if len(self.classes_) > 2 or self._kept.predictor.kind.name == "multi_label":
+            return logits_NC
+        return logits_NC[:, 1] - logits_NC[:, 0]
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """``Classifier(encoder='glotune-nano', seed=3)``; with the labels and the device once it is fitted."""
@@ -254,6 +264,58 @@ def _texts(given: Any) -> list[Text]:
     return [str(text) if isinstance(text, str) else (str(text[0]), str(text[1])) for text in texts]
 
 
+@dataclass(frozen=True)
+class _Target:
+    """What `fit` was given to learn, as columns of a table and keys of a recipe."""
+
+    columns: dict[str, Any]
+    keys: dict[str, Any]
+
+    @property
+    def names(self) -> set[str]:
+        """Of the columns of several labels, which the recipe names in a list."""
+        return set(self.columns) - {"label"}
+
+
+def _of_classes(labels: NDArray[Any]) -> tuple[NDArray[Any], _Target]:
+    """The classes of one label for each text, sorted, and their names."""
+    classes, ids = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise UserError(f"the one label {classes.tolist()[0]!r} in y: 1 class", expected="at least two classes")
+    names = _label_names(classes)
+    _warn_of_odd_labels(classes, ids)
+    return classes, _Target({"label": [names[index] for index in ids]}, {"data.labels": names})
+
+
+def _of_label_columns(labels_NL: NDArray[np.float64], given: Any) -> tuple[NDArray[Any], _Target]:
+    """A column for each of several labels, by its name in a DataFrame, else by its number."""
+    named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
+    names = named or [str(place) for place in range(labels_NL.shape[1])]
+    taken = {"text", "text_pair", "weight", "label"}
+    columns = {
+        f"label {name}" if name in taken else name: pa.array(column_N, from_pandas=True)
+        for name, column_N in zip(names, labels_NL.T, strict=True)
+    }
+    classes = np.array(names) if named else np.arange(len(names))
+    keys = {"task": "multi_label", "data.columns.labels": list(columns), "data.labels": None}
+    return classes, _Target(columns, keys)
+
+
+def _indicators(given: Any) -> NDArray[np.float64] | None:
+    """[N, L] of 1, 0 and NaN where several labels are given for each text; None where it is one.
+
+    Raises:
+        UserError: numbers other than 1 and 0.
+    """
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
+        return None
+    return found
+
+
 def _text(given: Any) -> Any:
     """A row of one column is its text, one of two a pair."""
     if not isinstance(given, list | np.ndarray):
@@ -334,11 +396,11 @@ def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:
         warnings.warn(odd.message, stacklevel=3)
 
 
-def _table(texts: list[Text], labels: list[str], weights: NDArray[np.float32] | None) -> pa.Table:
+def _table(texts: list[Text], target: dict[str, Any], weights: NDArray[np.float32] | None) -> pa.Table:
     columns: dict[str, Any] = {"text": [text if isinstance(text, str) else text[0] for text in texts]}
     if isinstance(texts[0], tuple):
         columns["text_pair"] = [text[1] for text in texts]
-    columns["label"] = labels
+    columns |= target
     if weights is not None:
         columns["weight"] = weights
     return pa.table(columns)

@@ -34,14 +34,15 @@ from glotune.tasks.records import Outputs, record_split
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Task
 from glotune.verbs.evaluate import texts_of
-from glotune.verbs.predict import Predictor, load, run_of
+from glotune.verbs.opening import run_of
+from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import sha256
 from glotune.words import counted, duration, rate
 
 KEY = "distill.teacher"
-HASHED = (".safetensors", ".bin", ".json", ".model", ".txt")
+HASHED = (".safetensors", ".bin", ".onnx", ".data", ".json", ".model", ".txt")
 """Files of a model's folder that its answers depend on."""
-WEIGHTS = (".safetensors", ".bin")
+WEIGHTS = (".safetensors", ".bin", ".onnx", ".data")
 TOGETHER = 512
 """Texts between two reports of progress, sorted by length together."""
 LEAST_PROBABILITY = 1e-300
@@ -139,7 +140,7 @@ class Lesson:
                     student=len(held) / student_seconds,
                     teacher=len(held) / seconds,
                     device=device,
-                    precision=student.engine.precision,
+                    precision=student.engine.model.precision,
                 ),
             ),
         )
@@ -280,6 +281,9 @@ def refuse_other_task(predictor: Predictor, place: Path, texts: TextData) -> Non
     Raises:
         UserError: otherwise; names the first label that only one of the two has, and the nearest of the other.
     """
+    if predictor.kind.name != "single_label":
+        found = f"{place} answers another task ({predictor.kind.name})"
+        raise UserError(found, where=KEY, expected="a teacher that chooses one class for each text")
     theirs, ours = ({name_of(name): name for name in names} for names in (predictor.labels, texts.labels))
     for own, other, whose in ((theirs, ours, "the texts do not"), (ours, theirs, "the teacher does not")):
         odd = next((name for key, name in own.items() if key not in other), None)
@@ -317,7 +321,7 @@ def identity(folder: Path) -> str:
 def size_of(predictor: Predictor, folder: Path) -> Size:
     """Parameters, and bytes of the files that hold them."""
     return Size(
-        parameters=sum(each.numel() for each in predictor.engine.network.hf.parameters()),
+        parameters=predictor.engine.model.parameters,
         bytes=sum(path.stat().st_size for path in folder.iterdir() if path.suffix in WEIGHTS),
     )
 
@@ -363,7 +367,7 @@ def write_answers(predictor: Predictor, texts: LabelledTexts, report: Report, fo
     shape = (len(texts), len(predictor.labels))
     logits_NC = np.lib.format.open_memmap(folder / "logits.npy", mode="w+", dtype=np.float32, shape=shape)
     done = 0
-    for logits_BC, _ in predictor.engine.stream(texts_of(texts), TOGETHER):
+    for logits_BC, *_ in predictor.engine.stream(texts_of(texts), TOGETHER):
         if not np.isfinite(logits_BC).all():
             raise UserError(
                 "the teacher's answers are not finite", where=KEY, expected="a teacher that has not diverged"
@@ -378,7 +382,7 @@ def timed(predictor: Predictor, texts: LabelledTexts, report: Report) -> tuple[N
     """Probabilities [N, C] of all texts, columns in the predictor's order, and the seconds that they took."""
     predictor.engine.answers([("first", "call") if texts.has_pairs else "first call"])  # what is made once is not timed
     found, done, started = [], 0, time.perf_counter()
-    for logits_BC, _ in predictor.engine.stream(texts_of(texts), TOGETHER):
+    for logits_BC, *_ in predictor.engine.stream(texts_of(texts), TOGETHER):
         found.append(softmax(logits_BC))
         done += len(logits_BC)
         report(done, len(texts))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glotune.data.encoding import Text
 from glotune.data.reading import read_again, read_evaluation_texts
@@ -23,7 +22,8 @@ from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Quoting, Sources
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
-from glotune.tasks.records import Outputs, record_split
+from glotune.tasks.of_recipe import answering
+from glotune.tasks.records import record_split
 from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import aside_of, numbered
 
@@ -82,7 +82,8 @@ def evaluate(
         (aside / "predictions").mkdir(parents=True)
         evaluations, truncated = [], {}
         for split, found in texts.splits.items():
-            outputs, truncated[split] = _answer(predictor, found, watcher)
+            logits_NC, truncated[split] = _answer(predictor, found, watcher)
+            outputs = answering(recipe.task, logits_NC, found.labels, texts.targets, manifest.decision)
             languages = {
                 each: np.flatnonzero(found.language_ids == code) for code, each in enumerate(found.language_names)
             }
@@ -120,35 +121,46 @@ def _put(aside: Path, target: Path) -> bool:
 def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
-        return read_evaluation_texts(data, recipe.data, manifest.labels)
+        return read_evaluation_texts(data, recipe.data, manifest.labels, recipe.task)
+    texts = read_own(recipe, manifest)
+    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
+    return TextData(
+        held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [], targets=texts.targets
+    )
+
+
+def read_own(recipe: Recipe, manifest: Manifest) -> TextData:
+    """The texts of a run, all splits, as it was trained on them.
+
+    Raises:
+        UserError: they are no longer there, or no longer the same.
+    """
     refuse_streams(recipe.data, "judging a run by its own texts again")
-    texts = read_again(recipe.data, recipe.seed, manifest.labels)
+    texts = read_again(recipe.data, recipe.seed, manifest.labels, recipe.task)
     if texts.data_hash != manifest.data_hash:
         raise UserError(
             "the run's own data changed since it was trained",
             expected=f"the texts with hash {manifest.data_hash[:16]}, found {texts.data_hash[:16]}",
             remedy="Name the files to evaluate on with --data",
         )
-    held_out = {split: found for split, found in texts.splits.items() if split != "train"}
-    return TextData(held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [])
+    return texts
 
 
-def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[Outputs, int]:
-    """The outputs for a split's texts, and how many of them were cut."""
-    outputs = Outputs(np.zeros((len(found), len(predictor.labels))), np.zeros(len(found)))
+def _answer(predictor: Predictor, found: LabelledTexts, observer: Observer) -> tuple[np.ndarray, int]:
+    """The outputs for a split's texts, [N, C] float64, and how many of them were cut."""
+    outputs_NC = np.zeros((len(found), len(predictor.labels)))
     done = truncated = 0
-    for logits_BC, truncated_B in predictor.engine.stream(texts_of(found)):
+    for logits_BC, truncated_B, _ in predictor.engine.stream(texts_of(found)):
         truncated += int(truncated_B.sum())
         part = slice(done, done + len(logits_BC))
-        outputs.logits_NC[part] = logits_BC
-        outputs.losses_N[part] = cross_entropy(logits_BC, found.labels[part])
+        outputs_NC[part] = logits_BC
         done = part.stop
         observer.progress("evaluate", done, len(found), {})
     if truncated:
         observer.log(
             f"{truncated:,} of {len(found):,} {found.split} texts are longer than {predictor.max_length} tokens: cut"
         )
-    return outputs, truncated
+    return outputs_NC, truncated
 
 
 def texts_of(split: LabelledTexts) -> Iterator[Text]:
@@ -159,13 +171,6 @@ def texts_of(split: LabelledTexts) -> Iterator[Text]:
             yield from zip(first, chunk.column("text_pair").to_pylist(), strict=True)
         else:
             yield from first
-
-
-def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Loss of each text in nats, without weights or smoothing."""
-    top = logits_NC.max(axis=1)
-    normaliser = top + np.log(np.exp(logits_NC - top[:, None]).sum(axis=1))
-    return np.asarray(normaliser - logits_NC[np.arange(len(labels_N)), labels_N])
 
 
 def _name_of(texts: TextData) -> str:
@@ -191,8 +196,8 @@ def _write_provenance(
         "rows": {split: len(found) for split, found in texts.splits.items()},
         "truncated": truncated,
         "skipped": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped],
-        "device": predictor.engine.device,
-        "precision": predictor.engine.precision,
+        "device": predictor.engine.model.device,
+        "precision": predictor.engine.model.precision,
         "outputs": outputs,
     }
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

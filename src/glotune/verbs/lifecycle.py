@@ -105,6 +105,7 @@ def first_manifest(recipe: Recipe | PretrainRecipe, texts: TextData, command: li
         seed=recipe.seed,
         recipe_hash=recipe_hash(recipe),
         command=command if command is not None else [Path(sys.argv[0]).name, *sys.argv[1:]],
+        task=recipe.task if isinstance(recipe, Recipe) else "single_label",
         labels=texts.labels,
         source_languages=texts.source_languages,
         versions=versions(),

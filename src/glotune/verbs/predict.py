@@ -7,27 +7,39 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from glotune.data.encoding import Encoding, Text
 from glotune.data.spelling import is_blank
+from glotune.data.tokenization import fast_backend
+from glotune.engine.onnx import GRAPH, OnnxModel
 from glotune.engine.plan import TPU_TOKENS, choose_device
-from glotune.engine.predict import WINDOW, Engine
+from glotune.engine.predict import WINDOW, Answering, Engine, TorchModel
 from glotune.errors import UserError
-from glotune.model.families import Anatomy
-from glotune.model.loading import check_fit, load_classifier, load_tokenizer, positions_of
+from glotune.model.families import MIXES_PADDING, Anatomy
+from glotune.model.loading import (
+    StatedHead,
+    check_fit,
+    load_classifier,
+    load_config,
+    load_tokenizer,
+    positions_of,
+    refuse_unusable,
+)
 from glotune.model.network import Network
-from glotune.recipe import load_recipe
-from glotune.recipe.paths import place_of
-from glotune.recipe.schema import Columns, Data, Model, Quoting
-from glotune.run.directory import RunDirectory
+from glotune.recipe.kinds import KINDS, Kind, TaskName
+from glotune.recipe.schema import Columns, Data, Quoting
 from glotune.stats.arrays import softmax
-from glotune.verbs.calibrate import Calibration, read_calibration
+from glotune.tasks.label_sets import sigmoid
+from glotune.verbs.calibrate import Calibration
+from glotune.verbs.export.record import read_full_vocabulary
+from glotune.verbs.opening import Opened, open_place
 from glotune.verbs.predict_inputs import Row
 from glotune.whole_files import output_file
 
@@ -41,16 +53,31 @@ LONGEST_UNSTATED = 512
 class Prediction:
     """What the model says of one text."""
 
-    label: str
-    probabilities: dict[str, float]
-    """Label name -> probability, in the order of the class ids."""
+    label: str | None
+    """The class; None where the model answers several labels, or scores."""
+    probabilities: dict[str, float] = field(default_factory=dict)
+    """Label name -> probability, in the order of the class ids; of several labels each by itself, of scores none."""
     truncated: bool = False
     """Whether the text was longer than the model reads, and cut."""
+    outside: bool = False
+    """Whether it holds pieces that were cut from the vocabulary of an export, and was read in smaller ones."""
+    labels: list[str] | None = None
+    """The labels that apply, where the model answers several."""
+    scores: dict[str, float] | None = None
+    """Name -> score, where the model answers scores."""
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What is written of it, in the terms of its task."""
+        if self.scores is not None:
+            return {"scores": self.scores}
+        named = {"label": self.label} if self.labels is None else {"labels": self.labels}
+        return {**named, "probabilities": self.probabilities}
 
 
 @dataclass(frozen=True, repr=False)
 class Predictor:
-    """Predicts labels for texts, or pairs of texts, of any number."""
+    """Predicts labels or scores for texts, or pairs of texts, of any number."""
 
     engine: Engine
     labels: list[str]
@@ -61,13 +88,17 @@ class Predictor:
     """The columns of the run's recipe; None for a folder of another origin."""
     quoting: Quoting = "standard"
     """How the run's recipe reads CSV and TSV files."""
+    kind: Kind = KINDS["single_label"]
+    """Of the task: what the model answers."""
+    thresholds: list[float] = field(default_factory=list)
+    """Of each label, where the model answers several: it is answered from this probability on."""
 
     def __repr__(self) -> str:
         """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
         more = ", takes_pairs=True" if self.takes_pairs else ""
         more += ", calibrated=True" if self.calibration is not None else ""
-        engine = self.engine
-        return f"Predictor(labels={self.labels!r}, device={engine.device!r}, precision={engine.precision!r}{more})"
+        model = self.engine.model
+        return f"Predictor(labels={self.labels!r}, device={model.device!r}, precision={model.precision!r}{more})"
 
     @property
     def max_length(self) -> int:
@@ -86,23 +117,46 @@ class Predictor:
 
     def stream(self, texts: Iterable[Text], window: int = WINDOW) -> Iterator[Prediction]:
         """As `predict`, for a stream: at most `window` texts are held at a time."""
-        for logits_NC, truncated_N in self.engine.stream(self._checked(texts), window):
-            probabilities, answers = self.read(logits_NC)
-            for answer, row, cut in zip(answers, probabilities, truncated_N.tolist(), strict=True):
-                yield Prediction(self.labels[answer], dict(zip(self.labels, row.tolist(), strict=True)), cut)
+        for logits_NC, *marks in self.engine.stream(self._checked(texts), window):
+            values_NC, answers = self.read(logits_NC)
+            for answer, row, cut, outside in zip(answers, values_NC, *(each.tolist() for each in marks), strict=True):
+                yield self._prediction(answer, dict(zip(self.labels, row.tolist(), strict=True)), cut, outside)
+
+    def _prediction(self, answer: Any, values: dict[str, float], cut: bool, outside: bool) -> Prediction:
+        if self.kind.name == "score":
+            return Prediction(None, truncated=cut, outside=outside, scores=values)
+        if self.kind.name == "multi_label":
+            named = [name for name, applies in zip(self.labels, answer, strict=True) if applies]
+            return Prediction(None, values, cut, outside, labels=named)
+        return Prediction(self.labels[answer], values, cut, outside)
 
     def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float64]:
-        """Probabilities_NC, columns in the order of `labels`."""
-        found = [self.read(logits_NC)[0] for logits_NC, _ in self.engine.stream(self._checked(texts))]
+        """Probabilities_NC, columns in the order of `labels`; of scores these themselves."""
+        found = [self.read(logits_NC)[0] for logits_NC, *_ in self.engine.stream(self._checked(texts))]
         return np.concatenate(found) if found else np.empty((0, len(self.labels)))
 
-    def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Probabilities_NC and class ids_N, calibrated where this predictor is."""
+    def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Probabilities_NC and class ids_N, calibrated where this predictor is.
+
+        Of several labels the answers are [N, L], whether each applies; of scores both are the scores.
+        """
+        if self.kind.name == "score":
+            return logits_NC, logits_NC
+        if self.kind.name == "multi_label":
+            return self._labels_in(logits_NC)
         probabilities = softmax(logits_NC)
         if self.calibration is None:
             return probabilities, probabilities.argmax(axis=1)
         calibrated = self.calibration.probabilities(probabilities)
         return calibrated, self.calibration.answers(calibrated)
+
+    def _labels_in(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        probabilities_NC = sigmoid(logits_NC)
+        answers_NC = probabilities_NC >= np.array(self.thresholds or [0.5] * len(self.labels))
+        if self.calibration is None:
+            return probabilities_NC, answers_NC
+        # A temperature moves a probability and its threshold alike: the answers stay.
+        return sigmoid(logits_NC / self.calibration.temperature), answers_NC
 
     def _checked(self, texts: Iterable[Text]) -> Iterator[Text]:
         for number, given in enumerate(texts, 1):
@@ -148,110 +202,114 @@ def load(
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Predictor:
-    """Opens a run, or a folder with a saved text classifier, to predict with.
+    """Opens a run, an export, or a folder with a saved text classifier, to predict with.
 
     Args:
-        path: a run directory, its ``model`` folder, or any folder that transformers' text classification opens.
+        path: a run directory, its ``model`` folder, a folder that ``glotune export`` wrote, or any folder that
+            transformers' text classification opens.
         calibrated: apply what ``glotune calibrate`` fitted for the run.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; an ONNX export runs on the CPU.
         precision: ``fp32`` gives the scores of transformers' pipeline, whatever the run was trained in; ``bf16`` is
-            faster where the hardware has it, and moves probabilities by up to about 0.01.
+            faster where the hardware has it, and moves probabilities by up to about 0.01. An ONNX export has its own.
 
     Raises:
         UserError: nothing there, not calibrated, or no classifier that chooses one of several classes: a head that is
             missing, of other sizes than its ``config.json`` says, or of another task.
         RunError: the run holds no model yet.
     """
-    where = place_of(path)
-    run = run_of(where)
-    if run is None:
-        if calibrated:
-            raise UserError(f"{path} is not a run, and only runs are calibrated", expected="a run directory")
-        kind = choose_device(device, key=None)
-        return _assemble(
-            where,
-            labels=None,
-            data=None,
-            device=kind,
-            precision=precision,
-            token_budget=TOKENS[kind],
-            takes_pairs=None,
-            calibration=None,
-        )
-    manifest = run.read_manifest()
-    if manifest.kind != "train":
-        raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
-    recipe = load_recipe(run.recipe)
-    kind = choose_device(device, key=None)
-    plan = manifest.plan if manifest.plan is not None and manifest.plan.device == kind else None
-    return _assemble(
-        run.require_model(),
-        labels=manifest.labels,
-        data=recipe.data,
-        device=kind,
-        precision=precision,
-        token_budget=plan.token_budget if plan else TOKENS[kind],
-        takes_pairs=recipe.data.columns.text_pair is not None,
-        calibration=read_calibration(run) if calibrated else None,
+    opened = open_place(path, calibrated=calibrated)
+    tokenizer = load_tokenizer(opened.model)
+    loaded = (
+        _through_onnx(opened, tokenizer) if opened.is_onnx else _through_torch(opened, tokenizer, device, precision)
     )
-
-
-def run_of(path: Path) -> RunDirectory | None:
-    """The run that `path` is, or whose model folder it is; None for any other folder."""
-    for folder in (path, path.parent if path.name == "model" else path):
-        if (folder / "manifest.json").is_file():
-            return RunDirectory(folder)
-    if not (path / "config.json").is_file():
-        RunDirectory.open(path)  # raises, saying what is wrong
-    return None
-
-
-def _assemble(
-    folder: Path,
-    *,
-    labels: list[str] | None,
-    data: Data | None,
-    device: str,
-    precision: Literal["fp32", "bf16"],
-    token_budget: int,
-    takes_pairs: bool | None,
-    calibration: Calibration | None,
-) -> Predictor:
-    model = Model(name=str(folder))
-    tokenizer = load_tokenizer(model)
-    hf, stated = load_classifier(model)
-    if labels is not None and stated != labels:
+    if opened.labels is not None and loaded.labels != opened.labels:
         raise UserError(
-            f"the model in {folder} has the labels {', '.join(stated)}",
-            expected=f"those of its run: {', '.join(labels)}",
+            f"the model in {opened.folder} has the labels {', '.join(loaded.labels)}",
+            expected=f"those of its run: {', '.join(opened.labels)}",
             remedy="Put back the model that the run saved, or predict with the folder alone, outside the run",
         )
-    columns = None if data is None else data.columns
-    if data is None:
-        data = Data(train=str(folder), max_length=_longest(hf, tokenizer), normalization="none")
-    check_fit(hf, tokenizer, data.max_length)
-    network = Network(hf)
+    kind = next(each for each in KINDS.values() if each.problem_type == loaded.head.problem_type)
+    if opened.task is not None and kind.name != opened.task:
+        raise UserError(
+            f"the model in {opened.folder} answers {loaded.head.answers}",
+            expected=f"what its run was trained for: {opened.task}",
+            remedy="Put back the model that the run saved, or predict with the folder alone, outside the run",
+        )
+    data = opened.data or Data(train=str(opened.folder), max_length=loaded.max_length, normalization="none")
+    full = read_full_vocabulary(opened.folder, fast_backend(tokenizer))
     return Predictor(
-        engine=Engine(network, Encoding(tokenizer, data), device, precision, token_budget),
-        labels=stated,
-        takes_pairs=takes_pairs,
-        calibration=calibration,
-        columns=columns,
+        engine=Engine(loaded.model, Encoding(tokenizer, data, full)),
+        labels=loaded.labels,
+        kind=kind,
+        thresholds=loaded.thresholds if opened.decision is None else opened.decision.thresholds,
+        takes_pairs=opened.takes_pairs,
+        calibration=opened.calibration,
+        columns=None if opened.data is None else opened.data.columns,
         quoting=data.quoting,
     )
 
 
-def _longest(hf: Any, tokenizer: Any) -> int:
+class _Loaded(NamedTuple):
+    model: Answering
+    head: StatedHead
+    max_length: int
+    """Tokens read of a text."""
+    thresholds: list[float]
+    """Of several labels, where ``config.json`` states them."""
+
+    @property
+    def labels(self) -> list[str]:
+        """As ``config.json`` names them."""
+        return self.head.labels
+
+
+def _through_torch(opened: Opened, tokenizer: Any, device: str, precision: Literal["fp32", "bf16"]) -> _Loaded:
+    kind = choose_device(device, key=None)
+    budget = opened.plan.token_budget if opened.plan is not None and opened.plan.device == kind else TOKENS[kind]
+    hf, _ = load_classifier(opened.model)
+    max_length = _longest(positions_of(Anatomy(hf)), tokenizer) if opened.data is None else opened.data.max_length
+    check_fit(hf, tokenizer, max_length)
+    model = TorchModel(Network(hf), kind, precision, budget)
+    return _Loaded(model, StatedHead.of(hf.config), max_length, _thresholds(hf.config))
+
+
+def _through_onnx(opened: Opened, tokenizer: Any) -> _Loaded:
+    config = load_config(opened.model)
+    refuse_unusable(config, str(opened.folder))
+    model = onnx_model(opened.folder, config, "fp32" if opened.export is None else opened.export.precision)
+    max_length = _longest(None, tokenizer) if opened.data is None else opened.data.max_length
+    return _Loaded(model, StatedHead.of(config), max_length, _thresholds(config))
+
+
+def _thresholds(config: Any) -> list[float]:
+    """Those that ``config.json`` states for each of its labels; none otherwise."""
+    stated, names = getattr(config, "thresholds", None), StatedHead.of(config).labels
+    return [float(stated[name]) for name in names] if isinstance(stated, dict) and set(names) <= set(stated) else []
+
+
+def onnx_model(folder: Path, config: Any, precision: str = "fp32") -> OnnxModel:
+    """The graph in a folder, as its configuration (``PreTrainedConfig``) wants it run."""
+    return OnnxModel(
+        folder / GRAPH,
+        threads=torch.get_num_threads(),
+        token_budget=TOKENS["cpu"],
+        pad_token_id=config.pad_token_id or 0,
+        precision=precision,
+        one_length=config.model_type in MIXES_PADDING,
+    )
+
+
+def _longest(positions: int | None, tokenizer: Any) -> int:
     """The most tokens that encoder and tokenizer both take."""
-    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 1_000_000 else []
-    positions = positions_of(Anatomy(hf))
-    if positions is not None:
-        limits.append(positions)
+    stated = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 1_000_000 else []
+    limits = stated if positions is None else [*stated, positions]
     return min(limits) if limits else LONGEST_UNSTATED
 
 
 OutputFormat = Literal["jsonl", "csv"]
 Write = Callable[[Row, Prediction], None]
+ANSWER_COLUMNS: dict[TaskName, list[str]] = {"single_label": ["label"], "multi_label": ["labels"], "score": []}
+"""Of a table of predictions, before its numbers."""
 
 
 def format_of(path: Path | None, wanted: OutputFormat | None) -> OutputFormat:
@@ -261,22 +319,28 @@ def format_of(path: Path | None, wanted: OutputFormat | None) -> OutputFormat:
     return "csv" if path is not None and path.suffix.lower() == ".csv" else "jsonl"
 
 
-def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool) -> Write:
-    """Writes predictions to `file`, one per line: row, text, label, and a probability per label."""
+def writer(file: IO[str], kind: OutputFormat, labels: list[str], pairs: bool, task: TaskName = "single_label") -> Write:
+    """Writes predictions to `file`, one per line: row, text, label, and a probability per label.
+
+    Of several labels it is the labels that apply (in CSV joined by ``|``), of scores the scores.
+    """
     if kind == "jsonl":
 
         def write_json(row: Row, prediction: Prediction) -> None:
             texts = _texts(row.text)
-            record = {"row": row.number, **texts, "label": prediction.label, "probabilities": prediction.probabilities}
+            record = {"row": row.number, **texts, **prediction.answer}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
         return write_json
     table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)  # else a lone \r stays bare
-    columns = ["row", "text", *(["text_pair"] if pairs else []), "label"]
-    table.writerow([*columns, *(f"probability_{label}" for label in labels)])
+    columns = ["row", "text", *(["text_pair"] if pairs else []), *ANSWER_COLUMNS[task]]
+    table.writerow([*columns, *(f"{'score' if task == 'score' else 'probability'}_{label}" for label in labels)])
 
     def write_csv(row: Row, prediction: Prediction) -> None:
-        table.writerow([row.number, *_texts(row.text).values(), prediction.label, *prediction.probabilities.values()])
+        said = [] if prediction.label is None else [prediction.label]
+        said = said if prediction.labels is None else ["|".join(prediction.labels)]
+        values = prediction.probabilities if prediction.scores is None else prediction.scores
+        table.writerow([row.number, *_texts(row.text).values(), *said, *values.values()])
 
     return write_csv
 

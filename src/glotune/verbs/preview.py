@@ -54,7 +54,7 @@ def preview(
     """
     resolved = load_recipe(recipe, *overrides, keywords)
     check_trackers(resolved.track)
-    texts = read_texts(resolved.data, resolved.seed)
+    texts = read_texts(resolved.data, resolved.seed, resolved.task)
     refuse_unused_validation(resolved.evaluate.on, texts)
     lesson = open_lesson(resolved, texts, own=None)
     processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)

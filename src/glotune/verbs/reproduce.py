@@ -66,7 +66,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     refuse_unfit(original, first)
     recipe = load_recipe(original.recipe, {"track": []})
     refuse_streams(recipe.data, "a run that is reproduced")
-    texts = read_again(recipe.data, recipe.seed, first.labels)
+    texts = read_again(recipe.data, recipe.seed, first.labels, recipe.task)
     data = list(data_lines(first, texts))
     if data:
         return Reproduction(original, None, [], data, [])

@@ -37,7 +37,7 @@ def resume(path: str | Path, *, observer: Observer | None = None, report: bool =
         return resume_pretraining(path, observer=observer)
     recipe = load_recipe(directory.recipe)
     refuse_streams(recipe.data, "a run that goes on")
-    texts = read_again(recipe.data, recipe.seed, manifest.labels)
+    texts = read_again(recipe.data, recipe.seed, manifest.labels, recipe.task)
     refuse_changed_data(manifest, texts.data_hash, directory)
     lesson = open_lesson(recipe, texts, directory.path, manifest)
     device = device_of(manifest.plan, recipe.train.device)

@@ -193,6 +193,7 @@ def test_every_row_writes_down_what_it_measured(world: World) -> None:
             assert kept[-1]["ratios"]["best"]["middle"] == wanted, name  # type: ignore[index]
 
 
+@pytest.mark.extras
 def test_a_warm_side_measures_as_a_fresh_one_does(world: World) -> None:
     """In forks of one process: each starts again, and a failure is told with its last lines."""
     job = prediction.job_of("predict-glotune", world, 8, "fp32")

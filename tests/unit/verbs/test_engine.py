@@ -58,7 +58,7 @@ def test_the_window_changes_nothing_but_rounding(predictor: Predictor) -> None:
     texts = [f"{text} {number}" for number, text in enumerate(TEXTS * 3)]
     whole = predictor.predict_proba(texts)
     for window in (1, 7):
-        predictor.engine._known.clear()
+        predictor.engine.forget()
         pieces = list(predictor.stream(texts, window))
         assert np.allclose([list(piece.probabilities.values()) for piece in pieces], whole, atol=1e-6)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glotune.errors import RunError
+from glotune.errors import RunError, UserError
 from glotune.model.families import Anatomy
 from glotune.model.surgery.counting import Counts
 from glotune.model.tensorfile import map_matrix, release
@@ -126,7 +126,7 @@ def trim_vocabulary(
     anatomy = Anatomy(hf)
     embedding = anatomy.word_embeddings
     full_size = embedding.num_embeddings
-    special = {int(index) for index in special_ids} | _special_of(anatomy.config)
+    special = {int(index) for index in special_ids} | special_ids_of(anatomy.config)
     special = {index for index in special if 0 <= index < full_size}
     used = np.union1d(np.asarray(used_ids, dtype=np.int64).ravel(), np.array(sorted(special), dtype=np.int64))
     if len(used) == full_size:
@@ -155,8 +155,42 @@ def trim_vocabulary(
     return vocabulary, change
 
 
-def _special_of(config: Any) -> set[int]:
-    found = (getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep", "decoder_start"))
+def cut_for_good(hf: nn.Module, kept: NDArray[np.int64]) -> None:
+    """Leaves these rows of the embedding matrix alone, and puts their new ids into the configuration.
+
+    There is no way back from here: the model goes with a tokenizer of the same ids (`glotune.data.kept_pieces`).
+
+    Args:
+        kept: [K] new id -> old id.
+
+    Raises:
+        UserError: the family counts positions from the padding's id, and that would be another one.
+    """
+    anatomy = Anatomy(hf)
+    config, embedding = anatomy.config, anatomy.word_embeddings
+    new_id = {int(old): new for new, old in enumerate(kept)}
+    pad = config.pad_token_id
+    if anatomy.family.positions_after_padding and new_id.get(pad) != pad:
+        raise UserError(
+            f"{anatomy.family.name} counts positions from the padding's id, {pad}, which would be another one",
+            remedy="Export with the full vocabulary: leave --languages and --texts out",
+        )
+    for role in ROLES:
+        index = getattr(config, f"{role}_token_id", None)
+        if isinstance(index, int):
+            setattr(config, f"{role}_token_id", new_id.get(index))
+    config.vocab_size = len(kept)
+    padding = None if embedding.padding_idx is None else new_id[embedding.padding_idx]
+    _put(anatomy, embedding.weight.detach()[torch.from_numpy(kept)].clone(), padding, embedding.weight)
+
+
+ROLES = ("pad", "bos", "eos", "cls", "sep", "decoder_start", "unk", "mask")
+"""Special tokens that a configuration may name as ``ROLE_token_id``."""
+
+
+def special_ids_of(config: Any) -> set[int]:
+    """The ids of special tokens that a configuration names."""
+    found = (getattr(config, f"{role}_token_id", None) for role in ROLES)
     return {index for index in found if isinstance(index, int)}
 
 

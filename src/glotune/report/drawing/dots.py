@@ -62,6 +62,14 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
     ax.set_xlabel("%, with 95 % intervals" if data.is_percent else data.x_label)
 
 
+def draw_labels(ax: Any, data: Dots) -> None:
+    """Precision and recall of each label, on the dashboard."""
+    draw_dots(ax, data, compact=True)
+    named = " and ".join(data.columns).capitalize()
+    ax.set_title(f"{named}, {style.latin(data.title)}")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(data.columns), fontsize=7)
+
+
 ROW_SHARE = 0.64
 """Of a row's height that its points spread over, were there one of each column."""
 
@@ -101,14 +109,15 @@ def draw_gap_figure(figure: Any, data: TransferGaps) -> None:
 
 def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     """Bars from zero with intervals; the average set apart."""
+    told = "{:+.1f}" if data.is_percent else "{:+.3f}"
     for place, row in enumerate(data.rows):
         colour = style.MUTED if row.is_average else style.VERMILLION if row.gap.value > 0 else style.GREEN
         ax.barh(place, row.gap.value, height=0.55, color=colour, alpha=0.85, zorder=2)
         _interval(ax, place, row.gap)
         end = max(row.gap.high if row.gap.high is not None else row.gap.value, row.gap.value, 0.0)
         ax.annotate(
-            f"{row.gap.value:+.1f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9,
-            fontweight="bold" if row.is_average else "normal",
+            told.format(row.gap.value), (end, place), xytext=(5, 0), textcoords="offset points", va="center",
+            fontsize=9, fontweight="bold" if row.is_average else "normal",
         )  # fmt: skip
     names = [row.label if row.is_average else _row_label(row.label, False, compact) for row in data.rows]
     ax.set_yticks(range(len(data.rows)), names)
@@ -116,17 +125,20 @@ def draw_gaps(ax: Any, data: TransferGaps, compact: bool = False) -> None:
     ax.axvline(0, color=style.INK, linewidth=1.0, zorder=4)
     ends = [value for row in data.rows for value in (row.gap.low, row.gap.high, row.gap.value) if value is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
-    ax.set_xlim(low - 0.04 * (high - low) - 0.2, high + 0.12 * (high - low) + 0.2)
+    least = 0.2 if data.is_percent else 0.002
+    ax.set_xlim(low - 0.04 * (high - low) - least, high + 0.12 * (high - low) + least)
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     warning = f", {data.warning}" if data.warning else ""
-    ax.set_title(f"Transfer gap from {data.source} ({data.metric} {100 * data.source_value:.1f} there){warning}")
-    ax.set_xlabel("points lost against the source, with 95 % intervals")
+    there = f"{100 * data.source_value:.1f}" if data.is_percent else f"{data.source_value:.3f}"
+    lost = "points" if data.is_percent else data.metric
+    ax.set_title(f"Transfer gap from {data.source} ({data.metric} {there} there){warning}")
+    ax.set_xlabel(f"{lost} lost against the source, with 95 % intervals")
     if compact:
         ax.set_title(f"Transfer gap from {style.shorten(data.source, 20)}")
         note = f" (and {data.left_out} narrower gaps)" if data.left_out else ""
-        ax.set_xlabel(f"{data.metric}, points{note}{warning}")
+        ax.set_xlabel(f"{data.metric}{', points' * data.is_percent}{note}{warning}")
 
 
 def _interval(ax: Any, place: int, gap: Estimate) -> None:

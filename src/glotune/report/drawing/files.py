@@ -45,6 +45,10 @@ def _painter(data: FigureData) -> tuple[tuple[float, float], Callable[[Any], Non
         return panels.size_of_panels(data), partial(panels.draw_roc, data=data)
     if isinstance(data, model.ConfusionMatrices):
         return panels.size_of_panels(data), partial(panels.draw_confusion, data=data)
+    if isinstance(data, model.Cooccurrence):
+        return panels.size_of_panels(data), partial(panels.draw_cooccurrence, data=data)
+    if isinstance(data, model.Scatter):
+        return panels.size_of_panels(data), partial(panels.draw_scatter, data=data)
     if isinstance(data, model.Calibration):
         return panels.size_of_panels(data), partial(panels.draw_calibration, data=data)
     return size_of_dashboard(data), partial(draw_dashboard, data=data)
@@ -99,6 +103,10 @@ def draw_dashboard(figure: Any, data: Dashboard) -> None:
     if data.confusion:
         names = panels.class_names(data.labels)
         parts.append(partial(panels.confusion_panel, panel=data.confusion, names=names, compact=True))
+    if data.by_label:
+        parts.append(partial(dots.draw_labels, data=data.by_label))
+    if data.scatter:
+        parts.append(partial(panels.scatter_panel, panel=data.scatter.panels[0], data=data.scatter))
     if data.learning_rate:
         parts.append(partial(curves.draw_rate, data=data.learning_rate, compact=True))
     rows = (len(parts) + 1) // 2

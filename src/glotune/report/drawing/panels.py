@@ -12,8 +12,11 @@ from glotune.report.figures.model import (
     CalibrationPanel,
     ConfusionMatrices,
     ConfusionPanel,
+    Cooccurrence,
     RocCurves,
     RocPanel,
+    Scatter,
+    ScatterPanel,
 )
 
 COLUMNS = 3
@@ -25,7 +28,7 @@ MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
 
-def size_of_panels(data: RocCurves | ConfusionMatrices | Calibration) -> tuple[float, float]:
+def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter) -> tuple[float, float]:
     """Rows of three square panels."""
     columns = grid_columns(len(data.panels))
     rows = math.ceil(len(data.panels) / columns)
@@ -101,10 +104,47 @@ def draw_confusion(figure: Any, data: ConfusionMatrices) -> None:
     _left_out(figure, len(data.panels), data.left_out)
 
 
+def draw_cooccurrence(figure: Any, data: Cooccurrence) -> None:
+    """One matrix per language: of the texts with an error on a label, the share with one on another."""
+    names = class_names(data.labels)
+    for ax, panel in zip(_grid(figure, len(data.panels)), data.panels, strict=True):
+        wrong = [panel.counts[label][label] for label in range(len(names))]
+        shares = [[count / max(1, wrong[label]) for count in row] for label, row in enumerate(panel.counts)]
+        for label in range(len(names)):
+            shares[label][label] = 0.0  # every error goes with itself: its count alone is told
+        _matrix(ax, panel, shares, names, of_itself=True)
+        ax.set_xlabel("also wrong on", fontsize=9)
+        ax.set_ylabel("wrong on", fontsize=9)
+        right = f"{100 * panel.accuracy:.0f} % of {panel.n:,} all right"
+        ax.set_title(f"{style.latin(panel.language)}, {right}", fontsize=10)
+    _left_out(figure, len(data.panels), data.left_out)
+
+
 def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: bool = False) -> None:
     """Shade is the share of the row; the diagonal is what was right."""
-    size = len(names)
     shares = [[count / max(1, sum(row)) for count in row] for row in panel.counts]
+    _matrix(ax, panel, shares, names, compact)
+    ax.set_xlabel("predicted", fontsize=9)
+    ax.set_ylabel("true", fontsize=9)
+    ax.set_title(f"{style.latin(panel.language)}, {100 * panel.accuracy:.1f} % of {panel.n:,} right", fontsize=10)
+    if compact:
+        ax.set_title(f"Confusion, {panel.language}")
+
+
+def _matrix(
+    ax: Any,
+    panel: ConfusionPanel,
+    shares: list[list[float]],
+    names: list[str],
+    compact: bool = False,
+    of_itself: bool = False,
+) -> None:
+    """Cells shaded by a share, with it and the count where there is room.
+
+    Args:
+        of_itself: the diagonal is what the shares of its row are of: its count alone is told.
+    """
+    size = len(names)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     font = 9 if size <= 3 else 8 if size <= 6 else 6
     if size <= 10:
@@ -112,6 +152,7 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
             for predicted, count in enumerate(row):
                 share = shares[true][predicted]
                 text = f"{100 * share:.0f} %" + ("" if compact or size > 6 else f"\n{count:,}")
+                text = f"{count:,}" if of_itself and true == predicted else text
                 colour = "white" if share > 0.55 else style.INK
                 ax.text(predicted, true, text, ha="center", va="center", fontsize=font, color=colour)
     long = max(map(len, names)) > 6 or size > 4
@@ -127,11 +168,25 @@ def confusion_panel(ax: Any, panel: ConfusionPanel, names: list[str], compact: b
     ax.grid(visible=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_xlabel("predicted", fontsize=9)
-    ax.set_ylabel("true", fontsize=9)
-    ax.set_title(f"{style.latin(panel.language)}, {100 * panel.accuracy:.1f} % of {panel.n:,} right", fontsize=10)
-    if compact:
-        ax.set_title(f"Confusion, {panel.language}")
+
+
+def draw_scatter(figure: Any, data: Scatter) -> None:
+    """One panel per language and score."""
+    for ax, panel in zip(_grid(figure, len(data.panels)), data.panels, strict=True):
+        scatter_panel(ax, panel, data)
+
+
+def scatter_panel(ax: Any, panel: ScatterPanel, data: Scatter) -> None:
+    """A point for each text; where scores are few numbers, points lie on one another and are drawn pale."""
+    ax.plot(panel.x, panel.y, linestyle="none", marker="o", markersize=3.5, color=style.BLUE, alpha=0.25, mew=0)
+    if data.is_diagonal:
+        ends = min(*panel.x, *panel.y), max(*panel.x, *panel.y)
+        ax.plot(ends, ends, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+    else:
+        ax.axhline(0.0, color=style.MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+    ax.set_title(f"{style.latin(panel.title)}, {panel.note}", fontsize=10)
+    ax.set_xlabel(data.x_label)
+    ax.set_ylabel(data.y_label)
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from glotune.recipe.kinds import TaskName
 from glotune.report.figures.growing import curve_of
 from glotune.report.figures.model import CurvePanels, Curves, LearningRate, Reference, Role, Series
 from glotune.report.scores import display
@@ -16,6 +17,11 @@ from glotune.stats.traits import TRAITS
 
 SMOOTHING_SHARE = 0.05
 SPLITS: tuple[Role, ...] = ("validation", "test")
+LOSS_UNITS: dict[TaskName, str] = {
+    "single_label": "nats per text",
+    "multi_label": "nats per label",
+    "score": "share of the variance",
+}
 TITLES: dict[Role, str] = {"validation": "validation", "test": "test while training"}
 
 
@@ -53,18 +59,25 @@ def _panel(run: RunData, metric: str, split: Role) -> Curves | None:
     ]
     if (not train and not evaluated) or (split == "test" and all(len(line.x) == 1 for line in evaluated)):
         return None
-    known, num_labels = TRAITS.get(metric), len(run.manifest.labels)
+    known = TRAITS.get(metric)
     shown = [*(["training"] if train else []), *([TITLES[split]] if evaluated else [])]
-    chance = metric == "loss" and num_labels > 1
     return Curves(
         title=f"{display(metric)}, {' and '.join(shown)}",
-        y_label="nats per text" if metric == "loss" else display(metric),
+        y_label=LOSS_UNITS[run.kind.name] if metric == "loss" else display(metric),
         series=(*train, *evaluated),
         best_epoch=best_epoch(run),
-        references=(Reference(f"ln {num_labels}: knows nothing", math.log(num_labels)),) if chance else (),
+        references=_knows_nothing(run) if metric == "loss" else (),
         is_percent=known is None or known.is_percent,
         split=split,
     )
+
+
+def _knows_nothing(run: RunData) -> tuple[Reference, ...]:
+    """The loss of a model that knows nothing of a text."""
+    if run.kind.name == "score":
+        return (Reference("1: says the mean", 1.0),)
+    answers = 2 if run.kind.name == "multi_label" else len(run.manifest.labels)
+    return (Reference(f"ln {answers}: knows nothing", math.log(answers)),) if answers > 1 else ()
 
 
 def best_epoch(run: RunData) -> float | None:

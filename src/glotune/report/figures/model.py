@@ -154,6 +154,8 @@ class TransferGaps:
     """Said in the title where the gaps mean nothing."""
     left_out: int = 0
     """Languages with narrower gaps that are not shown; the average counts them."""
+    is_percent: bool = True
+    """Whether gaps are in points of a share; otherwise in the metric's own unit."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,19 @@ class ConfusionMatrices:
 
 
 @dataclass(frozen=True)
+class Cooccurrence:
+    """Errors that go together: ``counts[i][j]`` texts are answered wrongly on label i and on label j.
+
+    One panel for each language, as `ConfusionMatrices`.
+    """
+
+    split: str
+    labels: tuple[str, ...]
+    panels: tuple[ConfusionPanel, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CalibrationBin:
     """Texts of like confidence; `accuracy` with its Wilson interval."""
 
@@ -247,6 +262,28 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ScatterPanel:
+    """A point for each text of one language, or of some of them; `note` says how many there are."""
+
+    title: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points beside the line that they would lie on, a panel for each language and score."""
+
+    split: str
+    x_label: str
+    y_label: str
+    panels: tuple[ScatterPanel, ...]
+    is_diagonal: bool
+    """Whether the line is x = y; otherwise y = 0."""
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """One picture of the run: a headline and those of the other figures that exist."""
 
@@ -260,8 +297,21 @@ class Dashboard:
     gaps: TransferGaps | None
     confusion: ConfusionPanel | None
     labels: tuple[str, ...]
+    by_label: Dots | None = None
+    """Of several labels for each text, in the place of the confusion matrix."""
+    scatter: Scatter | None = None
+    """Of scores, in the same place."""
 
 
 FigureData = (
-    CurvePanels | LearningRate | DotPanels | TransferGaps | RocCurves | ConfusionMatrices | Calibration | Dashboard
+    CurvePanels
+    | LearningRate
+    | DotPanels
+    | TransferGaps
+    | RocCurves
+    | ConfusionMatrices
+    | Cooccurrence
+    | Calibration
+    | Scatter
+    | Dashboard
 )

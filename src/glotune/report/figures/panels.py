@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,8 +22,11 @@ from glotune.report.figures.model import (
 )
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
+from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import ReliabilityBin, chance_error, expected_calibration_error, reliability
 from glotune.stats.curves import PrecisionRecallCurve, RocCurve, precision_recall_curves, roc_curves
+
+Curve = TypeVar("Curve")
 
 MAX_PANELS = 12
 """Of more languages than this the picture shows the extremes, the page all."""
@@ -50,9 +54,13 @@ def _shown_tables(run: RunData) -> tuple[dict[str, Predictions], tuple[str, ...]
 
 def roc_lines(table: Predictions, labels: list[str]) -> tuple[RocLine, ...]:
     """The curves that exist on these texts, at most `MAX_ROC_POINTS` points each."""
-    curves = roc_curves(table.outcomes)
-    shown = curves[1:] if len(curves) == 2 else curves
+    shown = _told(roc_curves(table.outcomes.rankings()), table)
     return tuple(_thin_roc(curve, labels[curve.label]) for curve in shown if curve is not None)
+
+
+def _told(curves: tuple[Curve, ...], table: Predictions) -> tuple[Curve, ...]:
+    """Of two classes the second alone: the other mirrors it."""
+    return curves[1:] if len(curves) == 2 and isinstance(table.outcomes, Outcomes) else curves
 
 
 def _thin_roc(curve: RocCurve, label: str) -> RocLine:
@@ -67,8 +75,7 @@ def _thin_roc(curve: RocCurve, label: str) -> RocLine:
 
 def precision_recall_lines(table: Predictions, labels: list[str]) -> tuple[PrecisionRecallLine, ...]:
     """Precision over recall, one class against the rest; with two classes that of the second alone, as for ROC."""
-    curves = precision_recall_curves(table.outcomes)
-    shown = curves[1:] if len(curves) == 2 else curves
+    shown = _told(precision_recall_curves(table.outcomes.rankings()), table)
     return tuple(_thin_precision_recall(curve, labels[curve.label]) for curve in shown if curve is not None)
 
 
@@ -105,18 +112,25 @@ def _accuracy(confusion: list[list[int]]) -> float:
 def calibration_figure(run: RunData) -> Calibration | None:
     """Stated confidence against accuracy, per language on the main split."""
     tables, left_out = _shown_tables(run)
-    panels = tuple(calibration_panel(language, table) for language, table in tables.items())
+    found = [calibration_panel(language, table) for language, table in tables.items()]
+    panels = tuple(each for each in found if each is not None)
     return Calibration(str(run.main_split), panels, left_out) if panels else None
 
 
-def calibration_panel(language: str, table: Predictions) -> CalibrationPanel:
-    """The bins that hold texts, each with the Wilson interval of its accuracy."""
+def calibration_panel(language: str, table: Predictions) -> CalibrationPanel | None:
+    """The bins that hold answers, each with the Wilson interval of its accuracy; None where there are no probabilities.
+
+    Of several labels each annotated one is an answer, yes or no.
+    """
+    stated = table.outcomes.stated()
+    if stated is None:
+        return None
     return CalibrationPanel(
         language,
         len(table),
-        expected_calibration_error(table.outcomes),
-        chance_error(table.outcomes),
-        tuple(_bin(each) for each in reliability(table.outcomes) if each.n),
+        expected_calibration_error(stated),
+        chance_error(stated),
+        tuple(_bin(each) for each in reliability(stated) if each.n),
     )
 
 

@@ -11,9 +11,9 @@ from glotune.report.scores import display
 from glotune.run.data import RunData
 from glotune.run.history import ScorePoint
 from glotune.run.records import Evaluation
+from glotune.stats.traits import trait
 from glotune.stats.transfer import Transfer
 
-COMPARED = ("accuracy", "macro_f1", "weighted_f1")
 ALL_SOURCES = "all sources"
 """Row of the score in training, which is one for all languages trained on."""
 MAX_SOURCES = 5
@@ -30,22 +30,27 @@ def estimate(evaluation: Evaluation, metric: str) -> Estimate | None:
 
 
 def accuracy_f1_comparison(run: RunData) -> DotPanels | None:
-    """Accuracy, macro- and weighted-F1 of each language on the main split, with intervals."""
+    """The scores that the task draws side by side, of each language on the main split, with intervals."""
     rows = tuple(
-        DotRow(language, tuple(estimate(evaluation, metric) for metric in COMPARED), run.is_source(language))
+        DotRow(language, tuple(estimate(evaluation, metric) for metric in run.kind.drawn), run.is_source(language))
         for language, evaluation in ranked(run).items()
     )
     if not rows:
         return None
     title = f"Scores by language ({run.main_split})"
-    return DotPanels((Dots(title, "percent", tuple(display(metric) for metric in COMPARED), rows),))
+    names, is_percent = tuple(display(metric) for metric in run.kind.drawn), trait(run.kind.metric).is_percent
+    return DotPanels((Dots(title, _axis(run.kind.metric), names, rows, is_percent=is_percent),))
+
+
+def _axis(metric: str) -> str:
+    return "percent" if trait(metric).is_percent else "with 95 % intervals"
 
 
 def final_comparison(run: RunData) -> DotPanels | None:
     """Training, validation, last test while training and final test of the best checkpoint, per language."""
     if not run.main:
         return None
-    return DotPanels(tuple(_stages(run, metric) for metric in ("accuracy", "macro_f1")))
+    return DotPanels(tuple(_stages(run, metric) for metric in run.kind.pair))
 
 
 def _stages(run: RunData, metric: str) -> Dots:
@@ -66,7 +71,8 @@ def _stages(run: RunData, metric: str) -> Dots:
         DotRow(language, tuple(values.get(language) for _, values in present), run.is_source(language))
         for language in languages
     ]
-    return Dots(display(metric), "percent", tuple(name for name, _ in present), tuple(rows))
+    names = tuple(name for name, _ in present)
+    return Dots(display(metric), _axis(metric), names, tuple(rows), is_percent=trait(metric).is_percent)
 
 
 def _final(run: RunData, split: str, metric: str) -> dict[str, Estimate | None]:
@@ -100,7 +106,8 @@ def gap_figure(found: Transfer | None, warning: str = "") -> TransferGaps | None
         average = Estimate(found.average_points, found.average_interval.low, found.average_interval.high)
         rows.append(GapRow("average", average, is_average=True))
     source = sources_in_short(found.source_languages)
-    return TransferGaps(display(found.metric), source, found.source_score, tuple(rows), warning)
+    is_percent = found.unit == "points"
+    return TransferGaps(display(found.metric), source, found.source_score, tuple(rows), warning, is_percent=is_percent)
 
 
 def sources_in_short(sources: Sequence[str]) -> str:

@@ -8,23 +8,24 @@ import numpy as np
 
 from glotune.errors import UserError
 from glotune.report.analysis import RESAMPLING_SEED
+from glotune.report.figures.curves import LOSS_UNITS
 from glotune.report.figures.model import CurvePanels, Curves, DotPanels, DotRow, Dots, Estimate, FigureData, Series
-from glotune.report.scores import display
+from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.run.predictions import numbered_alike
 from glotune.run.records import Evaluation
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import resample_together
 from glotune.stats.contrasts import contrast_of_values
 from glotune.stats.seed_scores import summarise_seeds
+from glotune.stats.traits import trait
 
 STUDY_CAPTIONS = {
     "final_comparison": "Each variant on validation and test, with 95 % intervals over texts, and over seeds where "
     "there are several.",
-    "f1_scores": "Macro-F1 on validation over the epochs, mean over languages and seeds.",
+    "f1_scores": "The score on validation over the epochs, mean over languages and seeds.",
     "losses": "Validation loss over the epochs, mean over languages and seeds.",
 }
-METRICS = ("accuracy", "macro_f1")
 MAX_VARIANTS = 30
 """More variants than this are in the tables and on the page, not in the pictures."""
 
@@ -34,10 +35,11 @@ def build_study_figures(runs: Sequence[RunData]) -> dict[str, FigureData]:
     variants = by_name(runs)
     if not 1 < len(variants) <= MAX_VARIANTS:
         return {}
+    kind = runs[0].kind
     built: dict[str, FigureData | None] = {
         "final_comparison": final_comparison(variants),
-        "f1_scores": curves(variants, "macro_f1", "Macro-F1, validation", "macro-F1"),
-        "losses": curves(variants, "loss", "Loss, validation", "nats per text"),
+        "f1_scores": curves(variants, kind.metric, f"{display(kind.metric)}, validation", in_a_sentence(kind.metric)),
+        "losses": curves(variants, "loss", "Loss, validation", LOSS_UNITS[kind.name]),
     }
     return {name: data for name, data in built.items() if data is not None}
 
@@ -69,12 +71,14 @@ def final_comparison(variants: dict[str, list[RunData]]) -> DotPanels | None:
         return None
     columns = tuple(f"{split} ({_over(languages[split], runs)})" for split in splits)
     panels = []
-    for metric in METRICS:
+    for metric in runs[0].kind.pair:
         rows = tuple(
             DotRow(_label(name, members), tuple(estimate(members, split, languages[split], metric) for split in splits))
             for name, members in variants.items()
         )
-        panels.append(Dots(display(metric), "percent", columns, rows, are_languages=False))
+        is_percent = trait(metric).is_percent
+        axis = "percent" if is_percent else "with 95 % intervals"
+        panels.append(Dots(display(metric), axis, columns, rows, is_percent=is_percent, are_languages=False))
     return DotPanels(tuple(panels))
 
 
@@ -111,7 +115,7 @@ def estimate(members: list[RunData], split: str, languages: list[str], metric: s
     return Estimate(found.estimate, interval.low, interval.high, n)
 
 
-def _answered(run: RunData, split: str, languages: list[str]) -> dict[str, Outcomes]:
+def _answered(run: RunData, split: str, languages: list[str]) -> dict[str, Answered]:
     """What a run answered in all of the languages; empty where it lacks one."""
     tables = {code: table for code in languages if (table := run.predictions(split, code)) is not None and len(table)}
     answered = numbered_alike(tables) if len(tables) == len(languages) else {}
@@ -128,17 +132,20 @@ def _over_seeds(
         summary = None
     if summary is None or summary.interval is None:
         return _over_seeds_alone(scored, metric, n)
-    return Estimate(summary.mean, max(0.0, summary.interval.low), min(1.0, summary.interval.high), n)
+    return Estimate(summary.mean, *_within(metric, summary.interval.low, summary.interval.high), n)
 
 
 def _over_seeds_alone(scored: list[list[Evaluation]], metric: str, n: int) -> Estimate:
     """Where each seed was scored on texts of its own, as when each cut its own validation split."""
     values = [_mean([line], metric) for line in scored]
     found = contrast_of_values([values], [1.0])
-    half = float(found.half_width(0.95))
-    return Estimate(
-        float(found.estimate), max(0.0, float(found.estimate) - half), min(1.0, float(found.estimate) + half), n
-    )
+    mean, half = float(found.estimate), float(found.half_width(0.95))
+    return Estimate(mean, *_within(metric, mean - half, mean + half), n)
+
+
+def _within(metric: str, low: float, high: float) -> tuple[float, float]:
+    """Shares end at 0 and 1."""
+    return (max(0.0, low), min(1.0, high)) if trait(metric).is_percent else (low, high)
 
 
 def _mean(scored: list[list[Evaluation]], metric: str) -> float:
@@ -162,4 +169,4 @@ def curves(variants: dict[str, list[RunData]], metric: str, title: str, axis: st
             series.append(Series(name, "validation", x, y, language=name))
     if not series:
         return None
-    return CurvePanels((Curves(title, axis, tuple(series), is_percent=metric != "loss", are_languages=False),))
+    return CurvePanels((Curves(title, axis, tuple(series), is_percent=trait(metric).is_percent, are_languages=False),))

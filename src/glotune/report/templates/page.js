@@ -9,7 +9,7 @@ const picked = {
   runs: new Set(firstRuns()),
   languages: new Set(firstLanguages()),
   split: DATA.runs.some((run) => run.split === "test") ? "test" : "validation",
-  metric: "macro_f1", curve: "loss", matrix: null,
+  metric: DATA.runs.length ? DATA.runs[0].metric : "macro_f1", curve: "loss", matrix: null,
 };
 const sorting = { results: { column: null }, mistakes: { column: null } };
 const mistakes = { search: "", order: "loss", label: "", predicted: "", shown: 40 };
@@ -137,7 +137,12 @@ function drawTables() {
 }
 
 const SHORT = { ece: "ECE", roc_auc: "AUC", weighted_f1: "Weighted" };
-const RESULT_METRICS = ["accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss"];
+const RESULT_METRICS = [...new Set(DATA.runs.flatMap((run) => run.told))].filter((metric) => DATA.runs.some((run) =>
+  Object.values(run.evaluations).some((split) => Object.values(split).some((each) => typeof each.scores[metric] === "number"))));
+const SHARES = DATA.runs.every((run) => run.unit === "points");
+const METRIC_NAME = [...new Set(DATA.runs.map((run) => traitOf(run.metric).name))].join(" / ").replace("Macro-F1", "macro-F1");
+const UNIT = SHARES ? "points" : "the metric's unit";
+const gapDigits = SHARES ? 1 : 3;
 
 function drawResults() {
   const rows = pickedRuns().flatMap((run) => ordered(run, run.evaluations[picked.split]).map(([code, each]) => ({ run, code, each })));
@@ -159,8 +164,8 @@ function drawResults() {
       },
       key: (row) => row.each.scores[metric],
     })),
-    { name: "Gap", note: "Transfer gap in points of macro-F1", cell: (row) => (gap(row) ? [fixed(gap(row)[0], 1), element("small", {}, `${fixed(gap(row)[1], 1)} to ${fixed(gap(row)[2], 1)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
-    ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: "This run minus TF-IDF with logistic regression on the same training texts, in points of macro-F1", cell: (row) => (over(row) ? [fixed(over(row)[0], 1), element("small", {}, `${fixed(over(row)[1], 1)} to ${fixed(over(row)[2], 1)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
+    { name: "Gap", note: `Transfer gap in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (gap(row) ? [fixed(gap(row)[0], gapDigits), element("small", {}, `${fixed(gap(row)[1], gapDigits)} to ${fixed(gap(row)[2], gapDigits)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
+    ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: `This run minus TF-IDF on the same training texts, in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (over(row) ? [fixed(over(row)[0], gapDigits), element("small", {}, `${fixed(over(row)[1], gapDigits)} to ${fixed(over(row)[2], gapDigits)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
     { name: "Unknown", note: "Share of unknown tokens", cell: (row) => percentText(profile(row, "unknown"), 2), key: (row) => profile(row, "unknown") },
     { name: "Truncated", cell: (row) => percentText(profile(row, "truncation")), key: (row) => profile(row, "truncation") },
@@ -184,19 +189,19 @@ function drawCharts() {
   })).filter(Boolean);
   const gaps = pickedRuns().flatMap((run) => (run.transfer ? Object.entries(run.transfer.gaps).filter(([code]) => picked.languages.has(code)).map(([code, [value, low, high]]) => ({
     name: nameOf(run, code), color: colorIn(run, code), value, low, high,
-    tip: `${fullName(code)}: ${fixed(value, 1)} points below ${run.transfer.source.join(", ")}\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` + (run.profile[code] ? `\ntokens per word ${fixed(run.profile[code].fertility, 2)}, unknown ${percentText(run.profile[code].unknown, 2)}` : ""),
+    tip: `${fullName(code)}: ${fixed(value, gapDigits)} ${run.unit} below ${run.transfer.source.join(", ")}\n95 % interval ${fixed(low, gapDigits)} to ${fixed(high, gapDigits)}` + (run.profile[code] ? `\ntokens per word ${fixed(run.profile[code].fertility, 2)}, unknown ${percentText(run.profile[code].unknown, 2)}` : ""),
   })) : []));
   gaps.sort((first, second) => second.value - first.value);
   for (const run of pickedRuns()) if (run.transfer && run.transfer.average && Object.keys(run.transfer.gaps).length > 1) {
     const [value, low, high] = run.transfer.average;
     gaps.push({ name: several ? `average · ${runTitle(run)}` : "average", color: "var(--muted)", value, low, high,
-      tip: `average over ${Object.keys(run.transfer.gaps).length} languages: ${fixed(value, 1)} points\n95 % interval ${fixed(low, 1)} to ${fixed(high, 1)}` });
+      tip: `average over ${Object.keys(run.transfer.gaps).length} languages: ${fixed(value, gapDigits)} ${run.unit}\n95 % interval ${fixed(low, gapDigits)} to ${fixed(high, gapDigits)}` });
   }
   holders.charts.replaceChildren(
     element("div", { class: "bar" }, select("Metric", metrics.map((metric) => [metric, traitOf(metric).name]), picked.metric, (value) => { picked.metric = value; redraw(); })),
     element("div", { class: "grid wide" },
       intervalChart(rows, { title: `${traitOf(picked.metric).name} by language (${picked.split})`, x: traitOf(picked.metric).percent ? "%, with 95 % intervals" : "with 95 % intervals", columns: 2 }),
-      intervalChart(gaps, { title: `Transfer gap (macro-F1, source minus target)${pickedRuns().some((run) => run.isSound === false) ? ": meaningless where a run is not sound" : ""}`, x: "points, with 95 % intervals", zero: true, columns: 2, empty: "No target language beside a source language is picked." })),
+      intervalChart(gaps, { title: `Transfer gap (${METRIC_NAME}, source minus target)${pickedRuns().some((run) => run.isSound === false) ? ": meaningless where a run is not sound" : ""}`, x: `${UNIT}, with 95 % intervals`, zero: true, columns: 2, empty: "No target language beside a source language is picked." })),
     ...pickedRuns().filter((run) => run.transferNote).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: ` : ""}${run.transferNote}`)));
 }
 
@@ -209,7 +214,7 @@ function drawTraining() {
     ? { name: several ? `training · ${runTitle(run)}` : "training", color: several && picked.languages.size === 1 ? colorIn(run) : "var(--ink)", dash: "5 3", marks: false, points: pointsOf(line, factor) }
     : { name: nameOf(run, line.language), color: colorIn(run, line.language), dash: dashOf(run), points: pointsOf(line, factor) });
   const chart = (split) => {
-    const panels = pickedRuns().flatMap((run) => run.history.curves[metric].filter((panel) => panel.split === split).map((panel) => ({ run, ...panel })));
+    const panels = pickedRuns().flatMap((run) => (run.history.curves[metric] || []).filter((panel) => panel.split === split).map((panel) => ({ run, ...panel })));
     if (split === "test" && !panels.length) return null;
     const lines = panels.flatMap(({ run, lines: all }) => all.filter((line) => line.role === "train" || picked.languages.has(line.language)).map((line) => lineOf(run, line)));
     const one = pickedRuns().length === 1 ? pickedRuns()[0].history.bestEpoch : null;
@@ -218,7 +223,7 @@ function drawTraining() {
   };
   const rates = pickedRuns().map((run, place) => ({ name: several ? runTitle(run) : "learning rate", color: several ? COLORS[place % COLORS.length] : COLORS[0], dash: several ? dashOf(run) : null, marks: false, legend: several, points: pointsOf(run.history.rate) }));
   holders.training.replaceChildren(
-    element("div", { class: "bar" }, select("Curve", ["loss", "accuracy", "macro_f1", "weighted_f1", "mcc"].map((each) => [each, traitOf(each).name]), metric, (value) => { picked.curve = value; redraw(); })),
+    element("div", { class: "bar" }, select("Curve", [...new Set(DATA.runs.flatMap((run) => run.followed))].map((each) => [each, traitOf(each).name]), metric, (value) => { picked.curve = value; redraw(); })),
     element("div", { class: "grid wide" }, chart("validation"), chart("test"), lineChart(rates, { title: "Learning rate", x: "step", y: "", digits: 6, columns: 2 })));
 }
 
@@ -234,8 +239,8 @@ function drawErrors() {
     element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),
     element("div", { class: "grid" },
       each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null,
-      lineChart(roc, { title: "ROC, one class against the rest", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
-      lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
+      !roc.length && run.metric !== "macro_f1" ? null : lineChart(roc, { title: each.confusion.length ? "ROC, one class against the rest" : "ROC of each label", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
+      !recall.length && run.metric !== "macro_f1" ? null : lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
       bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
         { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points (${fixed(100 * bins.floor, 1)} by chance)`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
 }
@@ -255,16 +260,20 @@ function buildMistakes() {
     holders.mistakeTable);
 }
 
+// A class id, or the words of several labels or scores.
+const worded = (run, label) => (typeof label === "number" ? run.labels[label] : label);
+const holds = (run, label, wanted) => (typeof label === "number" ? run.labels[label] === wanted : label.split(", ").includes(wanted));
+
 function drawMistakes() {
   const needle = mistakes.search.trim().toLowerCase();
   const rows = [];
   for (const run of pickedRuns()) {
     for (const [code, row, label, predicted, confidence, loss, text, pair, dir] of run.mistakes) {
       if (!picked.languages.has(code)) continue;
-      if (mistakes.label && run.labels[label] !== mistakes.label) continue;
-      if (mistakes.predicted && run.labels[predicted] !== mistakes.predicted) continue;
+      if (mistakes.label && !holds(run, label, mistakes.label)) continue;
+      if (mistakes.predicted && !holds(run, predicted, mistakes.predicted)) continue;
       if (needle && !`${text || ""}\n${pair || ""}`.toLowerCase().includes(needle)) continue;
-      rows.push({ run, code, row, label: run.labels[label], predicted: run.labels[predicted], confidence, loss, text, pair, dir });
+      rows.push({ run, code, row, label: worded(run, label), predicted: worded(run, predicted), confidence, loss, text, pair, dir });
     }
   }
   rows.sort((first, second) => second[mistakes.order] - first[mistakes.order]);

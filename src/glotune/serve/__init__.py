@@ -1,0 +1,1 @@
+"""One classifier behind HTTP, on this machine: text-embeddings-inference's ``/predict``, batched as requests come."""

@@ -1,0 +1,200 @@
+"""Scores of targets that are more than one class, as functions of numbers that add up over texts.
+
+A text contributes a row of numbers (counts of right and wrong answers by label, or moments of true and stated scores);
+a score is a function of their sum. So a resample is a product of weights and rows, a text left out a difference of
+sums, and one vectorised formula serves values, intervals, influences and tests, as confusion matrices do for one class.
+
+Shape letters: B texts, G clusters, M numbers of a text, P lists of answers, R resamples.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glotune.errors import UserError, did_you_mean
+from glotune.stats.arrays import Answered, Statistic, loss_statistic
+from glotune.stats.confusion import FloatArray, IntArray
+from glotune.stats.resampling import RESAMPLES, Joint
+from glotune.stats.text_bootstrap import JACKKNIFE_LIMIT, resample_texts
+
+Value = Callable[[FloatArray], FloatArray]
+"""Sums [..., M] -> the score [...]."""
+CHUNK = 4_000_000
+"""Weights held at once."""
+UNSEEN_STREAM = 3
+
+
+class Countable(Answered):
+    """Answers whose scores are functions of sums over texts, for all scores that `value` knows."""
+
+    @cached_property
+    @abstractmethod
+    def cells_BM(self) -> FloatArray:
+        """What each text adds."""
+
+    @abstractmethod
+    def value(self, metric: str) -> Value | None:
+        """The score as a function of sums; None for a score that is no such function."""
+
+    @abstractmethod
+    def ranked_statistic(self, metric: str) -> Statistic | None:
+        """The weighted form of a score that hangs on the order of all texts; None where there is no such score."""
+
+    @abstractmethod
+    def unseen_QM(self, metric: str, share: float) -> FloatArray:
+        """What few errors can't rule out: kinds of half a text each that have prior mass, none where errors are many.
+
+        Half a text right and half a text wrong, Jeffreys' prior on a share (see `glotune.stats.count_bootstrap`).
+
+        Args:
+            share: clusters per text: copies count once.
+        """
+
+    def statistic(self, metric: str) -> Statistic:
+        """The weighted form of any score of the task; raises UserError for others."""
+        value = self.value(metric)
+        if value is not None:
+            return lambda weights_RB: value(weights_RB @ self.cells_BM)
+        if metric == "loss":
+            return loss_statistic(self)
+        found = self.ranked_statistic(metric)
+        if found is None:
+            known = list(dict.fromkeys((*self.kind.counted, *self.kind.told)))
+            raise UserError(
+                f"metric {metric!r}",
+                expected=f"a score of the task {self.kind.name}: {', '.join(known)}",
+                remedy=did_you_mean(metric, known),
+            )
+        return found
+
+    def left_out(self, metric: str) -> FloatArray | None:
+        """[B] the score without each text; None for a score that is no function of sums."""
+        value = self.value(metric)
+        return None if value is None else value(self.cells_BM.sum(axis=0) - self.cells_BM)
+
+    def steps(self, metric: str) -> FloatArray:
+        """[Q] how far a text that no one has seen would move the score, see `unseen_QM`; [1] zero where none would."""
+        value, unseen_QM = self.value(metric), self.unseen_QM(metric, 1.0)
+        if value is None or not len(unseen_QM):
+            return np.zeros(1)
+        total_M = self.cells_BM.sum(axis=0)
+        moved_Q = np.abs(value(total_M + unseen_QM) - value(total_M))
+        # One step for each score by label, one for all of a share: as many for every list of answers.
+        return np.array([np.sqrt((moved_Q**2).mean())])
+
+
+def resample_cells(
+    parts: Sequence[Countable],
+    numbers: Sequence[IntArray],
+    num_clusters: int,
+    metrics: Sequence[str],
+    *,
+    seed: Sequence[int],
+    resamples: int = RESAMPLES,
+) -> dict[str, Joint]:
+    """Bootstrap metrics of several lists of answers under the same draws of clusters.
+
+    Args:
+        parts: of one task.
+        numbers: of each list, the cluster of each text, 0 .. G-1.
+        num_clusters: G.
+        metrics: names.
+        seed: words that seed the draws.
+        resamples: R.
+    """
+    summed = [name for name in metrics if all(part.value(name) is not None for part in parts)]
+    found: dict[str, Joint] = {}
+    if summed:
+        found = _of_sums(parts, numbers, num_clusters, summed, seed, resamples)
+    for name in metrics:
+        if name not in found:
+            statistics = [part.statistic(name) for part in parts]
+            found[name] = resample_texts(statistics, numbers, num_clusters, seed=seed, resamples=resamples)
+    return found
+
+
+def _of_sums(
+    parts: Sequence[Countable],
+    numbers: Sequence[IntArray],
+    num_clusters: int,
+    metrics: Sequence[str],
+    seed: Sequence[int],
+    resamples: int,
+) -> dict[str, Joint]:
+    rng = np.random.default_rng(list(seed))
+    clusters = [
+        _by_cluster(part.cells_BM, number_B, num_clusters) for part, number_B in zip(parts, numbers, strict=True)
+    ]
+    rows = max(1, CHUNK // max(1, num_clusters))
+    drawn: list[list[FloatArray]] = [[] for _ in parts]
+    gammas: list[list[FloatArray]] = [[] for _ in parts]
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        # How often each of G clusters is drawn in G draws with replacement.
+        weights_RG = rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=size).astype(
+            np.float64
+        )
+        gammas_RG = rng.standard_gamma(1.0, size=(size, num_clusters))
+        for place, cells_GM in enumerate(clusters):
+            drawn[place].append(weights_RG @ cells_GM)
+            gammas[place].append(gammas_RG @ cells_GM)
+    drawn_PRM, gammas_PRM = ([np.concatenate(each) for each in held] for held in (drawn, gammas))
+    joints = {}
+    for name in metrics:
+        values = [_value(part, name) for part in parts]
+        left_out_GP = None
+        if 1 < num_clusters <= JACKKNIFE_LIMIT:
+            left_out_GP = np.stack(
+                [value(cells_GM.sum(axis=0) - cells_GM) for value, cells_GM in zip(values, clusters, strict=True)],
+                axis=-1,
+            )
+        joints[name] = Joint(
+            np.array([float(value(cells_GM.sum(axis=0))) for value, cells_GM in zip(values, clusters, strict=True)]),
+            np.stack([value(drawn_RM) for value, drawn_RM in zip(values, drawn_PRM, strict=True)], axis=-1),
+            left_out_GP,
+            np.ones(num_clusters),
+            _posterior(parts, numbers, name, gammas_PRM, seed),
+        )
+    return joints
+
+
+def _posterior(
+    parts: Sequence[Countable],
+    numbers: Sequence[IntArray],
+    metric: str,
+    gammas_PRM: Sequence[FloatArray],
+    seed: Sequence[int],
+) -> FloatArray | None:
+    """[R, P] posterior draws of the score (Rubin 1981) with what few errors can't rule out; None where none are few."""
+    rng = np.random.default_rng([*seed, UNSEEN_STREAM])
+    shares = [len(np.unique(number_B)) / len(number_B) for number_B in numbers]
+    unseen = [part.unseen_QM(metric, share) for part, share in zip(parts, shares, strict=True)]
+    if not any(len(each) for each in unseen):
+        return None
+    found = []
+    for part, cells_RM, unseen_QM, share in zip(parts, gammas_PRM, unseen, shares, strict=True):
+        extra_RQ = rng.standard_gamma(0.5, size=(len(cells_RM), len(unseen_QM)))
+        found.append(_value(part, metric)(cells_RM + extra_RQ @ unseen_QM / share))
+    return np.stack(found, axis=-1)
+
+
+def _value(part: Countable, metric: str) -> Value:
+    value = part.value(metric)
+    assert value is not None  # asked before
+    return value
+
+
+def _by_cluster(cells_BM: FloatArray, number_B: IntArray, num_clusters: int) -> FloatArray:
+    found_GM = np.zeros((num_clusters, cells_BM.shape[1]))
+    np.add.at(found_GM, number_B, cells_BM)
+    return found_GM
+
+
+def summed(cells: NDArray[np.float64], places: Sequence[int]) -> FloatArray:
+    """[..., len(places)] some of the numbers of sums [..., M]."""
+    return np.asarray(cells[..., list(places)], dtype=np.float64)

@@ -1,0 +1,88 @@
+"""The task that a recipe names, and what any network's outputs say in its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glotune.data.texts import TextData
+from glotune.data.tokenization import TokenStore
+from glotune.recipe import Recipe
+from glotune.recipe.kinds import TaskName
+from glotune.run.records import Decision
+from glotune.stats.traits import trait
+from glotune.tasks import label_sets, scores
+from glotune.tasks.records import Outputs, SplitAnswers
+from glotune.tasks.single_label import SingleLabel
+from glotune.tasks.targets import Reading, TargetTask
+from glotune.tasks.task import Choice, Task
+
+
+def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> Task:
+    """What is learned.
+
+    Raises:
+        UserError: no validation text is in a language that may choose the checkpoint, or weights of other labels.
+    """
+    if recipe.task == "single_label":
+        return SingleLabel.of(recipe, texts, stores)
+    spec = recipe.evaluate
+    return TargetTask(
+        labels=texts.labels,
+        stores=stores,
+        source_languages=texts.source_languages,
+        choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
+        reading=reading_of(recipe, texts, stores["train"].weights),
+        texts=texts,
+        with_text=recipe.records.text,
+    )
+
+
+def reading_of(recipe: Recipe, texts: TextData, weights_N: NDArray[np.float32] | None) -> Reading:
+    """How the targets of a task are learned and answered.
+
+    Args:
+        weights_N: of the training rows, where they have any.
+    """
+    assert texts.targets is not None
+    targets_NL = texts.targets[texts.splits["train"].labels]
+    if recipe.task == "score":
+        return scores.ScoreReading.of(recipe, targets_NL, weights_N)
+    return label_sets.LabelSetReading.of(recipe, texts.labels, targets_NL, weights_N)
+
+
+def answering(
+    task: TaskName,
+    outputs_NC: NDArray[np.float64],
+    labels_N: NDArray[Any],
+    targets_KL: NDArray[np.float32] | None,
+    decision: Decision | None,
+) -> SplitAnswers:
+    """What a saved model's outputs say of labelled texts.
+
+    Args:
+        labels_N: as `LabelledTexts.labels`.
+        targets_KL: as `TextData.targets`.
+        decision: of the run.
+    """
+    if targets_KL is None or decision is None:
+        return Outputs(outputs_NC, cross_entropy(outputs_NC, labels_N))
+    targets_NL = targets_KL[labels_N]
+    if task == "score":
+        losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
+        return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
+    probabilities_NL = label_sets.sigmoid(outputs_NC)
+    answers_NL = probabilities_NL >= np.array(decision.thresholds)
+    return label_sets.SetOutputs(
+        probabilities_NL, answers_NL, label_sets.text_losses(outputs_NC, targets_NL), targets_KL
+    )
+
+
+def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:
+    """Loss of each text in nats, without weights or smoothing."""
+    top = logits_NC.max(axis=1)
+    normaliser = top + np.log(np.exp(logits_NC - top[:, None]).sum(axis=1))
+    return np.asarray(normaliser - logits_NC[np.arange(len(labels_N)), labels_N])
