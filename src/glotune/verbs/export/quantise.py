@@ -88,7 +88,8 @@ def quantise(
         raise UserError("this graph has no products with weights", remedy="Export it with --precision fp32 or fp16")
     with tempfile.TemporaryDirectory(prefix="glotune-export-") as place:
         whole, trial = Path(place) / "fp32", Path(place) / "trial"
-        whole.mkdir(), trial.mkdir()
+        whole.mkdir()
+        trial.mkdir()
         save_graph(model, whole)
         before = ask(whole)
 
