@@ -295,11 +295,15 @@ def test_half_weights_halve_the_file(
 
 
 @pytest.mark.parametrize("to", ["safetensors", pytest.param("onnx", marks=pytest.mark.extras)])
-@pytest.mark.parametrize("recipe_of", [multi_label_recipe, score_recipe])
-def test_other_tasks_go_out_with_what_their_answers_need(recipe_of: Any, to: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe_of", "keys"), [(multi_label_recipe, {}), (score_recipe, {"data__levels": [0, 40, 80, 100]})]
+)
+def test_other_tasks_go_out_with_what_their_answers_need(
+    recipe_of: Any, keys: dict[str, Any], to: Any, tmp_path: Path
+) -> None:
     if to == "onnx":
         pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
-    run = train(recipe_of(tmp_path), out=tmp_path / "run", report=False)
+    run = train(recipe_of(tmp_path, **keys), out=tmp_path / "run", report=False)
     written = export(run.path, to=to)
     assert written.record.task == run.manifest.task
     assert max(row.largest_change_inside for row in written.record.parity) < 1e-4
