@@ -95,7 +95,7 @@ class ScoreReading:
     def sums(self, outputs_BL: Tensor, aims_BL: Tensor, is_there_BL: Tensor) -> Tensor:
         """[L, 6] moments."""
         dtype = sums_dtype(outputs_BL.device)
-        x, y, there = aims_BL.to(dtype), outputs_BL.to(dtype), is_there_BL.to(dtype)
+        x, y, there = (each.to(dtype) for each in (aims_BL, outputs_BL, is_there_BL))
         parts = (torch.ones_like(x), x, y, x * x, y * y, x * y)
         return torch.stack([(part * there).sum(dim=0) for part in parts], dim=1)
 
