@@ -13,6 +13,7 @@ ENCODERS = {
     "FacebookAI/xlm-roberta-base": "xlm-roberta",
     "FacebookAI/xlm-roberta-large": "xlm-roberta",
     "google-bert/bert-base-multilingual-uncased": "bert",
+    "intfloat/multilingual-e5-small": "bert",
 }
 """A folder of this name in the working directory is found before the Hub is asked."""
 LAYERS = 7

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from glotune.verbs.export.record import read_export
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
 from glotune.whole_files import sha256
-from small_runs import small_recipe
+from small_runs import multi_label_recipe, score_recipe, small_recipe
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +292,22 @@ def test_half_weights_halve_the_file(
     weights = 4 * half.record.after.parameters
     assert half.record.after.bytes < graph.record.after.bytes - 0.45 * weights
     assert max(row.largest_change for row in half.record.parity) < 1e-3
+
+
+@pytest.mark.parametrize("to", ["safetensors", pytest.param("onnx", marks=pytest.mark.extras)])
+@pytest.mark.parametrize("recipe_of", [multi_label_recipe, score_recipe])
+def test_other_tasks_go_out_with_what_their_answers_need(recipe_of: Any, to: Any, tmp_path: Path) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+    run = train(recipe_of(tmp_path), out=tmp_path / "run", report=False)
+    written = export(run.path, to=to)
+    assert written.record.task == run.manifest.task
+    assert max(row.largest_change_inside for row in written.record.parity) < 1e-4
+    texts = ["la comida", "the staff was rude", "good food"]
+    expected = glotune.load(run.path).predict(texts)
+    for found, before in zip(glotune.load(written.path).predict(texts), expected, strict=True):
+        assert found.labels == before.labels, "thresholds came along"
+        assert (found.scores or found.probabilities) == pytest.approx(before.scores or before.probabilities, abs=1e-4)
 
 
 @pytest.mark.extras

@@ -83,13 +83,16 @@ def _sizes(record: ExportRecord) -> str:
 def _parity_table(record: ExportRecord) -> Table:
     from rich.table import Table
 
-    from glotune.verbs.export.card import difference, points
+    from glotune.stats.traits import trait
+    from glotune.verbs.export.card import difference, value
     from glotune.words import count, named
+
+    metric = trait(record.metric)
 
     table = Table(title="The same texts through both", title_justify="left", box=None, pad_edge=False)
     for name in ("split", "language"):
         table.add_column(name)
-    numbers = ["texts", "largest change", "changed", "outside", "macro-F1 run", "export", "difference [95 %]"]
+    numbers = ["texts", "largest change", "changed", "outside", f"{metric.display} run", "export", "difference [95 %]"]
     for name in numbers:
         if name != "outside" or record.vocabulary is not None:
             table.add_column(name, justify="right")
@@ -102,9 +105,9 @@ def _parity_table(record: ExportRecord) -> Table:
             f"{row.largest_change:.2g}",
             count(row.changed),
             *outside,
-            points(row.before),
-            points(row.after),
-            difference(row),
+            value(row.before, metric),
+            value(row.after, metric),
+            difference(row, metric),
         )
     return table
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glotune.recipe.kinds import KINDS
-from glotune.run.records import Manifest
+if TYPE_CHECKING:
+    from glotune.run.records import Manifest
 
 RUNS = Path("runs")
 
@@ -56,6 +56,8 @@ def list_runs(
 
 
 def _mean(metrics: dict[str, object], manifest: Manifest) -> str:
+    from glotune.recipe.kinds import KINDS
+
     languages, metric = metrics.get("test", {}), KINDS[manifest.task].metric
     scores = [entry.get(metric) for entry in languages.values()] if isinstance(languages, dict) else []
     known = [score for score in scores if score is not None]

@@ -147,6 +147,8 @@ class Service:
             auto_truncate=self.settings.auto_truncate,
             tokenization_workers=1,
             version=version("glotune"),
+            problem_type=self.predictor.kind.problem_type,
+            thresholds=dict(zip(labels, self.predictor.thresholds, strict=True)) if self.predictor.thresholds else None,
             calibration=calibration and {"temperature": calibration.temperature, "threshold": calibration.threshold},
         )
 

@@ -104,6 +104,8 @@ class Info(BaseModel):
     version: str
     sha: str | None = None
     docker_label: str | None = None
+    problem_type: str = Field(description="How the model's outputs are read, as its config.json says it.")
+    thresholds: dict[str, float] | None = Field(None, description="Of several labels: each applies from this score on.")
     calibration: dict[str, Any] | None = Field(
         None, description="Temperature and threshold that are applied; scores are sorted whatever the threshold."
     )

@@ -104,7 +104,7 @@ def _of_export(folder: Path, record: ExportRecord) -> Opened:
         columns=record.columns,
         quoting=record.quoting,
     )
-    return Opened(folder, record.labels, data, None, record.pairs, record.calibration, export=record)
+    return Opened(folder, record.labels, data, None, record.pairs, record.calibration, record.task, export=record)
 
 
 def run_of(path: Path) -> RunDirectory | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jinja2
 
+from glotune.stats.traits import Trait, trait
 from glotune.verbs.export.record import ExportRecord, Parity, Vocabulary
 from glotune.words import count, escaped, millions, named, percent, size
 
@@ -28,17 +29,19 @@ def card(record: ExportRecord, folder: str = "FOLDER") -> str:
         folder: how commands name the export.
     """
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    metric = trait(record.metric)
     environment.filters |= {
         "md": lambda value: escaped(str(value)),
         "count": count,
         "millions": millions,
         "size": size,
         "named": named,
-        "points": points,
-        "difference": difference,
+        "value": lambda share: value(share, metric),
+        "difference": lambda row: difference(row, metric),
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
+        metric=metric,
         title=record.run,
         folder=folder,
         sentence=f"The classifier of a glotune run, {KINDS[record.target, record.precision]}.",
@@ -46,16 +49,20 @@ def card(record: ExportRecord, folder: str = "FOLDER") -> str:
     )
 
 
-def points(share: float | None) -> str:
-    """``0.6543`` -> ``65.43``."""
-    return "–" if share is None else f"{100 * share:.2f}"
+def value(share: float | None, metric: Trait) -> str:
+    """``0.6543`` -> ``65.43`` where the metric is told in percent, ``0.6543`` otherwise."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.2f}" if metric.is_percent else f"{share:.4f}"
 
 
-def difference(row: Parity) -> str:
-    """``+0.12 [-0.30, +0.51]``, in points."""
+def difference(row: Parity, metric: Trait) -> str:
+    """``+0.12 [-0.30, +0.51]``, in the unit of `value`."""
     if row.difference is None or row.interval is None:
         return "–"
-    return f"{100 * row.difference:+.2f} [{100 * row.interval.low:+.2f}, {100 * row.interval.high:+.2f}]"
+    scale, digits = (100, 2) if metric.is_percent else (1, 4)
+    shown = [f"{scale * each:+.{digits}f}" for each in (row.difference, row.interval.low, row.interval.high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def about(vocabulary: Vocabulary) -> str:

@@ -26,7 +26,7 @@ from glotune.verbs.calibrate import read_calibration
 from glotune.verbs.evaluate import read_own, texts_of
 from glotune.verbs.export.card import card
 from glotune.verbs.export.graph import require_onnx, save_graph, traced, with_half_weights
-from glotune.verbs.export.parity import Said, ask, compared, macro_f1, said
+from glotune.verbs.export.parity import Judge, ask, said
 from glotune.verbs.export.quantise import Quantised, quantise
 from glotune.verbs.export.record import NAME, ExportRecord, Parity, Precision, Target, write_full_tokenizer
 from glotune.verbs.export.vocabulary import CutVocabulary, cut_vocabulary
@@ -78,7 +78,8 @@ def export(
         languages: cut the vocabulary for good to what the run's texts in these languages use; none: see `texts`.
         texts: cut it to what the texts of these files use, beside those; neither: the vocabulary stays whole.
         out: the folder; None: a new one in ``RUN/exports``.
-        max_loss: points of macro-F1 that an int8 export may lose on the validation texts.
+        max_loss: points of the run's metric (macro-F1; of scores, hundredths of Pearson's r) that an int8 export may
+            lose on the validation texts.
         force: write an int8 export that loses more.
 
     Raises:
@@ -92,13 +93,6 @@ def export(
     target = Path(out) if out is not None else _place(directory, to, precision, [*languages, *texts])
     if target.exists():
         raise UserError(f"{target} exists", expected="a new folder", remedy="Name another one with --out")
-    task = directory.read_manifest().task
-    if task != "single_label":
-        raise UserError(
-            f"{directory.path} is a run of the task {task}",
-            expected="a run of the task single_label: exports are compared class by class",
-            remedy=f"Its model is an ordinary Hugging Face folder: {directory.model}",
-        )
     source = Source.of(directory)
     model = open_place(directory.path).model
     hf, _ = load_classifier(model)
@@ -144,6 +138,11 @@ class Source:
         predictor = load(run.path, device="cpu")
         manifest, recipe = run.read_manifest(), load_recipe(run.recipe)
         return cls(run, manifest, recipe, read_own(recipe, manifest), predictor)
+
+    @property
+    def judge(self) -> Judge:
+        """What is right."""
+        return Judge(self.predictor.kind, self.own.targets, self.manifest.decision)
 
     @property
     def held_out(self) -> list[LabelledTexts]:
@@ -200,27 +199,23 @@ def _write_graph(
     """``model.onnx`` and ``config.json``; what was measured on the way to 8 bits."""
     hf.config.architectures = [type(hf).__name__]
     hf.config.save_pretrained(folder)
-    graph, quantised = traced(hf), None
+    graph = traced(hf)
     if precision == "fp16":
         with_half_weights(graph)
-    elif precision == "int8":
-        texts = source.own.splits["validation"]
-        store = Encoding(tokenizer, source.recipe.data).store(list(texts_of(texts)))
-
-        def answers(place: Path) -> Said:
-            return said(source.predictor, onnx_model(place, hf.config).logits(store))
-
-        quantised = quantise(
-            graph,
-            Anatomy(hf).family.word_embeddings,
-            ask=answers,
-            score=lambda found: 100 * (macro_f1(texts.labels, found) or 0.0),
-            max_loss=max_loss,
-            log=observer.log,
-        )
-        graph = quantised.model
-    save_graph(graph, folder)
-    return quantised
+    if precision != "int8":
+        save_graph(graph, folder)
+        return None
+    texts = source.own.splits["validation"]
+    store = Encoding(tokenizer, source.recipe.data).store(list(texts_of(texts)))
+    return quantise(
+        graph,
+        Anatomy(hf).family.word_embeddings,
+        folder,
+        ask=lambda place: said(source.predictor, onnx_model(place, hf.config).logits(store)),
+        score=lambda found: 100 * (source.judge.value(texts, found) or 0.0),
+        max_loss=max_loss,
+        log=observer.log,
+    )
 
 
 def _record(
@@ -240,6 +235,8 @@ def _record(
         recipe_hash=source.manifest.recipe_hash,
         created=now(),
         versions=versions(),
+        task=source.recipe.task,
+        metric=source.predictor.kind.metric,
         labels=source.manifest.labels,
         max_length=data.max_length,
         truncation=data.truncation,
@@ -264,7 +261,8 @@ def _compare(source: Source, folder: Path, observer: Observer) -> list[Parity]:
         def report(done: int, total: int) -> None:
             observer.progress("evaluate", done, total, {})
 
-        found += compared(texts, ask(source.predictor, texts, report), ask(exported, texts, report))
+        before, after = (ask(each, texts, report) for each in (source.predictor, exported))
+        found += source.judge.compared(texts, before, after)
     return found
 
 
@@ -272,7 +270,7 @@ def _refuse_inexact(rows: Sequence[Parity]) -> None:
     worst = max(rows, key=lambda row: row.largest_change_inside)
     if worst.largest_change_inside > EXACT:
         raise RunError(
-            f"a probability of a {worst.split} text in {worst.language} moves by {worst.largest_change_inside:.2g}, and"
+            f"the answer to a {worst.split} text in {worst.language} moves by {worst.largest_change_inside:.2g}, and"
             f" an export in fp32 may move none by more than {EXACT:g}: nothing was written. This is a fault of glotune"
             " with this encoder: please report it with the encoder's config.json"
         )
@@ -280,7 +278,7 @@ def _refuse_inexact(rows: Sequence[Parity]) -> None:
 
 def _too_much(found: Quantised, max_loss: float) -> UserError:
     return UserError(
-        f"in 8 bits this model loses {found.loss:.2f} points of macro-F1 on its validation texts",
+        f"in 8 bits this model loses {found.loss:.2f} points of its metric on the validation texts",
         expected=f"at most {max_loss:g} (--max-loss)",
         remedy="Take --precision fp16, or write it all the same with --force",
     )

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from glotune.data.encoding import FullVocabulary
 from glotune.errors import UserError
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Columns, Quoting
 from glotune.run.records import Count, Interval, Record, Size
 from glotune.verbs.calibrate import Calibration
@@ -56,7 +57,7 @@ class Parity(Record):
     language: str
     n: Count
     largest_change: float
-    """Of a probability."""
+    """Of a probability, or of a score as a share of itself where it is above 1."""
     changed: Count
     """Texts that are answered otherwise."""
     outside: Count = 0
@@ -64,7 +65,7 @@ class Parity(Record):
     largest_change_inside: float
     """Of a probability, among the other texts."""
     before: float | None
-    """Macro-F1 of the run's model, as a share."""
+    """The metric of the run's model, as a share."""
     after: float | None
     difference: float | None = None
     """Export minus run."""
@@ -83,6 +84,9 @@ class ExportRecord(Record):
     recipe_hash: str
     created: str
     versions: dict[str, str] = Field(default_factory=dict)
+    task: TaskName = "single_label"
+    metric: str = "macro_f1"
+    """That `parity` tells of: the one that runs of this task are ranked by."""
     labels: list[str]
     max_length: Count
     truncation: Literal["head", "head_tail"]
@@ -98,7 +102,7 @@ class ExportRecord(Record):
     parts: list[Part] = Field(default_factory=list)
     """Of an int8 export."""
     validation_loss: float | None = None
-    """Points of macro-F1 that an int8 export loses on the validation texts it was fitted to."""
+    """What an int8 export loses of the metric, times 100, on the validation texts it was fitted to."""
     parity: list[Parity] = Field(default_factory=list)
     files: dict[str, str] = Field(default_factory=dict)
     """Name -> SHA-256 of every other file."""
