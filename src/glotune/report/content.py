@@ -201,7 +201,9 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
         rows.append(
             (mean[0], count(mean[1].n), *_cells(run, mean[1], sum(known) / len(known) if known else None, thin))
         )
-    return Table(("Language", "n", *map(_column_of, told_of(run, split))), tuple(rows))
+    names = [LOSS_OF_SCORES if name == "loss" and run.kind.name == "score" else _column_of(name)
+             for name in told_of(run, split)]  # fmt: skip
+    return Table(("Language", "n", *names), tuple(rows))
 
 
 def _reading(run: RunData) -> str:
@@ -226,6 +228,10 @@ def told_of(run: RunData, split: str) -> list[str]:
     return [name for name in run.kind.told if any(each.scores.get(name) is not None for each in evaluations)] or [
         run.kind.metric
     ]
+
+
+LOSS_OF_SCORES = "Loss, share of variance"
+"""The squared error of scores, in units of their variance over the training texts."""
 
 
 def _column_of(metric: str) -> str:
