@@ -28,6 +28,7 @@ class IsLong:
     choice: Choice
     num_sums: int = 1
     """Texts answered right."""
+    may_be_filled: bool = False
 
     @property
     def drawn(self) -> int:

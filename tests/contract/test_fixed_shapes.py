@@ -19,6 +19,8 @@ from contract.test_tasks import (
     distilled,
     pretraining,
     recorder_in,
+    scores_weighted,
+    several_labels,
     single_label,
     sums_and_gradients,
     weighted,
@@ -41,8 +43,14 @@ from packed_batches import gradients, largest_difference, load, packed, random_i
 from small_runs import small_recipe
 
 TPU = Card("tpu")
-CLASSIFIERS = {"single label": single_label, "weighted": weighted, "distillation": distilled}
-make_parts = pytest.mark.parametrize("make", CLASSIFIERS.values(), ids=CLASSIFIERS)
+FILLED = {
+    "single label": single_label,
+    "weighted": weighted,
+    "distillation": distilled,
+    "several labels": several_labels,
+    "scores, weighted": scores_weighted,
+}
+make_parts = pytest.mark.parametrize("make", FILLED.values(), ids=FILLED)
 
 
 def in_blocks(parts: Parts) -> Parts:
@@ -159,5 +167,5 @@ def test_a_prediction_is_the_same(tmp_path: Path) -> None:
     texts = [f"good food {'and more ' * (number % 4)}{number}" for number in range(30)]
     expected = load_predictor(run.path).predict_proba(texts)
     predictor = load_predictor(run.path)
-    predictor.engine.network.kernels = BLOCKS
+    predictor.engine.model.network.kernels = BLOCKS
     assert np.abs(predictor.predict_proba(texts) - expected).max() < 1e-5

@@ -128,6 +128,7 @@ def write_recipes(page: str, folder: Path) -> list[Path]:
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.language == "yaml"}))
 def test_every_recipe_on_a_page_is_valid(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from glotune.recipe import load_recipe
+    from glotune.recipe.pretrain import load_pretrain_recipe
     from glotune.recipe.study_loading import load_study, resolve_study
 
     monkeypatch.chdir(tmp_path)
@@ -137,6 +138,8 @@ def test_every_recipe_on_a_page_is_valid(page: str, tmp_path: Path, monkeypatch:
         if re.search(r"^variants:", path.read_text(encoding="utf-8"), re.MULTILINE):
             study = load_study(path)
             resolve_study(study, "full", [] if "data" in study.keys else ["data.train=en.csv"])
+        elif re.search(r"^teacher:", path.read_text(encoding="utf-8"), re.MULTILINE):
+            load_pretrain_recipe(path)
         else:
             load_recipe(path)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from glotune.report.analysis import gaps_by_label
 from glotune.stats.label_sets import LabelSets, cross_fitted_answers, fit_thresholds, label_sets
 from glotune.tasks.label_sets import sigmoid, text_losses
 
@@ -87,6 +88,21 @@ def test_no_other_threshold_has_a_better_f1():
         reached = sk.f1_score(true, stated >= threshold)
         every = [sk.f1_score(true, stated >= level, zero_division=0) for level in np.unique(stated)]
         assert reached == pytest.approx(max(every))
+
+
+def test_the_gap_of_a_label_is_the_mean_of_the_languages_annotated_with_it():
+    answered = {language: made_up(3, 150, 0.4, seed=seed) for seed, language in enumerate(("en", "de", "sw"))}
+    blank = answered["sw"].label_BL.copy()
+    blank[:, 2] = -1
+    answered["sw"] = label_sets(blank, answered["sw"].probability_BL, answered["sw"].answer_BL)
+    scores = {name: each.by_label(["a", "b", "c"]) for name, each in answered.items()}
+    found = {each.label: each for each in gaps_by_label(answered, ["en"], ["a", "b", "c"])}
+    targets = {"a": ("de", "sw"), "b": ("de", "sw"), "c": ("de",)}
+    for label, languages in targets.items():
+        mean = np.mean([scores[language][label]["f1"] for language in languages])
+        assert found[label].gap == pytest.approx(scores["en"][label]["f1"] - mean)
+        assert found[label].interval.low < found[label].gap < found[label].interval.high
+        assert found[label].languages == len(languages)
 
 
 def test_no_text_is_answered_by_a_threshold_that_it_fitted():

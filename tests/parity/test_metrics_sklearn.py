@@ -71,7 +71,9 @@ def lies_on_a_segment(point, line) -> bool:
 def test_curves_equal_scikit_learn(rounded):
     labels, probabilities = made_up(3, 120, seed=3, rounded=rounded)
     checked = outcomes(labels, probabilities)
-    for index, (roc, pr) in enumerate(zip(roc_curves(checked), precision_recall_curves(checked), strict=True)):
+    for index, (roc, pr) in enumerate(
+        zip(roc_curves(checked.rankings()), precision_recall_curves(checked.rankings()), strict=True)
+    ):
         fpr, tpr, _ = sk.roc_curve(labels == index, probabilities[:, index], drop_intermediate=False)
         ours = np.column_stack([roc.false_positive_rate, roc.true_positive_rate])
         theirs = np.column_stack([fpr, tpr])

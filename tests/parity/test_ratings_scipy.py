@@ -5,6 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 from sklearn import metrics as sk
 
+from glotune.stats.evaluation import evaluation_of
 from glotune.stats.ratings import ratings
 
 
@@ -57,6 +58,14 @@ def test_weighted_forms_are_those_of_repeated_texts():
     )
     for name in ("pearson", "spearman", "kappa", "rmse", "mae"):
         assert found.statistic(name)(weights[None].astype(float))[0] == pytest.approx(again.values()[name]), name
+
+
+def test_agreement_is_told_of_levels_alone():
+    told = evaluation_of(made_up(num_texts=30), "test", "en", ["a", "b"])
+    assert set(told.intervals) == {"pearson", "spearman", "rmse", "mae"}
+    assert told.scores["kappa"] is None
+    levels = evaluation_of(made_up(num_texts=30, levels=(0, 1, 2, 3), shift=1.5), "test", "en", ["a", "b"])
+    assert "kappa" in levels.intervals
 
 
 def test_no_correlation_without_a_spread():

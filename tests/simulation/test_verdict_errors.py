@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glotune.evidence.beginning import not_learned
+from glotune.evidence.beginning import Guessing, not_learned
 from glotune.evidence.collapse import find_collapses
 from glotune.evidence.skill import no_skill
 from glotune.evidence.trend import EpochPoint, TrainingHistory, past_its_best, still_improving
@@ -113,8 +113,10 @@ def test_weak_learners_are_seldom_said_to_have_learned_nothing_and_guessers_are(
     weak, guessing = 0, 0
     for _ in range(REPEATS):
         noise = rng.normal(0, 0.2, 200)
-        weak += not_learned(TrainingHistory(step_losses=list(0.9 * np.log(2) + noise)), 2) is not None
-        guessing += not_learned(TrainingHistory(step_losses=list(1.03 * np.log(2) + noise)), 2) is not None
+        weak += not_learned(TrainingHistory(step_losses=list(0.9 * np.log(2) + noise)), Guessing.among(2)) is not None
+        guessing += (
+            not_learned(TrainingHistory(step_losses=list(1.03 * np.log(2) + noise)), Guessing.among(2)) is not None
+        )
     assert weak / REPEATS <= 0.02
     assert guessing / REPEATS >= 0.9
 

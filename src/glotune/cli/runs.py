@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glotune.recipe.kinds import KINDS
-from glotune.run.records import Manifest
+if TYPE_CHECKING:
+    from glotune.run.records import Manifest
 
 RUNS = Path("runs")
 
@@ -16,7 +16,7 @@ RUNS = Path("runs")
 def list_runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to look.")] = RUNS,
 ) -> None:
-    """List the runs in a folder, newest first, with where they stand and mean test score (macro F1, of scores r)."""
+    """List the runs in a folder, newest first, with where they stand and mean test macro F1 (of scores: pearson)."""
     from rich.table import Table
 
     from glotune.cli.console import out, say
@@ -56,6 +56,8 @@ def list_runs(
 
 
 def _mean(metrics: dict[str, object], manifest: Manifest) -> str:
+    from glotune.recipe.kinds import KINDS
+
     languages, metric = metrics.get("test", {}), KINDS[manifest.task].metric
     scores = [entry.get(metric) for entry in languages.values()] if isinstance(languages, dict) else []
     known = [score for score in scores if score is not None]

@@ -139,8 +139,10 @@ def natural_order(values: Iterable[str]) -> list[str]:
         return distinct
 
 
-SEVERAL_LABELS = "Several labels per text are learned with task: multi_label"
-SCORES = "Scores are learned with task: score"
+SEVERAL_LABELS = (
+    "Several labels per text (multi-label) are learned with another task than single_label: task: multi_label"
+)
+SCORES = "Scores (regression) are learned with another task than single_label: task: score"
 
 DELIMITERS = "|;,/+&"
 MANY = 20

@@ -36,11 +36,9 @@ from glotune.recipe.pretrain import PretrainRecipe
 from glotune.recipe.settings import TrainingSettings
 from glotune.run.records import Change, Plan
 from glotune.tasks.corpus import Corpus
-from glotune.tasks.distillation import Distillation
 from glotune.tasks.of_recipe import task_of
 from glotune.tasks.pretraining import Pretraining
 from glotune.tasks.sentence_targets import Taught
-from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Task
 
 
@@ -148,7 +146,7 @@ def lay_out(
         plan, departures = as_far_as_here(stored_plan, network, card)
         for line in departures:
             recorder.deviation(line)
-    if plan.attention == "blocks" and not isinstance(task, SingleLabel | Distillation):
+    if plan.attention == "blocks" and not task.may_be_filled:
         raise UserError(
             f"{type(task).__name__} does not run on a {card.kind}: its batches can't be filled up to fixed shapes",
             where="train.device",

@@ -84,7 +84,8 @@ class TorchModel:
         if device.type != "cpu" and self.network.packed:
             anatomy = self.network.anatomy
             kernels, _ = kernels_of(Card.of(device), head_width(anatomy))
-            if not faults_of_kernels(kernels, int(anatomy.config.num_attention_heads), head_width(anatomy), device):
+            heads, width = int(anatomy.config.num_attention_heads), head_width(anatomy)
+            if kernels == BLOCKS or not faults_of_kernels(kernels, heads, width, device):
                 self.network.kernels = kernels
 
     @property

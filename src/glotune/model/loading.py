@@ -94,6 +94,8 @@ def load_encoder(
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = problem_type
+    if getattr(config, "thresholds", None) is not None:  # of another run's labels
+        del config.thresholds
     if _use_full_attention(config):
         log("its block-sparse attention depends on the batch: full attention is used, and saved")
     if model.dropout is not None:

@@ -130,11 +130,13 @@ def in_own_units(anatomy: Anatomy, decision: Decision | None) -> Iterator[None]:
     final = last_linear(anatomy)
     assert final.bias is not None  # of every family's head of scores
     kept = final.weight.detach().clone(), final.bias.detach().clone()
-    scale_L = torch.tensor(decision.deviations, dtype=torch.float64, device=final.weight.device)
-    mean_L = torch.tensor(decision.means, dtype=torch.float64, device=final.weight.device)
+    # On the host: not every device has float64.
+    weight, bias = (tensor.cpu().double() for tensor in kept)
+    scale_L = torch.tensor(decision.deviations, dtype=torch.float64)
+    mean_L = torch.tensor(decision.means, dtype=torch.float64)
     try:
-        final.weight.copy_((kept[0].double() * scale_L[:, None]).to(final.weight.dtype))
-        final.bias.copy_((kept[1].double() * scale_L + mean_L).to(final.bias.dtype))
+        final.weight.copy_((weight * scale_L[:, None]).to(final.weight.dtype))
+        final.bias.copy_((bias * scale_L + mean_L).to(final.bias.dtype))
         yield
     finally:
         final.weight.copy_(kept[0])

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from glotune.errors import UserError
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions, answers_in, numbered_alike
-from glotune.run.records import Evaluation
+from glotune.run.records import Evaluation, Interval
 from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import resample_all_together
 from glotune.stats.transfer import Transfer, transfer_gaps
@@ -150,6 +151,45 @@ def transfer(run: RunData) -> Transfer | None:
     if key not in run.memo:
         run.memo[key] = _transfer(run, metric)
     found: Transfer | None = run.memo[key]
+    return found
+
+
+@dataclass(frozen=True)
+class LabelGap:
+    """One label: F1 on the source languages that are annotated with it, and how much less on the target languages."""
+
+    label: str
+    source: float
+    gap: float
+    """Source minus target, as a share."""
+    interval: Interval
+    """95 %, over texts."""
+    languages: int
+    """Target languages that are annotated with it."""
+
+
+def label_gaps(run: RunData) -> list[LabelGap]:
+    """Of a run of several labels, on the main split; none without a source or a target there."""
+    split = run.main_split
+    if split is None or run.kind.name != "multi_label" or transfer(run) is None:
+        return []
+    return gaps_by_label(run.answered(split, sorted(run.main)), run.sources, run.manifest.labels)
+
+
+def gaps_by_label(answered: Mapping[str, Answered], sources: Sequence[str], labels: Sequence[str]) -> list[LabelGap]:
+    """Each label's gap, every language counting alike; languages without annotations of a label don't count for it."""
+    metrics = [f"f1[{place}]" for place in range(len(labels))]
+    drawn = resample_all_together(list(answered.values()), metrics, seed=RESAMPLING_SEED)
+    known = [{place for place, _ in enumerate(labels) if place in each.support} for each in answered.values()]
+    found = []
+    for place, label in enumerate(labels):
+        mine = [language in sources if place in its else None for language, its in zip(answered, known, strict=True)]
+        if True not in mine or False not in mine:
+            continue
+        share = {True: 1.0 / mine.count(True), False: -1.0 / mine.count(False), None: 0.0}
+        gap = drawn[metrics[place]].weighted([share[each] for each in mine])
+        source = drawn[metrics[place]].weighted([max(0.0, share[each]) for each in mine]).estimate
+        found.append(LabelGap(label, source, gap.estimate, gap.interval(), mine.count(False)))
     return found
 
 

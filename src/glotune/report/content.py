@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from glotune.recipe.kinds import TaskName
 from glotune.report import specification
-from glotune.report.analysis import averaged, belonging, mean_name, mean_of_run, mean_row, ranked, transfer
+from glotune.report.analysis import averaged, belonging, label_gaps, mean_name, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import baseline_rows, columns_of, note
 from glotune.report.conditions import reservations
@@ -74,6 +74,8 @@ class ReportContent:
     metric_named: str
     """The metric of the task at the head of a sentence."""
     transfer: Table | None
+    transfer_by_label: Table | None
+    """Of several labels, which of them carry over."""
     transfer_note: str
     against_teacher: Table | None
     against_teacher_costs: specification.Rows
@@ -112,6 +114,7 @@ def gather(run: RunData) -> ReportContent:
         reading=_reading(run),
         metric_named=display(run.kind.metric),
         transfer=_transfer_table(run, found) if found else None,
+        transfer_by_label=_label_gaps(run),
         transfer_note=_transfer_note(run, found) if found else "",
         against_teacher=_teacher_table(run),
         against_teacher_costs=costs(run),
@@ -198,7 +201,9 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
         rows.append(
             (mean[0], count(mean[1].n), *_cells(run, mean[1], sum(known) / len(known) if known else None, thin))
         )
-    return Table(("Language", "n", *map(_column_of, told_of(run, split))), tuple(rows))
+    names = [LOSS_OF_SCORES if name == "loss" and run.kind.name == "score" else _column_of(name)
+             for name in told_of(run, split)]  # fmt: skip
+    return Table(("Language", "n", *names), tuple(rows))
 
 
 def _reading(run: RunData) -> str:
@@ -223,6 +228,10 @@ def told_of(run: RunData, split: str) -> list[str]:
     return [name for name in run.kind.told if any(each.scores.get(name) is not None for each in evaluations)] or [
         run.kind.metric
     ]
+
+
+LOSS_OF_SCORES = "Loss, share of variance"
+"""The squared error of scores, in units of their variance over the training texts."""
 
 
 def _column_of(metric: str) -> str:
@@ -311,6 +320,20 @@ def _transfer_table(run: RunData, found: Transfer) -> Table:
         ),
         tuple(rows),
     )
+
+
+def _label_gaps(run: RunData) -> Table | None:
+    rows = [
+        (
+            each.label,
+            count(each.languages),
+            number("f1", each.source),
+            f"{100 * each.gap:+.1f} [{100 * each.interval.low:+.1f}, {100 * each.interval.high:+.1f}]",
+        )
+        for each in sorted(label_gaps(run), key=lambda each: -each.gap)
+    ]
+    columns = ("Label", "Target languages with it", "F1 on the source, %", "Gap, points")
+    return Table(columns, tuple(rows)) if rows else None
 
 
 def _transfer_note(run: RunData, found: Transfer) -> str:

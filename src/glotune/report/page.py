@@ -303,6 +303,7 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
         ("Beside cheap models", content.baselines),
         (f"Student against teacher, {in_a_sentence(content.run.kind.metric)}", content.against_teacher),
         ("Leaked texts", content.leaks),
+        ("Transfer gap of each label", content.transfer_by_label),
         (content.per_class_title, content.per_class),
         ("Data", content.data),
         ("Files and their hashes", content.sources),

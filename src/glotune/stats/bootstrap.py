@@ -80,10 +80,11 @@ def resample_all_together(
 
 
 def interval_metrics_of(answered: Answered) -> tuple[str, ...]:
-    """The metrics of a task that get an interval without being asked for by name."""
+    """The metrics of a task that get an interval without being asked for by name, as far as they exist here."""
     if isinstance(answered, Outcomes):
         return (*COUNT_METRICS, "loss")
-    return (*answered.kind.counted, "loss")
+    values = answered.values()
+    return (*(name for name in answered.kind.counted if values[name] is not None), "loss")
 
 
 def score_intervals(

@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glotune.errors import UserError, did_you_mean
 from glotune.stats.arrays import Answered, Statistic, loss_statistic
 from glotune.stats.confusion import FloatArray, IntArray
 from glotune.stats.resampling import RESAMPLES, Joint
-from glotune.stats.text_bootstrap import JACKKNIFE_LIMIT, resample_texts
+from glotune.stats.text_bootstrap import JACKKNIFE_LIMIT, draw_weights, resample_texts
 
 Value = Callable[[FloatArray], FloatArray]
 """Sums [..., M] -> the score [...]."""
@@ -132,18 +131,11 @@ def _of_sums(
     ]
     rows = max(1, CHUNK // max(1, num_clusters))
     drawn: list[list[FloatArray]] = [[] for _ in parts]
-    gammas: list[list[FloatArray]] = [[] for _ in parts]
     for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        # How often each of G clusters is drawn in G draws with replacement.
-        weights_RG = rng.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=size).astype(
-            np.float64
-        )
-        gammas_RG = rng.standard_gamma(1.0, size=(size, num_clusters))
+        weights_RG = draw_weights(min(rows, resamples - start), num_clusters, rng)
         for place, cells_GM in enumerate(clusters):
             drawn[place].append(weights_RG @ cells_GM)
-            gammas[place].append(gammas_RG @ cells_GM)
-    drawn_PRM, gammas_PRM = ([np.concatenate(each) for each in held] for held in (drawn, gammas))
+    drawn_PRM = [np.concatenate(each) for each in drawn]
     joints = {}
     for name in metrics:
         values = [_value(part, name) for part in parts]
@@ -158,7 +150,7 @@ def _of_sums(
             np.stack([value(drawn_RM) for value, drawn_RM in zip(values, drawn_PRM, strict=True)], axis=-1),
             left_out_GP,
             np.ones(num_clusters),
-            _posterior(parts, numbers, name, gammas_PRM, seed),
+            _posterior(parts, numbers, clusters, name, seed, resamples),
         )
     return joints
 
@@ -166,9 +158,10 @@ def _of_sums(
 def _posterior(
     parts: Sequence[Countable],
     numbers: Sequence[IntArray],
+    clusters: Sequence[FloatArray],
     metric: str,
-    gammas_PRM: Sequence[FloatArray],
     seed: Sequence[int],
+    resamples: int,
 ) -> FloatArray | None:
     """[R, P] posterior draws of the score (Rubin 1981) with what few errors can't rule out; None where none are few."""
     rng = np.random.default_rng([*seed, UNSEEN_STREAM])
@@ -176,11 +169,26 @@ def _posterior(
     unseen = [part.unseen_QM(metric, share) for part, share in zip(parts, shares, strict=True)]
     if not any(len(each) for each in unseen):
         return None
+    num_clusters = len(clusters[0])
+    rows = max(1, CHUNK // max(1, num_clusters))
     found = []
-    for part, cells_RM, unseen_QM, share in zip(parts, gammas_PRM, unseen, shares, strict=True):
-        extra_RQ = rng.standard_gamma(0.5, size=(len(cells_RM), len(unseen_QM)))
-        found.append(_value(part, metric)(cells_RM + extra_RQ @ unseen_QM / share))
-    return np.stack(found, axis=-1)
+    for start in range(0, resamples, rows):
+        gammas_RG = rng.standard_gamma(1.0, size=(min(rows, resamples - start), num_clusters))
+        found.append(
+            np.stack(
+                [
+                    _value(part, metric)(gammas_RG @ cells_GM + _extra(unseen_QM, len(gammas_RG), rng) / share)
+                    for part, cells_GM, unseen_QM, share in zip(parts, clusters, unseen, shares, strict=True)
+                ],
+                axis=-1,
+            )
+        )
+    return np.concatenate(found)
+
+
+def _extra(unseen_QM: FloatArray, rows: int, rng: np.random.Generator) -> FloatArray:
+    """[R, M] half a text of each kind that nobody has seen."""
+    return np.asarray(rng.standard_gamma(0.5, size=(rows, len(unseen_QM))) @ unseen_QM)
 
 
 def _value(part: Countable, metric: str) -> Value:
@@ -193,8 +201,3 @@ def _by_cluster(cells_BM: FloatArray, number_B: IntArray, num_clusters: int) -> 
     found_GM = np.zeros((num_clusters, cells_BM.shape[1]))
     np.add.at(found_GM, number_B, cells_BM)
     return found_GM
-
-
-def summed(cells: NDArray[np.float64], places: Sequence[int]) -> FloatArray:
-    """[..., len(places)] some of the numbers of sums [..., M]."""
-    return np.asarray(cells[..., list(places)], dtype=np.float64)

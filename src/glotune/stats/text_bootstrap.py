@@ -63,7 +63,7 @@ def resample_texts(
     rng = np.random.default_rng(list(seed))
     rows = max(1, CHUNK // max(num_clusters, *map(len, clusters)))
     drawn = [
-        _values(statistics, clusters, _draw_weights(min(rows, resamples - start), num_clusters, rng))
+        _values(statistics, clusters, draw_weights(min(rows, resamples - start), num_clusters, rng))
         for start in range(0, resamples, rows)
     ]
     left_out_GP = None
@@ -114,7 +114,7 @@ def _values(statistics: Sequence[Statistic], clusters: Sequence[IntArray], weigh
     return np.stack([each(weights_RG[:, cluster]) for each, cluster in zip(statistics, clusters, strict=True)], axis=1)
 
 
-def _draw_weights(rows: int, num_clusters: int, rng: np.random.Generator) -> FloatArray:
+def draw_weights(rows: int, num_clusters: int, rng: np.random.Generator) -> FloatArray:
     """[rows, G] how often each cluster is drawn in G draws with replacement."""
     drawn = rng.integers(num_clusters, size=(rows, num_clusters))
     drawn += num_clusters * np.arange(rows)[:, None]

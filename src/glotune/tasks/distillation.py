@@ -81,6 +81,11 @@ class Distillation:
         """The cells of a confusion matrix, of the texts that have a label."""
         return self.classifier.num_sums
 
+    @property
+    def may_be_filled(self) -> bool:
+        """A text without a label and a teacher counts for nothing."""
+        return True
+
     def objective(self, step: int, rows: Rows) -> SoftAndHard:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.train

@@ -24,6 +24,7 @@ from glotune.stats.arrays import Answered
 from glotune.stats.label_sets import BLANK, LabelSets, cross_fitted_answers, f1_of, fit_thresholds, label_sets
 from glotune.tasks.records import lists_of
 from glotune.tasks.targets import TargetArray
+from glotune.tasks.task import sums_dtype
 
 INVERSE_PENALTY, LEAST = 10.0, 1e-12
 """Of the logistic regression beside the run, as `glotune.tasks.baselines` has it; least probability of its answers."""
@@ -93,7 +94,8 @@ class LabelSetReading:
 
     def sums(self, outputs_BL: Tensor, aims_BL: Tensor, is_there_BL: Tensor) -> Tensor:
         """[L, 4] counts of answers from 1/2 on."""
-        yes_BL, true_BL = (outputs_BL >= 0).double(), aims_BL.double()
+        dtype = sums_dtype(outputs_BL.device)
+        yes_BL, true_BL = (outputs_BL >= 0).to(dtype), aims_BL.to(dtype)
         parts = (true_BL * yes_BL, (1 - true_BL) * yes_BL, true_BL * (1 - yes_BL), (1 - true_BL) * (1 - yes_BL))
         return torch.stack([(part * is_there_BL).sum(dim=0) for part in parts], dim=1)
 

@@ -122,6 +122,11 @@ class Pretraining:
         none = torch.zeros((), dtype=sums_dtype(there.device), device=there.device)
         return torch.stack([named[name].detach().to(none) if name in named else none for name in self.sum_names])
 
+    @property
+    def may_be_filled(self) -> bool:
+        """Every token of a batch counts."""
+        return False
+
     def objective(self, step: int, rows: Rows) -> PretrainingBatch:
         """Masks are drawn for the effective batch in its own order, so that they don't depend on its cut."""
         store, texts = self.corpus.texts, self.corpus.texts_of(rows)

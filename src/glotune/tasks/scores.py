@@ -28,6 +28,7 @@ from glotune.stats.arrays import Answered
 from glotune.stats.ratings import Ratings, ratings
 from glotune.tasks.records import lists_of
 from glotune.tasks.targets import TargetArray
+from glotune.tasks.task import sums_dtype
 
 PENALTY = 1.0
 """Of the ridge regression beside the run."""
@@ -93,7 +94,8 @@ class ScoreReading:
 
     def sums(self, outputs_BL: Tensor, aims_BL: Tensor, is_there_BL: Tensor) -> Tensor:
         """[L, 6] moments."""
-        x, y, there = aims_BL.double(), outputs_BL.double(), is_there_BL.double()
+        dtype = sums_dtype(outputs_BL.device)
+        x, y, there = (each.to(dtype) for each in (aims_BL, outputs_BL, is_there_BL))
         parts = (torch.ones_like(x), x, y, x * x, y * y, x * y)
         return torch.stack([(part * there).sum(dim=0) for part in parts], dim=1)
 

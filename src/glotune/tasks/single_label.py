@@ -88,6 +88,11 @@ class SingleLabel:
         """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row."""
         return len(self.labels) ** 2
 
+    @property
+    def may_be_filled(self) -> bool:
+        """A text without a label counts for nothing."""
+        return True
+
     def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.stores["train"]

@@ -144,6 +144,11 @@ class TargetTask:
         """Of every target."""
         return len(self.labels) * self.reading.sums_each
 
+    @property
+    def may_be_filled(self) -> bool:
+        """A text without targets counts for nothing."""
+        return True
+
     def objective(self, step: int, rows: Rows) -> CellLoss:
         """The loss of these texts; nothing in it is drawn by chance."""
         weights_BL = self.weights(self.stores["train"], rows)

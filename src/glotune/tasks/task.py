@@ -139,6 +139,11 @@ class Task(Protocol):
         """S, see `Part.sums`."""
         ...
 
+    @property
+    def may_be_filled(self) -> bool:
+        """Whether texts whose targets are 0, and class ids `NO_LABEL`, count for nothing: see `filled`."""
+        ...
+
     def objective(self, step: int, rows: Rows) -> Objective:
         """The effective batch of these texts: a function of (seed, step, texts) alone."""
         ...

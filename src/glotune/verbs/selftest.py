@@ -74,6 +74,7 @@ def _trained(folder: Path, device: str, **overrides: Any) -> RunDirectory:
         "train__epochs": 1,
         "train__batch_size": 33,
         "model__freeze": {"embeddings": False, "layers": 0},
+        "data__test": None,
         "evaluate__baselines": False,
         **overrides,
     }

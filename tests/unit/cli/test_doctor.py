@@ -58,6 +58,7 @@ def test_a_gpu_that_is_not_used_is_shown_with_why(monkeypatch: pytest.MonkeyPatc
     assert dict(machine.hardware_rows())["GPU"] == "not used: the NVIDIA driver (470.57) is too old"
 
 
+@pytest.mark.extras  # five short trainings
 def test_the_selftest_holds_on_the_cpu_itself() -> None:
     result = CliRunner().invoke(build_app("doctor"), ["doctor", "--selftest"], catch_exceptions=False)
     assert result.exit_code == 0, result.stdout

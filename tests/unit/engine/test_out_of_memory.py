@@ -148,7 +148,7 @@ def test_a_prediction_is_made_again_cut_smaller(trained: Path, monkeypatch: pyte
     monkeypatch.setattr(predict, "forward", forward)
     predictor = load(trained)
     assert np.abs(predictor.predict_proba(texts) - expected).max() < 1e-6
-    assert predictor.engine.token_budget <= 64
+    assert predictor.engine.model.token_budget <= 64
     before = sum(tokens > 60 for tokens in tried)
     predictor.predict_proba([f"bad {text}" for text in texts])
     assert sum(tokens > 60 for tokens in tried) == before, "later texts begin with what fits"

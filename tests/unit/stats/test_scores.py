@@ -45,11 +45,11 @@ def test_a_tie_goes_to_the_lower_label():
 def test_one_class_only_has_no_auc_and_no_mcc():
     scores = score_outcomes(outcomes([1, 1], [[0.1, 0.9], [0.2, 0.8]]))
     assert (scores.roc_auc, scores.mcc, scores.macro_f1) == (None, 0.0, 0.5)
-    assert roc_curves(outcomes([1, 1], [[0.1, 0.9], [0.2, 0.8]])) == (None, None)
+    assert roc_curves(outcomes([1, 1], [[0.1, 0.9], [0.2, 0.8]]).rankings()) == (None, None)
 
 
 def test_an_absent_class_has_no_curve():
-    assert precision_recall_curves(outcomes([1], [[0.1, 0.9]]))[0] is None
+    assert precision_recall_curves(outcomes([1], [[0.1, 0.9]]).rankings())[0] is None
 
 
 @pytest.mark.parametrize(
