@@ -87,8 +87,9 @@ def test_the_mean_of_the_targets_stands_below_the_languages_as_in_the_report(
     assert with_interval(mean, "macro_f1") in gather(load_run(run)).headline
 
 
-def test_no_gap_without_targets() -> None:
-    assert transfer_gap({"en": {"macro_f1": 0.5}}, ["en"]) is None
+def test_no_gap_without_targets(run: RunDirectory) -> None:
+    assert transfer_gap({"en": {"macro_f1": 0.5}}, run.read_manifest()) is None
+    assert transfer_gap({"en": {"macro_f1": 0.5}, "bn": {"macro_f1": 0.25}}, run.read_manifest()) is not None
 
 
 def test_list_tells_a_crashed_run_from_a_running_one(run: RunDirectory) -> None:
