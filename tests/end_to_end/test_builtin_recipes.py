@@ -13,7 +13,12 @@ from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
 from small_runs import LABELS, WORDS, sentences, write_csv
 
-FAMILIES = {"FacebookAI/xlm-roberta": "xlm-roberta", "google-bert/bert": "bert", "glotune-nano": "xlm-roberta"}
+FAMILIES = {
+    "FacebookAI/xlm-roberta": "xlm-roberta",
+    "google-bert/bert": "bert",
+    "intfloat/": "bert",
+    "glotune-nano": "xlm-roberta",
+}
 USERS = sorted(set(builtin_recipes()) - {"quickstart"})
 CLASSES = sorted(name for name in USERS if load_recipe(name, ["data.train=x.csv"]).task == "single_label")
 

@@ -246,7 +246,7 @@ def test_tags_say_strings(encoder: str) -> None:
         (["a", "b"], pd.Series([1, pd.NA], dtype="Int64"), "label 2 is (nan|<NA>)"),
         (["a", "b"], [1.5, 2.5], "Unknown label type: continuous"),
         (["a", "b"], np.array([1, "x"], object), "labels of the types int and str"),
-        (["a", "b"], [[0, 1], [1, 1]], r"labels of shape \(2, 2\)"),
+        (["a", "b"], [[0, 2], [1, 1]], r"labels of shape \(2, 2\)"),
     ],
 )
 def test_bad_texts_are_refused(encoder: str, X: object, y: list[str], message: str) -> None:

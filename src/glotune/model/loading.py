@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
+from threading import RLock
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ ANSWERS = {
     REGRESSION: "numbers (problem_type regression)",
 }
 """What a head answers, by its ``problem_type``."""
+_ONE_AT_A_TIME = RLock()
 
 
 def load_tokenizer(model: schema.Model) -> Any:
@@ -160,18 +162,23 @@ def positions_of(anatomy: Anatomy) -> int | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' own bars and load report: what matters of it is in glotune's log."""
+    """Without transformers' own bars and load report: what matters of it is in glotune's log.
+
+    One thread at a time, for this and for what transformers changes of the whole process while it reads weights: two
+    that overlap leave the class of all models without its method that ties weights.
+    """
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    with _ONE_AT_A_TIME:
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
 
 
 def _use_full_attention(config: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from encoders import FAMILIES, make_encoder, make_tokenizer
 from glotune.errors import UserError
 from glotune.model.card import Card
 from glotune.model.families import Anatomy
-from glotune.model.loading import check_fit, load_encoder, load_tokenizer
+from glotune.model.loading import check_fit, load_encoder, load_tokenizer, quiet
 from glotune.model.network import Network, choose_attention
 from glotune.model.surgery.freezing import freeze
 from glotune.model.surgery.lora import add_lora
@@ -305,3 +306,21 @@ def test_real_weights(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = torch.cat([hf(input_ids=torch.tensor([ids])).logits for ids in texts])
         assert (Network(hf)(packed(texts)) - expected).abs().max() < 1e-5
+
+
+def test_models_are_loaded_by_one_thread_at_a_time() -> None:
+    """Two at once leave transformers' class of all models without its method that ties weights."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with quiet():
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with quiet():
+        other.start()
+        assert not entered.wait(0.2)
+        with quiet():
+            pass  # in one thread they nest
+    other.join(5)
+    assert entered.is_set()

@@ -201,9 +201,6 @@ def test_num_labels_without_names_gives_those_of_transformers(tmp_path: Path) ->
     ("labels", "keys", "message"),
     [
         (["score"], {}, "answers one number per text"),
-        (["score"], {"problem_type": "regression"}, "answers numbers"),
-        (LABELS, {"problem_type": "regression"}, "answers numbers"),
-        (LABELS, {"problem_type": "multi_label_classification"}, "answers several labels per text"),
         (LABELS, {"id2label": {"1": "a", "2": "b", "3": "c"}}, "id2label of .* is .*1: 'a'"),
         (LABELS, {"id2label": {"0": "a", "1": "b", "2": "a"}}, "a name of its own for each class from 0 to 2"),
     ],
@@ -215,6 +212,25 @@ def test_a_head_of_another_kind_is_refused(
     with pytest.raises(UserError, match=message) as caught:
         load(folder)
     assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem_type"),
+    [(["score"], "regression"), (LABELS, "regression"), (LABELS, "multi_label_classification")],
+)
+def test_a_head_answers_what_its_config_says(tmp_path: Path, labels: list[str], problem_type: str) -> None:
+    from transformers import pipeline
+
+    folder = edited(make_encoder(tmp_path / "model", labels=labels), problem_type=problem_type)
+    classify = pipeline("text-classification", model=str(folder), dtype=torch.float32, top_k=None)
+    for text, found in zip(TEXTS, load(folder).predict(TEXTS), strict=True):
+        theirs = {entry["label"]: entry["score"] for entry in classify([text], truncation=True)[0]}
+        assert found.label is None
+        if problem_type == "regression":
+            assert found.scores == pytest.approx(theirs, abs=1e-6)
+        else:
+            assert found.probabilities == pytest.approx(theirs, abs=1e-6)
+            assert found.labels == [name for name in labels if theirs[name] >= 0.5]
 
 
 def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,8 @@ def require_onnx() -> Any:
         MissingExtra: something is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise MissingExtra(package, "onnx", "Exporting to ONNX") from error
+        if find_spec(package) is None:
+            raise MissingExtra(package, "onnx", "Exporting to ONNX")
     import onnx
 
     return onnx
