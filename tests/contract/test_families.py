@@ -238,6 +238,7 @@ def test_albert_adapts_a_shared_layer_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["albert", "xlnet", "funnel", "mt5"])
+@pytest.mark.extras
 def test_a_whole_run_gives_the_pipelines_answers(tmp_path: Path, kind: str) -> None:
     """C7, with the token types that XLNet and Funnel give their special tokens."""
     texts = [*TEXTS, *(row["text"] for language in WORDS for row in sentences(language, 40))]

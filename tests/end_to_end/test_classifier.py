@@ -86,6 +86,7 @@ def test_cross_validation(encoder: str, rows: tuple[list[str], list[str]]) -> No
     assert is_classifier(classifier)
 
 
+@pytest.mark.extras
 def test_a_fitted_classifier_is_pickled_with_its_model(
     encoder: str, rows: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_search_with_out_keeps_every_run(encoder: str, rows: tuple[list[str], 
     assert np.array_equal(restored.predict_proba(rows[0]), search.predict_proba(rows[0]))
 
 
+@pytest.mark.extras
 def test_estimators_come_back_from_other_processes(encoder: str, rows: tuple[list[str], list[str]]) -> None:
     classifier = glotune.Classifier(encoder, **{**KEYS, "train__epochs": 1})
     found = cross_validate(classifier, *rows, cv=2, n_jobs=2, return_estimator=True, error_score="raise")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from end_to_end.test_processes import free_port
 from glotune.recipe import recipe_yaml
 from small_runs import small_recipe
@@ -40,6 +42,7 @@ json.dump({"steps": steps, "all": counts}, open(sys.argv[3] + "." + __import__("
 """
 
 
+@pytest.mark.extras
 def test_a_step_of_two_ranks_sums_its_gradients_and_once_more(tmp_path: Path) -> None:
     recipe, script = tmp_path / "recipe.yaml", tmp_path / "counting.py"
     recipe.write_text(recipe_yaml(small_recipe(tmp_path)), encoding="utf-8")

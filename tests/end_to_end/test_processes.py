@@ -42,7 +42,8 @@ def losses(run: RunDirectory) -> list[float]:
     return [event.data["loss"] for event in run.events() if event.kind == "step"]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.extras)])
+@pytest.mark.extras
+@pytest.mark.parametrize("processes", [2, 4])
 def test_many_processes_train_as_one(processes: int, tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, model__dropout=0.0, loss__label_smoothing=0.1, loss__class_weights="balanced")
     path = tmp_path / "recipe.yaml"

@@ -22,6 +22,9 @@ def quickstart(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+pytestmark = pytest.mark.extras
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart")
@@ -47,7 +50,6 @@ def test_target_languages_beat_their_majority_class_beyond_the_interval(place: P
     assert len(beating_majority(place / "runs" / "quickstart")) >= 3
 
 
-@pytest.mark.extras
 def test_a_random_encoder_of_the_same_shape_transfers_nothing(tmp_path: Path) -> None:
     from benchmarks.transfer import random_twin
 

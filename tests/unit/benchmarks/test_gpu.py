@@ -13,6 +13,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.extras
 def test_without_a_gpu_the_script_runs_through_and_says_so() -> None:
     found = list(report.lines())
     assert found[0].startswith("There is no GPU here")

@@ -212,6 +212,7 @@ def test_lower_is_better_for_memory() -> None:
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(1.0, 2.0, 3.0)
 
 
+@pytest.mark.extras
 def test_quick_measures_every_row_at_a_small_size() -> None:
     arguments = parsed("--quick")
     assert (arguments.row or NAMES) == NAMES

@@ -130,6 +130,7 @@ def test_a_dry_run_needs_neither_hub_nor_credentials_and_shows_files_and_card(ru
     assert "would go to ada/humor (private if it is new)" in done.stderr
 
 
+@pytest.mark.extras
 def test_mistakes_and_outages_are_one_line_each(run: RunDirectory, server: HubStandIn, tmp_path: Path) -> None:
     before = sorted(path for path in run.path.rglob("*"))
     cases = [
