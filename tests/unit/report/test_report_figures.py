@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from glotune.report.drawing import style
-from glotune.report.drawing.curves import draw_curves, emptiest, spread
+from glotune.report.drawing.curves import draw_curves, emptiest, spread, y_limits
 from glotune.report.drawing.files import draw, write_figures
 from glotune.report.drawing.panels import class_names
 from glotune.report.figures.build import build_figures, names_of
@@ -165,6 +165,13 @@ def test_a_note_stands_where_the_fewest_lines_are():
     curves = Curves("Loss", "nats", (line,), is_percent=False)
     assert emptiest(curves, 1.0, (0.0, 3.0), (0.95, 1.05), compact=False) == 0.02
     assert emptiest(curves, 1.0, (0.0, 3.0), (0.45, 0.55), compact=False) == 0.98
+
+
+def test_correlations_below_zero_lie_inside_the_axis():
+    low, high = y_limits([Curves("r", "r", (Series("en", "validation", (1.0, 2.0), (-0.3, 0.4)),), is_percent=False)])
+    assert low < -0.3 < 0.4 < high
+    low, _ = y_limits([Curves("Loss", "nats", (Series("en", "validation", (1.0, 2.0), (0.0, 0.4)),), is_percent=False)])
+    assert low == 0.0, "what is never negative begins at 0"
 
 
 @given(st.lists(st.tuples(st.floats(-100, 100), st.integers(1, 64)), min_size=1, max_size=60))

@@ -172,7 +172,10 @@ def _last_x(data: Curves) -> float:
 
 
 def y_limits(panels: list[Curves]) -> tuple[float, float]:
-    """Limits from the lines of all panels, as drawn; raw losses that leap don't squash the rest."""
+    """Limits from the lines of all panels, as drawn; raw losses that leap don't squash the rest.
+
+    What is never negative begins at 0 at the lowest; correlations may lie below.
+    """
     values: list[float] = []
     for data in panels:
         scale = 100.0 if data.is_percent else 1.0
@@ -183,7 +186,7 @@ def y_limits(panels: list[Curves]) -> tuple[float, float]:
     percent = panels[0].is_percent
     reach = max(high - low, 2.0 if percent else 0.02)
     low, high = low - 0.08 * reach, high + 0.08 * reach
-    return max(low, 0.0), min(high, 100.0) if percent else high
+    return max(low, 0.0) if min(values) >= 0.0 else low, min(high, 100.0) if percent else high
 
 
 def _frame(ax: Any, data: Curves) -> None:
