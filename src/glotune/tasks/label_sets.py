@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from glotune.data.batches import Rows
-from glotune.data.spelling import name_of
-from glotune.errors import UserError, did_you_mean
 from glotune.evidence.label_sets import collapse_alarm
 from glotune.recipe.kinds import KINDS, Kind
 from glotune.recipe.schema import Recipe
@@ -23,6 +21,7 @@ from glotune.run.records import Decision
 from glotune.stats.arrays import Answered
 from glotune.stats.label_sets import BLANK, LabelSets, cross_fitted_answers, f1_of, fit_thresholds, label_sets
 from glotune.tasks.records import lists_of
+from glotune.tasks.single_label import explicit_weights
 from glotune.tasks.targets import TargetArray
 from glotune.tasks.task import sums_dtype
 
@@ -213,18 +212,4 @@ def pos_weights(
         counts_N = np.ones(len(targets_NL)) if weights_N is None else weights_N.astype(np.float64)
         applies_L, not_L = counts_N @ (targets_NL == 1.0), counts_N @ (targets_NL == 0.0)
         return np.asarray(np.where(applies_L > 0, not_L / np.maximum(applies_L, 1e-12), 1.0), np.float32)
-    known = {name_of(name): weight for name, weight in spec.items()}
-    for name in spec:
-        if name_of(name) not in map(name_of, labels):
-            raise UserError(
-                f"loss.pos_weight names the label '{name}'",
-                expected=f"one weight for each of: {', '.join(labels)}",
-                remedy=did_you_mean(name, labels),
-            )
-    missing = [name for name in labels if name_of(name) not in known]
-    if missing:
-        raise UserError(
-            f"loss.pos_weight has no weight for '{missing[0]}'",
-            expected=f"one weight for each of: {', '.join(labels)}",
-        )
-    return np.array([known[name_of(name)] for name in labels], np.float32)
+    return explicit_weights("loss.pos_weight", spec, labels)

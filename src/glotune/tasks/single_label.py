@@ -22,7 +22,7 @@ from glotune.data.tokenization import TokenStore
 from glotune.errors import RunError, UserError, did_you_mean
 from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
 from glotune.recipe import Recipe
-from glotune.recipe.kinds import KINDS
+from glotune.recipe.kinds import KINDS, Kind
 from glotune.run.records import Evaluation
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
@@ -33,8 +33,6 @@ from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counte
 ClassWeights = Literal["none", "balanced"] | dict[str, float]
 EXCERPT, EXCERPTS = 120, 10
 """Characters of a text that a diagnosis shows, and of how many texts."""
-EVENT_METRICS = KINDS["single_label"].followed
-"""What an evaluation event says of a language."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,10 @@ class SingleLabel:
 
     def scores(self, split: str, answers: Answers) -> Mapping[str, Metrics]:
         """By language; raises RunError where the network's answers are not finite."""
-        return {language: event_metrics(found) for language, found in self._scores(split, answers).items()}
+        return {
+            language: event_metrics(found.n, found.values(), KINDS["single_label"])
+            for language, found in self._scores(split, answers).items()
+        }
 
     def _scores(self, split: str, answers: Answers) -> dict[str, Scores]:
         store, outputs = self.stores[split], Outputs.of(answers)
@@ -152,7 +153,10 @@ class SingleLabel:
         scores = self._scores("validation", answers)
         value = monitored_value(scores, self.monitored, self.choice.metric)
         return Judgement(
-            metrics={language: event_metrics(found) for language, found in scores.items()},
+            metrics={
+                language: event_metrics(found.n, found.values(), KINDS["single_label"])
+                for language, found in scores.items()
+            },
             value=value,
             summary=f"validation loss {_mean_loss(scores):.4f}, {self.choice.metric} {value:.4f} "
             f"on {', '.join(self.monitored)}",
@@ -249,20 +253,23 @@ def class_weights(
     if spec == "balanced":
         found = np.bincount(labels, weights_N, len(names))
         return (found.sum() / (len(names) * found)).astype(np.float32)
+    return explicit_weights("loss.class_weights", spec, names)
+
+
+def explicit_weights(key: str, spec: Mapping[str, float], names: list[str]) -> NDArray[np.float32]:
+    """[C] the weights that a recipe gives by name, in the order of the labels.
+
+    Raises:
+        UserError: they name an unknown label or leave one out.
+    """
+    expected = f"one weight for each of: {', '.join(names)}"
     for name in spec:
         if name_of(name) not in map(name_of, names):
-            raise UserError(
-                f"loss.class_weights names the label '{name}'",
-                expected=f"one weight for each of: {', '.join(names)}",
-                remedy=did_you_mean(name, names),
-            )
+            raise UserError(f"{key} names the label '{name}'", expected=expected, remedy=did_you_mean(name, names))
     weights = {name_of(name): weight for name, weight in spec.items()}
     missing = [name for name in names if name_of(name) not in weights]
     if missing:
-        raise UserError(
-            f"loss.class_weights has no weight for '{missing[0]}'",
-            expected=f"one weight for each of: {', '.join(names)}",
-        )
+        raise UserError(f"{key} has no weight for '{missing[0]}'", expected=expected)
     return np.array([weights[name_of(name)] for name in names], dtype=np.float32)
 
 
@@ -314,12 +321,11 @@ def by_language(store: TokenStore) -> Mapping[str, NDArray[np.int64]]:
     return {name: rows for name, rows in found.items() if len(rows)}
 
 
-def event_metrics(scores: Scores) -> Metrics:
-    """What an evaluation event says of one language."""
-    values = scores.values()
-    found: dict[str, float | int | None] = {"n": scores.n}
-    for name in EVENT_METRICS:
-        value = values[name]
+def event_metrics(n: int, values: Mapping[str, float | None], kind: Kind) -> Metrics:
+    """What an evaluation event says of one language; None for what is undefined there."""
+    found: dict[str, float | int | None] = {"n": n}
+    for name in kind.followed:
+        value = values.get(name)
         found[name] = value if value is not None and math.isfinite(value) else None
     return found
 

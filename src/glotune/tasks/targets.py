@@ -7,7 +7,6 @@ weights, which the host knows before the first forward pass (contract C2). What 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,7 +26,7 @@ from glotune.recipe.kinds import Kind
 from glotune.run.records import Decision, Evaluation
 from glotune.stats.arrays import Answered
 from glotune.tasks.records import SplitAnswers, record_split
-from glotune.tasks.single_label import by_language, excerpts_of, monitored_languages
+from glotune.tasks.single_label import by_language, event_metrics, excerpts_of, monitored_languages
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
 
 TargetArray = NDArray[np.float32]
@@ -233,12 +232,7 @@ class TargetTask:
         return self.reading.answering(outputs_NL, losses_N, store.targets, self._decided[""], fitted_on)
 
     def _event(self, answered: Answered) -> Metrics:
-        values = answered.values()
-        found: dict[str, float | int | None] = {"n": answered.num_texts}
-        for name in self.reading.kind.followed:
-            value = values.get(name)
-            found[name] = value if value is not None and math.isfinite(value) else None
-        return found
+        return event_metrics(answered.num_texts, answered.values(), self.reading.kind)
 
 
 @dataclass(frozen=True)

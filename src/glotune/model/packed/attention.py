@@ -89,7 +89,7 @@ def attend(
         return _blocks(query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     if kernel != "sdpa":
         return _varlen(kernel, query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
-    pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
+    pooled = _asks_one_token_each(query_TAD, key_TAD, packing)
     order = packing.token_order_T
     query_order = packing.text_order_B if pooled else order
     query, key, value = query_TAD.flatten(1), key_TAD.flatten(1), value_TAD.flatten(1)
@@ -159,6 +159,11 @@ def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)
 
 
+def _asks_one_token_each(query_TAD: Tensor, key_TAD: Tensor, packing: Packing) -> bool:
+    """Whether the queries are the texts' first tokens alone; False where every text has one token."""
+    return bool(query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0])
+
+
 def _blocks(
     query_TAD: Tensor,
     key_TAD: Tensor,
@@ -169,7 +174,7 @@ def _blocks(
     window: int | None,
 ) -> Tensor:
     """One product of all tokens with all, the weights between texts masked: its shape is the batch's alone."""
-    pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
+    pooled = _asks_one_token_each(query_TAD, key_TAD, packing)
     asking = torch.arange(len(packing.lengths), device=packing.device) if pooled else packing.texts_T
     seen = asking.unsqueeze(1) == packing.texts_T
     if window is not None:
@@ -193,7 +198,7 @@ def _varlen(
 ) -> Tensor:
     """By a kernel that reads the texts' bounds: of all tokens, or of the first of each text."""
     bounds, longest = packing.cu_seqlens, packing.longest
-    pooled = query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0]
+    pooled = _asks_one_token_each(query_TAD, key_TAD, packing)
     if not pooled:
         return varlen(kernel, query_TAD, key_TAD, value_TAD, bounds, bounds, longest, longest, scale, dropout, window)
     if window is not None:
