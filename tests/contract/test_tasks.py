@@ -117,6 +117,21 @@ def scores_weighted(folder: Path) -> Parts:
     return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
 
 
+def in_windows(make: Callable[..., Parts], pool: str, **overrides: Any) -> Callable[[Path], Parts]:
+    """The task over texts of which most take several windows, and some more than are read."""
+    windows = {"stride": 2, "most": 4, "pool": pool}
+
+    def made(folder: Path) -> Parts:
+        parts = make(folder, data__max_length=8, data__windows=windows, **overrides)
+        store = parts.stores["train"]
+        assert store.windows is not None
+        assert {1, 2, 3, 4} == set(store.windows.counts.tolist())
+        assert (store.left_out > 0).any()
+        return parts
+
+    return made
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -159,6 +174,9 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "several labels, weighted": several_labels_weighted,
     "scores": scores,
     "scores, weighted": scores_weighted,
+    "single label in windows, weighted": in_windows(single_label, "mean", data__columns__weight="trust"),
+    "several labels in windows": in_windows(several_labels, "max"),
+    "scores in windows": in_windows(scores, "mean"),
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.tokenization import TokenStore
+from glotune.recipe.schema import Pool
 
 Rows = NDArray[np.int64]
 Batching = Literal["packed", "dynamic", "fixed"]
@@ -87,13 +88,15 @@ def cut(
     The budget counts tokens as the attention product sees them: texts times the longest of them (times
     `max_length` for ``fixed``). A text longer than the budget makes a micro-batch of its own.
 
+    Args:
+        lengths: tokens of each text as the attention product sees them: of several windows as many times the longest.
+
     Yields:
         The rows of a micro-batch, and the length to pad to (None for ``packed``).
     """
     if batching == "fixed":
-        size = max(1, token_budget // max_length)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], max_length
+        sequences = -(-lengths[rows] // max_length)
+        yield from ((piece, max_length) for piece in _in_order(rows, sequences, max(1, token_budget // max_length)))
         return
     arranged = by_length(rows, lengths)
     start = 0
@@ -106,15 +109,30 @@ def cut(
             start = stop
 
 
+def _in_order(rows: Rows, sequences: NDArray[np.int64], most: int) -> Iterator[Rows]:
+    """The rows in pieces of at most `most` sequences, or of one text that has more."""
+    start = held = 0
+    for stop, count in enumerate(sequences.tolist()):
+        if held and held + count > most:
+            yield rows[start:stop]
+            start, held = stop, 0
+        held += count
+    if held:
+        yield rows[start:]
+
+
 IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 """Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
-TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "hidden_TH")
+TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "hidden_TH", "windows_BM")
 """Fields of a `PackedBatch` that go to the device, beside its targets."""
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B texts of T tokens in all; text b occupies tokens ``cu_seqlens[b]`` to ``cu_seqlens[b + 1]``."""
+    """S sequences of T tokens in all; sequence s occupies tokens ``cu_seqlens[s]`` to ``cu_seqlens[s + 1]``.
+
+    A sequence is a text, or one of its windows; no sequence sees another. B texts.
+    """
 
     input_ids: Tensor
     """[T] int64"""
@@ -123,9 +141,9 @@ class PackedBatch:
     token_type_ids: Tensor
     """[T] int64"""
     cu_seqlens: Tensor
-    """[B + 1] int32"""
+    """[S + 1] int32"""
     lengths: tuple[int, ...]
-    """Lengths of the B texts on the host, so that no step waits for the device."""
+    """Lengths of the S sequences on the host, so that no step waits for the device."""
     rows: NDArray[np.int64]
     """[B] indices into the token store; of a batch that was `filled`, those of its real texts."""
     pad_to: int | None = None
@@ -134,9 +152,14 @@ class PackedBatch:
     """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts after it."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
+    windows_BM: Tensor | None = None
+    """[B, M] int64, which sequences are the windows of each text, -1 after its last; None: each text is one."""
+    pool: Pool = "mean"
+    """How the logits of a text's windows become those of the text."""
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        """B."""
+        return len(self.lengths) if self.windows_BM is None else len(self.windows_BM)
 
     @property
     def num_tokens(self) -> int:
@@ -174,11 +197,12 @@ def filled(batch: PackedBatch) -> PackedBatch:
     """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
     each shape anew.
 
-    Texts are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
-    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not.
+    Sequences are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
+    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not. Where
+    texts have windows there are then as many texts as sequences, all further ones of the first dummy.
     """
-    texts = 1 << len(batch).bit_length()  # one dummy at least
-    dummies = texts - len(batch)
+    sequences = 1 << len(batch.lengths).bit_length()  # one dummy at least
+    dummies, more_texts = sequences - len(batch.lengths), sequences - len(batch)
     total = next((size for size in CAPACITIES if size >= batch.num_tokens + dummies), None)
     total = total or -(-(batch.num_tokens + dummies) // LARGEST) * LARGEST
     lengths = (1,) * (dummies - 1) + (total - batch.num_tokens - dummies + 1,)
@@ -188,9 +212,12 @@ def filled(batch: PackedBatch) -> PackedBatch:
         return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])
 
     targets = {
-        name: longer(each, dummies, 0 if each.is_floating_point() else NO_LABEL) if len(each) == len(batch) else each
+        name: longer(each, more_texts, 0 if each.is_floating_point() else NO_LABEL) if len(each) == len(batch) else each
         for name, each in batch.targets.items()
     }
+    windows_BM = None if batch.windows_BM is None else longer(batch.windows_BM, more_texts, -1)
+    if windows_BM is not None:
+        windows_BM[len(batch) :, 0] = len(batch.lengths)
     return replace(
         batch,
         input_ids=longer(batch.input_ids, more, int(batch.input_ids[0])),  # a piece that the (trimmed) vocabulary has
@@ -200,7 +227,24 @@ def filled(batch: PackedBatch) -> PackedBatch:
         lengths=batch.lengths + lengths,
         hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
         targets=targets,
+        windows_BM=windows_BM,
     )
+
+
+def pooled(logits_SC: Tensor, windows_BM: Tensor | None, pool: Pool) -> Tensor:
+    """Logits_BC of texts, from those of their windows, in fp32: the mean, or the largest of each class.
+
+    Args:
+        windows_BM: as `PackedBatch.windows_BM`; None: every text is one sequence, and nothing is changed.
+    """
+    if windows_BM is None:
+        return logits_SC
+    is_there_BM1 = (windows_BM >= 0).unsqueeze(-1)
+    logits_BMC = logits_SC.float()[windows_BM.clamp(min=0)]
+    if pool == "max":
+        return logits_BMC.masked_fill(~is_there_BM1, -torch.inf).amax(dim=1)
+    # Not times 0: what stands in an empty place is another text's, and may be no number.
+    return logits_BMC.masked_fill(~is_there_BM1, 0.0).sum(dim=1) / is_there_BM1.sum(dim=1)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -220,9 +264,9 @@ def collate(
         pad_to: see `PackedBatch.pad_to`.
         id_map: applied to the token ids where the vocabulary was trimmed.
     """
-    lengths = store.lengths[rows]
+    lengths, windows = store.sequence_lengths(rows), store.windows
     tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
-    cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
+    cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
     # Positions start again at 0 in each text, as if it stood alone: packed must equal padded (C1).
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
@@ -234,6 +278,8 @@ def collate(
         lengths=tuple(int(length) for length in lengths),
         rows=rows,
         pad_to=pad_to,
+        windows_BM=None if windows is None else torch.from_numpy(windows.places(rows)),
+        pool="mean" if windows is None else windows.pool,
     )
 
 

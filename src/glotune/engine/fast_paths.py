@@ -141,7 +141,8 @@ def _loss_and_gradient(
     rows = by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, TEXTS).astype(np.int64)]
     objective = parts.task.objective(0, rows)
     own = objective.rows
-    pad_to = None if parts.settings.train.batching == "packed" else int(lengths[own].max())
+    longest = min(int(lengths[own].max()), parts.settings.max_length)
+    pad_to = None if parts.settings.train.batching == "packed" else longest
     micro = parts.load("train", own, pad_to, objective.dress).to(parts.device)
     was_training, before = network.training, network.kernels
     network.train(dropout)

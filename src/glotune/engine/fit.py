@@ -247,16 +247,16 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         for data.
     """
     settings, store = parts.settings, parts.stores["train"]
-    batches = (store.lengths[rows] for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
-    packed = dynamic = texts = 0
+    batches = (store.sequence_lengths(rows) for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
+    packed = dynamic = sequences = 0
     for lengths in islice(batches, steps):
         packed += int(lengths.sum())
         dynamic += len(lengths) * int(lengths.max())
-        texts += len(lengths)
+        sequences += len(lengths)
     return {
         "tokens_packed": packed,
         "tokens_dynamic": dynamic,
-        "tokens_fixed": texts * settings.max_length,
+        "tokens_fixed": sequences * settings.max_length,
         "layers": parts.network.num_layers,
         "wall": {
             "peak_memory_bytes": peak_memory(),

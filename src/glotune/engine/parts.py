@@ -93,9 +93,9 @@ class Parts:
         Args:
             dress: adds what the task needs.
         """
-        lengths, settings = self.stores[split].lengths, self.settings
-        for piece, pad_to in cut(rows, lengths, token_budget, settings.train.batching, settings.max_length):
-            yield self.load(split, piece, pad_to, dress)
+        costs, longest = self.stores[split].costs, self.settings.max_length
+        for piece, pad_to in cut(rows, costs, token_budget, self.settings.train.batching, longest):
+            yield self.load(split, piece, None if pad_to is None else min(pad_to, longest), dress)
 
     def load(self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""

@@ -12,6 +12,7 @@ from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.recipe.kinds import TaskName
+from glotune.recipe.schema import Data
 from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.scores import in_a_sentence, with_interval
 from glotune.run.data import RunData, load_run
@@ -125,7 +126,7 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
-        yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+        yield f"{_long_texts(recipe.data)}; truncation=True must be given to the pipeline."
     yield from _thresholds(run)
     yield from _weakest(run)
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
@@ -139,6 +140,16 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         yield f"Its probabilities are off by up to {off} (ECE, {named(worst[1])}{chance})."
     base = base_model(run)
     yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
+
+
+def _long_texts(data: Data) -> str:
+    """What happens to texts that are longer than the model reads at once."""
+    if data.windows is None:
+        return f"Texts over {data.max_length} tokens are cut"
+    return (
+        f"Scores above are of texts read in up to {data.windows.most} windows of {data.max_length} tokens "
+        f"(windows in config.json, read by glotune predict); transformers reads the first {data.max_length} alone"
+    )
 
 
 def _thresholds(run: RunData) -> Iterator[str]:

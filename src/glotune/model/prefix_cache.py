@@ -147,6 +147,8 @@ class Filling:
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
         for array in (store.tokens, store.token_types, store.offsets):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+        if store.windows is not None:  # where positions begin anew
+            digest.update(np.ascontiguousarray(store.sequence_lengths(np.arange(len(store)))).data)
         self._hash_weights(digest, store.distinct_tokens())
         return f"prefix-{digest.hexdigest()[:40]}"
 

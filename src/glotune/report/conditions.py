@@ -13,7 +13,7 @@ from glotune.run.data import RunData
 from glotune.run.records import RESTARTED
 from glotune.words import named
 
-READING_KEYS = ("data.max_length", "data.truncation", "data.normalization")
+READING_KEYS = ("data.max_length", "data.truncation", "data.windows", "data.normalization")
 """How much of a text a run reads, and in which form: said where runs side by side differ in it."""
 
 
