@@ -253,12 +253,14 @@ def _truncation(splits: dict[str, dict[str, dict[str, Any]]], limit: int) -> lis
 def render(diagnosis: Diagnosis, title: str) -> str:
     """The page as HTML; whatever the texts hold is shown as text."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["named"] = named
     environment.filters["number"] = count
     source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(diagnosis=diagnosis, title=title)
+    style = resources.files("glotune.data").joinpath("page_style.css").read_text(encoding="utf-8")
+    return environment.from_string(source).render(diagnosis=diagnosis, title=title, style=Markup(style))
 
 
 def write_page(diagnosis: Diagnosis, title: str, path: Path) -> None:
