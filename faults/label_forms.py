@@ -34,8 +34,10 @@ YES: tuple[Any, ...] = ("1", "1.0", " 1 ", "true", "True")
 NO: tuple[Any, ...] = ("0", "0.0", " 0", "false", "FALSE")
 NUMBERS = ("0", "1.5", "-2", "1e3", " 2.25 ", "+4", "0.1", "007", "1e-30", "16777216")
 LEVELS = (-1.0, 0.0, 1.0, 2.5)
-NO_TARGETS = ("2", "-1", "yes", "nan", "inf", "-Infinity", "1e999", "1,5", "1 0", "0x1", "１", "1|0", "None", "∞")
-"""Neither yes nor no, nor a finite number."""
+NO_SCORES = ("yes", "nan", "inf", "-Infinity", "1e999", "1,5", "1 0", "0x1", "1|0", "None", "∞")
+"""No finite number."""
+NEITHER = (*NO_SCORES, "2", "-1", "１", "0.5")
+"""Neither yes nor no."""
 ROWS = 12
 Row = list[float]
 """A row's targets, NaN where there is none."""
@@ -115,7 +117,7 @@ def _in_columns(generator: Random) -> Written:
         meant: dict[str, float] = {}
         for name in names:
             if generator.random() < wrong:
-                row[name] = generator.choice([*NO_TARGETS, hostile.text(generator, long=0) + "x"])
+                row[name] = generator.choice([*NEITHER, hostile.text(generator, long=0) + "x"])
                 is_right = False
             elif generator.random() < 0.2:
                 row[name] = generator.choice(["", " "])
@@ -170,7 +172,7 @@ def _scores(generator: Random) -> Written:
         meant: dict[str, float] = {}
         for name in names:
             if generator.random() < wrong:
-                row[name] = generator.choice([*NO_TARGETS[2:], hostile.text(generator, long=0) + "x"])
+                row[name] = generator.choice([*NO_SCORES, hostile.text(generator, long=0) + "x"])
                 is_right = False
             elif generator.random() < 0.2:
                 row[name] = ""
