@@ -107,7 +107,7 @@ def _check_labels(target: str, page: Path | None, out: Path | None) -> None:
     from glotune.study.out_of_fold import origins, pooled_runs
 
     pooled = pooled_runs(place_of(target))
-    runs = [load_run(place) for place in pooled or [place_of(target)]]
+    runs = [load_run(place) for place in pooled] if pooled else [load_run(place_of(target))]
     found = examine_labels(runs, whole=bool(pooled), origins=origins(pooled[0]) if pooled else None)
     _show_labels(found)
     if page:
@@ -134,10 +134,10 @@ def _show_labels(found: LabelQuality) -> None:
         names = [each.split, named(each.language), *([each.label] if has_label else [])]
         table.add_row(*names, f"{each.texts:,}", f"{each.suspects:,}", percent(each.rate))
     out.print(table)
-    for each in found.suspects[:MOST_SUSPECTS]:
-        chances = f"{each.label} {each.label_probability:.2f}, {each.likely} {each.likely_probability:.2f}"
-        text = "" if each.text is None else f": {' '.join(each.text.split())[:EXCERPT]}"
-        show(f"{each.file}, row {each.row} ({chances}){text}")
+    for suspect in found.suspects[:MOST_SUSPECTS]:
+        chances = f"{suspect.label} {suspect.label_probability:.2f}, {suspect.likely} {suspect.likely_probability:.2f}"
+        text = "" if suspect.text is None else f": {' '.join(suspect.text.split())[:EXCERPT]}"
+        show(f"{suspect.file}, row {suspect.row} ({chances}){text}")
     if len(found.suspects) > MOST_SUSPECTS:
         show(f"and {len(found.suspects) - MOST_SUSPECTS:,} more: --page PAGE.html or --out FILE.csv lists them all")
     for note in found.notes:

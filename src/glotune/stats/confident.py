@@ -54,18 +54,18 @@ def confident_learning(labels_N: NDArray[np.integer], probabilities_NC: FloatArr
         labels_N: given labels, at least one.
         probabilities_NC: of a model that was not trained on the text; otherwise it confirms what it was told.
     """
-    labels_N = labels_N.astype(np.int64)
+    given_N: NDArray[np.int64] = labels_N.astype(np.int64)
     classes = probabilities_NC.shape[1]
-    counts_C = np.bincount(labels_N, minlength=classes)
-    own_N = probabilities_NC[np.arange(len(labels_N)), labels_N]
-    sums_C = np.bincount(labels_N, own_N, minlength=classes)
+    counts_C = np.bincount(given_N, minlength=classes)
+    own_N = probabilities_NC[np.arange(len(given_N)), given_N]
+    sums_C = np.bincount(given_N, own_N, minlength=classes)
     thresholds_C = np.where(counts_C > 0, sums_C / np.maximum(counts_C, 1), np.inf)
     reached_NC = probabilities_NC >= thresholds_C
     likely_N = np.where(reached_NC.any(axis=1), np.where(reached_NC, probabilities_NC, -np.inf).argmax(axis=1), -1)
     joint_CC = np.zeros((classes, classes), np.int64)
     counted = likely_N >= 0
-    np.add.at(joint_CC, (labels_N[counted], likely_N[counted]), 1)
-    return LabelNoise(thresholds_C, joint_CC, likely_N, labels_N)
+    np.add.at(joint_CC, (given_N[counted], likely_N[counted]), 1)
+    return LabelNoise(thresholds_C, joint_CC, likely_N, given_N)
 
 
 def normalised_margins(labels_N: NDArray[np.integer], probabilities_NC: FloatArray) -> FloatArray:
