@@ -179,7 +179,12 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "scores in windows": in_windows(scores, "mean"),
     "toy": toy,
 }
-make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+LATER = ("several labels in windows", "scores in windows")
+"""The same windows under other tasks: with the extras."""
+make_parts = pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, id=name, marks=[pytest.mark.extras] * (name in LATER)) for name, make in TASKS.items()],
+)
 
 
 def recorder_in(folder: Path, name: str = "run", observer: Silent | None = None) -> Recorder:

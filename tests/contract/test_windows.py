@@ -23,7 +23,7 @@ from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.errors import UserError
 from glotune.evidence.equality import differences
-from glotune.model.loading import load_encoder
+from glotune.model.loading import load_encoder, load_tokenizer
 from glotune.model.network import Network
 from glotune.recipe.schema import Data, Model
 from glotune.verbs.evaluate import evaluate
@@ -32,7 +32,7 @@ from packed_batches import gradients, largest_difference, load, packed, random_i
 from small_families import make_family
 from small_runs import LABELS, small_recipe
 
-WINDOWS: dict[str, Any] = {"data__max_length": 8, "data__windows": {"stride": 2, "most": 4}}
+WINDOWS: dict[str, Any] = {"data__max_length": 12, "data__windows": {"stride": 3, "most": 4}}
 LONG = ["good", "room food " * 3, "la comida fue buena y el lugar bonito, " * 2, "what a great day " * 9]
 
 
@@ -184,7 +184,9 @@ def test_a_cached_prefix_trains_as_one_computed_afresh(tmp_path: Path) -> None:
     assert losses(cached) == pytest.approx(losses(afresh), abs=1e-5)
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 8}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "lora", [None, pytest.param({"rank": 4, "alpha": 8}, marks=pytest.mark.extras)], ids=["full", "lora"]
+)
 def test_every_reader_of_a_run_reads_windows(tmp_path: Path, lora: dict[str, Any] | None) -> None:
     from transformers import pipeline
 
@@ -196,7 +198,7 @@ def test_every_reader_of_a_run_reads_windows(tmp_path: Path, lora: dict[str, Any
     long = "buena lugar " * 30
     for place in (run.path, run.path / "model"):
         predictor = glotune.load(place)
-        assert predictor.max_length == 8 + 3 * 4
+        assert predictor.max_length == 12 + 3 * 7
         for prediction, wanted in zip(predictor.predict(texts), expected, strict=True):
             assert prediction.probabilities == pytest.approx(wanted, abs=1e-5)
         assert [each.truncated for each in predictor.predict([long, "buena"])] == [True, False]
@@ -205,19 +207,16 @@ def test_every_reader_of_a_run_reads_windows(tmp_path: Path, lora: dict[str, Any
     recorded = run.directory.read_metrics()["test"]["es"]
     assert again.scores == pytest.approx({name: recorded[name] for name in again.scores}, abs=1e-4)
     classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu", top_k=None)
-    short = next(record for record in records if len(record["text"].split()) < 4)
+    tokenizer = load_tokenizer(recipe.model)
+    short = next(record for record in records if len(tokenizer(record["text"])["input_ids"]) <= 12)
     answer = {entry["label"]: entry["score"] for entry in classify([short["text"]], truncation=True)[0]}
     assert answer == pytest.approx(dict(zip(LABELS, short["probabilities"], strict=True)), abs=1e-5)
     assert any("read in up to 4 windows" in note for note in run.manifest.notes)
     profile = json.loads(run.directory.data_profile.read_text())["splits"]["train"]["en"]
-    stores = tokenize(read_texts(recipe.data, 0), make_tokenizer_of(recipe), recipe.data, tmp_path / "cache")
-    assert profile["truncated_rows"] == int((stores["train"].raw_lengths > 20).sum())
-
-
-def make_tokenizer_of(recipe: Any) -> Any:
-    from glotune.model.loading import load_tokenizer
-
-    return load_tokenizer(recipe.model)
+    trained = read_texts(recipe.data, 0).splits["train"].table["text"].to_pylist()
+    whole = [len(ids) for ids in tokenizer(trained)["input_ids"]]
+    assert max(whole) > 12, "windows are made"
+    assert profile["truncated_rows"] == sum(length > 33 for length in whole)
 
 
 @pytest.mark.extras
