@@ -39,7 +39,7 @@ from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from glotune.verbs.sentence_teacher import open_sentence_teacher
 from made_pairs import pairs, scratch_recipe, write
-from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, votes_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -117,6 +117,16 @@ def scores_weighted(folder: Path) -> Parts:
     return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
 
 
+def votes(folder: Path, **overrides: Any) -> Parts:
+    recipe = votes_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    return parts_of(recipe, folder)
+
+
+def votes_weighted(folder: Path) -> Parts:
+    loss = {"class_weights": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
+    return votes(folder, loss=loss, data__columns__weight="trust")
+
+
 def toy(folder: Path) -> Parts:
     parts = single_label(folder)
     return replace(parts, task=is_long(parts.stores))
@@ -159,6 +169,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "several labels, weighted": several_labels_weighted,
     "scores": scores,
     "scores, weighted": scores_weighted,
+    "votes": votes,
+    "votes, weighted": votes_weighted,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

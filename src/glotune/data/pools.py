@@ -67,7 +67,7 @@ def choose_splits(
     train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
     labels = meaning_of(task, data, distinct(train["label"]))
-    if data.labels is None and task == "single_label":
+    if data.labels is None and data.columns.votes is None and task == "single_label":
         for odd in odd_labels(value_counts(train["label"])):
             warn(odd.message)
     train = labels.apply(train, paths)

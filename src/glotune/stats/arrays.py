@@ -127,12 +127,16 @@ class Outcomes(Answered):
         loss_B: cross-entropy per text in nats, or None where it was not recorded.
         cluster_B: one number for texts that belong together, here and in the other languages of the split
             (`glotune.stats.clusters`); None where every text stands for itself.
+        votes_BC: annotators' votes for each class, of which the label is the one with most; None without votes.
+        answer_B: the class ids that were answered where thresholds decide; None: the most probable classes.
     """
 
     label_B: IntArray
     probabilities_BC: FloatArray
     loss_B: FloatArray | None = None
     cluster_B: IntArray | None = None
+    votes_BC: FloatArray | None = None
+    answer_B: IntArray | None = None
 
     @property
     def kind(self) -> Kind:
@@ -199,7 +203,26 @@ class Outcomes(Answered):
         return losses_are_finite and bool(np.isfinite(self.probabilities_BC).all())
 
     @cached_property
+    def shares_BC(self) -> FloatArray:
+        """Each class's share of a text's votes; without votes 1 for its label."""
+        if self.votes_BC is None:
+            return np.eye(self.num_labels)[self.label_B]
+        return np.asarray(self.votes_BC / self.votes_BC.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    @property
+    def tied(self) -> int:
+        """Texts with as many votes for another class as for their label."""
+        if self.votes_BC is None:
+            return 0
+        return int(((self.votes_BC == self.votes_BC.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
+
+    @cached_property
     def prediction_B(self) -> IntArray:
+        """The label that was answered."""
+        return self.most_probable_B if self.answer_B is None else self.answer_B
+
+    @cached_property
+    def most_probable_B(self) -> IntArray:
         """The most probable label; the lower id on a tie, as numpy and torch do."""
         return np.asarray(self.probabilities_BC.argmax(axis=1), dtype=np.int64)
 
@@ -214,6 +237,8 @@ def outcomes(
     probabilities_BC: ArrayLike,
     loss_B: ArrayLike | None = None,
     cluster_B: ArrayLike | None = None,
+    votes_BC: ArrayLike | None = None,
+    answer_B: ArrayLike | None = None,
 ) -> Outcomes:
     """Check the arrays against each other and gather them.
 
@@ -221,15 +246,26 @@ def outcomes(
 
     Raises:
         UserError: lengths differ, no text, fewer than two classes, a label outside 0 .. C-1,
-            or a row of probabilities that does not sum to 1.
+            a row of probabilities that does not sum to 1, votes that are negative or sum to 0, or an answer that is no
+            class.
     """
     labels = np.asarray(label_B, dtype=np.int64)
     probabilities = np.asarray(probabilities_BC, dtype=np.float64)
     losses = None if loss_B is None else np.asarray(loss_B, dtype=np.float64)
     clusters = None if cluster_B is None else np.asarray(cluster_B, dtype=np.int64)
+    votes = None if votes_BC is None else np.asarray(votes_BC, dtype=np.float64)
     _check_shapes(labels, probabilities, losses, clusters)
     _check_values(labels, probabilities)
-    return Outcomes(labels, probabilities, losses, clusters)
+    if votes is not None:
+        _check_votes(votes, probabilities.shape)
+    answers = None if answer_B is None else np.asarray(answer_B, dtype=np.int64)
+    if answers is not None and (
+        answers.shape != labels.shape or not np.isin(answers, range(probabilities.shape[1])).all()
+    ):
+        raise UserError(
+            f"answers of shape {answers.shape}, or one that is no class", expected="a class id for each text"
+        )
+    return Outcomes(labels, probabilities, losses, clusters, votes, answers)
 
 
 def _check_shapes(
@@ -279,6 +315,16 @@ def _check_values(labels: IntArray, probabilities: FloatArray) -> None:
             expected="rows that sum to 1",
             remedy="store the softmax of the logits, not the logits",
             where=f"text {wrong[0]} ({wrong.size} texts in all)",
+        )
+
+
+def _check_votes(votes: FloatArray, shape: tuple[int, ...]) -> None:
+    fit = votes.shape == shape and np.isfinite(votes).all() and (votes >= 0).all() and (votes.sum(axis=1) > 0).all()
+    if not fit:
+        raise UserError(
+            found=f"votes of shape {votes.shape} for probabilities of shape {shape}, or some that are no votes",
+            expected="finite numbers of at least 0 for each class, at least one vote for each text",
+            remedy="read both from the same prediction records",
         )
 
 

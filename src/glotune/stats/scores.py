@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import expected_calibration_error
 from glotune.stats.confusion import (
     COUNT_METRICS,
+    FloatArray,
     f1_per_class,
     precision_per_class,
     recall_per_class,
 )
 from glotune.stats.curves import macro_roc_auc, roc_auc_per_class
+from glotune.stats.votes import VOTE_METRICS
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Scores:
     per_class: tuple[ClassScores, ...]
     confusion_CC: tuple[tuple[int, ...], ...]
     """``confusion_CC[true][predicted]``."""
+    votes_C: tuple[float, ...] = ()
+    """Where there are votes: texts of each class by its share of their votes."""
+    of_votes: tuple[tuple[str, float | None], ...] = ()
+    """What the votes say (`glotune.stats.votes`), by name; None where it can't be asked."""
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """How many texts each class has, of votes by their shares: what stating the label frequencies knows."""
+        return self.votes_C or tuple(float(each.support) for each in self.per_class)
 
     @property
     def absent_labels(self) -> tuple[int, ...]:
@@ -66,7 +78,7 @@ class Scores:
         """Metric name -> value, by the names of `glotune.stats.traits`."""
         return {
             **{name: float(getattr(self, name)) for name in COUNT_METRICS},
-            "loss": self.loss, "ece": self.ece, "roc_auc": self.roc_auc,
+            "loss": self.loss, "ece": self.ece, "roc_auc": self.roc_auc, **dict(self.of_votes),
         }  # fmt: skip
 
     def class_values(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -120,4 +132,17 @@ def score_outcomes(checked: Outcomes) -> Scores:
         ),
         confusion_CC=tuple(tuple(int(count) for count in row) for row in confusion_CC),
         **{name: float(metric(confusion_CC)) for name, metric in COUNT_METRICS.items()},
+        **_of_votes(checked),
     )
+
+
+def _of_votes(checked: Outcomes) -> dict[str, Any]:
+    if checked.votes_BC is None:
+        return {}
+    means = {name: _mean(of(checked)) for name, of in VOTE_METRICS.items()}
+    return {"votes_C": tuple(checked.shares_BC.sum(axis=0).tolist()), "of_votes": tuple(means.items())}
+
+
+def _mean(values_B: FloatArray) -> float | None:
+    known_N = values_B[np.isfinite(values_B)]
+    return float(known_N.mean()) if len(known_N) else None

@@ -18,6 +18,7 @@ from glotune.stats.calibration import weighted_ece
 from glotune.stats.confusion import COUNT_METRICS, FloatArray, IntArray, count_metric, is_count_metric
 from glotune.stats.curves import weighted_macro_roc_auc
 from glotune.stats.resampling import RESAMPLES, Joint
+from glotune.stats.votes import VOTE_METRICS
 
 JACKKNIFE_LIMIT = 1000  # the skewness correction fades with 1 / sqrt(clusters): not worth its cost above
 UNSEEN_ANSWERS = 8
@@ -39,8 +40,22 @@ def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
         return lambda weights_RB: weighted_ece(outcomes, weights_RB)
     if metric == "roc_auc":
         return lambda weights_RB: weighted_macro_roc_auc(outcomes, weights_RB)
-    known = [*COUNT_METRICS, "loss", "ece", "roc_auc"]
+    if metric in VOTE_METRICS and outcomes.votes_BC is not None:
+        return _mean_statistic(VOTE_METRICS[metric](outcomes))
+    known = [*COUNT_METRICS, "loss", "ece", "roc_auc", *(VOTE_METRICS if outcomes.votes_BC is not None else ())]
     raise UserError(f"metric {metric!r}", expected="one of " + ", ".join(known), remedy=did_you_mean(metric, known))
+
+
+def _mean_statistic(values_B: FloatArray) -> Statistic:
+    """The mean over the texts whose value is known; NaN where no such text is drawn."""
+    is_known_B = np.isfinite(values_B)
+    known_B = np.where(is_known_B, values_B, 0.0)
+
+    def mean(weights_RB: FloatArray) -> FloatArray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((weights_RB @ known_B) / (weights_RB @ is_known_B), dtype=np.float64)
+
+    return mean
 
 
 def resample_texts(

@@ -16,7 +16,7 @@ from glotune.run.records import Decision
 from glotune.stats.traits import trait
 from glotune.tasks import label_sets, scores
 from glotune.tasks.records import Outputs, SplitAnswers
-from glotune.tasks.single_label import SingleLabel
+from glotune.tasks.single_label import SingleLabel, by_thresholds
 from glotune.tasks.targets import Reading, TargetTask
 from glotune.tasks.task import Choice, Task
 
@@ -58,18 +58,20 @@ def answering(
     task: TaskName,
     outputs_NC: NDArray[np.float64],
     labels_N: NDArray[Any],
+    votes_NC: NDArray[np.float32] | None,
     targets_KL: NDArray[np.float32] | None,
     decision: Decision | None,
 ) -> SplitAnswers:
     """What a saved model's outputs say of labelled texts.
 
     Args:
-        labels_N: as `LabelledTexts.labels`.
+        labels_N, votes_NC: as `LabelledTexts.labels` and `LabelledTexts.votes`.
         targets_KL: as `TextData.targets`.
         decision: of the run.
     """
     if targets_KL is None or decision is None:
-        return Outputs(outputs_NC, cross_entropy(outputs_NC, labels_N))
+        outputs = class_outputs(outputs_NC, labels_N, votes_NC)
+        return outputs if decision is None else by_thresholds(outputs, decision)
     targets_NL = targets_KL[labels_N]
     if task == "score":
         losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
@@ -79,6 +81,18 @@ def answering(
     return label_sets.SetOutputs(
         probabilities_NL, answers_NL, label_sets.text_losses(outputs_NC, targets_NL), targets_KL
     )
+
+
+def class_outputs(
+    logits_NC: NDArray[np.float64], labels_N: NDArray[Any], votes_NC: NDArray[np.float32] | None
+) -> Outputs:
+    """What logits say of texts of one class each, or with votes for each class."""
+    if votes_NC is None:
+        return Outputs(logits_NC, cross_entropy(logits_NC, labels_N))
+    shares_NC = votes_NC.astype(np.float64) / votes_NC.sum(axis=1, keepdims=True)
+    top_N = logits_NC.max(axis=1, keepdims=True)
+    logs_NC = logits_NC - top_N - np.log(np.exp(logits_NC - top_N).sum(axis=1, keepdims=True))
+    return Outputs(logits_NC, -(shares_NC * logs_NC).sum(axis=1), votes_NC)
 
 
 def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:

@@ -23,9 +23,11 @@ from glotune.errors import RunError, UserError, did_you_mean
 from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
 from glotune.recipe import Recipe
 from glotune.recipe.kinds import KINDS, Kind
-from glotune.run.records import Evaluation
+from glotune.run.records import Decision, Evaluation
+from glotune.stats.arrays import Outcomes, outcomes, softmax
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
+from glotune.stats.thresholds import answers_at, cross_fitted_classes, tune_thresholds
 from glotune.stats.traits import trait
 from glotune.tasks.records import Outputs, record_split
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
@@ -50,11 +52,17 @@ class SingleLabel:
     class_weights: NDArray[np.float32] | None = None
     """[C]"""
     label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss, see `focused`; 0: plain cross-entropy."""
+    tuned_for: str | None = None
+    """The metric that thresholds are tuned for; None: the most probable class is the answer."""
     texts: TextData | None = None
     """What the stores were tokenized from, for records and for messages to people."""
     with_text: bool = False
     """Records and messages may hold the texts."""
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
+    _decided: dict[str, Decision] = field(default_factory=dict, compare=False)
+    """The thresholds of the last answers to the validation texts: a function of these alone."""
 
     def __post_init__(self) -> None:
         assert self.monitored  # raises, before anything is trained, where nothing would choose the checkpoint
@@ -68,8 +76,12 @@ class SingleLabel:
             stores=stores,
             source_languages=texts.source_languages,
             choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
-            class_weights=class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights),
+            class_weights=class_weights(
+                recipe.loss.class_weights, train.labels, texts.labels, train.weights, train.shares
+            ),
             label_smoothing=recipe.loss.label_smoothing,
+            focal_gamma=recipe.loss.focal_gamma,
+            tuned_for=recipe.evaluate.tune_thresholds,
             texts=texts,
             with_text=recipe.records.text,
         )
@@ -93,9 +105,23 @@ class SingleLabel:
 
     def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
         """The loss of these texts; nothing in it is drawn by chance."""
-        store = self.stores["train"]
+        return WeightedCrossEntropy(self, rows, self.total_weight(self.stores["train"], rows))
+
+    def total_weight(self, store: TokenStore, rows: Rows) -> float:
+        """Of these texts of a store, the denominator of their loss."""
         weights_B = None if store.weights is None else store.weights[rows]
-        return WeightedCrossEntropy(self, rows, total_weight(store.labels[rows], self.class_weights, weights_B))
+        shares_BC = None if store.shares is None else store.shares[rows]
+        return total_weight(store.labels[rows], self.class_weights, weights_B, shares_BC)
+
+    def summed_loss(self, logits_BC: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the weighted losses of a micro-batch with the targets of `with_labels`."""
+        labels, shares_BC, weights_B = targets["labels"], targets.get("shares"), targets.get("weights")
+        weights_C = self.weights_on(labels.device)
+        if shares_BC is None and not self.focal_gamma:
+            return summed_loss(logits_BC, labels, weights_C, self.label_smoothing, weights_B)
+        aims_BC = shares_of(labels, len(self.labels)) if shares_BC is None else shares_BC
+        losses_B = soft_losses(logits_BC, aims_BC, weights_C, self.label_smoothing, self.focal_gamma)
+        return losses_B.sum() if weights_B is None else (losses_B * weights_B).sum()
 
     def weights_on(self, device: torch.device) -> Tensor | None:
         """The class weights there; copied once."""
@@ -115,8 +141,9 @@ class SingleLabel:
         return [] if self.texts is None or not self.with_text else excerpts_of(self.texts, rows)
 
     @property
-    def decision(self) -> None:
-        """The most probable class is the answer."""
+    def decision(self) -> Decision | None:
+        """The thresholds of the last answers to the validation texts; None: the most probable class is the answer."""
+        return self._decided.get("")
 
     # ---- evaluation -----------------------------------------------------------------------------------
 
@@ -137,7 +164,7 @@ class SingleLabel:
         }
 
     def _scores(self, split: str, answers: Answers) -> dict[str, Scores]:
-        store, outputs = self.stores[split], Outputs.of(answers)
+        store, outputs = self.stores[split], self._outputs(split, answers)
         if outputs.refused:
             raise RunError(
                 f"the network's answers to {outputs.refused} of {len(outputs.losses_N)} {split} texts are not finite: "
@@ -167,7 +194,20 @@ class SingleLabel:
         """One record per prediction, a file per language; the scores that follow from them."""
         assert self.texts is not None
         languages = by_language(self.stores[split])
-        return record_split(folder, self.texts, split, languages, Outputs.of(answers), self.with_text)
+        return record_split(folder, self.texts, split, languages, self._outputs(split, answers), self.with_text)
+
+    def _outputs(self, split: str, answers: Answers) -> Outputs:
+        outputs = Outputs.of(answers, None if self.texts is None else self.texts.splits[split].votes)
+        if self.tuned_for is None or outputs.refused:
+            return outputs
+        if split != "validation":
+            return by_thresholds(outputs, self._decided[""])
+        assert self.texts is not None
+        store, of_language = self.stores[split], by_language(self.stores[split])
+        rows = np.sort(np.concatenate([of_language[name] for name in self.monitored]))
+        tuning = Tuning(rows, store.labels[rows], self.texts.splits[split].keys[rows], self.monitored, self.tuned_for)
+        self._decided[""] = tuning.decide(outputs)
+        return tuning.answered(outputs, self._decided[""])
 
 
 @dataclass(frozen=True)
@@ -186,8 +226,7 @@ class WeightedCrossEntropy:
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as counts."""
         logits_BC, labels = network(batch), batch.targets["labels"]
-        weights_C = self.task.weights_on(labels.device)
-        summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
+        summed = self.task.summed_loss(logits_BC, batch.targets)
         cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
         # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
         counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
@@ -216,8 +255,51 @@ class LogitsAndLosses:
     def answer(self, network: Any, batch: PackedBatch) -> Tensor:
         """[B, C + 1]"""
         logits_BC = network(batch)
-        losses_B = text_losses(logits_BC, batch.targets["labels"])
+        shares_BC = batch.targets.get("shares")
+        if shares_BC is None:
+            losses_B = text_losses(logits_BC, batch.targets["labels"])
+        else:
+            losses_B = soft_losses(logits_BC, shares_BC)
         return torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The validation texts that thresholds are tuned on.
+
+    Attributes:
+        rows: their places in the split, ascending.
+        labels_B: their class ids.
+        keys_B: equal for equal texts.
+        languages: theirs.
+        metric: what the thresholds maximise.
+    """
+
+    rows: NDArray[np.int64]
+    labels_B: NDArray[np.int16]
+    keys_B: NDArray[np.int64]
+    languages: list[str]
+    metric: str
+
+    def decide(self, outputs: Outputs) -> Decision:
+        """The thresholds that all of these texts fit."""
+        thresholds_C = tune_thresholds(self._outcomes(outputs), self.metric)
+        return Decision(thresholds=thresholds_C.tolist(), fitted_on=self.languages, tuned_for=self.metric)
+
+    def answered(self, outputs: Outputs, decision: Decision) -> Outputs:
+        """The validation split, these of its texts cross-fitted."""
+        found = by_thresholds(outputs, decision)
+        assert found.answers_N is not None
+        found.answers_N[self.rows] = cross_fitted_classes(self._outcomes(outputs), self.metric, self.keys_B)
+        return found
+
+    def _outcomes(self, outputs: Outputs) -> Outcomes:
+        return outcomes(self.labels_B, softmax(outputs.logits_NC[self.rows], in_place=True))
+
+
+def by_thresholds(outputs: Outputs, decision: Decision) -> Outputs:
+    """The same, answered by a run's thresholds."""
+    return replace(outputs, answers_N=answers_at(softmax(outputs.logits_NC), np.array(decision.thresholds)))
 
 
 def excerpts_of(texts: TextData, rows: Rows) -> list[str]:
@@ -227,8 +309,10 @@ def excerpts_of(texts: TextData, rows: Rows) -> list[str]:
 
 
 def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:
-    """The batch with ``labels`` [B] int64 and, where there are any, ``weights`` [B] float32."""
+    """The batch with ``labels`` [B] int64 and, where there are any, ``shares`` of votes [B, C] and ``weights`` [B]."""
     targets = {"labels": torch.from_numpy(store.labels[batch.rows].astype(np.int64))}
+    if store.shares is not None:
+        targets["shares"] = torch.from_numpy(store.shares[batch.rows])
     if store.weights is not None:
         targets["weights"] = torch.from_numpy(store.weights[batch.rows])
     return replace(batch, targets=targets)
@@ -238,12 +322,16 @@ def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:
 
 
 def class_weights(
-    spec: ClassWeights, labels: NDArray[np.int16], names: list[str], weights_N: NDArray[np.float32] | None = None
+    spec: ClassWeights,
+    labels: NDArray[np.int16],
+    names: list[str],
+    weights_N: NDArray[np.float32] | None = None,
+    shares_NC: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32] | None:
     """[C] weights, or None for none.
 
     ``balanced`` is ``n / (C * count)`` over the training labels, as scikit-learn's `compute_class_weight`
-    (King & Zeng 2001); a row counts as often as its weight says.
+    (King & Zeng 2001); a row counts as often as its weight says, and of votes for each class by its share.
 
     Raises:
         UserError: explicit weights name an unknown label or leave one out.
@@ -251,9 +339,22 @@ def class_weights(
     if spec == "none":
         return None
     if spec == "balanced":
-        found = np.bincount(labels, weights_N, len(names))
+        found = class_frequencies(labels, len(names), weights_N, shares_NC)
         return (found.sum() / (len(names) * found)).astype(np.float32)
     return explicit_weights("loss.class_weights", spec, names)
+
+
+def class_frequencies(
+    labels: NDArray[np.int16],
+    num_labels: int,
+    weights_N: NDArray[Any] | None = None,
+    shares_NC: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
+    """[C] how often each class stands in N texts: weighted, and of votes by their shares."""
+    if shares_NC is None:
+        return np.bincount(labels, weights_N, num_labels).astype(np.float64)
+    counts_N = np.ones(len(labels)) if weights_N is None else weights_N.astype(np.float64)
+    return np.asarray(counts_N @ shares_NC.astype(np.float64), dtype=np.float64)
 
 
 def explicit_weights(key: str, spec: Mapping[str, float], names: list[str]) -> NDArray[np.float32]:
@@ -296,12 +397,56 @@ def summed_loss(
     return (losses_B * weights_B).sum()
 
 
+def shares_of(labels: Tensor, num_labels: int) -> Tensor:
+    """[B, C] fp32: 1 for the class of each text; 0 throughout for texts without one."""
+    return functional.one_hot(labels.clamp(min=0), num_labels).float() * (labels >= 0).float().unsqueeze(1)
+
+
+def soft_losses(
+    logits_BC: Tensor,
+    shares_BC: Tensor,
+    weights_C: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    """[B] fp32, the cross-entropy of each text against a distribution over classes.
+
+    Of a distribution with one class it is `torch.nn.functional.cross_entropy`, smoothing and weights included; as
+    torch's of class probabilities, but that the loss of a text whose shares are all 0 is 0 whatever the smoothing.
+
+    Args:
+        shares_BC: each row sums to 1, or is 0 for a text without a label.
+        focal_gamma: what is said of a class counts (1 - p)^gamma, see `focused`.
+    """
+    spread_BC = shares_BC.sum(dim=1, keepdim=True) / shares_BC.shape[1]
+    aims_BC = shares_BC * (1.0 - label_smoothing) + label_smoothing * spread_BC
+    logs_BC = functional.log_softmax(logits_BC.float(), dim=1)
+    losses_BC = focused(-logs_BC, -torch.expm1(logs_BC), focal_gamma) * aims_BC
+    return (losses_BC if weights_C is None else losses_BC * weights_C).sum(dim=1)
+
+
+def focused(losses: Tensor, missed: Tensor, gamma: float) -> Tensor:
+    """The focal loss (Lin et al. 2017, arXiv:1708.02002, equation 4): ``(1 - p)^gamma`` times each loss.
+
+    Args:
+        missed: 1 - p, the probability that the truth was not given.
+        gamma: 0 leaves the losses as they are.
+    """
+    # At 0 the power's own derivative is infinite below gamma 1; the least float32 keeps it finite and the loss 0.
+    return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** gamma * losses if gamma else losses
+
+
 def total_weight(
     labels: NDArray[np.int16],
     weights_C: NDArray[np.float32] | None,
     weights_B: NDArray[np.float32] | None = None,
+    shares_BC: NDArray[np.float32] | None = None,
 ) -> float:
-    """Sum over an effective batch of each row's weight times the class weight of its label, computed on the host."""
+    """Sum over an effective batch of each row's weight times the class weight of its label (of votes its mean by their
+    shares), computed on the host."""
+    if shares_BC is not None:
+        counts_B = shares_BC.astype(np.float64) @ (np.ones(shares_BC.shape[1]) if weights_C is None else weights_C)
+        return float(counts_B.sum() if weights_B is None else counts_B @ weights_B)
     if weights_B is None:
         return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
     return float((weights_B if weights_C is None else weights_B * weights_C[labels]).sum(dtype=np.float64))

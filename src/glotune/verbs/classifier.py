@@ -134,11 +134,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
         """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0."""
         check_is_fitted(self, "run_")
-        if self._kept.predictor.kind.name == "multi_label":
-            stream = self._kept.predictor.engine.stream(_texts(X))
-            return np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream]).astype(np.int64)
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+        stream = self._kept.predictor.engine.stream(_texts(X))
+        answers = np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream]).astype(np.int64)
+        return answers if self._kept.predictor.kind.name == "multi_label" else np.asarray(self.classes_[answers])
 
     def predict_proba(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Probabilities_NC, columns in the order of ``classes_``."""
