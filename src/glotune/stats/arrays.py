@@ -169,6 +169,10 @@ class Outcomes(Answered):
             and np.array_equal(self.label_B, other.label_B)
         )
 
+    def by_probability(self) -> Outcomes:
+        """The same texts answered by the most probable class."""
+        return replace(self, answer_B=None)
+
     def clustered(self, cluster_B: IntArray | None) -> Outcomes:
         """The same texts with other clusters."""
         return replace(self, cluster_B=cluster_B)

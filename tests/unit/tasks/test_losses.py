@@ -104,7 +104,7 @@ def test_a_text_without_a_label_adds_nothing_whatever_the_smoothing() -> None:
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_focal_loss_is_the_papers(gamma: float) -> None:
-    """Lin et al. 2017, equation 4: (1 - p)^gamma times -log p, for the class and, of two labels, for yes and no alike."""
+    """Lin et al. 2017, equation 4: (1 - p)^gamma times -log p, for the class that is true."""
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.3, 0.2, 0.1], [60.0, 0.0, 0.0], [-90.0, 90.0, 0.0]], requires_grad=True)
     labels = torch.tensor([0, 2, 0, 0])
     losses = soft_losses(logits, shares_of(labels, 3), None, 0.0, gamma)
