@@ -38,7 +38,7 @@ MADE_VALIDATION = 0.1
 class FoldFile:
     """The texts that are cross-validated, on disk.
 
-    Columns: text, text_pair (with pairs), id (where named), label (its name; of several labels, scores or votes a
+    Columns: text, text_pair (with pairs), id (where named), weight (null where there is none), label (its name; of several labels, scores or votes a
     column each, by their names), language, split (``fold-1`` … ``fold-k``,
     or ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text
     came from.
@@ -60,6 +60,7 @@ class FoldFile:
         others = [f"fold-{other}" for other in range(1, self.folds + 1) if other != fold]
         columns: dict[str, Any] = {"text_pair": "text_pair"} if self.has_pairs else {}
         columns |= {"id": "id"} if recipe.data.columns.id is not None else {}
+        columns |= {"weight": "weight"} if recipe.data.columns.weight is not None else {}
         columns |= {} if self.is_one_class else {"labels": self.labels}
         columns |= {"votes": {label: _VOTES.format(label) for label in self.labels}} if self.has_votes else {}
         share = recipe.data.made_splits.validation or MADE_VALIDATION
@@ -181,6 +182,7 @@ def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
         }
     columns["language"] = table["language"].cast(pa.string())
     columns["split"] = split
+    columns["weight"] = table["weight"] if "weight" in table.column_names else pa.nulls(len(table), pa.float32())
     columns["file"] = names.take(table["source"].cast(pa.int32()))
     columns["row"] = table["row"]
     return pa.table(columns)
