@@ -64,7 +64,8 @@ class LabelledTexts:
 
     @cached_property
     def weights(self) -> np.ndarray | None:
-        """How much each row counts in the loss, [N] float32 above 0; None: all alike."""
+        """How much each row counts, [N] float32 above 0; None: all alike. Training rows count so in the loss, others,
+        which have weights with ``data.weighted_metrics`` alone, in metrics."""
         return self.table["weight"].to_numpy() if "weight" in self.table.column_names else None
 
     @cached_property

@@ -126,6 +126,8 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
         yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+        if recipe.data.weighted_metrics:
+            yield f"Its scores weigh each text by the column '{recipe.data.columns.weight}'."
         if recipe.data.columns.votes is not None:
             yield "Its labels are the classes with most annotators' votes; its probabilities were learned from these."
     yield from _thresholds(run)

@@ -130,7 +130,8 @@ class Columns(Section):
     """Column of the split, where the file has it: only the rows of the wanted split are read. Otherwise the name of a
     file in a folder may say its split."""
     weight: str | None = None
-    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1."""
+    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1.
+    Metrics use them with ``data.weighted_metrics``."""
     id: str | None = None
     """Column whose equal values mark rows that belong together: translations of one text in several languages,
     sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
@@ -226,6 +227,9 @@ class Data(Section):
     characters like others, as in many TSV files."""
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
+    weighted_metrics: bool = False
+    """``single_label``: weigh each text by ``data.columns.weight`` in metrics and intervals too; the texts that are
+    validated and tested on then need that column. false: every text counts once there."""
     labels: dict[str, str] | list[str] | None = None
     """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
     levels: list[float] | None = Field(default=None, min_length=2)
@@ -433,6 +437,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.labels", ("single_label", "multi_label"), recipe.data.labels is not None),
         ("data.levels", ("score",), recipe.data.levels is not None),
         ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
+        ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
     ]
@@ -489,6 +494,8 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
             )
+        if self.data.weighted_metrics and self.data.columns.weight is None:
+            raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
         if self.data.columns.votes is not None and self.data.labels is not None:
             raise ValueError("data.labels is set beside data.columns.votes, whose keys are the labels: leave it out")
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):

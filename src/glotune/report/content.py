@@ -267,7 +267,16 @@ def _reading(run: RunData) -> str:
             f"{rule} on the validation texts in {', '.join(decision.fitted_on)}; these themselves are answered by what "
             "four other fifths of them fit. "
         )
-    return said + _about_votes(run)
+    return said + _about_votes(run) + _about_weights(run)
+
+
+def _about_weights(run: RunData) -> str:
+    if run.recipe is None or not run.recipe.data.weighted_metrics:
+        return ""
+    return (
+        f"Metrics and intervals weigh each text by the column '{run.recipe.data.columns.weight}' "
+        "(data.weighted_metrics); confusion matrices, curves and the verdict count each text once. "
+    )
 
 
 def told_of(run: RunData, split: str) -> list[str]:

@@ -105,7 +105,8 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
-    extra.append(("Row weights", f"column {data.columns.weight}" if data.columns.weight else None))
+    where = "in the loss and in metrics" if data.weighted_metrics else "in the loss alone"
+    extra.append(("Row weights", f"column {data.columns.weight}, {where}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
         rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from glotune.stats.clusters import TextKeys
 
 NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "loss"]
-KEY_COLUMNS = ["text_key", "id", "votes"]
-"""What says which texts belong together, and what annotators said: records of older versions, and of other tasks, lack
-them."""
+KEY_COLUMNS = ["text_key", "id", "votes", "weight"]
+"""What says which texts belong together, what annotators said, and how much texts count: records of older versions, and
+of other tasks, lack them."""
 ANSWERED = b"glotune.answered"
 """In a table's metadata: ``thresholds`` where `predicted` is not simply the most probable class."""
 LEVELS = b"glotune.levels"
@@ -47,6 +47,7 @@ class Predictions:
         levels: the values that scores take, where they are levels.
         votes_BC: annotators' votes for each class; None where a text has a label alone.
         by_thresholds: whether `predicted_B` is not simply the most probable class.
+        weight_B: how much each text counts in metrics; None: once.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Predictions:
     levels: tuple[float, ...] = ()
     votes_BC: NDArray[np.float64] | None = None
     by_thresholds: bool = False
+    weight_B: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_B)
@@ -89,7 +91,8 @@ class Predictions:
 
             votes_BC = None if self.votes_BC is None else self.votes_BC[places]
             answer_B = predicted_B if self.by_thresholds else None
-            return outcomes(label_B, self.probabilities_BC[places], loss_B, cluster_B, votes_BC, answer_B)
+            weight_B = None if self.weight_B is None else self.weight_B[places]
+            return outcomes(label_B, self.probabilities_BC[places], loss_B, cluster_B, votes_BC, answer_B, weight_B)
         if label_B.dtype.kind == "f":
             from glotune.stats.ratings import ratings
 
@@ -260,6 +263,7 @@ def read_predictions(path: Path) -> Predictions:
         levels=() if levels is None else tuple(json.loads(levels)),
         votes_BC=_matrix(table, path, "votes") if "votes" in known else None,
         by_thresholds=(table.schema.metadata or {}).get(ANSWERED) == b"thresholds",
+        weight_B=np.asarray(table.column("weight").to_numpy(), dtype=np.float64) if "weight" in known else None,
     )
 
 

@@ -310,4 +310,5 @@ int8 (null: not annotated) and `probabilities` those of each label by itself; of
 where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
 normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
 belong together. Records of older versions lack these two. Where the recipe names ``data.columns.votes``, a column
-`votes` holds a list of float32, the votes for each class, and `loss` is the cross-entropy against their shares."""
+`votes` holds a list of float32, the votes for each class, and `loss` is the cross-entropy against their shares;
+with ``data.weighted_metrics`` a column `weight` holds how much each text counts, float32."""

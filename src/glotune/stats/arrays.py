@@ -99,6 +99,11 @@ class Answered(ABC):
     def stated(self) -> Outcomes | None:
         """Answers of one class whose confidence can be held against what is right: for calibration; None for scores."""
 
+    @property
+    def counts_alike(self) -> bool:
+        """Whether every text counts once, so that counts of texts are enough for metrics of counts."""
+        return True
+
     def require_finite(self) -> None:
         """Raises UserError where an answer or a loss is not finite."""
         if not self.is_finite:
@@ -129,6 +134,7 @@ class Outcomes(Answered):
             (`glotune.stats.clusters`); None where every text stands for itself.
         votes_BC: annotators' votes for each class, of which the label is the one with most; None without votes.
         answer_B: the class ids that were answered where thresholds decide; None: the most probable classes.
+        weight_B: how much each text counts in metrics, above 0; None: once.
     """
 
     label_B: IntArray
@@ -137,6 +143,7 @@ class Outcomes(Answered):
     cluster_B: IntArray | None = None
     votes_BC: FloatArray | None = None
     answer_B: IntArray | None = None
+    weight_B: FloatArray | None = None
 
     @property
     def kind(self) -> Kind:
@@ -162,11 +169,13 @@ class Outcomes(Answered):
         return statistic_of(metric, self)
 
     def answers_the_same(self, other: Answered) -> bool:
-        """Whether the classes are as many and the labels the same."""
+        """Whether the classes are as many, and labels and weights the same."""
         return (
             isinstance(other, Outcomes)
             and self.num_labels == other.num_labels
             and np.array_equal(self.label_B, other.label_B)
+            and (self.weight_B is None) == (other.weight_B is None)
+            and (self.weight_B is None or np.array_equal(self.weight_B, np.asarray(other.weight_B)))
         )
 
     def by_probability(self) -> Outcomes:
@@ -206,6 +215,16 @@ class Outcomes(Answered):
         losses_are_finite = self.loss_B is None or bool(np.isfinite(self.loss_B).all())
         return losses_are_finite and bool(np.isfinite(self.probabilities_BC).all())
 
+    @property
+    def counts_alike(self) -> bool:
+        """Unless texts have weights."""
+        return self.weight_B is None
+
+    @property
+    def weights_B(self) -> FloatArray:
+        """How much each text counts in metrics."""
+        return np.ones(self.num_texts) if self.weight_B is None else self.weight_B
+
     @cached_property
     def shares_BC(self) -> FloatArray:
         """Each class's share of a text's votes; without votes 1 for its label."""
@@ -243,6 +262,7 @@ def outcomes(
     cluster_B: ArrayLike | None = None,
     votes_BC: ArrayLike | None = None,
     answer_B: ArrayLike | None = None,
+    weight_B: ArrayLike | None = None,
 ) -> Outcomes:
     """Check the arrays against each other and gather them.
 
@@ -269,7 +289,12 @@ def outcomes(
         raise UserError(
             f"answers of shape {answers.shape}, or one that is no class", expected="a class id for each text"
         )
-    return Outcomes(labels, probabilities, losses, clusters, votes, answers)
+    weights = None if weight_B is None else np.asarray(weight_B, dtype=np.float64)
+    if weights is not None and (weights.shape != labels.shape or not (np.isfinite(weights) & (weights > 0)).all()):
+        raise UserError(
+            f"weights of shape {weights.shape}, or one that is not above 0", expected="one above 0 for each text"
+        )
+    return Outcomes(labels, probabilities, losses, clusters, votes, answers, weights)
 
 
 def _check_shapes(

@@ -174,7 +174,9 @@ def _joint_of_classes(
     resamples: int,
     paired: bool,
 ) -> dict[str, Joint]:
-    counted = [name for name in metrics if is_count_metric(name)]
+    # Counts of texts are not enough where each text has a weight of its own.
+    weighted = not all(part.counts_alike for part in parts)
+    counted = [name for name in metrics if is_count_metric(name) and not weighted]
     found: dict[str, Joint] = {}
     if counted:
         kinds = kinds_of(parts, clusters)
@@ -189,7 +191,12 @@ def _joint_of_classes(
             if name not in found:
                 statistics = [statistic_of(name, part) for part in parts]
                 found[name] = resample_texts(statistics, numbers, total, seed=seed, resamples=resamples)
-            if name == "roc_auc" and found[name].is_defined_P.all() and found[name].estimate_P.max() > NEAR_ONE:
+            if (
+                name == "roc_auc"
+                and not weighted
+                and found[name].is_defined_P.all()
+                and found[name].estimate_P.max() > NEAR_ONE
+            ):
                 posterior_RP = auc_posterior(parts, numbers, total, seed=seed, resamples=resamples)
                 found[name] = replace(found[name], posterior_RP=posterior_RP)
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from glotune.stats.calibration import expected_calibration_error
 from glotune.stats.confusion import (
     COUNT_METRICS,
     FloatArray,
+    IntArray,
     f1_per_class,
     precision_per_class,
     recall_per_class,
@@ -115,34 +115,47 @@ def score_outcomes(checked: Outcomes) -> Scores:
             expected="finite numbers",
             remedy="The training diverged: lower optimizer.learning_rate, or raise schedule.warmup_ratio",
         )
-    confusion_CC = checked.confusion_CC
-    auc_C = roc_auc_per_class(checked)
+    confusion_CC, weighed_CC = checked.confusion_CC, _weighed(checked)
+    auc_C = roc_auc_per_class(checked) if checked.weight_B is None else (None,) * checked.num_labels
     columns = zip(
-        precision_per_class(confusion_CC), recall_per_class(confusion_CC), f1_per_class(confusion_CC),
+        precision_per_class(weighed_CC), recall_per_class(weighed_CC), f1_per_class(weighed_CC),
         confusion_CC.sum(axis=1), auc_C, strict=True,
     )  # fmt: skip
     return Scores(
         n=checked.num_texts,
-        loss=None if checked.loss_B is None else float(checked.loss_B.mean()),
-        ece=expected_calibration_error(checked),
-        roc_auc=macro_roc_auc(auc_C),
+        loss=None if checked.loss_B is None else float(np.average(checked.loss_B, weights=checked.weight_B)),
+        ece=expected_calibration_error(checked) if checked.weight_B is None else _value(checked, "ece"),
+        roc_auc=macro_roc_auc(auc_C) if checked.weight_B is None else _defined(_value(checked, "roc_auc")),
         per_class=tuple(
             ClassScores(float(precision), float(recall), float(f1), int(support), auc)
             for precision, recall, f1, support, auc in columns
         ),
         confusion_CC=tuple(tuple(int(count) for count in row) for row in confusion_CC),
-        **{name: float(metric(confusion_CC)) for name, metric in COUNT_METRICS.items()},
-        **_of_votes(checked),
+        votes_C=() if checked.votes_BC is None else tuple((checked.weights_B @ checked.shares_BC).tolist()),
+        of_votes=_of_votes(checked),
+        **{name: float(metric(weighed_CC)) for name, metric in COUNT_METRICS.items()},  # type: ignore[arg-type]
     )
 
 
-def _of_votes(checked: Outcomes) -> dict[str, Any]:
+def _weighed(checked: Outcomes) -> IntArray | FloatArray:
+    """[C, C] counts, each text by its weight where texts have any."""
+    if checked.weight_B is None:
+        return checked.confusion_CC
+    cells_CC = np.zeros((checked.num_labels, checked.num_labels))
+    np.add.at(cells_CC, (checked.label_B, checked.prediction_B), checked.weight_B)
+    return cells_CC
+
+
+def _value(checked: Outcomes, metric: str) -> float:
+    """Of metrics that have a weighted form alone."""
+    return float(checked.statistic(metric)(np.ones((1, checked.num_texts)))[0])
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _of_votes(checked: Outcomes) -> tuple[tuple[str, float | None], ...]:
     if checked.votes_BC is None:
-        return {}
-    means = {name: _mean(of(checked)) for name, of in VOTE_METRICS.items()}
-    return {"votes_C": tuple(checked.shares_BC.sum(axis=0).tolist()), "of_votes": tuple(means.items())}
-
-
-def _mean(values_B: FloatArray) -> float | None:
-    known_N = values_B[np.isfinite(values_B)]
-    return float(known_N.mean()) if len(known_N) else None
+        return ()
+    return tuple((name, _defined(_value(checked, name))) for name in VOTE_METRICS)

@@ -27,11 +27,19 @@ CHUNK = 4_000_000  # weights held at once
 
 
 def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
-    """The weighted form of a metric on these texts.
+    """The weighted form of a metric on these texts, which count by their own weights where they have any.
 
     Raises:
         UserError: no such metric, or the loss was not recorded.
     """
+    own_B = outcomes.weight_B
+    if own_B is None:
+        return _plain_statistic(metric, outcomes)
+    inner = _plain_statistic(metric, outcomes)
+    return lambda weights_RB: inner(weights_RB * own_B)
+
+
+def _plain_statistic(metric: str, outcomes: Outcomes) -> Statistic:
     if is_count_metric(metric):
         return _count_statistic(metric, outcomes)
     if metric == "loss":

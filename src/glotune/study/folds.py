@@ -38,10 +38,10 @@ MADE_VALIDATION = 0.1
 class FoldFile:
     """The texts that are cross-validated, on disk.
 
-    Columns: text, text_pair (with pairs), id (where named), weight (null where there is none), label (its name; of several labels, scores or votes a
-    column each, by their names), language, split (``fold-1`` … ``fold-k``,
-    or ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text
-    came from.
+    Columns: text, text_pair (with pairs), id (where named), weight (null where there is none), label (its name; of
+    several labels, scores or votes a column each, by their names), language, split (``fold-1`` … ``fold-k``, or
+    ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text came
+    from.
     """
 
     path: Path
@@ -99,7 +99,10 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             remedy="Add the language to data.source_languages, or leave folds out",
         )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
-    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
+    # Validation rows that are pooled are trained on in other folds: they keep their weights.
+    weighs = recipe.data.columns.weight is not None and recipe.data.validation is None
+    kept = {"weighted_metrics": weighs or recipe.data.weighted_metrics}
+    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made, **kept})
     texts = read_texts(whole, seed, recipe.task)
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
     table = pa.concat_tables([texts.splits[split].table for split in pooled])

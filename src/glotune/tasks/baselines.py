@@ -138,9 +138,9 @@ def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], s
     named = monitored_languages(recipe.evaluate.on, texts.source_languages, texts.splits["validation"].language_names)
     rows = np.sort(np.concatenate([rows for name, rows in _by_language(splits[0]) if name in named]))
     if texts.targets is None:
-        classes = [class_outputs(each, split.labels, split.votes) for each, split in zip(outputs, splits, strict=True)]
+        classes = [class_outputs(each, split) for each, split in zip(outputs, splits, strict=True)]
         if recipe.evaluate.tune_thresholds is None:
-            return classes
+            return [*classes]
         keys = splits[0].keys[rows]
         tuning = Tuning(rows, splits[0].labels[rows], keys, named, recipe.evaluate.tune_thresholds)
         tuned = tuning.decide(classes[0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.texts import TextData
+from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
 from glotune.recipe import Recipe
 from glotune.recipe.kinds import TaskName
@@ -57,22 +57,21 @@ def reading_of(recipe: Recipe, texts: TextData, weights_N: NDArray[np.float32] |
 def answering(
     task: TaskName,
     outputs_NC: NDArray[np.float64],
-    labels_N: NDArray[Any],
-    votes_NC: NDArray[np.float32] | None,
+    split: LabelledTexts,
     targets_KL: NDArray[np.float32] | None,
     decision: Decision | None,
 ) -> SplitAnswers:
     """What a saved model's outputs say of labelled texts.
 
     Args:
-        labels_N, votes_NC: as `LabelledTexts.labels` and `LabelledTexts.votes`.
+        split: the texts.
         targets_KL: as `TextData.targets`.
         decision: of the run.
     """
     if targets_KL is None or decision is None:
-        outputs = class_outputs(outputs_NC, labels_N, votes_NC)
+        outputs = class_outputs(outputs_NC, split)
         return outputs if decision is None else by_thresholds(outputs, decision)
-    targets_NL = targets_KL[labels_N]
+    targets_NL = targets_KL[split.labels]
     if task == "score":
         losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
         return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
@@ -83,16 +82,14 @@ def answering(
     )
 
 
-def class_outputs(
-    logits_NC: NDArray[np.float64], labels_N: NDArray[Any], votes_NC: NDArray[np.float32] | None
-) -> Outputs:
+def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:
     """What logits say of texts of one class each, or with votes for each class."""
-    if votes_NC is None:
-        return Outputs(logits_NC, cross_entropy(logits_NC, labels_N))
-    shares_NC = votes_NC.astype(np.float64) / votes_NC.sum(axis=1, keepdims=True)
+    if split.votes is None:
+        return Outputs(logits_NC, cross_entropy(logits_NC, split.labels), weights_N=split.weights)
+    shares_NC = split.votes.astype(np.float64) / split.votes.sum(axis=1, keepdims=True)
     top_N = logits_NC.max(axis=1, keepdims=True)
     logs_NC = logits_NC - top_N - np.log(np.exp(logits_NC - top_N).sum(axis=1, keepdims=True))
-    return Outputs(logits_NC, -(shares_NC * logs_NC).sum(axis=1), votes_NC)
+    return Outputs(logits_NC, -(shares_NC * logs_NC).sum(axis=1), split.votes, None, split.weights)
 
 
 def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:

@@ -59,12 +59,19 @@ class Outputs:
     """As `LabelledTexts.votes`."""
     answers_N: NDArray[np.int64] | None = None
     """Class ids, where thresholds decide; None: the most probable classes."""
+    weights_N: NDArray[np.float32] | None = None
+    """How much each text counts in metrics; None: once."""
 
     @classmethod
-    def of(cls, answers: Answers, votes_NC: NDArray[np.float32] | None = None) -> Outputs:
-        """From the one sweep of an evaluation: logits and, last, the loss."""
+    def of(cls, answers: Answers, split: LabelledTexts | None) -> Outputs:
+        """From the one sweep of an evaluation: logits and, last, the loss.
+
+        Args:
+            split: the texts, for their votes and weights; None: they have none.
+        """
         (answers_NK,) = answers
-        return cls(logits_NC=answers_NK[:, :-1], losses_N=answers_NK[:, -1], votes_NC=votes_NC)
+        logits_NC, losses_N = answers_NK[:, :-1], answers_NK[:, -1]
+        return cls(logits_NC, losses_N) if split is None else cls(logits_NC, losses_N, split.votes, None, split.weights)
 
     def outcomes(
         self,
@@ -80,7 +87,10 @@ class Outputs:
         probabilities_BC = softmax(self.logits_NC[rows], in_place=True)
         votes_BC = None if self.votes_NC is None else self.votes_NC[rows]
         answers_B = None if self.answers_N is None else self.answers_N[rows]
-        return outcomes(labels_N[rows], probabilities_BC, self.losses_N[rows], cluster_B, votes_BC, answers_B)
+        weights_B = None if self.weights_N is None else self.weights_N[rows]
+        return outcomes(
+            labels_N[rows], probabilities_BC, self.losses_N[rows], cluster_B, votes_BC, answers_B, weights_B
+        )
 
     def columns(self, rows: NDArray[np.int64], labels_B: NDArray[Any]) -> dict[str, pa.Array]:
         """Class ids, probabilities and losses."""
@@ -142,6 +152,7 @@ def prediction_tables(
     """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
     columns = ["row", "source", "language", "label", "key"]
     columns += ["id"] if "id" in texts.table.column_names else []
+    columns += ["weight"] if "weight" in texts.table.column_names else []
     columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
     done = 0
     for table in _grouped(_taken(texts.table.select(columns), rows)):
@@ -184,6 +195,7 @@ def _records(
             **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
             "text_key": table["key"],
             "id": table["id"] if "id" in table.column_names else nulls,
+            **({"weight": table["weight"]} if "weight" in table.column_names else {}),
         }
     )
     return found.replace_schema_metadata(outputs.metadata) if outputs.metadata else found

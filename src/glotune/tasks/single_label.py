@@ -197,7 +197,7 @@ class SingleLabel:
         return record_split(folder, self.texts, split, languages, self._outputs(split, answers), self.with_text)
 
     def _outputs(self, split: str, answers: Answers) -> Outputs:
-        outputs = Outputs.of(answers, None if self.texts is None else self.texts.splits[split].votes)
+        outputs = Outputs.of(answers, None if self.texts is None else self.texts.splits[split])
         if self.tuned_for is None or outputs.refused:
             return outputs
         if split != "validation":
