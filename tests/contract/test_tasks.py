@@ -93,6 +93,7 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
         rows=np.concatenate([store.rows, store.rows[:more]]),
         raw_lengths=np.concatenate([store.raw_lengths, store.raw_lengths[:more]]),
         weights=np.concatenate([store.weights, np.ones(more, np.float32)]),
+        shares=None if store.shares is None else np.concatenate([store.shares, np.zeros((more, 3), np.float32)]),
     )
 
 
@@ -125,6 +126,16 @@ def votes(folder: Path, **overrides: Any) -> Parts:
 def votes_weighted(folder: Path) -> Parts:
     loss = {"class_weights": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
     return votes(folder, loss=loss, data__columns__weight="trust")
+
+
+def distilled_votes(folder: Path) -> Parts:
+    """A student of votes and of a teacher, with texts without either label or votes among the others."""
+    parts = votes_weighted(folder)
+    assert isinstance(parts.task, SingleLabel)
+    with_more = with_made_unlabelled(parts.stores["train"])
+    teacher = TeacherLogits(np.random.default_rng(0).normal(size=(len(with_more), 3)).astype(np.float32), np.arange(3))
+    task = Distillation(parts.task, with_more, [teacher], temperature=2.0, weight=0.4)
+    return replace(parts, task=task, stores={**parts.stores, "train": with_more})
 
 
 def toy(folder: Path) -> Parts:
@@ -171,6 +182,7 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "scores, weighted": scores_weighted,
     "votes": votes,
     "votes, weighted": votes_weighted,
+    "distillation, votes": distilled_votes,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

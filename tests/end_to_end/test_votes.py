@@ -161,3 +161,32 @@ def test_folds_keep_the_votes(folder: Path, tmp_path: Path) -> None:
             for text, row in zip(split.table["text"].to_pylist(), split.votes.tolist(), strict=True)
         }
     assert votes["fold"].items() <= votes["whole"].items()
+
+
+def test_metrics_weigh_texts_where_the_recipe_says_so(folder: Path, tmp_path: Path) -> None:
+    keys = {"data__columns__weight": "trust", "data__weighted_metrics": True, "evaluate__baselines": False}
+    run = glotune.train(votes_recipe(folder, rows=60, **keys), out=tmp_path / "run", report=False)
+    found = answered(run, "test", "es")
+    right = found.prediction_B == found.label_B
+    assert found.weight_B is not None
+    assert run.metrics["test"]["es"]["accuracy"] == pytest.approx(np.average(right, weights=found.weight_B))
+    text = write_report(run.directory).markdown.read_text(encoding="utf-8")
+    assert "Metrics and intervals weigh each text by the column 'trust'" in text
+    assert "column trust, in the loss and in metrics" in text
+
+
+def test_classifier_takes_votes(folder: Path) -> None:
+    from small_runs import sentences
+
+    rows = sentences("en", 60)
+    votes = np.array([[3.0 * (row["label"] == label) + 1.0 for label in LABELS] for row in rows])
+    keys = {"train__epochs": 3, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False}
+    classifier = glotune.Classifier(votes_recipe(folder).model.name, **keys)
+    classifier.fit([row["text"] for row in rows], votes, votes=True)
+    assert classifier.classes_.tolist() == [0, 1, 2]
+    predicted = classifier.predict([row["text"] for row in rows])
+    assert (predicted == votes.argmax(axis=1)).mean() > 0.6
+    # Nobody was sure: neither is the classifier.
+    assert classifier.predict_proba([row["text"] for row in rows]).max() < 0.9
+    with pytest.raises(UserError, match="at least two classes"):
+        classifier.fit(["one", "two"], [[1.0], [2.0]], votes=True)

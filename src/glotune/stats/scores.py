@@ -133,7 +133,7 @@ def score_outcomes(checked: Outcomes) -> Scores:
         confusion_CC=tuple(tuple(int(count) for count in row) for row in confusion_CC),
         votes_C=() if checked.votes_BC is None else tuple((checked.weights_B @ checked.shares_BC).tolist()),
         of_votes=_of_votes(checked),
-        **{name: float(metric(weighed_CC)) for name, metric in COUNT_METRICS.items()},  # type: ignore[arg-type]
+        **{name: float(metric(weighed_CC)) for name, metric in COUNT_METRICS.items()},
     )
 
 
