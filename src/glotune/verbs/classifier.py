@@ -136,7 +136,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
-        """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0, scores as in `fit`."""
+        """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0; scores as given."""
         check_is_fitted(self, "run_")
         stream = self._kept.predictor.engine.stream(_texts(X))
         answers = np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream])
