@@ -16,9 +16,10 @@ from glotune.run.records import Decision
 from glotune.stats.traits import trait
 from glotune.tasks import label_sets, scores
 from glotune.tasks.records import Outputs, SplitAnswers
-from glotune.tasks.single_label import SingleLabel, by_thresholds
+from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
 from glotune.tasks.task import Choice, Task
+from glotune.tasks.tuning import by_thresholds
 
 
 def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> Task:

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from glotune.errors import UserError
-from glotune.tasks.single_label import class_weights, shares_of, soft_losses, summed_loss, total_weight
+from glotune.tasks.cross_entropy import class_weights, shares_of, soft_losses, summed_loss, total_weight
 
 
 @given(
