@@ -86,14 +86,14 @@ def answering(
 def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:
     """What logits say of texts of one class each, or with votes for each class."""
     if split.votes is None:
-        return Outputs(logits_NC, cross_entropy(logits_NC, split.labels), weights_N=split.weights)
+        return Outputs(logits_NC, _cross_entropy(logits_NC, split.labels), weights_N=split.weights)
     shares_NC = split.votes.astype(np.float64) / split.votes.sum(axis=1, keepdims=True)
     top_N = logits_NC.max(axis=1, keepdims=True)
     logs_NC = logits_NC - top_N - np.log(np.exp(logits_NC - top_N).sum(axis=1, keepdims=True))
     return Outputs(logits_NC, -(shares_NC * logs_NC).sum(axis=1), split.votes, None, split.weights)
 
 
-def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:
+def _cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:
     """Loss of each text in nats, without weights or smoothing."""
     top = logits_NC.max(axis=1)
     normaliser = top + np.log(np.exp(logits_NC - top[:, None]).sum(axis=1))
