@@ -58,6 +58,7 @@ def run_recipe(name: str, place: Path, out: Path) -> Run:
 
 
 @pytest.mark.parametrize("name", sorted(set(USERS) - set(CLASSES)))
+@pytest.mark.extras
 def test_a_recipe_of_another_task_runs_to_the_end(name: str, place: Path, tmp_path: Path) -> None:
     from transformers import pipeline
 
