@@ -204,15 +204,17 @@ def _refuse_blank_languages(loaded: Iterable[SourceTable], languages: list[str])
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
-    counts = np.bincount(train.labels, minlength=len(names))
+    counts = np.bincount(train.labels, minlength=len(names)) if train.votes is None else train.votes.sum(axis=0)
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing:
         more = f" (and {len(missing) - 10} more labels)" if len(missing) > 10 else ""
         raise UserError(
-            f"no training row has the label {' or '.join(repr(name) for name in missing[:10])}{more}",
+            f"no training row has {'the label' if train.votes is None else 'votes for'} "
+            f"{' or '.join(repr(name) for name in missing[:10])}{more}",
             where="data.train",
             expected="at least one training row per label",
-            remedy="Check data.labels against the file, or raise data.fraction or data.train_rows if they are set",
+            remedy=f"Check {'data.labels' if train.votes is None else 'data.columns.votes'} against the file, or raise "
+            "data.fraction or data.train_rows if they are set",
         )
 
 

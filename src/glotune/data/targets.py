@@ -30,6 +30,8 @@ from glotune.recipe.schema import Data
 Targets = NDArray[np.float32]
 """[K, L]: 1 and 0, or scores; NaN where nothing is annotated."""
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0, "": math.nan}
+MOST_VOTES = 1_000_000
+"""For one class of a text; more are hardly votes."""
 QUANTILES = 5
 """Strata of scores: fifths of the rows by the first score that they have."""
 
@@ -222,7 +224,8 @@ class VoteMap:
         cells = value.split(CELL)
         for cell, column, index in zip(cells, self._columns, self._class_of_column, strict=True):
             votes_C[index] += _votes(cell.strip(), column)
-        if votes_C.sum() == 0:
+        total = votes_C.astype(np.float32).sum()  # as they are kept
+        if total == 0:
             raise UserError(
                 "votes that sum to 0",
                 expected=f"at least one vote in {', '.join(map(repr, self._columns[:20]))}",
@@ -234,11 +237,11 @@ class VoteMap:
 def _votes(cell: str, column: str) -> float:
     """Of one column: a number of votes, or a share of them."""
     value = float(cell) if _is_number(cell) else math.nan
-    if math.isfinite(value) and value >= 0:
+    if 0 <= value <= MOST_VOTES:
         return value
     raise UserError(
         f"the votes '{cell[:80]}' in the column '{column}'" if cell else f"no votes in the column '{column}'",
-        expected="a finite number of at least 0: how many voted so, or their share",
+        expected=f"a number from 0 to {MOST_VOTES:,}: how many voted so, or their share",
         remedy=None if cell else "Write 0 where nobody voted so",
     )
 

@@ -77,6 +77,13 @@ def test_what_is_no_vote_is_told_with_its_row(tmp_path: Path, row: str, said: st
     assert "a.csv, row 7" in str(caught.value)
 
 
+def test_a_class_may_lack_majorities_and_not_votes(tmp_path: Path) -> None:
+    texts = read(tmp_path, ["a,3,1,0,train", "b,4,0,1,train", "f,1,3,0,dev"])
+    assert texts.splits["train"].labels.tolist() == [0, 0]
+    with pytest.raises(UserError, match="no training row has votes for 'funny'"):
+        read(tmp_path, ["a,3,0,0,train", "b,4,0,0,train", "f,1,3,0,dev"])
+
+
 def test_columns_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(tmp_path, ROWS, votes={"dull": "no", "funny": ["onne", "two"]})
