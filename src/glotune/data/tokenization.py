@@ -57,6 +57,8 @@ class TokenStore:
     """[N] int32: tokens before truncation, special tokens included."""
     weights: np.ndarray | None = None
     """[N] float32, how much each text counts in the loss; None: all alike."""
+    shares: np.ndarray | None = None
+    """[N, C] float32, each class's share of a text's votes; None: without votes."""
     targets: np.ndarray | None = None
     """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
     windows: Windowing | None = None
@@ -102,6 +104,7 @@ class TokenStore:
             rows=np.repeat(self.rows, counts),
             raw_lengths=np.repeat(self.raw_lengths, counts),
             weights=None if self.weights is None else np.repeat(self.weights, counts),
+            shares=None if self.shares is None else np.repeat(self.shares, counts, axis=0),
             windows=None,
         )
 
@@ -288,6 +291,7 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData, reach: Reach) -> 
         rows=split.rows,
         raw_lengths=raw_lengths,
         weights=split.weights,
+        shares=split.shares,
         targets=texts.targets,
         windows=None if reach.windows is None else Windowing(reach.counts(raw_lengths), reach),
     )
