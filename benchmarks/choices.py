@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
 from glotune.data.batches import PackedBatch, collate, cut
 from glotune.data.tokenization import TokenStore
 from glotune.data.windows import Reach, Windowing
+from glotune.engine.plan import cpu_has_bf16
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
 from glotune.recipe.schema import Windows
@@ -158,20 +159,20 @@ def long_store(texts: int, seed: int = 0) -> TokenStore:
 
 def windows(repeats: int) -> None:
     """Texts in windows against the same windows as texts of their own, as truncation would leave them; e5's width."""
-    store = long_store(64)
+    store = long_store(24)
     network = made_network(384, 3)
     cuts = {"truncated texts": store.by_sequence(), "windows": store}
 
     def measured(name: str) -> float:
         own = cuts[name]
         rows = np.arange(len(own))
-        batches = [collate(own, piece) for piece, _ in cut(rows, own.costs, 4096)]
-        return passes(network, batches, bf16=True)
+        batches = [collate(own, piece) for piece, _ in cut(rows, own.costs, 2048)]
+        return passes(network, batches, bf16=cpu_has_bf16())
 
     found = rounds({name: partial(measured, name) for name in cuts}, repeats)
     ratios = [b / a for a, b in zip(*found.values(), strict=True)]
     tokens, sequences = int(store.lengths.sum()), len(cuts["truncated texts"])
-    print(f"{len(store)} texts, {sequences} windows, {tokens:,} tokens")
+    print(f"{len(store)} texts, {sequences} windows, {tokens:,} tokens, {'bf16' if cpu_has_bf16() else 'fp32'}")
     for name, rates in found.items():
         print(f"{name}: {shown(rates)} tokens/s")
     print(f"ratio {median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})")
