@@ -58,7 +58,7 @@ def test_windows_are_those_of_transformers(family: str, max_length: int, stride:
         expected = tokenizer(
             text, truncation=True, max_length=max_length, stride=stride, return_overflowing_tokens=True
         )["input_ids"]
-        batch = collate(store, np.array([row]))
+        batch = collate(store, np.array([row]), by_text=True)
         assert [each.tolist() for each in batch.input_ids.split(list(batch.lengths))] == expected[:5]
         assert batch.windows_BM is not None
         assert batch.windows_BM[0, : len(expected[:5])].tolist() == list(range(len(expected[:5])))
@@ -97,6 +97,17 @@ def test_what_cannot_be_windows_is_refused() -> None:
     for keys in ({"truncation": "head_tail"}, {"columns": {"text_pair": "other"}}):
         with pytest.raises(ValueError, match="windows"):
             data_of(windows={}, **keys)
+
+
+def test_windows_stand_by_length_and_belong_to_their_texts() -> None:
+    store, rows = store_of("bert", LONG), np.array([3, 0, 2])
+    plain, sorted_ = collate(store, rows, by_text=True), collate(store, rows)
+    assert list(sorted_.lengths) == sorted(plain.lengths) != list(plain.lengths)
+    parts = [each.input_ids.split(list(each.lengths)) for each in (plain, sorted_)]
+    for mine, theirs in zip(plain.windows_BM.tolist(), sorted_.windows_BM.tolist(), strict=True):  # type: ignore[union-attr]
+        assert [place < 0 for place in mine] == [place < 0 for place in theirs]
+        for first, second in zip(mine, theirs, strict=True):
+            assert first < 0 or torch.equal(parts[0][first], parts[1][second])
 
 
 # ---- the forward pass ---------------------------------------------------------------------------------

@@ -257,34 +257,40 @@ def collate(
     rows: NDArray[np.int64],
     pad_to: int | None = None,
     id_map: IdMap | None = None,
+    *,
+    by_text: bool = False,
 ) -> PackedBatch:
-    """Packs the texts at `rows` of the store, in that order.
+    """Packs the texts at `rows` of the store, in that order; windows by length.
 
     Args:
         pad_to: see `PackedBatch.pad_to`.
         id_map: applied to the token ids where the vocabulary was trimmed.
+        by_text: windows stand in the order of the texts, too, as their tokens do in the store.
     """
-    lengths, windows = store.sequence_lengths(rows), store.windows
-    tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
+    starts, lengths, windows = store.sequence_starts(rows), store.sequence_lengths(rows), store.windows
+    windows_BM = None if windows is None else windows.places(rows)
+    if windows_BM is not None and not by_text:
+        # The attention product wants its sequences by length: a CPU would sort their tokens anew in every layer.
+        order = np.argsort(lengths, kind="stable")
+        starts, lengths = starts[order], lengths[order]
+        windows_BM = np.where(windows_BM < 0, -1, np.argsort(order)[windows_BM])
+    spans = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
+    tokens = np.concatenate([store.tokens[start:stop] for start, stop in spans])
     cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
     # Positions start again at 0 in each text, as if it stood alone: packed must equal padded (C1).
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
+    types = np.zeros(len(tokens), np.int64)
+    if store.token_types is not None:
+        types = np.concatenate([store.token_types[start:stop] for start, stop in spans]).astype(np.int64)
     return PackedBatch(
         input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),
         position_ids=torch.from_numpy(positions),
-        token_type_ids=torch.from_numpy(_token_types(store, rows, len(tokens))),
+        token_type_ids=torch.from_numpy(types),
         cu_seqlens=torch.from_numpy(cu_seqlens),
-        lengths=tuple(int(length) for length in lengths),
+        lengths=tuple(lengths.tolist()),
         rows=rows,
         pad_to=pad_to,
-        windows_BM=None if windows is None else torch.from_numpy(windows.places(rows)),
+        windows_BM=None if windows_BM is None else torch.from_numpy(windows_BM),
         pool="mean" if windows is None else windows.pool,
     )
-
-
-def _token_types(store: TokenStore, rows: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    if store.token_types is None:
-        return np.zeros(total, dtype=np.int64)
-    parts = [store.token_types[store.offsets[row] : store.offsets[row + 1]] for row in rows]
-    return np.concatenate(parts).astype(np.int64)

@@ -91,6 +91,11 @@ class TokenStore:
         lengths = self.lengths[rows]
         return lengths if self.windows is None else self.windows.lengths(rows, lengths)
 
+    def sequence_starts(self, rows: np.ndarray) -> np.ndarray:
+        """[S] int64, where each of them begins in `tokens`."""
+        starts = self.offsets[rows]
+        return starts if self.windows is None else self.windows.starts(rows, starts)
+
     def by_sequence(self) -> TokenStore:
         """A store in which every window is a text by itself; rows, labels and weights stay those of the texts."""
         if self.windows is None:

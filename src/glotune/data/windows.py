@@ -121,6 +121,12 @@ class Windowing:
         found[np.cumsum(counts) - 1] = tokens - (counts - 1) * self.reach.max_length
         return found
 
+    def starts(self, rows: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[S] where every window of these texts begins, given where the texts do, [B]."""
+        counts = self.counts[rows].astype(np.int64)
+        numbers = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(texts, counts) + numbers * self.reach.max_length
+
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """[B, M] where the windows of each of these texts stand among all of theirs; -1 after its last."""
         counts = self.counts[rows].astype(np.int64)[:, None]

@@ -99,8 +99,8 @@ class Parts:
 
     def load(self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
-        batch = collate(self.stores[split], rows, pad_to, self.id_map)
         prefix = self.prefixes.get(split)
+        batch = collate(self.stores[split], rows, pad_to, self.id_map, by_text=prefix is not None)
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
         dressed = filled(dressed) if self.plan.attention == "blocks" else dressed

@@ -112,7 +112,8 @@ class Filling:
         """
         width = self.network.hidden_size * _BYTES[precision]
         total = int(store.offsets[-1])
-        batches = (collate(store, rows, id_map=self.id_map) for rows in fixed_cut(store.lengths))
+        cut = fixed_cut(store.lengths)
+        batches = (collate(store, rows, id_map=self.id_map, by_text=True) for rows in cut)
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, total * width))
             done = 0
