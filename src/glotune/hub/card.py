@@ -26,7 +26,7 @@ FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix
 
 MERGED = """from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repository}")
+classify = pipeline("text-classification", model="{repository}"{code})
 print(classify("{example}", truncation=True, max_length={max_length}{all_labels}))"""
 ADAPTER = """from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
@@ -106,6 +106,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
         id2label=dict(enumerate(run.manifest.labels)),
         all_labels="" if run.kind.name == "single_label" else ", top_k=None",
         read=READS[run.kind.name],
+        code=", trust_remote_code=True" if run.manifest.needs_code else "",
     )
 
 
@@ -125,6 +126,13 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
+        if run.manifest.needs_code:
+            yield (
+                "Its head reads the mean of all tokens, for which transformers has no class of this family: "
+                "mean_pooling.py in this folder is the class, and runs under trust_remote_code=True alone. Readers "
+                "that know model types by name (text-embeddings-inference, vLLM) do not open it; glotune and its ONNX "
+                "export do."
+            )
         yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
     yield from _thresholds(run)
     yield from _weakest(run)

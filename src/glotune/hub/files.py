@@ -86,6 +86,12 @@ def _adapter_of(data: RunData) -> Path:
             f"the adapter of {data.directory.path} is for {what}: nobody else could load it",
             remedy="Push the whole model, with the adapter merged: leave --adapter out",
         )
+    if data.manifest.needs_code:
+        raise UserError(
+            f"the head of {data.directory.path} reads the mean of all tokens: PEFT would load its adapter under one "
+            "that reads the first, and answer otherwise",
+            remedy="Push the whole model, with the adapter merged: leave --adapter out",
+        )
     return folder
 
 

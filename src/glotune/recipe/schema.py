@@ -94,6 +94,10 @@ class Model(Section):
     lora: Lora | None = None
     dropout: Fraction | None = None
     """Dropout probability everywhere in encoder and head; null: those of the encoder's configuration."""
+    pooling: Literal["first", "mean"] | None = None
+    """What the head reads of a text: its first token, or the mean of all its tokens, as encoders of sentences (e5) were
+    trained. null: as the encoder's own head, the first token for XLM-R and BERT. ``mean`` computes the last layer in
+    full, and transformers opens such a model of these families with ``trust_remote_code=True`` alone."""
     trust_remote_code: bool = False
     """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
 

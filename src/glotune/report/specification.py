@@ -28,6 +28,8 @@ def model_rows(run: RunData) -> Rows:
         rows.append(("LoRA", _lora(recipe)))
         if model.dropout is not None:
             rows.append(("Dropout", plain(model.dropout)))
+        if model.pooling is not None:
+            rows.append(("Pooling", {"first": "the first token", "mean": "the mean of all tokens"}[model.pooling]))
     named = {"single_label": "Classes", "multi_label": "Labels", "score": "Scores"}[run.kind.name]
     rows.append((named, f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
     if changes:

@@ -67,6 +67,7 @@ class Change(Record):
         "lora",
         "pack",
         "pooled_last_layer",
+        "pooling",
         "prefix_cache",
         "new_pieces",
         "new_encoder",
@@ -271,6 +272,12 @@ class Evaluation(Record):
     per_class: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Label name -> precision, recall, f1, support."""
     confusion: list[list[Count]] = Field(default_factory=list)
+    @property
+    def needs_code(self) -> bool:
+        """Whether transformers opens the saved model under ``trust_remote_code=True`` alone, because its head reads the
+        mean of all tokens in a family for which transformers has no such class."""
+        return any(change.kind == "pooling" for change in self.changes)
+
     """``confusion[true][predicted]``."""
 
     @field_validator("confusion")
