@@ -16,6 +16,7 @@ PATH_KEYS = {
     "model": ("name",),
     "distill": ("teacher", "texts"),
     "teacher": ("name",),
+    "average": ("runs",),
 }
 """Section -> its keys that may name files or folders."""
 

@@ -390,6 +390,28 @@ class Checkpoints(Section):
     """Number of newest checkpoints to keep."""
 
 
+class Average(Section):
+    """The mean of several weights in place of the best checkpoint's; for zero-shot transfer a gain across tasks and
+    languages (Schmidt et al. 2023, ACL, arXiv:2305.16834). Either over one run, or over finished runs."""
+
+    last: int | None = Field(default=None, ge=2)
+    """The mean over the last N evaluations of this run; of an adapter its two matrices each."""
+    keep: Literal["better", "always"] = "better"
+    """better: keep the mean where it is at least as good as the best checkpoint on the validation texts that choose
+    it; always: keep it in any case. The run says which weights it ends with."""
+    runs: Names | None = Field(default=None, min_length=2)
+    """The mean over these finished runs of the recipe instead of any training: what ``glotune average`` sets."""
+    soup: Literal["uniform", "greedy"] = "uniform"
+    """uniform: all runs; greedy: from the best on, each that does not lower the validation score of the mean (Wortsman
+    et al. 2022, arXiv:2203.05482)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Average:
+        if (self.last is None) == (self.runs is None):
+            raise ValueError("average takes one of last (the mean over one run) and runs (the mean over finished runs)")
+        return self
+
+
 class Records(Section):
     """Prediction records."""
 
@@ -419,6 +441,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.levels", ("score",), recipe.data.levels is not None),
         ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
         ("distill", ("single_label",), recipe.distill is not None),
+        ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
 
 
@@ -441,6 +464,7 @@ class Recipe(Section):
     speed: Speed = Speed()
     evaluate: Evaluate = Evaluate()
     checkpoints: Checkpoints = Checkpoints()
+    average: Average | None = None
     records: Records = Records()
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers that follow the run, each in its own process."""
@@ -477,6 +501,20 @@ class Recipe(Section):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self
 
+    @model_validator(mode="after")
+    def _a_soup_is_of_whole_models(self) -> Recipe:
+        if self.is_soup and (self.model.lora is not None or self.distill is not None or self.speed.trim_vocabulary):
+            raise ValueError(
+                "average.runs takes the mean over whole models: no model.lora, no distill, speed.trim_vocabulary false."
+                " glotune average RUN RUN sets all that"
+            )
+        return self
+
+    @property
+    def is_soup(self) -> bool:
+        """Whether it takes the mean over finished runs instead of training."""
+        return self.average is not None and self.average.runs is not None
+
     @property
     def settings(self) -> TrainingSettings:
         """What the engine reads."""
@@ -492,4 +530,5 @@ class Recipe(Section):
             evaluate_every=self.evaluate.every,
             patience=self.evaluate.patience,
             test=self.evaluate.test,
+            average=self.average,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.recipe import Recipe
-from glotune.report.scores import display
+from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.words import NOTHING, count, counted, duration, gib, millions, named, percent, plain, size
 
@@ -108,6 +108,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
+    extra.append(("Average", averaged(run)))
     extra.append(("Row weights", f"column {data.columns.weight}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
@@ -138,6 +139,20 @@ def _schedule(recipe: Recipe) -> str:
     warmup = counted(steps, "step") if steps is not None else percent(schedule.warmup_ratio, 0)
     has_none = steps == 0 or (steps is None and schedule.warmup_ratio == 0)
     return f"{schedule.name} per {schedule.per}, {'no warmup' if has_none else 'warmup ' + warmup}"
+
+
+def averaged(run: RunData) -> str | None:
+    """Which weights were averaged, how good the mean was, and whether the run ends with it."""
+    found = run.manifest.averaged
+    if found is None:
+        return None
+    names = [encoder_name(each) if "/" in each else each for each in found.members]
+    name, left = in_a_sentence(found.metric), f", {counted(len(found.left_out), 'run')} left out" if found.left_out else ""
+    ends = "the run ends with it" if found.kept else "the run ends with the best checkpoint instead"
+    return (
+        f"the mean of {', '.join(names)}{left}: {name} {found.value:.4f} on {found.on} validation, the best single "
+        f"weights {found.best_value:.4f}; {ends}"
+    )
 
 
 def selection(run: RunData) -> str:
