@@ -132,6 +132,8 @@ class PackedBatch:
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
     hidden_TH: Tensor | None = None
     """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts after it."""
+    noise_TE: Tensor | None = None
+    """[T, E] float32, on the device: added to the word embeddings; None: nothing is."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
 
@@ -150,6 +152,12 @@ class PackedBatch:
     def pinned(self) -> PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
         return self._each(Tensor.pin_memory)
+
+    def texts_T(self) -> Tensor:
+        """[T] int64, on the batch's device: the text that each token belongs to."""
+        lengths_B = self.cu_seqlens.diff().long()
+        texts_B = torch.arange(len(self.lengths), device=lengths_B.device)
+        return torch.repeat_interleave(texts_B, lengths_B, output_size=self.num_tokens)
 
     def tensors(self) -> list[Tensor]:
         """All that go to the device."""

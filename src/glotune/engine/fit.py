@@ -68,6 +68,10 @@ def _remedy(texts: int, batch_size: int, epochs: int) -> str:
     return f"Raise train.epochs ({enough} gives {ENOUGH} steps), or give more training texts."
 
 
+MOVED = "off: adversarial training moves the embeddings, which lie in front of the frozen layers"
+"""Why nothing is cached then."""
+
+
 def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, stored: list[Change]) -> Assembled:
     """The same run, reading the output of its frozen layers from a store; unchanged where that does not pay.
 
@@ -75,7 +79,8 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         stored: the changes of an earlier attempt: splits that it cached and this one can't are a deviation.
     """
     parts = assembled.parts
-    if parts.settings.speed.prefix_cache == "off" or not parts.plan.reads_prefix:
+    is_off = parts.settings.speed.prefix_cache == "off" or parts.settings.adversarial is not None
+    if is_off or not parts.plan.reads_prefix:
         return assembled
     states = partial(parts.forward, through=parts.network.prefix)
     filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
@@ -98,6 +103,8 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
 def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
     """What `with_cached_prefix` is going to do: in words, and split -> whether its prefix is read from the cache."""
     network, speed = parts.network, parts.settings.speed
+    if parts.settings.adversarial is not None:
+        return MOVED, dict.fromkeys(parts.stores, False)
     if speed.prefix_cache == "off":
         return "off, as the recipe says", dict.fromkeys(parts.stores, False)
     if network.prefix_depth is None:

@@ -78,6 +78,11 @@ class Parts:
         order = epoch_order(languages, settings.seed, number, settings.sampling_alpha)
         return effective_batches(order, settings.train.batch_size)
 
+    def noisy(self, batch: PackedBatch) -> PackedBatch:
+        """The batch, on the device, with a move of its word embeddings by nothing, whose gradient is asked for."""
+        size = batch.num_tokens, self.network.anatomy.word_embeddings.embedding_dim
+        return replace(batch, noise_TE=torch.zeros(size, device=self.device, requires_grad=True))
+
     def tokens_held(self, token_budget: int) -> int:
         """Tokens whose activations may be held at once: the budget on a GPU, where it is memory that sets it."""
         if self.device.type == "cuda":

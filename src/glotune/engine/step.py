@@ -20,6 +20,7 @@ from torch import Tensor
 
 from glotune.data.batches import PackedBatch, Rows, sent, shard
 from glotune.engine.accelerator import give_back, out_of_memory
+from glotune.engine.adversary import adversarial_passes
 from glotune.engine.forward import ahead, on_host
 from glotune.engine.optimizer import LossScale, RowDecay, Schedule
 from glotune.engine.parts import Parts
@@ -254,14 +255,24 @@ class Stepper:
         if objective.across is None:
             sums = self._no_sums()
             for number, micro in enumerate(micro_batches):
-                part = run(number, micro)
-                self._backward(part.loss)
-                _add(sums, part)
+                for place, (part, share) in enumerate(self._passes(partial(run, number), micro)):
+                    self._backward(part.loss if share == 1.0 else part.loss * share)
+                    if place == 0:  # of the texts as they are: losses stay comparable with those of other runs
+                        _add(sums, part)
             return sums
         # Activations are held until the loss over the whole batch is known, where they fit.
         if sum(micro.num_tokens for micro in micro_batches) <= self.parts.tokens_held(self.token_budget):
             return self._in_one_pass(objective.across, micro_batches, run)
         return self._in_two_passes(objective.across, micro_batches, run)
+
+    def _passes(self, run: Callable[[PackedBatch], Part], micro: PackedBatch) -> Iterator[tuple[Part, float]]:
+        """The passes over a micro-batch, and how much of each one's gradient counts; each is carried back before the
+        next one is made."""
+        spec = self.parts.settings.adversarial
+        if spec is None:
+            yield run(micro), 1.0
+        else:
+            yield from adversarial_passes(spec, run, self.parts.noisy(micro.to(self.parts.device)))
 
     def _no_sums(self) -> Tensor:
         device = self.parts.device

@@ -13,7 +13,7 @@ from glotune.model.card import Card
 from glotune.model.families import Anatomy
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
-from glotune.model.packed.padding import padded_logits
+from glotune.model.packed.padding import moved, padded_logits
 from glotune.model.packed.walk import Flow, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
@@ -108,7 +108,8 @@ class Network(nn.Module):
             return padded_logits(self.anatomy, self.hf, batch)
         flow = Flow.of(batch, self.kernels)
         if batch.hidden_TH is None:
-            hidden, first = self.walk.embed(batch), 0
+            with moved(self.anatomy, None if batch.noise_TE is None else batch.noise_TE.unsqueeze(0)):
+                hidden, first = self.walk.embed(batch), 0
         else:
             hidden, first = batch.hidden_TH.unsqueeze(0), self.prefix_depth or 0
         last = self.num_layers - self.pooled_last_layer

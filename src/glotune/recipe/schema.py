@@ -261,6 +261,39 @@ class Loss(Section):
     """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
 
 
+class Adversarial(Section):
+    """Training on texts whose word embeddings are moved to where the loss is larger (Miyato et al. 2017,
+    arXiv:1605.07725). A text's own gradient moves it, by a length of its own: how a batch is cut changes nothing. Every
+    pass is a forward and a backward pass more; their dropout is the same."""
+
+    method: Literal["fgm", "pgd", "freelb"] = "fgm"
+    """fgm: one move along the gradient; pgd: several, each projected back (Madry et al. 2018, arXiv:1706.06083); in
+    both half of the gradient is that of the texts as they are, half that of the moved ones. freelb: the mean of the
+    gradients met on the way, the texts as they are first (Zhu et al. 2020, arXiv:1909.11764)."""
+    epsilon: float = Field(default=1.0, gt=0.0)
+    """Euclidean length of a text's move over all its tokens, at most."""
+    steps: int | None = Field(default=None, ge=2)
+    """pgd: moves; freelb: passes, each but the first after a move; null: 3. A move is 2.5 epsilon / steps long. fgm
+    makes one, of epsilon."""
+
+    @model_validator(mode="after")
+    def _fgm_moves_once(self) -> Adversarial:
+        if self.method == "fgm" and self.steps is not None:
+            raise ValueError("adversarial.steps is for pgd and freelb: fgm moves once")
+        return self
+
+    @property
+    def moves(self) -> int:
+        """Moves of each text in a step."""
+        steps = self.steps or 3
+        return {"fgm": 1, "pgd": steps, "freelb": steps - 1}[self.method]
+
+    @property
+    def stride(self) -> float:
+        """Length of one move."""
+        return self.epsilon if self.method == "fgm" else 2.5 * self.epsilon / (self.steps or 3)
+
+
 class Distill(Section):
     """A teacher whose answers are learned beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
 
@@ -458,6 +491,7 @@ class Recipe(Section):
     data: Data
     loss: Loss = Loss()
     distill: Distill | None = None
+    adversarial: Adversarial | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train = Train()
@@ -531,4 +565,5 @@ class Recipe(Section):
             patience=self.evaluate.patience,
             test=self.evaluate.test,
             average=self.average,
+            adversarial=self.adversarial,
         )

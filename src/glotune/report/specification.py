@@ -108,12 +108,24 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
+    extra.append(("Adversarial training", _adversarial(recipe)))
     extra.append(("Average", averaged(run)))
     extra.append(("Row weights", f"column {data.columns.weight}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
         rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))
     return rows
+
+
+def _adversarial(recipe: Recipe) -> str | None:
+    spec = recipe.adversarial
+    if spec is None:
+        return None
+    names = {"fgm": "FGM", "pgd": "PGD", "freelb": "FreeLB"}
+    return (
+        f"{names[spec.method]}, {counted(spec.moves, 'move')} of a text's word embeddings within a length of "
+        f"{spec.epsilon:g}: {spec.moves + 1} passes over each text instead of one; losses are those of the first"
+    )
 
 
 _TESTED = {
