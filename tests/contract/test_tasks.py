@@ -65,6 +65,10 @@ def weighted(folder: Path) -> Parts:
     return single_label(folder, loss=loss, data__columns__weight="trust")
 
 
+def two_views(folder: Path) -> Parts:
+    return single_label(folder, loss={"consistency": {"weight": 0.7}}, data__columns__weight="trust")
+
+
 def distilled(folder: Path) -> Parts:
     """A student of two teachers with class and row weights, smoothing, and texts without a label among the others."""
     loss = {"class_weights": "balanced", "label_smoothing": 0.1}
@@ -150,6 +154,7 @@ def taught(folder: Path, **objective: Any) -> Parts:
 TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label": single_label,
     "single label, weighted": weighted,
+    "single label, two views": two_views,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
     "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),

@@ -76,6 +76,6 @@ def say_average(
         recorder.directory.update_manifest(averaged=found)
     ends = "the run ends with it" if kept else "the run ends with the best"
     recorder.log(
-        f"mean over {', '.join(members)}: {choice.metric} {value:.4f} on {choice.on} validation, the best single weights"
-        f" {best_value:.4f}; {ends}"
+        f"mean over {', '.join(members)}: {choice.metric} {value:.4f} on {choice.on} validation, the best single"
+        f" weights {best_value:.4f}; {ends}"
     )

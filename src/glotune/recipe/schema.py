@@ -240,6 +240,16 @@ class Data(Section):
     """Unicode normalization of the texts; saved with the tokenizer."""
 
 
+class Consistency(Section):
+    """Two views of each text are to be answered alike: half the sum of both Kullback-Leibler divergences between their
+    answers is added to the mean of both losses (R-Drop, Liang et al. 2021, arXiv:2106.14448)."""
+
+    weight: float = Field(default=1.0, gt=0.0)
+    """Weight of the divergence; R-Drop's alpha is twice as much, as it adds the two losses up."""
+    views: list[Literal["dropout"]] = Field(default=["dropout"], min_length=1)
+    """How the second view differs. dropout: other units are dropped, nothing else."""
+
+
 class Loss(Section):
     """The sum of weighted losses over the sum of weights, over the effective batch.
 
@@ -259,6 +269,7 @@ class Loss(Section):
     (1 - p)^gamma; 0: plain binary cross-entropy."""
     huber: float | None = Field(default=None, gt=0.0)
     """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
+    consistency: Consistency | None = None
 
 
 class Adversarial(Section):
@@ -468,6 +479,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("loss.pos_weight", ("multi_label",), loss.pos_weight != "none"),
         ("loss.focal_gamma", ("multi_label",), loss.focal_gamma > 0),
         ("loss.huber", ("score",), loss.huber is not None),
+        ("loss.consistency", ("single_label",), loss.consistency is not None),
         ("data.columns.labels", ("multi_label", "score"), columns.labels is not None),
         ("data.columns.delimiter", ("multi_label",), columns.delimiter is not None),
         ("data.labels", ("single_label", "multi_label"), recipe.data.labels is not None),
@@ -533,6 +545,12 @@ class Recipe(Section):
             )
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_have_labels(self) -> Recipe:
+        if self.loss.consistency is not None and self.distill is not None:
+            raise ValueError("loss.consistency and distill are two losses beside that of the labels: take one of them")
         return self
 
     @model_validator(mode="after")

@@ -108,6 +108,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
+    extra.append(("Consistency", _consistency(recipe)))
     extra.append(("Adversarial training", _adversarial(recipe)))
     extra.append(("Average", averaged(run)))
     extra.append(("Row weights", f"column {data.columns.weight}" if data.columns.weight else None))
@@ -115,6 +116,16 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     if schedule.minimum_learning_rate:
         rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))
     return rows
+
+
+def _consistency(recipe: Recipe) -> str | None:
+    spec = recipe.loss.consistency
+    if spec is None:
+        return None
+    return (
+        f"each text passes twice, under other dropout; the divergence of its two answers counts {spec.weight:g} times "
+        "beside the mean of their losses (R-Drop)"
+    )
 
 
 def _adversarial(recipe: Recipe) -> str | None:
@@ -159,7 +170,8 @@ def averaged(run: RunData) -> str | None:
     if found is None:
         return None
     names = [encoder_name(each) if "/" in each else each for each in found.members]
-    name, left = in_a_sentence(found.metric), f", {counted(len(found.left_out), 'run')} left out" if found.left_out else ""
+    name = in_a_sentence(found.metric)
+    left = f", {counted(len(found.left_out), 'run')} left out" if found.left_out else ""
     ends = "the run ends with it" if found.kept else "the run ends with the best checkpoint instead"
     return (
         f"the mean of {', '.join(names)}{left}: {name} {found.value:.4f} on {found.on} validation, the best single "

@@ -50,6 +50,8 @@ class SingleLabel:
     class_weights: NDArray[np.float32] | None = None
     """[C]"""
     label_smoothing: float = 0.0
+    consistency: float | None = None
+    """Weight of the divergence between two views of a text; None: one view."""
     texts: TextData | None = None
     """What the stores were tokenized from, for records and for messages to people."""
     with_text: bool = False
@@ -70,6 +72,7 @@ class SingleLabel:
             choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
             class_weights=class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights),
             label_smoothing=recipe.loss.label_smoothing,
+            consistency=None if recipe.loss.consistency is None else recipe.loss.consistency.weight,
             texts=texts,
             with_text=recipe.records.text,
         )
@@ -83,19 +86,23 @@ class SingleLabel:
 
     @property
     def num_sums(self) -> int:
-        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row."""
-        return len(self.labels) ** 2
+        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row; then the divergence between
+        two views, where there are two."""
+        return len(self.labels) ** 2 + (self.consistency is not None)
 
     @property
     def may_be_filled(self) -> bool:
         """A text without a label counts for nothing."""
         return True
 
-    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
+    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy | TwoViews:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.stores["train"]
         weights_B = None if store.weights is None else store.weights[rows]
-        return WeightedCrossEntropy(self, rows, total_weight(store.labels[rows], self.class_weights, weights_B))
+        plain = WeightedCrossEntropy(self, rows, total_weight(store.labels[rows], self.class_weights, weights_B))
+        if self.consistency is None:
+            return plain
+        return TwoViews(plain, rows, self.consistency, total_weight(store.labels[rows], None, weights_B))
 
     def weights_on(self, device: torch.device) -> Tensor | None:
         """The class weights there; copied once."""
@@ -107,7 +114,8 @@ class SingleLabel:
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """Accuracy and macro-F1 of the training texts as they were answered on the way."""
-        confusion_CC = np.array(sums).reshape(len(self.labels), len(self.labels))
+        num_labels = len(self.labels)
+        confusion_CC = np.array(sums[: num_labels**2]).reshape(num_labels, num_labels)
         return {name: float(count_metric(name)(confusion_CC)) for name in ("accuracy", "macro_f1")}
 
     def excerpts(self, rows: Rows) -> list[str]:
@@ -185,16 +193,52 @@ class WeightedCrossEntropy:
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as counts."""
-        logits_BC, labels = network(batch), batch.targets["labels"]
+        return self.of(network(batch), batch)
+
+    def of(self, logits_BC: Tensor, batch: PackedBatch) -> Part:
+        """The same of these answers to the micro-batch."""
+        labels = batch.targets["labels"]
         weights_C = self.task.weights_on(labels.device)
         summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
-        cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
+        number = len(self.task.labels) ** 2
+        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
         # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
         counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
         return Part(summed / self.denominator, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """The loss of one effective batch over two views of each text: the mean of both losses, and how far the answers lie
+    apart (Liang et al. 2021, arXiv:2106.14448, equations 1 to 3)."""
+
+    plain: WeightedCrossEntropy
+    rows: Rows
+    weight: float
+    denominator: float
+    """Sum of the row weights: a class that counts more in the loss is not to be answered more consistently."""
+    across: None = None
+
+    def dress(self, batch: PackedBatch) -> PackedBatch:
+        """As for one view."""
+        return self.plain.dress(batch)
+
+    def part(self, network: Any, batch: PackedBatch) -> Part:
+        """Its share of both; the counts are of the first view. The second pass draws dropout of its own."""
+        logits = network(batch), network(batch)
+        first, second = (self.plain.of(each, batch) for each in logits)
+        apart_B = divergences(*logits) * (batch.targets["labels"] >= 0)  # dummies of a filled batch count for nothing
+        weights_B = batch.targets.get("weights")
+        apart = (apart_B if weights_B is None else apart_B * weights_B).sum() / self.denominator
+        loss = (first.loss + second.loss) / 2 + self.weight * apart
+        return Part(loss, torch.cat([first.sums, apart.detach().to(first.sums).reshape(1)]))
+
+    def details(self, sums: Sequence[float]) -> Mapping[str, float]:
+        """The divergence, in nats, as a mean over the texts."""
+        return {"consistency": sums[-1]}
 
 
 @dataclass(frozen=True)
@@ -294,6 +338,14 @@ def summed_loss(
         logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="none"
     )
     return (losses_B * weights_B).sum()
+
+
+def divergences(first_BC: Tensor, second_BC: Tensor) -> Tensor:
+    """[B] fp32: half the sum of both Kullback-Leibler divergences between two answers, in nats; gradients go into
+    both."""
+    one, other = (functional.log_softmax(each.float(), dim=1) for each in (first_BC, second_BC))
+    # KL(p || q) + KL(q || p) = sum (p - q) (log p - log q)
+    return 0.5 * ((one.exp() - other.exp()) * (one - other)).sum(dim=1)
 
 
 def total_weight(
