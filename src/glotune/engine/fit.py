@@ -127,6 +127,8 @@ def visits_of(parts: Parts) -> Mapping[str, int]:
     every = settings.evaluate_every
     evaluations = epochs if every == "epoch" else math.ceil(parts.steps_per_epoch * epochs / every)
     tests = {"never": 0, "last": 1, "each": evaluations}[settings.test]
+    if parts.stores["train"].epochs:  # each epoch reads other pieces
+        epochs = 1
     visits = {"train": epochs, "validation": evaluations + 1, "test": tests + 1}
     return {split: visits[split] for split in parts.stores}
 
@@ -253,8 +255,12 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         the peak memory of this process and of its GPU, the seconds of all steps, and the share of them that waited
         for data.
     """
-    settings, store = parts.settings, parts.stores["train"]
-    batches = (store.lengths[rows] for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
+    settings, per_epoch = parts.settings, parts.steps_per_epoch
+    batches = (
+        parts.texts_of(epoch * per_epoch).lengths[rows]
+        for epoch in range(settings.train.epochs)
+        for rows in parts.epoch(epoch)
+    )
     packed = dynamic = texts = 0
     for lengths in islice(batches, steps):
         packed += int(lengths.sum())

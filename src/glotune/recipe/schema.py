@@ -194,6 +194,26 @@ class MadeSplits(Section):
     """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
+class Augment(Section):
+    """The training texts changed at random, otherwise in each epoch: a function of (seed, epoch, row). Validation and
+    test texts stay as they are. What it gains differs from task to task, and with a pretrained encoder it is often
+    nothing (Longpre et al. 2020, arXiv:2010.01764): compare with a run without."""
+
+    subword: float | None = Field(default=None, gt=0.0)
+    """Subword regularisation (Kudo 2018, arXiv:1804.10959) with Unigram tokenizers: the pieces of a word are drawn with
+    the model's probability to this power; 0.2 is bold, 1 follows the model, null: off."""
+    word_dropout: Fraction = 0.0
+    """Chance of each word (between spaces) to be left out; one stays."""
+    word_swap: Fraction = 0.0
+    """Swaps of two words, as a share of the number of words (EDA, Wei & Zou 2019, arXiv:1901.11196)."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Augment:
+        if self.subword is None and not self.word_dropout and not self.word_swap:
+            raise ValueError("data.augment changes nothing: give subword, word_dropout or word_swap")
+        return self
+
+
 Quoting = Literal["standard", "none"]
 
 Source = str | list[str]
@@ -234,6 +254,7 @@ class Data(Section):
     """Maximum number of training rows, stratified by label; null: all."""
     max_length: int = Field(default=128, ge=4)
     """Maximum length of a text in tokens, special tokens included; longer texts are truncated."""
+    augment: Augment | None = None
     truncation: Literal["head", "head_tail"] = "head"
     """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
@@ -545,6 +566,12 @@ class Recipe(Section):
             )
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_reads_the_texts_as_they_are(self) -> Recipe:
+        if self.data.augment is not None and self.distill is not None:
+            raise ValueError("data.augment changes the texts that a teacher was asked about: leave it or distill out")
         return self
 
     @model_validator(mode="after")

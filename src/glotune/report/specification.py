@@ -108,6 +108,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
+    extra.append(("Augmentation", _augmentation(recipe)))
     extra.append(("Consistency", _consistency(recipe)))
     extra.append(("Adversarial training", _adversarial(recipe)))
     extra.append(("Average", averaged(run)))
@@ -116,6 +117,18 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     if schedule.minimum_learning_rate:
         rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))
     return rows
+
+
+def _augmentation(recipe: Recipe) -> str | None:
+    spec = recipe.data.augment
+    if spec is None:
+        return None
+    parts = [
+        *([f"pieces of words drawn (alpha {spec.subword:g})"] if spec.subword is not None else []),
+        *([f"{percent(spec.word_dropout)} of the words left out"] if spec.word_dropout else []),
+        *([f"swaps of {percent(spec.word_swap)} of the words"] if spec.word_swap else []),
+    ]
+    return f"{', '.join(parts)}; training texts alone, otherwise in each epoch"
 
 
 def _consistency(recipe: Recipe) -> str | None:

@@ -87,6 +87,7 @@ def average(
         "name": f"{recipe.name}-soup",
         "model.lora": None,
         "distill": None,
+        "data.augment": None,
         "speed.trim_vocabulary": False,
         "speed.prefix_cache": "off",
         "track": [],

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glotune.data.augmentation import with_augmented
 from glotune.data.cache import cache_folder
 from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
@@ -108,6 +109,8 @@ def carry_out(
         progress=recorder.progress("tokenize"),
     )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    progress = recorder.progress("augment")
+    stores = with_augmented(stores, texts, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
     task: Task | None = None
     if lesson is not None:
         if processes.is_main:
