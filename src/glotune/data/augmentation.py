@@ -25,6 +25,7 @@ from glotune.data.tokenization import (
     OnProgress,
     OnWarning,
     TokenStore,
+    fast_backend,
     has_types,
     identity_of,
     inputs_of,
@@ -32,13 +33,14 @@ from glotune.data.tokenization import (
     untruncated,
     write_store,
 )
-from glotune.data.tokenization import fast_backend as backend_of
 from glotune.data.unicode_form import normalising
 from glotune.errors import UserError
 from glotune.recipe import schema
 
-STREAM = 4
-"""Apart from the streams of initialisation and training."""
+STREAM, SECOND = 4, 5
+"""Of the texts as an epoch reads them, and of their second view; apart from those of initialisation and training."""
+PIECES = 1
+"""Words and pieces are drawn apart, so that a second view has the same words."""
 REMEMBERED = 1 << 16
 """Distinct words whose segmentations are kept."""
 
@@ -58,48 +60,68 @@ def with_augmented(
     Raises:
         UserError: subword sampling with a tokenizer that is no Unigram model.
     """
-    data, seed, epochs = recipe.data, recipe.seed, recipe.train.epochs
-    spec = data.augment
-    if spec is None:
+    own, second = recipe.data.augment, recipe.second_view
+    if own is None and second is None:
         return stores
-    backend, split = backend_of(tokenizer), texts.splits["train"]
-    uses_types = has_types(tokenizer, split.has_pairs)
     made: list[TokenStore] = []
-    with untruncated(backend), normalising(backend, data.normalization):
-        sampler = None if spec.subword is None else Segmenter.of(backend, spec.subword)
-        identity = identity_of(tokenizer, backend, data, uses_types) + text_hash(split)
-        for epoch in range(epochs):
+    plain = stores["train"]
+    augmenting = Augmenting(texts, tokenizer, recipe, cache, on_warning)
+    with untruncated(augmenting.backend), normalising(augmenting.backend, recipe.data.normalization):
+        for epoch in range(recipe.train.epochs):
+            first = plain if own is None else augmenting.store(own, STREAM, epoch)
+            # A second view of what the first one reads: the same words, their pieces drawn anew.
+            again = None if second is None else (own or second).model_copy(update={"subword": second.subword})
+            made.append(replace(first, twin=None if again is None else augmenting.store(again, SECOND, epoch)))
+            if progress is not None:
+                progress(epoch + 1, recipe.train.epochs)
+    return {**stores, "train": replace(plain, epochs=tuple(made))}
 
-            def encode(chunk: pa.RecordBatch, first: int, epoch: int = epoch) -> list[Any]:
-                return _augmented(chunk, first, epoch, seed, spec, backend, sampler)
 
-            def report(done: int, epoch: int = epoch) -> None:
-                if progress is not None:
-                    progress(epoch * len(split) + done, epochs * len(split))
+@dataclass(frozen=True)
+class Augmenting:
+    """What the changed texts of a run are made of."""
 
-            said = json.dumps([spec.model_dump(), seed, epoch]).encode()
-            key = hashlib.sha256(identity + said).hexdigest()[:40]
-            folder, _ = open_or_build(
-                cache / "tokens",
-                key,
-                lambda place, encode=encode, report=report: write_store(place, split, data, uses_types, encode, report),
-                on_warning=on_warning,
-            )
-            made.append(open_store(folder, split, texts))
-            report(len(split))
-    return {**stores, "train": replace(stores["train"], epochs=tuple(made))}
+    texts: TextData
+    tokenizer: Any
+    recipe: schema.Recipe
+    cache: Path
+    on_warning: OnWarning | None
+
+    @property
+    def backend(self) -> Any:
+        """The `tokenizers.Tokenizer`."""
+        return fast_backend(self.tokenizer)
+
+    def store(self, spec: schema.Augment, stream: int, epoch: int) -> TokenStore:
+        """The training texts as an epoch reads them; kept like all tokens, by what they depend on."""
+        data, seed, split = self.recipe.data, self.recipe.seed, self.texts.splits["train"]
+        uses_types = has_types(self.tokenizer, split.has_pairs)
+        sampler = None if spec.subword is None else Segmenter.of(self.backend, spec.subword)
+
+        def encode(chunk: pa.RecordBatch, first: int) -> list[Any]:
+            return _augmented(chunk, first, (seed, epoch), stream, spec, self.backend, sampler)
+
+        def write(folder: Path) -> None:
+            write_store(folder, split, data, uses_types, encode, lambda done: None)
+
+        identity = identity_of(self.tokenizer, self.backend, data, uses_types) + text_hash(split)
+        said = json.dumps([spec.model_dump(), stream, seed, epoch]).encode()
+        key = hashlib.sha256(identity + said).hexdigest()[:40]
+        folder, _ = open_or_build(self.cache / "tokens", key, write, on_warning=self.on_warning)
+        return open_store(folder, split, self.texts)
 
 
 def _augmented(
     chunk: pa.RecordBatch,
     first: int,
-    epoch: int,
-    seed: int,
+    drawn_by: tuple[int, int],
+    stream: int,
     spec: schema.Augment,
     backend: Any,
     sampler: Segmenter | None,
 ) -> list[Any]:
-    """Encodings of the chunk whose first text is row `first` of the split."""
+    """Encodings of the chunk whose first text is row `first` of the split; words change by (seed, epoch) and row."""
+    seed, epoch = drawn_by
     drawing = [np.random.default_rng([seed, STREAM, epoch, first + row]) for row in range(chunk.num_rows)]
     changed: list[Any] = []
     for text, draw in zip(inputs_of(chunk), drawing, strict=True):
@@ -108,9 +130,10 @@ def _augmented(
     encodings = backend.encode_batch_fast(changed)
     if sampler is None:
         return list(encodings)
+    pieces = [np.random.default_rng([seed, stream, epoch, first + row, PIECES]) for row in range(chunk.num_rows)]
     return [
         sampler.drawn(text if isinstance(text, tuple) else (text,), encoding, draw)
-        for text, encoding, draw in zip(changed, encodings, drawing, strict=True)
+        for text, encoding, draw in zip(changed, encodings, pieces, strict=True)
     ]
 
 

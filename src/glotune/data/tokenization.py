@@ -57,6 +57,8 @@ class TokenStore:
     """[N] float32, how much each text counts in the loss; None: all alike."""
     targets: np.ndarray | None = None
     """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
+    twin: TokenStore | None = None
+    """The same texts once more, as a second view reads them; None: there is none, or it reads these."""
     epochs: tuple[TokenStore, ...] = ()
     """The same texts as each epoch of training reads them, where they are changed at random; none: as they are."""
 
@@ -71,8 +73,8 @@ class TokenStore:
     def distinct_tokens(self) -> np.ndarray:
         """The token ids that the texts hold, as they are and as any epoch reads them, sorted, int32."""
         found = np.zeros(0, np.int32)
-        for epoch in self.epochs:
-            found = np.union1d(found, epoch.distinct_tokens())
+        for other in (*self.epochs, *([] if self.twin is None else [self.twin])):
+            found = np.union1d(found, other.distinct_tokens())
         for start in range(0, len(self.tokens), TOGETHER):  # sorting all tokens at once would take a copy of them
             found = np.union1d(found, self.tokens[start : start + TOGETHER])
         return found

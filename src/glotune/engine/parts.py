@@ -112,7 +112,11 @@ class Parts:
         self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None, store: TokenStore | None = None
     ) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
-        batch = collate(store or self.stores[split], rows, pad_to, self.id_map)
+        read = store or self.stores[split]
+        batch = collate(read, rows, pad_to, self.id_map)
+        if read.twin is not None:
+            longest = None if pad_to is None else max(pad_to, int(read.twin.lengths[rows].max()))
+            batch = replace(batch, twin=collate(read.twin, rows, longest, self.id_map))
         prefix = self.prefixes.get(split)
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)

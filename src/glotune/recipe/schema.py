@@ -267,8 +267,11 @@ class Consistency(Section):
 
     weight: float = Field(default=1.0, gt=0.0)
     """Weight of the divergence; R-Drop's alpha is twice as much, as it adds the two losses up."""
-    views: list[Literal["dropout"]] = Field(default=["dropout"], min_length=1)
-    """How the second view differs. dropout: other units are dropped, nothing else."""
+    views: list[Literal["dropout", "subword"]] = Field(default=["dropout"], min_length=1)
+    """How the second view differs. dropout: other units are dropped, which holds in any case; subword: its words are
+    cut into pieces drawn at random, too (xTune's first stage, Zheng et al. 2021, arXiv:2106.08226)."""
+    alpha: float = Field(default=0.2, gt=0.0)
+    """For ``subword``: as ``data.augment.subword``."""
 
 
 class Loss(Section):
@@ -588,6 +591,12 @@ class Recipe(Section):
                 " glotune average RUN RUN sets all that"
             )
         return self
+
+    @property
+    def second_view(self) -> Augment | None:
+        """How the second view of a training text is cut anew; None: it is not, or there is no second view."""
+        spec = self.loss.consistency
+        return Augment(subword=spec.alpha) if spec is not None and "subword" in spec.views else None
 
     @property
     def is_soup(self) -> bool:

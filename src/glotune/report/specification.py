@@ -135,9 +135,10 @@ def _consistency(recipe: Recipe) -> str | None:
     spec = recipe.loss.consistency
     if spec is None:
         return None
+    pieces = f" and in pieces drawn at random (alpha {spec.alpha:g})" if "subword" in spec.views else ""
     return (
-        f"each text passes twice, under other dropout; the divergence of its two answers counts {spec.weight:g} times "
-        "beside the mean of their losses (R-Drop)"
+        f"each text passes twice, under other dropout{pieces}; the divergence of its two answers counts "
+        f"{spec.weight:g} times beside the mean of their losses (R-Drop)"
     )
 
 

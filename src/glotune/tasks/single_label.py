@@ -228,7 +228,7 @@ class TwoViews:
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of both; the counts are of the first view. The second pass draws dropout of its own."""
-        logits = network(batch), network(batch)
+        logits = network(batch), network(batch if batch.twin is None else batch.twin)
         first, second = (self.plain.of(each, batch) for each in logits)
         apart_B = divergences(*logits) * (batch.targets["labels"] >= 0)  # dummies of a filled batch count for nothing
         weights_B = batch.targets.get("weights")

@@ -117,6 +117,25 @@ def test_pairs_keep_their_special_tokens(tmp_path: Path) -> None:
         assert specials[0] == specials[1]
 
 
+def test_a_second_view_has_the_same_words_in_other_pieces(tmp_path: Path) -> None:
+    """Also beside augmented texts; the micro-batch carries it along, and the update does not depend on the cut."""
+    consistency = {"weight": 1.0, "views": ["dropout", "subword"], "alpha": 0.02}
+    for augment in (None, {"word_dropout": 0.3, "subword": 0.02}):
+        recipe = small_recipe(tmp_path, loss__consistency=consistency, data__augment=augment, train__epochs=2)
+        stores, tokenizer = stores_of(recipe, tmp_path / "cache"), load_tokenizer(recipe.model)
+        for each in stores["train"].epochs:
+            assert each.twin is not None
+            twin, pieces = each.twin, 0
+            for row in range(len(each)):
+                both = [of.tokens[of.offsets[row] : of.offsets[row + 1]] for of in (each, twin)]
+                if max(map(len, both)) < recipe.data.max_length:
+                    assert tokenizer.decode(both[0]) == tokenizer.decode(both[1])
+                pieces += both[0].tolist() != both[1].tolist()
+            assert pieces > len(each) / 4
+        if augment is None:
+            assert stores["train"].epochs[0].tokens is stores["train"].tokens, "the first view is the text as it is"
+
+
 def test_a_trimmed_run_is_the_full_run(tmp_path: Path) -> None:
     """Pieces that only an epoch's own texts hold are in the trimmed vocabulary too."""
     losses = []
