@@ -124,6 +124,9 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     if recipe is not None:
         if recipe.evaluate.on == "target":
             yield "Its checkpoint was chosen with labels of the target languages: this is no zero-shot result."
+        if recipe.data.translations:
+            into = ", ".join(map(named, recipe.data.translations))
+            yield f"Training saw translations of its source texts into {into}: this is translate-train, not zero-shot."
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."

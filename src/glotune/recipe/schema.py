@@ -246,6 +246,10 @@ class Data(Section):
     """Languages to train on; all others are targets. null: every language of ``train``."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
     """Sample source languages with p ~ n^alpha (Conneau & Lample 2019); null: every text once per epoch."""
+    translations: dict[str, Source] = Field(default_factory=dict)
+    """Translate-train: {language: file or files} with translations of training rows, which are trained on too, with the
+    label of the row that has the same id (``data.columns.id``). They need no labels; translations of validation and
+    test rows are not used."""
     few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Few-shot: {language: number of its training rows that are added to training}."""
     fraction: Share = 1.0
@@ -259,6 +263,14 @@ class Data(Section):
     """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normalization of the texts; saved with the tokenizer."""
+
+    @model_validator(mode="after")
+    def _translations_have_ids(self) -> Data:
+        if self.translations and self.columns.id is None:
+            raise ValueError("data.translations needs data.columns.id: the column that says which row each one is of")
+        if both := sorted(set(self.translations) & set(self.few_shot)):
+            raise ValueError(f"'{both[0]}' stands in data.translations and in data.few_shot: take one of them")
+        return self
 
 
 class Consistency(Section):

@@ -102,7 +102,8 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Checkpoint kept", selection(run)),
     ]  # fmt: skip
     extra: list[tuple[str, Any]] = [
-        ("Few-shot", data.few_shot), ("Sampling alpha", data.sampling_alpha),
+        ("Translations", ", ".join(map(named, data.translations)) or None), ("Few-shot", data.few_shot),
+        ("Sampling alpha", data.sampling_alpha),
         ("Training share", data.fraction if data.fraction != 1.0 else None),
         ("Training rows at most", data.train_rows),
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
@@ -201,11 +202,9 @@ def selection(run: RunData) -> str:
     chosen = [code for code in run.history.languages("validation") if run.is_source(code) == (evaluate.on == "source")]
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
-    seen = (
-        f"training saw labelled target texts, {shots}: this is no zero-shot result"
-        if shots
-        else "zero-shot: no target label was used"
-    )
+    into = ", ".join(map(named, run.recipe.data.translations))
+    regime = f"translate-train into {into}: no target label was used" if into else "zero-shot: no target label was used"
+    seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
     how = (
         f"source validation{names} ({seen})"
         if evaluate.on == "source"

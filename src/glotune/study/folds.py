@@ -91,6 +91,13 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             expected="no few-shot texts in a cross-validated study: they belong to no fold",
             remedy="Add the language to data.source_languages, or leave folds out",
         )
+    if recipe.data.translations:
+        raise UserError(
+            "data.translations is set",
+            where=recipe.name,
+            expected="no translations in a cross-validated study: they belong to no fold",
+            remedy="Leave folds out",
+        )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
     whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
     texts = read_texts(whole, seed, recipe.task)
