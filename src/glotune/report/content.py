@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from glotune.recipe.kinds import TaskName
 from glotune.report import specification
-from glotune.report.analysis import averaged, belonging, label_gaps, mean_name, mean_of_run, mean_row, ranked, transfer
+from glotune.report.analysis import belonging, label_gaps, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import baseline_rows, columns_of, note
 from glotune.report.conditions import reservations
@@ -17,6 +17,7 @@ from glotune.report.specification import encoder_name
 from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
+from glotune.run.metrics import averaged, mean_name
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import chance_error
