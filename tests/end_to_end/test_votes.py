@@ -180,7 +180,7 @@ def test_classifier_takes_votes(folder: Path) -> None:
 
     rows = sentences("en", 60)
     votes = np.array([[3.0 * (row["label"] == label) + 1.0 for label in LABELS] for row in rows])
-    keys = {"train__epochs": 3, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False}
+    keys = {"train__epochs": 10, "train__batch_size": 8, "optimizer__learning_rate": 3e-3, "evaluate__baselines": False}
     classifier = glotune.Classifier(votes_recipe(folder).model.name, **keys)
     classifier.fit([row["text"] for row in rows], votes, votes=True)
     assert classifier.classes_.tolist() == [0, 1, 2]
