@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,10 @@ def test_the_report_tells_votes_and_both_ways_of_answering(run: Run) -> None:
     assert row.rstrip(" |").endswith(f"{plain:.1f}"), "the last column is of the most probable class"
     assert "most probable class" in text
     assert "focal loss" in text
+    page = (run.directory.report / "report.html").read_text(encoding="utf-8")
+    assert "is answered whose probability is highest beside its threshold" in page
+    stated = [float(value) for value in re.findall(r'"mostProbable":([\d.]+)', page)]
+    assert pytest.approx(plain / 100, abs=1e-6) in stated
     card = str(model_card(run.directory))
     assert "highest beside its threshold" in card
     assert "votes" in card
