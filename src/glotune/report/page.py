@@ -276,6 +276,8 @@ def mistakes(language: str, table: Predictions, quota: int, labels: Sequence[str
 def _confidences(table: Predictions) -> NDArray[np.float64]:
     """[B] in the answer, or in the worst of several; NaN where none is stated."""
     if table.label_B.ndim == 1:
+        if table.by_thresholds:
+            return np.asarray(table.probabilities_BC[np.arange(len(table)), table.predicted_B])
         return np.asarray(table.probabilities_BC.max(axis=1))
     if table.label_B.dtype.kind == "f":
         return np.full(len(table), np.nan)
