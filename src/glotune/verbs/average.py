@@ -83,7 +83,7 @@ def average(
             expected="two runs or more, each once",
         )
     recipe = load_recipe(first.recipe)
-    changes = {
+    changes: dict[str, object] = {
         "name": f"{recipe.name}-soup",
         "model.lora": None,
         "distill": None,
