@@ -40,7 +40,7 @@ from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from glotune.verbs.sentence_teacher import open_sentence_teacher
 from made_pairs import pairs, scratch_recipe, write
-from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, votes_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -110,6 +110,7 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
         rows=np.concatenate([store.rows, store.rows[:more]]),
         raw_lengths=np.concatenate([store.raw_lengths, store.raw_lengths[:more]]),
         weights=np.concatenate([store.weights, np.ones(more, np.float32)]),
+        shares=None if store.shares is None else np.concatenate([store.shares, np.zeros((more, 3), np.float32)]),
     )
 
 
@@ -132,6 +133,26 @@ def scores(folder: Path, **overrides: Any) -> Parts:
 
 def scores_weighted(folder: Path) -> Parts:
     return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
+
+
+def votes(folder: Path, **overrides: Any) -> Parts:
+    recipe = votes_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    return parts_of(recipe, folder)
+
+
+def votes_weighted(folder: Path) -> Parts:
+    loss = {"class_weights": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
+    return votes(folder, loss=loss, data__columns__weight="trust")
+
+
+def distilled_votes(folder: Path) -> Parts:
+    """A student of votes and of a teacher, with texts without either label or votes among the others."""
+    parts = votes_weighted(folder)
+    assert isinstance(parts.task, SingleLabel)
+    with_more = with_made_unlabelled(parts.stores["train"])
+    teacher = TeacherLogits(np.random.default_rng(0).normal(size=(len(with_more), 3)).astype(np.float32), np.arange(3))
+    task = Distillation(parts.task, with_more, [teacher], temperature=2.0, weight=0.4)
+    return replace(parts, task=task, stores={**parts.stores, "train": with_more})
 
 
 def toy(folder: Path) -> Parts:
@@ -179,6 +200,9 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "several labels, weighted": several_labels_weighted,
     "scores": scores,
     "scores, weighted": scores_weighted,
+    "votes": votes,
+    "votes, weighted": votes_weighted,
+    "distillation, votes": distilled_votes,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

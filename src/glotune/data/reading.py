@@ -177,7 +177,10 @@ class _Reader:
         refuse_unfit_languages(languages)
         for group in look_alikes(languages):
             self.warn(f"the languages {quoted(group)} look the same and are told apart: write them one way")
-        if pools.targets is not None:
+        for split in splits.values():
+            if (message := _about_ties(split, pools.labels)) is not None:
+                self.warn(message)
+        if pools.targets is not None or self.data.columns.votes is not None:
             _refuse_blank_languages(self.loaded.values(), languages)
         if "train" in splits:
             if pools.targets is None:
@@ -222,16 +225,32 @@ def _refuse_blank_languages(loaded: Iterable[SourceTable], languages: list[str])
 
 
 def _refuse_missing(train: LabelledTexts, names: list[str]) -> None:
-    counts = np.bincount(train.labels, minlength=len(names))
+    counts = np.bincount(train.labels, minlength=len(names)) if train.votes is None else train.votes.sum(axis=0)
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     if missing:
         more = f" (and {len(missing) - 10} more labels)" if len(missing) > 10 else ""
         raise UserError(
-            f"no training row has the label {' or '.join(repr(name) for name in missing[:10])}{more}",
+            f"no training row has {'the label' if train.votes is None else 'votes for'} "
+            f"{' or '.join(repr(name) for name in missing[:10])}{more}",
             where="data.train",
             expected="at least one training row per label",
-            remedy="Check data.labels against the file, or raise data.fraction or data.train_rows if they are set",
+            remedy=f"Check {'data.labels' if train.votes is None else 'data.columns.votes'} against the file, or raise "
+            "data.fraction or data.train_rows if they are set",
         )
+
+
+def _about_ties(split: LabelledTexts, names: list[str]) -> str | None:
+    """How many texts have several classes with most votes; None where none has."""
+    if split.votes is None:
+        return None
+    tied_NC = split.votes == split.votes.max(axis=1, keepdims=True)
+    count = int((tied_NC.sum(axis=1) > 1).sum())
+    if not count:
+        return None
+    return (
+        f"{count:,} of {len(split):,} {split.split} texts have as many votes for another class as for their label: of "
+        f"these it is the one that data.columns.votes names first ({', '.join(names[:5])}{', …' * (len(names) > 5)})"
+    )
 
 
 def _about_skipped(loaded: SourceTable) -> list[str]:

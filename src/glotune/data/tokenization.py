@@ -55,6 +55,8 @@ class TokenStore:
     """[N] int32: tokens before truncation, special tokens included."""
     weights: np.ndarray | None = None
     """[N] float32, how much each text counts in the loss; None: all alike."""
+    shares: np.ndarray | None = None
+    """[N, C] float32, each class's share of a text's votes; None: without votes."""
     targets: np.ndarray | None = None
     """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
     twin: TokenStore | None = None
@@ -286,6 +288,7 @@ def open_store(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStor
         rows=split.rows,
         raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
         weights=split.weights,
+        shares=split.shares,
         targets=texts.targets,
     )
 

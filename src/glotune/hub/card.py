@@ -140,6 +140,10 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
                 "export do."
             )
         yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+        if recipe.data.weighted_metrics:
+            yield f"Its scores weigh each text by the column '{recipe.data.columns.weight}'."
+        if recipe.data.columns.votes is not None:
+            yield "Its labels are the classes with most annotators' votes; its probabilities were learned from these."
     yield from _thresholds(run)
     yield from _weakest(run)
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
@@ -163,10 +167,12 @@ def _thresholds(run: RunData) -> Iterator[str]:
             f"{name} {value:.3f}" for name, value in zip(run.manifest.labels, decision.thresholds, strict=True)
         )
         where = f", fitted on validation texts in {', '.join(decision.fitted_on)}" if decision.fitted_on else ""
-        yield (
-            f"Scores above are of labels answered from these probabilities on{where}: {told} "
-            "(thresholds in config.json)."
+        how = (
+            "labels answered from these probabilities on"
+            if run.kind.name == "multi_label"
+            else f"the class whose probability is highest beside its threshold, tuned for {decision.tuned_for}"
         )
+        yield f"Scores above are of {how}{where}: {told} (thresholds in config.json)."
 
 
 def _weakest(run: RunData) -> Iterator[str]:

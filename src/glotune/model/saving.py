@@ -75,8 +75,9 @@ def save_model(
         normalization: put in front of the tokenizer's own normalizer where it isn't there already.
         check_with: a few texts as the network takes them, whose logits the saved model must give; None compares none.
         trusted: the encoder's own code may run, and is saved with it.
-        decision: of several labels, the thresholds, kept in ``config.json`` as ``thresholds``; of scores, the means and
-            standard deviations, which the last linear map takes in, so that the saved model gives scores themselves.
+        decision: the thresholds of labels or classes, kept in ``config.json`` as ``thresholds``; of scores, the means
+            and standard deviations, which the last linear map takes in, so that the saved model gives scores
+            themselves.
 
     Raises:
         RunError: what was written can't be opened, or answers otherwise.

@@ -102,6 +102,13 @@ class Model(Section):
     """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list)]
+
+
 class Columns(Section):
     """Column names in the data files."""
 
@@ -114,6 +121,10 @@ class Columns(Section):
     labels: list[str] | None = Field(default=None, min_length=1)
     """``multi_label``: a column for each label, with 1, 0 or, where it is not annotated, nothing. ``score``: the
     columns of the scores, blank where there is none. null: ``label`` alone."""
+    votes: dict[str, Names] | None = Field(default=None, min_length=2)
+    """``single_label``: where annotators' votes for each class stand, {class: column} or {class: [columns]}, whose
+    votes are then added up; shares of votes do too. Learned is their distribution (soft labels), and a text's label is
+    the class with most votes. null: ``label`` alone."""
     delimiter: str | None = Field(default=None, min_length=1)
     """``multi_label``: what stands between the labels of a text in the one column ``label``, e.g. ``"|"``; null: that
     column holds lists (Parquet, JSON lines)."""
@@ -123,7 +134,8 @@ class Columns(Section):
     """Column of the split, where the file has it: only the rows of the wanted split are read. Otherwise the name of a
     file in a folder may say its split."""
     weight: str | None = None
-    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1."""
+    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1.
+    Metrics use them with ``data.weighted_metrics``."""
     id: str | None = None
     """Column whose equal values mark rows that belong together: translations of one text in several languages,
     sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
@@ -139,14 +151,16 @@ class Columns(Section):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"labels names the column '{twice}' twice")
+        voted = self.columns_of_votes
+        if len(set(voted)) < len(voted):
+            twice = next(name for name in voted if voted.count(name) > 1)
+            raise ValueError(f"votes names the column '{twice}' twice")
         return self
 
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Names = Annotated[list[str], BeforeValidator(_as_list)]
+    @property
+    def columns_of_votes(self) -> list[str]:
+        """The columns of all classes, in their order; none without votes."""
+        return [column for columns in (self.votes or {}).values() for column in columns]
 
 
 class SplitNames(Section):
@@ -237,6 +251,9 @@ class Data(Section):
     characters like others, as in many TSV files."""
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
+    weighted_metrics: bool = False
+    """``single_label``: weigh each text by ``data.columns.weight`` in metrics and intervals too; the texts that are
+    validated and tested on then need that column. false: every text counts once there."""
     labels: dict[str, str] | list[str] | None = None
     """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
     levels: list[float] | None = Field(default=None, min_length=2)
@@ -289,8 +306,9 @@ class Consistency(Section):
 class Loss(Section):
     """The sum of weighted losses over the sum of weights, over the effective batch.
 
-    ``single_label``: cross-entropy; ``multi_label``: binary cross-entropy of each annotated label; ``score``: squared
-    error (or Huber's) of each score there is, in units of its standard deviation over the training texts."""
+    ``single_label``: cross-entropy, with ``data.columns.votes`` against their distribution; ``multi_label``: binary
+    cross-entropy of each annotated label; ``score``: squared error (or Huber's) of each score there is, in units of its
+    standard deviation over the training texts."""
 
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``balanced``: n / (num_labels * count), as in scikit-learn; or {label: weight}."""
@@ -301,8 +319,8 @@ class Loss(Section):
     """``multi_label``: how much a label that applies counts beside one that doesn't. ``balanced``: as often as it does
     not apply for each time that it does; or {label: weight}."""
     focal_gamma: float = Field(default=0.0, ge=0.0)
-    """``multi_label``: focal loss (Lin et al. 2017, arXiv:1708.02002): a label that is answered well counts
-    (1 - p)^gamma; 0: plain binary cross-entropy."""
+    """``single_label``, ``multi_label``: focal loss (Lin et al. 2017, arXiv:1708.02002): what is answered well counts
+    (1 - p)^gamma; 0: plain cross-entropy."""
     huber: float | None = Field(default=None, gt=0.0)
     """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
     consistency: Consistency | None = None
@@ -449,6 +467,10 @@ class Evaluate(Section):
     threshold: Literal["fitted"] | Annotated[float, Field(gt=0.0, lt=1.0)] = "fitted"
     """``multi_label``: from which probability on a label is answered. ``fitted``: for each label the one with the best
     F1 on the validation texts that choose the checkpoint; validation scores are then cross-fitted."""
+    tune_thresholds: Literal["macro_f1", "weighted_f1", "accuracy", "mcc"] | None = None
+    """``single_label``: answer the class whose probability is highest beside its threshold, with thresholds that
+    maximise this metric on the validation texts that choose the checkpoint; validation scores are then cross-fitted.
+    null: the most probable class is answered."""
     on: Literal["source", "target"] = "source"
     """Validation texts that choose the checkpoint: of the source languages (zero-shot), or of the target languages (an
     oracle, marked as such in the report)."""
@@ -513,14 +535,17 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("loss.class_weights", ("single_label",), loss.class_weights != "none"),
         ("loss.label_smoothing", ("single_label", "multi_label"), loss.label_smoothing > 0),
         ("loss.pos_weight", ("multi_label",), loss.pos_weight != "none"),
-        ("loss.focal_gamma", ("multi_label",), loss.focal_gamma > 0),
+        ("loss.focal_gamma", ("single_label", "multi_label"), loss.focal_gamma > 0),
         ("loss.huber", ("score",), loss.huber is not None),
         ("loss.consistency", ("single_label",), loss.consistency is not None),
         ("data.columns.labels", ("multi_label", "score"), columns.labels is not None),
+        ("data.columns.votes", ("single_label",), columns.votes is not None),
         ("data.columns.delimiter", ("multi_label",), columns.delimiter is not None),
         ("data.labels", ("single_label", "multi_label"), recipe.data.labels is not None),
         ("data.levels", ("score",), recipe.data.levels is not None),
         ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
+        ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
+        ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
         ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
@@ -579,6 +604,10 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
             )
+        if self.data.weighted_metrics and self.data.columns.weight is None:
+            raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
+        if self.data.columns.votes is not None and self.data.labels is not None:
+            raise ValueError("data.labels is set beside data.columns.votes, whose keys are the labels: leave it out")
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self

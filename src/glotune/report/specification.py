@@ -92,8 +92,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
                            f"{data.normalization}"),
         ("Epochs", str(train.epochs)),
         ("Batch size", f"{train.batch_size} texts per step, {train.batching}"),
-        ("Loss", f"cross-entropy, class weights {plain(recipe.loss.class_weights)}, "
-                 f"label smoothing {recipe.loss.label_smoothing:g}"),
+        ("Loss", _loss(recipe)),
         ("Optimizer", f"AdamW, betas {plain(optimizer.betas)}, weight decay {optimizer.weight_decay:g}, "
                       f"gradient norm clipped at {plain(optimizer.max_grad_norm)}"),
         ("Learning rate", _rate(recipe)),
@@ -113,11 +112,24 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     extra.append(("Consistency", _consistency(recipe)))
     extra.append(("Adversarial training", _adversarial(recipe)))
     extra.append(("Average", averaged(run)))
-    extra.append(("Row weights", f"column {data.columns.weight}" if data.columns.weight else None))
+    where = "in the loss and in metrics" if data.weighted_metrics else "in the loss alone"
+    extra.append(("Row weights", f"column {data.columns.weight}, {where}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
     if schedule.minimum_learning_rate:
         rows.append(("Floor of the schedule", plain(schedule.minimum_learning_rate)))
     return rows
+
+
+def _loss(recipe: Recipe) -> str:
+    loss = recipe.loss
+    if recipe.task == "score":
+        return "squared error" if loss.huber is None else f"Huber's, linear beyond {loss.huber:g} standard deviations"
+    smoothing = f"label smoothing {loss.label_smoothing:g}"
+    focal = f"focal loss with gamma {loss.focal_gamma:g}, " if loss.focal_gamma else ""
+    if recipe.task == "multi_label":
+        return f"binary cross-entropy, {focal}weights of labels that apply {plain(loss.pos_weight)}, {smoothing}"
+    against = " against the distribution of votes" if recipe.data.columns.votes is not None else ""
+    return f"cross-entropy{against}, {focal}class weights {plain(loss.class_weights)}, {smoothing}"
 
 
 def _augmentation(recipe: Recipe) -> str | None:

@@ -217,9 +217,12 @@ class Decision(Record):
     """What turns a network's outputs into answers beside its weights, fitted on the run's own texts."""
 
     thresholds: list[float] = Field(default_factory=list)
-    """Of each label: it is answered from this probability on."""
+    """Of each label: it is answered from this probability on. Of single labels the class is answered whose probability
+    is highest beside its threshold (`glotune.stats.thresholds`)."""
     fitted_on: list[str] = Field(default_factory=list)
     """Validation languages that the thresholds were fitted on; none where the recipe gives the threshold."""
+    tuned_for: str | None = None
+    """The metric that the thresholds of single labels maximise on these texts."""
     means: list[float] = Field(default_factory=list)
     """Of each score over the training texts: outputs are learned in standard deviations from it."""
     deviations: list[float] = Field(default_factory=list)
@@ -247,7 +250,8 @@ class Manifest(Record):
     labels: list[str]
     """Label names in the order of the class ids, or names of the scores, fixed once per run."""
     decision: Decision | None = None
-    """How the best checkpoint's outputs become answers; None of single labels, and before a run's end."""
+    """How the best checkpoint's outputs become answers; None of single labels without thresholds, and before a run's
+    end."""
     source_languages: list[str] = Field(default_factory=list)
     plan: Plan | None = None
     changes: list[Change] = Field(default_factory=list)
@@ -333,4 +337,6 @@ int8 (null: not annotated) and `probabilities` those of each label by itself; of
 (null: no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null
 where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
 normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
-belong together. Records of older versions lack these two."""
+belong together. Records of older versions lack these two. Where the recipe names ``data.columns.votes``, a column
+`votes` holds a list of float32, the votes for each class, and `loss` is the cross-entropy against their shares;
+with ``data.weighted_metrics`` a column `weight` holds how much each text counts, float32."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
 from glotune.recipe.loading import load_recipe
-from glotune.tasks.single_label import SingleLabel, divergences
+from glotune.tasks.cross_entropy import divergences
+from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Choice
 from packed_batches import packed, random_ids
 
