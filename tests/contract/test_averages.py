@@ -63,7 +63,7 @@ def test_one_evaluation_is_no_mean_and_is_said(tmp_path: Path) -> None:
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
     """Two runs of one recipe with adapters, and one in full, all over the same texts."""
     folder = tmp_path_factory.mktemp("seeds")
-    recipe = small_recipe(folder, train__epochs=5, optimizer__learning_rate=5e-3)
+    recipe = small_recipe(folder, train__epochs=8, optimizer__learning_rate=5e-3)
     lora = {"rank": 4, "target_modules": ["query", "value", "dense"]}
     kinds: list[dict[str, Any]] = [{"model.lora": lora, "seed": 1}, {"model.lora": lora, "seed": 2}, {}]
     return folder, [train(recipe, keys, out=folder / f"run{at}", report=False) for at, keys in enumerate(kinds)]
