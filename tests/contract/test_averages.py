@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from glotune.errors import UserError
 from glotune.hub.card import model_card
 from glotune.report.content import gather
 from glotune.run.data import load_run
-from glotune.run.directory import RunDirectory
 from glotune.verbs.average import average
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
@@ -29,7 +27,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
-@pytest.mark.parametrize("keep", ["always", "better"])
+@pytest.mark.parametrize("keep", ["always", pytest.param("better", marks=pytest.mark.extras)])
 def test_the_mean_of_the_last_evaluations(tmp_path: Path, keep: str) -> None:
     recipe = small_recipe(
         tmp_path, train__epochs=3, speed__trim_vocabulary=False, average={"last": 2, "keep": keep}, checkpoints__keep=1
@@ -50,6 +48,8 @@ def test_the_mean_of_the_last_evaluations(tmp_path: Path, keep: str) -> None:
     told = dict(gather(load_run(run.path)).training)["Average"]
     assert told.startswith("the mean of step 8, step 12: macro-F1 ")
     assert ("the run ends with it" in told) == found.kept
+    (said,) = [event.data for event in run.directory.events() if event.kind == "average"]
+    assert said["wall"]["seconds"] > 0
     assert ("Its weights are the mean of step 8, step 12" in str(model_card(run.path))) == found.kept
 
 
@@ -92,6 +92,7 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
     assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
 
 
+@pytest.mark.extras
 def test_a_greedy_soup_never_falls_below_its_best_run(seeds: tuple[Path, list[Run]], tmp_path: Path) -> None:
     _, runs = seeds
     made = average([run.path for run in runs], soup="greedy", out=tmp_path / "soup", report=False)
@@ -103,6 +104,7 @@ def test_a_greedy_soup_never_falls_below_its_best_run(seeds: tuple[Path, list[Ru
     assert sorted([*found.members, *found.left_out]) == sorted(values)
 
 
+@pytest.mark.extras
 def test_what_does_not_belong_together_is_refused_before_a_run_directory(
     seeds: tuple[Path, list[Run]], tmp_path: Path
 ) -> None:
@@ -111,7 +113,8 @@ def test_what_does_not_belong_together_is_refused_before_a_run_directory(
     others = {
         "model.layers": ({"model.layers": 1}, r"model\.layers of .* is 1"),
         "labels": ({"data.labels": ["plain", "good", "bad"]}, r"the labels of .* are plain, good, bad"),
-        "texts": ({"data.train_rows": 40}, "was trained on other texts"),
+        "rows": ({"data.train_rows": 40}, r"data\.train_rows of .* is 40"),
+        "texts": ({"data.train.en": str(folder / "dev.csv")}, "was trained on other texts"),
     }
     for name, (keys, message) in others.items():
         other = train(recipe, keys, out=tmp_path / name, report=False)
@@ -130,10 +133,3 @@ def test_a_recipe_can_not_do_both(tmp_path: Path) -> None:
             small_recipe(tmp_path, average=keys)
     with pytest.raises(UserError, match="whole models"):
         small_recipe(tmp_path, average={"runs": ["a", "b"]})
-
-
-def test_the_seconds_of_a_mean_are_recorded(tmp_path: Path) -> None:
-    run = train(small_recipe(tmp_path, average={"last": 2}), out=tmp_path / "run", report=False)
-    events = [json.loads(line) for line in RunDirectory(run.path).events_path.read_text().splitlines()]
-    (said,) = [event["data"] for event in events if event["kind"] == "average"]
-    assert said["wall"]["seconds"] > 0

@@ -78,7 +78,7 @@ def test_the_heads_input_is_the_mean_of_the_last_layer(tmp_path: Path) -> None:
     assert (Network(hf)(packed([text])) - by_hand).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
+@pytest.mark.parametrize("family", ["xlm-roberta", pytest.param("bert", marks=pytest.mark.extras)])
 def test_trimmed_cached_and_packed_are_none_of_these(tmp_path: Path, family: str) -> None:
     keys = {"model": {"name": "", "pooling": "mean", "dropout": 0.0, "freeze": {"embeddings": True, "layers": 1}}}
     base = small_recipe(tmp_path, family, train__epochs=1)

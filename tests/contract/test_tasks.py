@@ -68,8 +68,8 @@ def weighted(folder: Path) -> Parts:
     return single_label(folder, loss=loss, data__columns__weight="trust")
 
 
-def two_views(folder: Path) -> Parts:
-    return single_label(folder, loss={"consistency": {"weight": 0.7}}, data__columns__weight="trust")
+def moved(folder: Path) -> Parts:
+    return single_label(folder, adversarial={"method": "freelb", "steps": 2}, data__columns__weight="trust")
 
 
 def pieces_drawn(folder: Path) -> Parts:
@@ -184,7 +184,7 @@ def taught(folder: Path, **objective: Any) -> Parts:
 TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label": single_label,
     "single label, weighted": weighted,
-    "single label, two views": two_views,
+    "single label, moved embeddings": moved,
     "single label, a second view in other pieces": pieces_drawn,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),

@@ -222,7 +222,9 @@ class Segmenter:
     def drawn(self, texts: Sequence[str], encoding: Any, draw: np.random.Generator) -> Segmented:
         """The encoding of a text (or pair), the pieces of its words drawn anew and special tokens where they were."""
         owners = encoding.sequence_ids
-        ids, kinds, kept = [], [], []
+        ids: list[int] = []
+        kinds: list[int] = []
+        kept: list[int | None] = []
         done: set[int] = set()
         for place, owner in enumerate(owners):
             if owner is None:

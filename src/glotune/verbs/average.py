@@ -24,14 +24,14 @@ from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
-from glotune.run.data import load_run
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, RunStatus
 from glotune.verbs.lifecycle import Run
 
 WEIGHTS = "model.safetensors"
 ALIKE = ("model.name", "model.revision", "model.layers", "model.pooling", "data.max_length", "data.truncation",
-         "data.normalization", "task")  # fmt: skip
+         "data.normalization", "data.made_splits", "data.train_rows", "data.fraction", "task")  # fmt: skip
 """Keys that runs must share for their mean to mean anything; what else differs is how they were trained."""
 
 SPOILT = ("diverged", "collapsed")
@@ -83,7 +83,7 @@ def average(
             expected="two runs or more, each once",
         )
     recipe = load_recipe(first.recipe)
-    changes = {
+    changes: dict[str, object] = {
         "name": f"{recipe.name}-soup",
         "model.lora": None,
         "distill": None,
@@ -103,11 +103,12 @@ def open_members(recipe: Recipe, texts: TextData) -> list[Member]:
         UserError: see `average`.
     """
     assert recipe.average is not None
-    return [_open(Path(each), recipe, texts) for each in recipe.average.runs or []]
+    runs = [load_run(Path(each)) for each in recipe.average.runs or []]
+    return [_open(run, runs[0].training_data, recipe, texts) for run in runs]
 
 
-def _open(folder: Path, recipe: Recipe, texts: TextData) -> Member:
-    run = load_run(folder)
+def _open(run: RunData, data: str, recipe: Recipe, texts: TextData) -> Member:
+    folder = run.path
     manifest, own = run.manifest, run.recipe
     _refuse_unfit(folder, manifest)
     run.directory.require_model()
@@ -125,11 +126,18 @@ def _open(folder: Path, recipe: Recipe, texts: TextData) -> Member:
             where="average.runs",
             expected=f"{', '.join(texts.labels)}, in this order",
         )
-    if manifest.data_hash != texts.data_hash:
+    # Rows that a recipe draws by its seed may differ, and all of them stay training rows; nothing else may.
+    if run.training_data != data:
         raise UserError(
             f"{folder} was trained on other texts, or split them otherwise: validation here may be training there",
             where="average.runs",
-            expected=f"texts with the hash {texts.data_hash[:16]}, found {manifest.data_hash[:16]}",
+            expected="runs on the same files, split alike",
+        )
+    if manifest.verdict is not None and manifest.verdict.status in SPOILT:
+        raise UserError(
+            f"{folder} {manifest.verdict.as_verb}: its weights would spoil the mean",
+            where="average.runs",
+            remedy="Leave it out",
         )
     value = run.history.best.get("value")
     if value is None:
@@ -144,12 +152,6 @@ def _refuse_unfit(folder: Path, manifest: Manifest) -> None:
             where="average.runs",
             expected="complete runs of glotune train",
             remedy=None if manifest.kind != "train" else f"Finish it with: glotune resume {folder}",
-        )
-    if manifest.verdict is not None and manifest.verdict.status in SPOILT:
-        raise UserError(
-            f"{folder} {manifest.verdict.as_verb}: its weights would spoil the mean",
-            where="average.runs",
-            remedy="Leave it out",
         )
 
 

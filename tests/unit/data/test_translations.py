@@ -79,7 +79,7 @@ def test_weights_come_along_and_a_share_is_drawn_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "keys", "message"),
     [
-        ({"bn": BN.strip().replace("\n", "\nx") + "\n"}, {}, r"none of the .* ids of .* is that of a training row: x0, x1"),
+        ({"bn": BN.strip().replace("\n", "\nx") + "\n"}, {}, r"none of the .* is that of a training row: x0, x1"),
         ({"bn": BN + "3,আবার,train\n"}, {}, r"the id '3' stands twice among the translations into 'bn'"),
         ({"bn": BN.replace("id,", "number,")}, {}, r"bn\.csv has no ids"),
         ({"bn": BN.replace("5,", ",", 1)}, {}, r"row 5: no id|row 6: no id"),
@@ -114,8 +114,7 @@ def test_a_run_says_its_regime(tmp_path: Path) -> None:
     found = load_run(run.path)
     (conditions,) = conditions_of([found], "test", ["es"])
     assert [each.word for each in conditions] == ["translate-train: es"]
-    assert (
-        "translate-train into Spanish (es): no target label was used" in dict(gather(found).training)["Checkpoint kept"]
-    )
+    told = dict(gather(found).training)["Checkpoint kept"]
+    assert "translate-train into Spanish (es): no target label was used" in told
     assert "this is translate-train, not zero-shot" in str(model_card(run.path))
     assert found.sources == ["en"]
