@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glotune.data.batches import by_length
-from glotune.engine.forward import autocast
+from glotune.engine.forward import HALF, autocast
 from glotune.engine.parts import Parts
 from glotune.engine.probe import lowest_trained
 from glotune.engine.recorder import Recorder
@@ -22,6 +22,7 @@ from glotune.model.card import Card
 from glotune.model.network import head_width
 from glotune.model.packed.comparison import faults_of_kernels, relative_error
 from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
+from glotune.words import size
 
 NETWORK_TOLERANCES = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.1}
 """Relative error, by the norm, of the loss and of the gradient that comes the whole way down: rounding adds up over
@@ -38,9 +39,32 @@ def with_fast_paths(parts: Parts, card: Card, recorder: Recorder) -> Parts:
     if parts.plan.precision == "fp16" and (fault := _agreed(parts, faults_of_fp16(parts))):
         recorder.deviation(f"fp16 is off, the run computes in fp32: {fault}")
         parts = _planned(parts, "precision", "fp32", fault)
+    if parts.settings.speed.frozen_weights == "auto" and card.kind != "cpu" and parts.plan.precision != "fp32":
+        _hold_frozen(parts, recorder)
     if parts.settings.speed.compile == "regional":
         _compile(parts, card, recorder)
     return parts
+
+
+def _hold_frozen(parts: Parts, recorder: Recorder) -> None:
+    """Holds what is not trained in half precision, for good or not at all."""
+    network, precision = parts.network, parts.plan.precision
+    plain = _loss_and_gradient(parts, network.kernels, precision)
+    saved = network.hold_frozen(HALF[precision])
+    fault = _agreed(parts, _faults_of_held(parts, plain) if saved else [])
+    if fault is not None:
+        network.restore_frozen()
+        recorder.deviation(f"frozen weights stay in fp32: {fault}")
+    elif saved:
+        recorder.log(f"frozen weights are held in {precision}: {size(saved)} less on the device, the same numbers")
+
+
+def _faults_of_held(parts: Parts, plain: tuple[Tensor, Tensor]) -> list[str]:
+    precision = parts.plan.precision
+    try:
+        return _too_large(_errors(_loss_and_gradient(parts, parts.network.kernels, precision), plain), precision)
+    except (RuntimeError, TypeError) as error:  # a family whose own code computes with a weight by itself
+        return [f"the network fails with them in {precision}: {str(error).splitlines()[0]}"]
 
 
 def _compile(parts: Parts, card: Card, recorder: Recorder) -> None:

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from glotune.data.batches import PackedBatch
 from glotune.model.card import Card
 from glotune.model.families import Anatomy
+from glotune.model.half_weights import HeldInHalf
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
 from glotune.model.packed.padding import padded_logits
@@ -54,6 +55,7 @@ class Network(nn.Module):
         self._recomputes = False
         self.kernels: Kernels = PADDED
         """Of the attention product; `glotune.engine.fast_paths` sets what the device has, once it is compared."""
+        self._held: HeldInHalf | None = None
 
     @property
     def packed(self) -> bool:
@@ -79,6 +81,16 @@ class Network(nn.Module):
         if self.walk is None:
             self.hf.gradient_checkpointing_enable({"use_reentrant": False})
         return True
+
+    def hold_frozen(self, dtype: torch.dtype) -> int:
+        """Holds the frozen linear maps in half precision (`HeldInHalf`); returns how many bytes that saves."""
+        self._held = HeldInHalf.of(self.hf, dtype)
+        return self._held.saved
+
+    def restore_frozen(self) -> None:
+        """Every weight in fp32 again, as it came from its source: to be saved, or to compute without autocast."""
+        if self._held is not None:
+            self._held.restore()
 
     def regions(self) -> list[nn.Module]:
         """What follows attention in each layer of a packed family: nothing in it knows where a text begins, so one

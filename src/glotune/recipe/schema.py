@@ -346,6 +346,9 @@ class Speed(Section):
     """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
+    frozen_weights: Literal["auto", "fp32"] = "auto"
+    """auto: on a GPU that computes in half precision, linear maps that are not trained are held in it, as every product
+    takes them: half the memory, the same numbers. The saved model has the source's weights."""
     compile: Literal["off", "regional"] = "off"
     """regional: ``torch.compile`` over what follows attention in each layer, on a GPU. Fused kernels round otherwise,
     and not the same in every process."""

@@ -28,11 +28,17 @@ BYTES = 2 * 2
 
 
 class PackedWeights:
-    """Copies of weights in bf16 and oneDNN's layout, each made when it is first asked for."""
+    """Copies of weights as products want them, each made when it is first asked for."""
 
     def __init__(self) -> None:
         self._forward: dict[Tensor, Tensor] = {}
         self._backward: dict[Tensor, Tensor] = {}
+        self._cast: dict[tuple[Tensor, ...], Tensor] = {}
+
+    @staticmethod
+    def current() -> PackedWeights | None:
+        """Those in use here; None: every product prepares its weights itself."""
+        return _IN_USE.get()
 
     def forward(self, weight_OI: Tensor) -> Tensor:
         """For ``x W'``."""
@@ -55,6 +61,13 @@ class PackedWeights:
         if weight_OI not in self._backward:
             self._backward[weight_OI] = _packed(weight_OI.detach().to(torch.bfloat16).t().contiguous())
         return self._backward[weight_OI]
+
+    def laid_together(self, weights: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
+        """Weights one after the other in `dtype`: for accelerators, which want no other layout."""
+        if weights not in self._cast:
+            casts = [weight.detach().to(dtype) for weight in weights]
+            self._cast[weights] = torch.cat(casts) if len(casts) > 1 else casts[0]
+        return self._cast[weights]
 
 
 _IN_USE: ContextVar[PackedWeights | None] = ContextVar("packed weights", default=None)
@@ -82,7 +95,7 @@ class PackedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]"""
-        packed = _IN_USE.get()
+        packed = PackedWeights.current()
         if packed is None or not _in_bf16(input):
             return super().forward(input)
         return _Product.apply(input.to(torch.bfloat16), self.weight, self.bias, packed)
