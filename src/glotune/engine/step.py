@@ -21,6 +21,7 @@ from torch import Tensor
 from glotune.data.batches import PackedBatch, Rows, sent, shard
 from glotune.engine.accelerator import give_back, out_of_memory
 from glotune.engine.forward import ahead, on_host
+from glotune.engine.gradient_sum import GradientSum
 from glotune.engine.optimizer import LossScale, RowDecay, Schedule
 from glotune.engine.parts import Parts
 from glotune.model.cpu.packed_weights import packed_weights
@@ -138,6 +139,9 @@ class Stepper:
     """In fp16; None: the loss is as it is."""
     deviations: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._gradients = GradientSum(self.parts.processes, self.parts.trainable.values())
+
     def run(self, batches: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows, StepOutcome]]:
         """Steps over (step number, rows), reading the next step's micro-batches while this one computes."""
         prepared = ahead(self._prepared(step, rows) for step, rows in batches)
@@ -164,8 +168,7 @@ class Stepper:
         parts.network.train()
         sums = self._within_memory(prepared)
         # Summed, not averaged: the loss was divided by the denominator of the whole batch, over all ranks, already.
-        parts.processes.sum_gradients(parts.trainable.values())
-        sums = parts.processes.sum_(torch.cat([sums, self._told(sums)]))
+        sums = self._gradients.finish(torch.cat([sums, self._told(sums)]))
         if self.loss_scale is not None:
             self.loss_scale.divide(parts.trainable.values())
         # The step's only wait for the device: loss, the task's sums and the gradient norm come over in one copy.
@@ -219,6 +222,7 @@ class Stepper:
 
         Nothing but gradients changes in here, and no other rank is waited for: it can be done again.
         """
+        self._gradients.begin()
         micro_batches = prepared.micro_batches
         if prepared.token_budget > self.token_budget:
             micro_batches = self._load(prepared.objective)
@@ -255,7 +259,8 @@ class Stepper:
             sums = self._no_sums()
             for number, micro in enumerate(micro_batches):
                 part = run(number, micro)
-                self._backward(part.loss)
+                with self._gradients.going_back(is_last=number == len(micro_batches) - 1):
+                    self._backward(part.loss)
                 _add(sums, part)
             return sums
         # Activations are held until the loss over the whole batch is known, where they fit.

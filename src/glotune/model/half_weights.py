@@ -1,4 +1,4 @@
-"""Weights in half precision, as accelerators take them in products: trained ones cast once a step, frozen ones held so.
+"""Weights in half precision, as products take them on accelerators: the trained cast once a step, the frozen held.
 
 Autocast casts a trained weight in every micro-batch and a frozen one at every use. Between two updates no weight
 changes, so one cast of each serves all micro-batches that share them; what is never trained can be held in half
