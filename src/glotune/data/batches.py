@@ -7,7 +7,7 @@ micro-batch is a `PackedBatch`: texts laid end to end, without padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -151,6 +151,10 @@ class PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
         return self._each(Tensor.pin_memory)
 
+    def copied(self) -> PackedBatch:
+        """The same batch in memory of its own."""
+        return self._each(torch.clone)
+
     def tensors(self) -> list[Tensor]:
         """All that go to the device."""
         return [*self._own().values(), *self.targets.values()]
@@ -170,19 +174,21 @@ NO_LABEL = -100
 """Class id of the dummy texts: cross-entropy leaves it out, and adds nothing to its gradient."""
 
 
-def filled(batch: PackedBatch) -> PackedBatch:
+def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> PackedBatch:
     """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
     each shape anew.
 
-    Texts are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
-    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not.
+    Texts are filled up to the next power of two, tokens to the next of the capacities, or to a multiple of the last.
+    The dummies are about equally long, so that none costs attention more than a text. Targets [B, …] get `NO_LABEL`
+    where they are whole numbers, 0 where they are not.
     """
     texts = 1 << len(batch).bit_length()  # one dummy at least
     dummies = texts - len(batch)
-    total = next((size for size in CAPACITIES if size >= batch.num_tokens + dummies), None)
-    total = total or -(-(batch.num_tokens + dummies) // LARGEST) * LARGEST
-    lengths = (1,) * (dummies - 1) + (total - batch.num_tokens - dummies + 1,)
+    total = next((size for size in capacities if size >= batch.num_tokens + dummies), None)
+    total = total or -(-(batch.num_tokens + dummies) // capacities[-1]) * capacities[-1]
     more = total - batch.num_tokens
+    shorter, longer_ones = divmod(more, dummies)
+    lengths = (shorter,) * (dummies - longer_ones) + (shorter + 1,) * longer_ones
 
     def longer(tensor: Tensor, count: int, value: float = 0) -> Tensor:
         return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])

@@ -160,6 +160,8 @@ class Stepper:
         processes, lengths = self.parts.processes, self.parts.stores["train"].lengths
         own = shard(objective.rows, lengths, processes.rank, processes.ranks)
         cut = list(self.parts.micro_batches("train", own, self.token_budget, objective.dress))
+        if self.parts.graphs is not None:
+            cut = list(map(self.parts.graphs.filled, cut))
         # A GPU's allocator keeps what it once took: the blocks of the longest texts serve all shorter ones after them.
         return cut[::-1] if self.parts.device.type == "cuda" else cut
 
@@ -281,7 +283,7 @@ class Stepper:
         seed_micro_batch(parts.settings.seed, step, number, parts.processes.rank)
         batch = micro.to(parts.device)
         with parts.autocast():
-            return objective.part(parts.network, batch)
+            return objective.part(parts.graphs or parts.network, batch)
 
     def _in_one_pass(self, across: Across, micro_batches: list[PackedBatch], run: Run) -> Tensor:
         found = [run(number, micro) for number, micro in enumerate(micro_batches)]

@@ -72,6 +72,11 @@ class Network(nn.Module):
         """H."""
         return int(self.anatomy.config.hidden_size)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are computed again on the way back."""
+        return self._recomputes
+
     def checkpoint_activations(self) -> bool:
         """Computes the activations of each layer again on the way back, instead of keeping them; False where it did
         already, or the family can't."""
