@@ -77,9 +77,11 @@ class _Cast(torch.autograd.Function):
 
 
 def cast_bytes(module: nn.Module) -> int:
-    """What the casts of a module's weights take in a step; nothing of those that are held in half precision."""
+    """What the casts of a module's weights take in a step, more than autocast's own: it keeps those of trained weights
+    through a pass too, and drops the others. Nothing of those that are held in half precision."""
     maps = [part for part in module.modules() if isinstance(part, CastLinear)]
-    return sum(BYTES * part.weight.numel() for part in maps if part.weight.dtype == torch.float32)
+    dropped = [part for part in maps if not part.weight.requires_grad and part.weight.dtype == torch.float32]
+    return sum(BYTES * part.weight.numel() for part in dropped)
 
 
 @dataclass(frozen=True)
