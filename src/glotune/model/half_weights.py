@@ -53,6 +53,8 @@ def laid_together(weights: Sequence[Tensor]) -> Tensor:
 
 
 def _is_shared(weight: Tensor) -> bool:
+    if torch.compiler.is_compiling():  # what is compiled would keep one step's casts for ever, and fuses its own
+        return False
     kind = weight.device.type
     if PackedWeights.current() is None or not torch.amp.is_autocast_available(kind):
         return False

@@ -77,6 +77,21 @@ def test_casts_follow_the_weights_from_step_to_step(tmp_path: Path) -> None:
     assert same(after, passes(network, alone))
 
 
+def test_what_is_compiled_casts_by_itself() -> None:
+    """In one graph, and never with the casts of the step that it was compiled in."""
+    torch._dynamo.reset()
+    layer = nn.Linear(4, 4)
+    use_cast_once(layer)
+    layer.compile(backend="eager", fullgraph=True)
+    values = torch.randn(3, 4)
+    for _ in range(2):
+        with packed_weights(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(layer(values), nn.functional.linear(values, layer.weight, layer.bias))
+        with torch.no_grad():
+            layer.weight.mul_(2.0)
+    torch._dynamo.reset()
+
+
 # ---- how many casts ------------------------------------------------------------------------------------
 
 
