@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def load(port: int, expected: Mapping[str, Mapping[str, float]], *, clients: int
             started = time.perf_counter()
             try:
                 scores = predict(connection, text)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, HTTPException) as error:
                 mine.failed.append(f"{type(error).__name__}: {error}")
                 connection.close()
                 time.sleep(0.05)

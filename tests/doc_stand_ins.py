@@ -65,6 +65,12 @@ def make_stand_ins(folder: Path) -> None:
     write_csv(folder / "intensity.csv", strong)
     humor = [{**row, "label": "humor" if row["label"] == "good" else "not_humor"} for row in sentences("es", 60)]
     write_csv(folder / "haha.csv", humor)
+    votes = [
+        {"text": row["text"], "votes_no": str(5 * (row["label"] != "good") + place % 3),
+         **{f"votes_{stars}": str(int(row["label"] == "good") + (place + stars) % 2) for stars in range(1, 6)}}
+        for place, row in enumerate(sentences("es", 60))
+    ]  # fmt: skip
+    write_csv(folder / "votes.csv", votes)
     (folder / "messy.csv").write_text(MESSY, encoding="utf-8")
     wild = "".join(f'{row["label"]}\t"{row["text"]}\n' for row in sentences("en", 36))
     (folder / "wild.tsv").write_text(f"label\ttext\n{wild}", encoding="utf-8")

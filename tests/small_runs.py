@@ -92,6 +92,34 @@ def score_recipe(folder: Path, **overrides: Any) -> Recipe:
     )
 
 
+def votes_recipe(folder: Path, **overrides: Any) -> Recipe:
+    """`small_recipe` with annotators' votes for each class, of `good` in two columns; over the same texts.
+
+    Most of the three to five annotators of a text vote for its label; in every ninth text two classes are tied.
+    """
+    from glotune.recipe import load_recipe
+
+    rows = overrides.get("rows", 60)
+    base = small_recipe(folder, rows=rows)
+    for name, language, count, seed in (
+        ("train.csv", "en", rows, 0),
+        ("dev.csv", "en", 24, 1),
+        ("es.csv", "es", 30, 2),
+    ):
+        made = []
+        for number, row in enumerate(sentences(language, count, seed)):
+            votes = dict.fromkeys(LABELS, 0) | {row["label"]: 3 - (number % 9 == 0)}
+            votes[LABELS[(LABELS.index(row["label"]) + 1 + number % 2) % 3]] += 2 if number % 9 == 0 else number % 3
+            cells = {"bad": votes["bad"], "nice": votes["good"] // 2, "great": votes["good"] - votes["good"] // 2}
+            trust = {"trust": str(0.25 * (1 + number % 7))}
+            made.append({"text": row["text"], **{key: str(value) for key, value in cells.items()},
+                         "plain": str(votes["plain"]), **trust})  # fmt: skip
+        write_csv(folder / name, made)
+    keys = {key: value for key, value in overrides.items() if key != "rows"}
+    votes = {"bad": "bad", "good": ["nice", "great"], "plain": "plain"}
+    return load_recipe(base, {"data.columns.votes": votes}, keys)
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
     """A CSV file with the keys of the rows as header."""
     with path.open("w", newline="", encoding="utf-8") as file:

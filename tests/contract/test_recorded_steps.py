@@ -177,6 +177,15 @@ def test_what_records_wrongly_is_not_used(
     assert words in said
 
 
+def test_a_task_that_calls_the_network_twice_in_a_step_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second pass overwrites what the first one's way back needs."""
+    found, said = checked(tmp_path, monkeypatch, record, loss__consistency={"weight": 1.0})
+    assert found.graphs is None
+    assert "this task calls the network again before the way back of the first call" in said
+
+
 def test_what_cant_be_recorded_is_refused(tmp_path: Path) -> None:
     parts = single_label(tmp_path)
     assert fast_paths.why_no_graphs(parts, H200) is None
@@ -188,6 +197,8 @@ def test_what_cant_be_recorded_is_refused(tmp_path: Path) -> None:
     )
     assert "batching=dynamic" in str(fast_paths.why_no_graphs(single_label(tmp_path, train__batching="dynamic"), H200))
     assert "every token counts" in str(fast_paths.why_no_graphs(pretraining(tmp_path), H200))
+    adversarial = single_label(tmp_path, adversarial={"method": "fgm"})
+    assert "with adversarial" in str(fast_paths.why_no_graphs(adversarial, H200))
     modern = make_encoder(tmp_path / "modern", "modernbert")
     assert "ModernBERT" in str(fast_paths.why_no_graphs(single_label(tmp_path, model__name=str(modern)), H200))
 

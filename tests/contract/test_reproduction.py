@@ -24,6 +24,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora": {"model__lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["query", "value", "dense"]}},
     "frozen": {"model__freeze": {"embeddings": True, "layers": 1}},
     "untrimmed": {"speed__trim_vocabulary": False},
+    "averaged": {"average": {"last": 3, "keep": "always"}, "model__pooling": "mean"},
+    "augmented": {"data__augment": {"subword": 0.02, "word_dropout": 0.1, "word_swap": 0.1}},
+    "two views": {"loss__consistency": {"weight": 0.5}},
+    "adversarial": {"adversarial": {"method": "pgd", "steps": 2}},
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from encoders import make_encoder
+from glotune.data.augmentation import with_augmented
 from glotune.data.plain_text import read_plain_texts
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
@@ -39,7 +40,7 @@ from glotune.tasks.distillation import Distillation, TeacherLogits
 from glotune.tasks.single_label import SingleLabel
 from glotune.verbs.sentence_teacher import open_sentence_teacher
 from made_pairs import pairs, scratch_recipe, write
-from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, write_csv
+from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, votes_recipe, write_csv
 from toy_task import is_long
 
 SETTINGS: dict[str, Any] = {"checkpoints": {"every": 2}, "evaluate": {"every": 3}}
@@ -56,13 +57,25 @@ def single_label(folder: Path, **overrides: Any) -> Parts:
 def parts_of(recipe: Recipe, folder: Path) -> Parts:
     texts = read_texts(recipe.data, recipe.seed, recipe.task)
     tokenizer = load_tokenizer(recipe.model)
-    stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
+    stores = with_augmented(
+        tokenize(texts, tokenizer, recipe.data, folder / "cache"), texts, tokenizer, recipe, folder / "cache"
+    )
     return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
 
 
 def weighted(folder: Path) -> Parts:
     loss = {"class_weights": "balanced", "label_smoothing": 0.1}
     return single_label(folder, loss=loss, data__columns__weight="trust")
+
+
+def two_views(folder: Path) -> Parts:
+    return single_label(folder, loss={"consistency": {"weight": 0.7}}, data__columns__weight="trust")
+
+
+def pieces_drawn(folder: Path) -> Parts:
+    augment = {"word_dropout": 0.2, "subword": 0.02}
+    loss = {"consistency": {"weight": 0.7, "views": ["subword"], "alpha": 0.02}}
+    return single_label(folder, loss=loss, data__augment=augment)
 
 
 def distilled(folder: Path) -> Parts:
@@ -93,6 +106,7 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
         rows=np.concatenate([store.rows, store.rows[:more]]),
         raw_lengths=np.concatenate([store.raw_lengths, store.raw_lengths[:more]]),
         weights=np.concatenate([store.weights, np.ones(more, np.float32)]),
+        shares=None if store.shares is None else np.concatenate([store.shares, np.zeros((more, 3), np.float32)]),
     )
 
 
@@ -115,6 +129,26 @@ def scores(folder: Path, **overrides: Any) -> Parts:
 
 def scores_weighted(folder: Path) -> Parts:
     return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
+
+
+def votes(folder: Path, **overrides: Any) -> Parts:
+    recipe = votes_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
+    return parts_of(recipe, folder)
+
+
+def votes_weighted(folder: Path) -> Parts:
+    loss = {"class_weights": "balanced", "focal_gamma": 2.0, "label_smoothing": 0.1}
+    return votes(folder, loss=loss, data__columns__weight="trust")
+
+
+def distilled_votes(folder: Path) -> Parts:
+    """A student of votes and of a teacher, with texts without either label or votes among the others."""
+    parts = votes_weighted(folder)
+    assert isinstance(parts.task, SingleLabel)
+    with_more = with_made_unlabelled(parts.stores["train"])
+    teacher = TeacherLogits(np.random.default_rng(0).normal(size=(len(with_more), 3)).astype(np.float32), np.arange(3))
+    task = Distillation(parts.task, with_more, [teacher], temperature=2.0, weight=0.4)
+    return replace(parts, task=task, stores={**parts.stores, "train": with_more})
 
 
 def toy(folder: Path) -> Parts:
@@ -150,6 +184,8 @@ def taught(folder: Path, **objective: Any) -> Parts:
 TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label": single_label,
     "single label, weighted": weighted,
+    "single label, two views": two_views,
+    "single label, a second view in other pieces": pieces_drawn,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
     "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),
@@ -159,6 +195,9 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "several labels, weighted": several_labels_weighted,
     "scores": scores,
     "scores, weighted": scores_weighted,
+    "votes": votes,
+    "votes, weighted": votes_weighted,
+    "distillation, votes": distilled_votes,
     "toy": toy,
 }
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)

@@ -162,6 +162,7 @@ def test_edited_texts_are_refused_although_the_manifests_agree(glotune: Glotune,
 
 
 # 4, 5
+@pytest.mark.extras
 def test_oracle_selection_and_few_shot_labels_stand_in_the_row(glotune: Glotune, runs: Path) -> None:
     shutil.rmtree(runs / "base-1")
     shutil.rmtree(runs / "better-1")
@@ -298,6 +299,7 @@ def answer_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.extras
 def test_the_plan_is_locked_and_what_is_changed_stands_in_the_report(glotune: Glotune, study: Path) -> None:
     report = studied(glotune, study)
     locked = plan_of(study)

@@ -122,6 +122,7 @@ def test_an_unpickled_classifier_uses_the_run_that_out_keeps(
     assert np.array_equal(elsewhere.predict_proba(rows[0]), expected)
 
 
+@pytest.mark.extras
 def test_a_search_with_out_keeps_every_run(encoder: str, rows: tuple[list[str], list[str]], tmp_path: Path) -> None:
     classifier = glotune.Classifier(encoder, out=tmp_path / "search", **{**KEYS, "train__epochs": 1})
     grid = {"optimizer__learning_rate": [1e-4, 1e-3]}
@@ -144,6 +145,7 @@ def test_estimators_come_back_from_other_processes(encoder: str, rows: tuple[lis
         cross_validate(glotune.Classifier(encoder, train__epoch=1), *rows, cv=2, n_jobs=2, error_score="raise")
 
 
+@pytest.mark.extras
 def test_weights_count_as_rows_do(encoder: str, rows: tuple[list[str], list[str]]) -> None:
     texts, labels = rows
     classifier = glotune.Classifier(encoder, **KEYS)

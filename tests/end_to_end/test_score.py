@@ -142,3 +142,20 @@ def test_one_distinct_score(tmp_path: Path) -> None:
     path.write_text("text,label,split\none,3,train\ntwo,3,train\nfour,1,dev\n")
     with pytest.raises(UserError, match="all 2 training rows have the score 3 in 'label'"):
         read_texts(Data(train=str(path), source_languages=["en"]), 0, "score")
+
+
+@pytest.mark.extras
+def test_classifier_takes_scores(folder: Path) -> None:
+    from small_runs import sentences
+
+    rows = sentences("en", 80)
+    texts = [row["text"] for row in rows]
+    scores = np.array([{"bad": 0.0, "plain": 4.0, "good": 10.0}[row["label"]] for row in rows])
+    keys = {"train__epochs": 6, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False, "task": "score"}
+    classifier = glotune.Classifier(score_recipe(folder).model.name, **keys).fit(texts, scores)
+    predicted = classifier.predict(texts)
+    assert predicted.shape == (80,)
+    assert np.corrcoef(predicted, scores)[0, 1] > 0.5
+    assert classifier.score(texts, scores) > 0.1
+    with pytest.raises(UserError, match="answers scores"):
+        classifier.predict_proba(texts)

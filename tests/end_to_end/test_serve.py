@@ -276,30 +276,30 @@ def many_texts(predictor: Any) -> dict[str, dict[str, float]]:
     return serving.answers(predictor, [f"{text} {number}" for number in range(20) for text in TEXTS])
 
 
-def test_sigterm_under_load_answers_what_was_accepted_and_a_new_server_takes_over(
-    folder: Path, predictor: Any, tmp_path: Path
+@pytest.mark.parametrize("end", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.extras)])
+def test_a_server_that_is_ended_under_load_gives_no_wrong_answer_and_a_new_one_takes_over(
+    end: signal.Signals, folder: Path, predictor: Any, tmp_path: Path
 ) -> None:
+    """SIGTERM answers first what was accepted; SIGKILL cuts it off, and frees the port."""
     expected = serving.answers(predictor, list(TEXTS))
     found: list[serving.Load] = []
     with serving.server(serving.ours(folder), tmp_path) as (process, port):
         clients = threading.Thread(target=lambda: found.append(serving.load(port, expected, seconds=3)))
         clients.start()
         time.sleep(1)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0
-        clients.join()
-        assert found[0].latencies
-        assert not found[0].wrong
-        assert not [each for each in found[0].failed if not each.startswith(GONE)], "refused connections alone"
-    restarted = [*serving.ours(folder)[:-1], str(port)]
-    with serving.server(restarted, tmp_path) as (process, again):
-        assert again == port
-        process.kill()
-        process.wait()
-    with serving.server(restarted, tmp_path) as (_, again):
-        after = serving.load(again, expected, clients=2, seconds=0.5)
-        assert after.latencies
-        assert not after.wrong + after.failed
+        process.send_signal(end)
+        assert process.wait(120) == (0 if end is signal.SIGTERM else -signal.SIGKILL)
+        restarted = [*serving.ours(folder)[:-1], str(port)]
+        with serving.server(restarted, tmp_path) as (_, again):
+            assert again == port
+            clients.join()
+            after = serving.load(again, expected, clients=2, seconds=0.5)
+    assert found[0].latencies
+    assert not found[0].wrong
+    gone = GONE if end is signal.SIGTERM else (*GONE, "IncompleteRead")
+    assert not [each for each in found[0].failed if not each.startswith(gone)]
+    assert after.latencies
+    assert not after.wrong + after.failed
 
 
 GONE = ("ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected", "BrokenPipeError")

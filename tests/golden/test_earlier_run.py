@@ -31,6 +31,7 @@ def run(tmp_path: Path) -> Path:
     return Path(shutil.copytree(HERE / "earlier_run", tmp_path / "earlier"))
 
 
+@pytest.mark.extras
 def test_its_report_shows_the_same_numbers(run: Path) -> None:
     write_report(run)
     expected = tables((HERE / "earlier_report.md").read_text(encoding="utf-8"))

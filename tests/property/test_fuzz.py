@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 KINDS = (
     "recipes", "data files", "prediction inputs", "texts to predict", "checkpoints", "run directories", "file names",
@@ -14,6 +16,7 @@ ALL_RIGHT = ("checkpoints", "recipe scalars", "file names")
 """Kinds of which none or few are refused."""
 
 
+@pytest.mark.extras
 def test_generated_inputs_are_accepted_or_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faults", "--folder", str(tmp_path), "fuzz", "--count", "400"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

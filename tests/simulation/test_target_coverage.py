@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import score_intervals
 from glotune.stats.label_sets import label_sets
 from glotune.stats.ratings import ratings
@@ -26,6 +27,13 @@ def some_scores(num_texts, rng):
     return ratings(np.where(rng.random(truth.shape) < 0.1, np.nan, truth), truth + rng.normal(size=truth.shape))
 
 
+def some_votes(num_texts, rng):
+    """Answers that know something of how five annotators are spread over three classes."""
+    shares = rng.dirichlet([0.8, 0.5, 0.4], num_texts)
+    votes = rng.multinomial(5, shares)
+    return outcomes(votes.argmax(axis=1), (shares + rng.dirichlet(np.ones(3), num_texts)) / 2.0, None, None, votes)
+
+
 def coverage(make, metrics, num_texts):
     truth = make(200_000, np.random.default_rng(0)).values()
     held = dict.fromkeys(metrics, 0)
@@ -48,6 +56,11 @@ def test_scores():
     for num_texts in (60, 250):
         found = coverage(some_scores, ("pearson", "rmse", "mae"), num_texts)
         assert all(LEAST[num_texts] <= share <= MOST for share in found.values()), (num_texts, found)
+
+
+def test_votes():
+    found = coverage(some_votes, ("js_distance", "agreement", "agreement_ceiling"), 60)
+    assert all(LEAST[60] <= share <= MOST for share in found.values()), found
 
 
 def test_a_label_that_was_found_every_time_is_not_certain():

@@ -91,7 +91,7 @@ def _parity_table(record: ExportRecord) -> Table:
 
     table = Table(title="The same texts through both", title_justify="left", box=None, pad_edge=False)
     for name in ("split", "language"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     numbers = ["texts", "largest change", "changed", "outside", f"{metric.display} run", "export", "difference [95 %]"]
     for name in numbers:
         if name != "outside" or record.vocabulary is not None:

@@ -132,6 +132,10 @@ class PackedBatch:
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
     hidden_TH: Tensor | None = None
     """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts after it."""
+    twin: PackedBatch | None = None
+    """The same texts as a second view reads them, where its pieces are others."""
+    noise_TE: Tensor | None = None
+    """[T, E] float32, on the device: added to the word embeddings; None: nothing is."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
 
@@ -155,6 +159,12 @@ class PackedBatch:
         """The same batch in memory of its own."""
         return self._each(torch.clone)
 
+    def texts_T(self) -> Tensor:
+        """[T] int64, on the batch's device: the text that each token belongs to."""
+        lengths_B = self.cu_seqlens.diff().long()
+        texts_B = torch.arange(len(self.lengths), device=lengths_B.device)
+        return torch.repeat_interleave(texts_B, lengths_B, output_size=self.num_tokens)
+
     def tensors(self) -> list[Tensor]:
         """All that go to the device."""
         return [*self._own().values(), *self.targets.values()]
@@ -164,7 +174,8 @@ class PackedBatch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
         own: dict[str, Any] = {name: change(each) for name, each in self._own().items()}
-        return replace(self, **own, targets={name: change(each) for name, each in self.targets.items()})
+        twin = None if self.twin is None else self.twin._each(change)
+        return replace(self, **own, twin=twin, targets={name: change(each) for name, each in self.targets.items()})
 
 
 CAPACITIES = (256, 512, 1024, 2048)
@@ -205,6 +216,7 @@ def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> Packed
         cu_seqlens=torch.cat([batch.cu_seqlens, batch.num_tokens + torch.tensor(lengths).cumsum(0).int()]),
         lengths=batch.lengths + lengths,
         hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
+        twin=None if batch.twin is None else filled(batch.twin, capacities),
         targets=targets,
     )
 

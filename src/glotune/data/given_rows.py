@@ -53,8 +53,8 @@ class GivenRows:
         content = recipe.data.model_dump(mode="json")
         self._refuse_unread(content)
         for name, rows in self.tables.items():
-            is_train = name.split(".")[0] == f"{FOLDER}/train"
-            _write(rows, self.folder / name, recipe.data.columns if is_train else recipe.data.columns.unweighted())
+            weighs = name.split(".")[0] == f"{FOLDER}/train" or recipe.data.weighted_metrics
+            _write(rows, self.folder / name, recipe.data.columns if weighs else recipe.data.columns.unweighted())
         located = Data.model_validate(anchor_paths({"data": content}, self.folder)["data"])
         place = f"{self.folder}/"
         try:

@@ -55,19 +55,19 @@ def choose_splits(
     Raises:
         UserError: a split or language without rows, or few-shot rows that are not there.
     """
-    tables = {split: unweighted(_given(rows, split, data)) for split, rows in selected.items() if split != "train"}
+    tables = {split: held_out(_given(rows, split, data), data) for split, rows in selected.items() if split != "train"}
     train = _given(selected["train"], "train", data)
     languages = _source_languages(train, data)
     named_validation = distinct(tables["validation"]["language"]) if "validation" in tables else None
     for split in ("validation", "test"):
         own = pa.concat_tables([rows.of_split(getattr(data.split_names, split)) for rows in selected["train"]])
         if own.num_rows:
-            tables[split] = _with_own(split, tables.get(split), unweighted(own), languages, warn)
+            tables[split] = _with_own(split, tables.get(split), held_out(own, data), languages, warn)
     everything = train
     train = keep(train, is_in(train["language"], languages))
     paths = {int(rows.table["source"][0].as_py()): rows.name for each in selected.values() for rows in each}
     labels = meaning_of(task, data, distinct(train["label"]))
-    if data.labels is None and task == "single_label":
+    if data.labels is None and data.columns.votes is None and task == "single_label":
         for odd in odd_labels(value_counts(train["label"])):
             warn(odd.message)
     train = labels.apply(train, paths)
@@ -88,15 +88,17 @@ def choose_splits(
         )
     train = _share(train, data, np.random.default_rng([seed, _SHARE]), labels.targets)
     tables["train"] = pa.concat_tables([train, *few_shot])
-    _refuse_unfit_weights(tables["train"], paths)
+    for table in tables.values():
+        _refuse_unfit_weights(table, paths)
     order = [split for split in ("train", "validation", "test") if split in tables]
     return Pools({split: tables[split] for split in order}, labels.names, languages, named_validation, labels.targets)
 
 
 def evaluation_split(selected: list[Selected], split: str, data: Data, labels: Meaning) -> Pools:
     """One split for a trained model: the rows of all sources, none set apart."""
-    table = unweighted(_given(selected, split, data))
+    table = held_out(_given(selected, split, data), data)
     paths = {int(rows.table["source"][0].as_py()): rows.name for rows in selected}
+    _refuse_unfit_weights(table, paths)
     applied = labels.apply(table, paths)
     return Pools({split: applied}, labels.names, data.source_languages or [], targets=labels.targets)
 
@@ -114,16 +116,17 @@ def _given(selected: list[Selected], split: str, data: Data) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def unweighted(table: pa.Table) -> pa.Table:
-    """The rows without their weights, which only training asks for."""
-    return table.drop_columns(["weight"]) if "weight" in table.column_names else table
+def held_out(table: pa.Table, data: Data) -> pa.Table:
+    """The rows without their weights, unless metrics ask for them."""
+    has_more = "weight" in table.column_names and not data.weighted_metrics
+    return table.drop_columns(["weight"]) if has_more else table
 
 
-def _refuse_unfit_weights(train: pa.Table, paths: dict[int, str]) -> None:
-    """Every training row has a weight, where they have any, and it is finite and above 0."""
-    if "weight" not in train.column_names:
+def _refuse_unfit_weights(table: pa.Table, paths: dict[int, str]) -> None:
+    """Every row has a weight, where they have any, and it is finite and above 0."""
+    if "weight" not in table.column_names:
         return
-    weights = train["weight"]
+    weights = table["weight"]
     fit = pc.fill_null(pc.and_(pc.is_finite(weights), pc.greater(weights, 0)), False)
     if pc.all(fit).as_py():
         return
@@ -131,8 +134,8 @@ def _refuse_unfit_weights(train: pa.Table, paths: dict[int, str]) -> None:
     weight = weights[place].as_py()
     raise UserError(
         "no weight" if weight is None else f"the weight {weight:g}",
-        where=f"{paths[train['source'][place].as_py()]}, row {train['row'][place].as_py()}",
-        expected="a finite number above 0 in each training row (data.columns.weight)",
+        where=f"{paths[table['source'][place].as_py()]}, row {table['row'][place].as_py()}",
+        expected="a finite number above 0 in each row that is used (data.columns.weight)",
         remedy="Leave a row out that shall not count",
     )
 
@@ -246,7 +249,7 @@ def _make(
     share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
     keys = train["key"].to_numpy()
     cut[eligible] = cut_off(strata(train, targets)[eligible], keys[eligible], min(share, 1.0), rng)
-    made = unweighted(keep(train, cut))
+    made = held_out(keep(train, cut), data)
     if not made.num_rows:
         return train
     tables[split] = pa.concat_tables([made, tables[split]]) if split in tables else made

@@ -21,15 +21,19 @@ CELL = "\u241f"
 """Between the cells of a row's labels, where they stand in several columns or in a list; no name holds it."""
 _COLUMN_OF_LABELS = "label."
 """Begins the field of each of several columns of labels: ``label.0``, ``label.1`` ..."""
+_COLUMN_OF_VOTES = "label.votes."
+"""The same for columns of votes."""
 
 
 def fields_of(columns: Columns, *, need_label: bool = True) -> dict[str, str]:
     """Field -> the column that the recipe names for it; several columns of labels are a field each."""
     names: dict[str, str] = {}
     for field in FIELDS:
-        if field == "label" and columns.labels is not None:
+        several = columns.labels or columns.columns_of_votes
+        if field == "label" and several:
+            begin = _COLUMN_OF_LABELS if columns.labels is not None else _COLUMN_OF_VOTES
             if need_label:
-                names |= {f"{_COLUMN_OF_LABELS}{place}": name for place, name in enumerate(columns.labels)}
+                names |= {f"{begin}{place}": name for place, name in enumerate(several)}
         elif (name := getattr(columns, field)) is not None and (field != "label" or need_label):
             names[field] = name
     return names
@@ -117,6 +121,8 @@ def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) 
 
 def _key(field: str) -> str:
     """The recipe's key of a field."""
+    if field.startswith(_COLUMN_OF_VOTES):
+        return "votes"
     return "labels" if field.startswith(_COLUMN_OF_LABELS) else field
 
 
@@ -126,13 +132,15 @@ def _absent(name: str, there: Sequence[str]) -> str:
 
 
 def _settings(missing: Mapping[str, str], there: Sequence[str]) -> Iterator[str]:
-    """``data.columns.text=title``; several columns of labels in one list."""
+    """``data.columns.text=title``; several columns of labels in one list, those of votes by their classes."""
     names = [nearest(name, there) or "NAME" for field, name in missing.items() if _key(field) == "labels"]
     for field, name in missing.items():
-        if _key(field) != "labels":
+        if _key(field) not in ("labels", "votes"):
             yield f"data.columns.{field}={nearest(name, there) or 'NAME'}"
     if names:
         yield f"data.columns.labels=[{', '.join(names)}]"
+    if any(_key(field) == "votes" for field in missing):
+        yield "data.columns.votes={CLASS: COLUMN, …}"
 
 
 def joined_labels(values: Sequence[Any], delimiter: str) -> str:

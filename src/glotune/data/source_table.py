@@ -66,7 +66,7 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
     Raises:
         UserError: the source can't be read, or none of its rows can be used.
     """
-    columns = data.columns if source.trains else data.columns.unweighted()
+    columns = data.columns if source.trains or data.weighted_metrics else data.columns.unweighted()
     swallowing: list[SwallowingRow] = []
     if source.kind == "hub":
         return _loaded(source, data, need_label, swallowing, *read_hub(source.name, columns, need_label=need_label))

@@ -11,7 +11,7 @@ Shape letters: K distinct targets, L labels or scores, N rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ from glotune.recipe.schema import Data
 Targets = NDArray[np.float32]
 """[K, L]: 1 and 0, or scores; NaN where nothing is annotated."""
 YES_OR_NO = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "true": 1.0, "false": 0.0, "": math.nan}
+MOST_VOTES = 1_000_000
+"""For one class of a text; more are hardly votes."""
 QUANTILES = 5
 """Strata of scores: fifths of the rows by the first score that they have."""
 
@@ -49,9 +51,7 @@ class Meaning(Protocol):
         ...
 
 
-def meaning_of(
-    task: TaskName, data: Data, training: Iterable[str], *, names: list[str] | None = None
-) -> LabelMap | TargetMap:
+def meaning_of(task: TaskName, data: Data, training: Iterable[str], *, names: list[str] | None = None) -> Meaning:
     """What label values mean in this task.
 
     Args:
@@ -61,6 +61,8 @@ def meaning_of(
     Raises:
         UserError: the values are those of another task, or too few.
     """
+    if data.columns.votes is not None:
+        return VoteMap(data.columns.votes, names=names)
     if task == "single_label":
         return LabelMap(data.labels, training, names=names)
     return TargetMap(task, data, training, names=names)
@@ -113,7 +115,7 @@ class TargetMap:
                 try:
                     row = self._read(value)
                 except UserError as error:
-                    raise _at(error, value, table, paths) from None
+                    raise placed(error, value, table, paths) from None
                 self._ids[value] = len(self._rows)
                 self._rows.append(row)
         meaning = np.asarray([self._ids[value] for value in values], np.int32)
@@ -166,6 +168,84 @@ class TargetMap:
         return value
 
 
+class VoteMap:
+    """What label values mean where annotators' votes for each class stand in columns.
+
+    The column ``label`` gets the class with most votes (of several, the one that the recipe names first), the column
+    ``votes`` the votes for each class, float32 [C].
+
+    Args:
+        named: ``data.columns.votes``: {class: its columns}.
+        names: the classes of a model that is trained, in its order.
+
+    Raises:
+        UserError: these are not the classes of `named`.
+    """
+
+    def __init__(self, named: Mapping[str, Sequence[str]], *, names: list[str] | None = None) -> None:
+        self.names = list(named) if names is None else list(names)
+        if sorted(self.names) != sorted(named):
+            raise UserError(
+                f"data.columns.votes names the classes {', '.join(named)}",
+                expected=f"those of the model: {', '.join(self.names)}",
+            )
+        self._columns = [column for columns in named.values() for column in columns]
+        self._class_of_column = [self.names.index(name) for name, columns in named.items() for _ in columns]
+
+    @property
+    def targets(self) -> None:
+        """Class ids stand for themselves."""
+
+    def apply(self, table: pa.Table, paths: dict[int, str]) -> pa.Table:
+        """`table` with class ids (int16), and the votes in a column of their own.
+
+        Args:
+            table: with columns label (coded strings), row and source.
+            paths: source -> its name, for messages.
+
+        Raises:
+            UserError: votes that are no numbers, negative, or 0 in all, with file and row.
+        """
+        values, size = distinct(table["label"]), len(self.names)
+        votes_KC = np.zeros((len(values), size), np.float32)
+        for place, value in enumerate(values):
+            try:
+                votes_KC[place] = self._votes(value)
+            except UserError as error:
+                raise placed(error, value, table, paths) from None
+        numbers = codes(table["label"], values)
+        labels = votes_KC.argmax(axis=1).astype(np.int16)[numbers]
+        votes = pa.FixedSizeListArray.from_arrays(pa.array(votes_KC[numbers].reshape(-1), pa.float32()), size)
+        table = table.set_column(table.column_names.index("label"), "label", pa.array(labels))
+        return table.append_column("votes", votes)
+
+    def _votes(self, value: str) -> NDArray[np.float64]:
+        votes_C = np.zeros(len(self.names))
+        cells = value.split(CELL)
+        for cell, column, index in zip(cells, self._columns, self._class_of_column, strict=True):
+            votes_C[index] += _votes(cell.strip(), column)
+        total = votes_C.astype(np.float32).sum()  # as they are kept
+        if total == 0:
+            raise UserError(
+                "votes that sum to 0",
+                expected=f"at least one vote in {', '.join(map(repr, self._columns[:20]))}",
+                remedy="Leave a text out that nobody voted on, or leave all of its votes blank: it is skipped then",
+            )
+        return votes_C
+
+
+def _votes(cell: str, column: str) -> float:
+    """Of one column: a number of votes, or a share of them."""
+    value = float(cell) if _is_number(cell) else math.nan
+    if 0 <= value <= MOST_VOTES:
+        return value
+    raise UserError(
+        f"the votes '{cell[:80]}' in the column '{column}'" if cell else f"no votes in the column '{column}'",
+        expected=f"a number from 0 to {MOST_VOTES:,}: how many voted so, or their share",
+        remedy=None if cell else "Write 0 where nobody voted so",
+    )
+
+
 def parts_of(value: str, delimiter: str | None) -> list[str]:
     """The labels in one value, each in its one spelling: ``joy| anger`` are two, ``|`` alone is none."""
     return [name for part in value.split(delimiter or CELL) if (name := name_of(part))]
@@ -196,8 +276,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _at(error: UserError, value: str, table: pa.Table, paths: dict[int, str]) -> UserError:
-    """The same error with file and row of the first such value."""
+def placed(error: UserError, value: str, table: pa.Table, paths: dict[int, str]) -> UserError:
+    """The same error with file and row of the first such label value."""
     for batch in table.select(["label", "row", "source"]).to_batches():
         places = pc.indices_nonzero(pc.equal(batch.column("label").cast(pa.string()), value))
         if len(places):

@@ -41,8 +41,9 @@ class LabelledTexts:
     class id (of other tasks int32, a row of `TextData.targets`); ``language`` dictionary of strings; ``row`` int32, the
     row in the source file (1 = the first data row); ``source`` int16, an index into `TextData.sources`; ``key`` int64,
     a hash of the normalised text by which duplicates are found; ``weight`` float32 (training rows only, where the
-    recipe names a column of weights); ``id`` string, equal for rows that belong together (where the recipe names such
-    a column).
+    recipe names a column of weights); ``votes`` float32 [C], how many annotators voted for each class, or which share
+    of them (where the recipe names columns of votes); ``id`` string, equal for rows that belong together (where the
+    recipe names such a column).
     """
 
     table: pa.Table
@@ -63,8 +64,26 @@ class LabelledTexts:
 
     @cached_property
     def weights(self) -> np.ndarray | None:
-        """How much each row counts in the loss, [N] float32 above 0; None: all alike."""
+        """How much each row counts, [N] float32 above 0; None: all alike. Training rows count so in the loss, others,
+        which have weights with ``data.weighted_metrics`` alone, in metrics."""
         return self.table["weight"].to_numpy() if "weight" in self.table.column_names else None
+
+    @cached_property
+    def votes(self) -> np.ndarray | None:
+        """Votes for each class, [N, C] float32; None: without votes. Rows of zeros: texts without a label."""
+        if "votes" not in self.table.column_names:
+            return None
+        column = self.table["votes"].combine_chunks()
+        flat: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(self), -1)
+
+    @property
+    def shares(self) -> np.ndarray | None:
+        """Each class's share of a text's votes, [N, C] float32; None: without votes."""
+        if self.votes is None:
+            return None
+        total = self.votes.sum(axis=1, keepdims=True)
+        return np.divide(self.votes, total, out=np.zeros_like(self.votes), where=total > 0)
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -126,7 +145,7 @@ def first_rows(keys: np.ndarray) -> np.ndarray:
 
 
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str], targets: np.ndarray | None = None) -> str:
-    """SHA-256 over label names and, per split, texts, pairs, labels, weights, languages and rows; not file names."""
+    """SHA-256 over label names and, per split, texts, pairs, labels, weights, votes, languages and rows."""
     digest = hashlib.sha256("\x1f".join(labels).encode())
     if targets is not None:
         digest.update(targets.astype("<f4").tobytes())
@@ -136,6 +155,8 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str], targets: n
             digest.update(numbers.astype(kind).tobytes())
         if split.weights is not None:
             digest.update(split.weights.astype("<f4").tobytes())
+        if split.votes is not None:
+            digest.update(split.votes.astype("<f4").tobytes())
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -55,8 +55,14 @@ class TokenStore:
     """[N] int32: tokens before truncation, special tokens included."""
     weights: np.ndarray | None = None
     """[N] float32, how much each text counts in the loss; None: all alike."""
+    shares: np.ndarray | None = None
+    """[N, C] float32, each class's share of a text's votes; None: without votes."""
     targets: np.ndarray | None = None
     """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
+    twin: TokenStore | None = None
+    """The same texts once more, as a second view reads them; None: there is none, or it reads these."""
+    epochs: tuple[TokenStore, ...] = ()
+    """The same texts as each epoch of training reads them, where they are changed at random; none: as they are."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,8 +73,10 @@ class TokenStore:
         return np.diff(self.offsets)
 
     def distinct_tokens(self) -> np.ndarray:
-        """The token ids that the texts hold, sorted, int32."""
+        """The token ids that the texts hold, as they are and as any epoch reads them, sorted, int32."""
         found = np.zeros(0, np.int32)
+        for other in (*self.epochs, *([] if self.twin is None else [self.twin])):
+            found = np.union1d(found, other.distinct_tokens())
         for start in range(0, len(self.tokens), TOGETHER):  # sorting all tokens at once would take a copy of them
             found = np.union1d(found, self.tokens[start : start + TOGETHER])
         return found
@@ -104,13 +112,17 @@ def tokenize(
     total, before = sum(len(split) for split in texts.splits.values()), 0
     stores = {}
     with untruncated(backend), normalising(backend, data.normalization):
-        identity = _identity(tokenizer, backend, data, uses_types)
+        identity = identity_of(tokenizer, backend, data, uses_types)
+
+        def encode(chunk: pa.RecordBatch, first: int) -> list[Any]:
+            return list(backend.encode_batch_fast(inputs_of(chunk)))
+
         for name, split in texts.splits.items():
             report = _offset_progress(progress, before, total)
-            writer = _Writer(split, backend, data, uses_types, report)
             key = hashlib.sha256(identity + text_hash(split)).hexdigest()[:40]
-            folder, _ = open_or_build(cache / "tokens", key, writer.write, on_warning=on_warning)
-            stores[name] = _open(folder, split, texts)
+            write = partial(write_store, split=split, data=data, uses_types=uses_types, encode=encode, report=report)
+            folder, _ = open_or_build(cache / "tokens", key, write, on_warning=on_warning)
+            stores[name] = open_store(folder, split, texts)
             before += len(split)
             report(len(split))
     return stores
@@ -168,7 +180,7 @@ def _refuse_short(tokenizer: Any, max_length: int, has_pairs: bool) -> None:
         )
 
 
-def _identity(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
+def identity_of(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
     """All that the tokens depend on, besides the texts."""
     import tokenizers
 
@@ -180,13 +192,29 @@ def _offset_progress(progress: OnProgress | None, before: int, total: int) -> Ca
     return lambda done: progress(before + done, total) if progress else None
 
 
+Encode = Callable[[pa.RecordBatch, int], list[Any]]
+"""(texts, the row of the first among those of the split) -> for each a `tokenizers.Encoding`, or what reads like it."""
+
+
+def write_store(
+    folder: Path,
+    split: LabelledTexts,
+    data: TokenSettings,
+    uses_types: bool,
+    encode: Encode,
+    report: Callable[[int], None],
+) -> None:
+    """Writes the tokens of one split into a folder, a chunk of texts at a time."""
+    _Writer(split, encode, data, uses_types, report).write(folder)
+
+
 class _Writer:
     """Writes the tokens of one split into a folder, chunk by chunk."""
 
     def __init__(
-        self, split: LabelledTexts, backend: Any, data: TokenSettings, uses_types: bool, report: Callable[[int], None]
+        self, split: LabelledTexts, encode: Encode, data: TokenSettings, uses_types: bool, report: Callable[[int], None]
     ) -> None:
-        self.split, self.backend, self.data, self.report = split, backend, data, report
+        self.split, self.encode, self.data, self.report = split, encode, data, report
         self.uses_types = uses_types
         self.strategy: Strategy = data.truncation
 
@@ -214,8 +242,10 @@ class _Writer:
         """Chunks with their encodings; the next chunk is tokenized (outside the interpreter's lock) meanwhile."""
         with ThreadPoolExecutor(1) as executor:
             waiting: tuple[pa.RecordBatch, Future[list[Any]]] | None = None
+            first = 0
             for chunk in self.split.chunks(CHUNK):
-                started = (chunk, executor.submit(self.backend.encode_batch_fast, inputs_of(chunk)))
+                started = (chunk, executor.submit(self.encode, chunk, first))
+                first += chunk.num_rows
                 if waiting:
                     yield waiting[0], waiting[1].result()
                 waiting = started
@@ -244,7 +274,8 @@ class _Writer:
         )
 
 
-def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
+def open_store(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
+    """What `write_store` wrote of a split."""
     lengths = np.load(folder / "lengths.npy", mmap_mode="r")
     types = folder / "token_types.bin"
     return TokenStore(
@@ -257,6 +288,7 @@ def _open(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
         rows=split.rows,
         raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
         weights=split.weights,
+        shares=split.shares,
         targets=texts.targets,
     )
 

@@ -82,7 +82,7 @@ class _Reader:
     """Reads source after source, and gathers fingerprints and warnings."""
 
     def __init__(self, data: Data) -> None:
-        columns = data.columns.unweighted().model_copy(update={"label": _NO_LABELS})
+        columns = data.columns.unweighted().model_copy(update={"label": _NO_LABELS, "votes": None})
         self.data = data.model_copy(update={"columns": columns})
         self.sources: list[DataSource] = []
         self.warnings: list[str] = []
@@ -129,6 +129,10 @@ def with_unlabelled(texts: TextData, unlabelled: UnlabelledTexts) -> TextData:
     more = more.set_column(more.column_names.index("source"), "source", shifted)
     if "weight" in train.column_names:
         more = more.append_column("weight", pa.array(np.ones(len(more), np.float32)))
+    if "votes" in train.column_names:
+        size = train.schema.field("votes").type.list_size
+        none = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(len(more) * size, np.float32)), size)
+        more = more.append_column("votes", none)
     joined = pa.concat_tables([train, more.select(train.column_names).cast(train.schema)]).unify_dictionaries()
     return replace(
         texts,

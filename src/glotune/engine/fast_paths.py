@@ -73,6 +73,7 @@ def why_no_graphs(parts: Parts, card: Card) -> str | None:
         f"with train.batching={settings.train.batching}": not parts.network.packed,
         f"of the task {type(parts.task).__name__}, in which every token counts": not parts.task.may_be_filled,
         "with train.checkpoint_activations, which sets the random state on the way back": parts.network.recomputes,
+        "with adversarial, whose moves are made within a pass": settings.adversarial is not None,
         "together with speed.compile": settings.speed.compile != "off",
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -67,6 +67,8 @@ class Graphs:
     _passes: dict[Shape, Passes] = field(default_factory=dict)
     _sums: dict[nn.Parameter, Tensor] = field(default_factory=dict)
     """Where recorded passes add the gradients of a step."""
+    calls: int = 0
+    """Forward passes that were replayed so far."""
 
     def filled(self, batch: PackedBatch) -> PackedBatch:
         """The batch with dummy texts at its end, in one of the shapes; as it is where it is too large for them."""
@@ -120,7 +122,7 @@ class Passes:
         self._graphs = graphs
         # The kernels are launched for the shape's longest text, and find the texts themselves by their bounds.
         lengths = lengths_of(len(batch), batch.num_tokens, longest)
-        self._batch = replace(batch, lengths=lengths, targets={}).copied()
+        self._batch = replace(batch, lengths=lengths, targets={}, twin=None).copied()
         self._forward()
         self.upstream = torch.zeros_like(self.logits)
         self._backward()
@@ -135,6 +137,16 @@ class Passes:
 
     def _backward(self) -> None:
         self._graphs.add(torch.autograd.grad(self._logits, self._graphs.parameters, self.upstream, allow_unused=True))
+
+    def called(self) -> int:
+        """The number of this forward pass."""
+        self._graphs.calls += 1
+        return self._graphs.calls
+
+    def refuse_all_but(self, call: int) -> None:
+        """Raises RuntimeError where another pass ran in between: shapes share memory, and activations are gone."""
+        if call != self._graphs.calls:
+            raise RuntimeError("this task calls the network again before the way back of the first call")
 
     def lay_gradients(self) -> None:
         """See `Graphs.lay_gradients`."""
@@ -155,12 +167,14 @@ class _Replay(torch.autograd.Function):
         ctx.passes = passes
         passes.read(batch)
         passes.forward()
+        ctx.call = passes.called()
         return passes.logits.clone()  # the next replay writes over them
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[None, None, None]:
         """Of nothing that autograd knows."""
         passes: Passes = ctx.passes
+        passes.refuse_all_but(ctx.call)
         passes.upstream.copy_(grad[0])
         passes.lay_gradients()
         passes.backward()

@@ -253,6 +253,8 @@ class Probe:
         parts.network.train()
         trained = list(parts.trainable.values())
         training = self._fastest(ready, partial(map, partial(self._backward, wanted=trained)))
+        if parts.settings.adversarial is not None:
+            training *= 1 + parts.settings.adversarial.moves
         evaluation = 0.0
         if "validation" in parts.stores:
             held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
@@ -327,9 +329,11 @@ class Probe:
     def _backward(self, micro: PackedBatch, wanted: Sequence[nn.Parameter]) -> None:
         """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
         parts = self.parts
+        micro = micro if parts.settings.adversarial is None else parts.noisy(micro)
         with parts.autocast():
             part = parts.task.objective(0, micro.rows).part(parts.network, micro)
-        torch.autograd.grad(part.loss, wanted, allow_unused=True)
+        asked = wanted if micro.noise_TE is None else [*wanted, micro.noise_TE]
+        torch.autograd.grad(part.loss, asked, allow_unused=True)
 
 
 def lowest_trained(parts: Parts) -> nn.Parameter:

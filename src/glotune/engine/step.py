@@ -20,6 +20,7 @@ from torch import Tensor
 
 from glotune.data.batches import PackedBatch, Rows, sent, shard
 from glotune.engine.accelerator import give_back, out_of_memory
+from glotune.engine.adversary import adversarial_passes
 from glotune.engine.forward import ahead, on_host
 from glotune.engine.gradient_sum import GradientSum
 from glotune.engine.optimizer import LossScale, RowDecay, Schedule
@@ -153,13 +154,13 @@ class Stepper:
 
     def _prepared(self, step: int, rows: Rows) -> Prepared:
         objective, budget = self.parts.task.objective(step, rows), self.token_budget
-        return Prepared(step, rows, objective, self._load(objective), budget)
+        return Prepared(step, rows, objective, self._load(objective, step), budget)
 
-    def _load(self, objective: Objective) -> list[PackedBatch]:
+    def _load(self, objective: Objective, step: int = 0) -> list[PackedBatch]:
         """This rank's part of an effective batch, cut under the budget."""
-        processes, lengths = self.parts.processes, self.parts.stores["train"].lengths
-        own = shard(objective.rows, lengths, processes.rank, processes.ranks)
-        cut = list(self.parts.micro_batches("train", own, self.token_budget, objective.dress))
+        processes, texts = self.parts.processes, self.parts.texts_of(step)
+        own = shard(objective.rows, texts.lengths, processes.rank, processes.ranks)
+        cut = list(self.parts.micro_batches("train", own, self.token_budget, objective.dress, texts))
         if self.parts.graphs is not None:
             cut = list(map(self.parts.graphs.filled, cut))
         # A GPU's allocator keeps what it once took: the blocks of the longest texts serve all shorter ones after them.
@@ -187,7 +188,7 @@ class Stepper:
             grad_norm=norm,
             learning_rate=self.schedule.learning_rate * factor,
             texts=len(objective.rows),
-            tokens=int(parts.stores["train"].lengths[objective.rows].sum()),
+            tokens=int(parts.texts_of(step).lengths[objective.rows].sum()),
             sums=own,
             details=objective.details(own),
             seconds=time.perf_counter() - started,
@@ -227,7 +228,7 @@ class Stepper:
         self._gradients.begin()
         micro_batches = prepared.micro_batches
         if prepared.token_budget > self.token_budget:
-            micro_batches = self._load(prepared.objective)
+            micro_batches = self._load(prepared.objective, prepared.step)
         while True:
             try:
                 with self._weights(micro_batches):
@@ -238,7 +239,7 @@ class Stepper:
             # The same effective batch again from its start, cut smaller: the update does not depend on the cut (C2).
             self.optimizer.zero_grad(set_to_none=True)
             give_back(self.parts.device)
-            micro_batches = self._load(prepared.objective)
+            micro_batches = self._load(prepared.objective, prepared.step)
 
     def _can_do_with_less(self, step: int, micro_batches: list[PackedBatch]) -> bool:
         """Halves the budget; where every text runs alone already, the activations are computed twice instead."""
@@ -260,15 +261,27 @@ class Stepper:
         if objective.across is None:
             sums = self._no_sums()
             for number, micro in enumerate(micro_batches):
-                part = run(number, micro)
-                with self._gradients.going_back(is_last=number == len(micro_batches) - 1):
-                    self._backward(part.loss)
-                _add(sums, part)
+                # Of several passes over a micro-batch none is known to be the last before it was made.
+                is_last = number == len(micro_batches) - 1 and self.parts.settings.adversarial is None
+                for place, (part, share) in enumerate(self._passes(partial(run, number), micro)):
+                    with self._gradients.going_back(is_last=is_last):
+                        self._backward(part.loss if share == 1.0 else part.loss * share)
+                    if place == 0:  # of the texts as they are: losses stay comparable with those of other runs
+                        _add(sums, part)
             return sums
         # Activations are held until the loss over the whole batch is known, where they fit.
         if sum(micro.num_tokens for micro in micro_batches) <= self.parts.tokens_held(self.token_budget):
             return self._in_one_pass(objective.across, micro_batches, run)
         return self._in_two_passes(objective.across, micro_batches, run)
+
+    def _passes(self, run: Callable[[PackedBatch], Part], micro: PackedBatch) -> Iterator[tuple[Part, float]]:
+        """The passes over a micro-batch, and how much of each one's gradient counts; each is carried back before the
+        next one is made."""
+        spec = self.parts.settings.adversarial
+        if spec is None:
+            yield run(micro), 1.0
+        else:
+            yield from adversarial_passes(spec, run, self.parts.noisy(micro.to(self.parts.device)))
 
     def _no_sums(self) -> Tensor:
         device = self.parts.device

@@ -119,7 +119,7 @@ def find_collapses(scores_by_language: Mapping[str, Scores]) -> dict[str, Collap
     found = {}
     for language, scores in scores_by_language.items():
         counts_CC = np.asarray(scores.confusion_CC, dtype=np.int64)
-        if _answers_one_class(counts_CC) or _nearly_answers_one_class(counts_CC, scores.loss):
+        if _answers_one_class(counts_CC) or _nearly_answers_one_class(counts_CC, scores):
             found[language] = _collapse((language,), counts_CC, scores)
     return found
 
@@ -157,7 +157,7 @@ def has_learned(scores: Scores) -> bool:
     or their loss is below that of stating the label frequencies, before any of them crosses the threshold.
     """
     support = [each.support for each in scores.per_class]
-    if scores.loss is not None and scores.loss < NO_GAIN * prior_entropy(support):
+    if scores.loss is not None and scores.loss < NO_GAIN * prior_entropy(scores.frequencies):
         return True
     return scores.roc_auc is not None and scores.roc_auc > max(RANKS, 0.5 + CHANCE_SPREADS * _auc_spread(support))
 
@@ -168,7 +168,7 @@ def _auc_spread(support: Sequence[int]) -> float:
     return math.sqrt((total + 1) / (12.0 * rare * (total - rare)))
 
 
-def prior_entropy(support: Sequence[int]) -> float:
+def prior_entropy(support: Sequence[float]) -> float:
     """Loss in nats of stating the label frequencies for every text; at most ln C."""
     shares = np.asarray([count for count in support if count > 0], dtype=np.float64)
     shares /= shares.sum()
@@ -177,7 +177,7 @@ def prior_entropy(support: Sequence[int]) -> float:
 
 def frequency_loss(scores: Iterable[Scores]) -> float:
     """Loss in nats of knowing only how frequent each label is, mean over languages."""
-    return float(np.mean([prior_entropy([one.support for one in each.per_class]) for each in scores]))
+    return float(np.mean([prior_entropy(each.frequencies) for each in scores]))
 
 
 def _answers_one_class(counts_CC: IntArray) -> bool:
@@ -186,13 +186,13 @@ def _answers_one_class(counts_CC: IntArray) -> bool:
     return bool(counts_CC[:, label].sum() == counts_CC.sum()) and others >= LEAST_OTHERS
 
 
-def _nearly_answers_one_class(counts_CC: IntArray, loss: float | None) -> bool:
+def _nearly_answers_one_class(counts_CC: IntArray, scores: Scores) -> bool:
     label = int(counts_CC.sum(axis=0).argmax())
     others = int(counts_CC.sum() - counts_CC[label].sum())
     nearly = counts_CC[:, label].sum() >= NEARLY_ONE * counts_CC.sum()
-    if not nearly or others < LEAST_OTHERS or loss is None:
+    if not nearly or others < LEAST_OTHERS or scores.loss is None:
         return False
-    if counts_CC[:, label].sum() == counts_CC.sum() or loss < NO_GAIN * prior_entropy(counts_CC.sum(axis=1).tolist()):
+    if counts_CC[:, label].sum() == counts_CC.sum() or scores.loss < NO_GAIN * prior_entropy(scores.frequencies):
         return False
     return resample_counts(counts_CC, ["mcc"], seed=(0,))["mcc"].interval().high < NO_SKILL
 

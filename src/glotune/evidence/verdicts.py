@@ -100,7 +100,9 @@ def _of_classes(asked: Asked, answered: Mapping[str, Outcomes]) -> Verdict | Fin
     scores = {language: score_outcomes(each) for language, each in answered.items()}
     collapses = find_collapses(scores)
     proof = run_collapses(scores, asked.source_languages)
-    guessing = Guessing.among(len(labels))
+    # A loss that is focal counts what guesses state of the truth, 1 / C, by (1 - 1 / C)^gamma.
+    focus = (1.0 - 1.0 / len(labels)) ** recipe.loss.focal_gamma
+    guessing = Guessing.among(len(labels), focus)
     begun = hardly_begun(history, guessing)
     if proof:
         evidence = [sentence for each in proof for sentence in collapse_evidence(each, labels)]
@@ -113,7 +115,7 @@ def _of_classes(asked: Asked, answered: Mapping[str, Outcomes]) -> Verdict | Fin
     unskilled = no_skill({name: answered[name] for name in deciding}, asked.looks(deciding))
     if unskilled is not None:
         order = all(has_learned(each) for each in deciding.values())
-        return _without_skill(asked, unskilled, guessing, frequency_loss(deciding.values()), order)
+        return _without_skill(asked, unskilled, guessing, focus * frequency_loss(deciding.values()), order)
     asides = [sentence for each in collapses.values() for sentence in collapse_evidence(each, labels)]
     chance = _no_better_than_chance(answered, collapses)
     if chance:

@@ -14,6 +14,7 @@ from glotune.hub.paths import public_command, public_path
 from glotune.recipe.kinds import TaskName
 from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.scores import in_a_sentence, with_interval
+from glotune.report.specification import averaged
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
@@ -26,7 +27,7 @@ FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix
 
 MERGED = """from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repository}")
+classify = pipeline("text-classification", model="{repository}"{code})
 print(classify("{example}", truncation=True, max_length={max_length}{all_labels}))"""
 ADAPTER = """from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
@@ -106,6 +107,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
         id2label=dict(enumerate(run.manifest.labels)),
         all_labels="" if run.kind.name == "single_label" else ", top_k=None",
         read=READS[run.kind.name],
+        code=", trust_remote_code=True" if run.manifest.needs_code else "",
     )
 
 
@@ -122,10 +124,26 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     if recipe is not None:
         if recipe.evaluate.on == "target":
             yield "Its checkpoint was chosen with labels of the target languages: this is no zero-shot result."
+        if recipe.data.translations:
+            into = ", ".join(map(named, recipe.data.translations))
+            yield f"Training saw translations of its source texts into {into}: this is translate-train, not zero-shot."
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
+        if (mean := averaged(run)) is not None and run.manifest.averaged and run.manifest.averaged.kept:
+            yield f"Its weights are {mean}."
+        if run.manifest.needs_code:
+            yield (
+                "Its head reads the mean of all tokens, for which transformers has no class of this family: "
+                "mean_pooling.py in this folder is the class, and runs under trust_remote_code=True alone. Readers "
+                "that know model types by name (text-embeddings-inference, vLLM) do not open it; glotune and its ONNX "
+                "export do."
+            )
         yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+        if recipe.data.weighted_metrics:
+            yield f"Its scores weigh each text by the column '{recipe.data.columns.weight}'."
+        if recipe.data.columns.votes is not None:
+            yield "Its labels are the classes with most annotators' votes; its probabilities were learned from these."
     yield from _thresholds(run)
     yield from _weakest(run)
     errors = {code: scores.scores.get("ece") for code, scores in run.main.items()}
@@ -149,10 +167,12 @@ def _thresholds(run: RunData) -> Iterator[str]:
             f"{name} {value:.3f}" for name, value in zip(run.manifest.labels, decision.thresholds, strict=True)
         )
         where = f", fitted on validation texts in {', '.join(decision.fitted_on)}" if decision.fitted_on else ""
-        yield (
-            f"Scores above are of labels answered from these probabilities on{where}: {told} "
-            "(thresholds in config.json)."
+        how = (
+            "labels answered from these probabilities on"
+            if run.kind.name == "multi_label"
+            else f"the class whose probability is highest beside its threshold, tuned for {decision.tuned_for}"
         )
+        yield f"Scores above are of {how}{where}: {told} (thresholds in config.json)."
 
 
 def _weakest(run: RunData) -> Iterator[str]:

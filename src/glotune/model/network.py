@@ -14,7 +14,7 @@ from glotune.model.families import Anatomy
 from glotune.model.half_weights import HeldInHalf
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
-from glotune.model.packed.padding import padded_logits
+from glotune.model.packed.padding import moved, padded_logits
 from glotune.model.packed.walk import Flow, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
@@ -49,8 +49,7 @@ class Network(nn.Module):
         if self.anatomy.family.is_packed:
             packed_attention.register()
             self.anatomy.config._attn_implementation = packed_attention.NAME
-        self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
-        self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
+        self.pooled_last_layer = pooled_last_layer and self.walk is not None and not self.anatomy.pools_mean
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None
         self._recomputes = False
         self.kernels: Kernels = PADDED
@@ -126,7 +125,8 @@ class Network(nn.Module):
             return padded_logits(self.anatomy, self.hf, batch)
         flow = Flow.of(batch, self.kernels)
         if batch.hidden_TH is None:
-            hidden, first = self.walk.embed(batch), 0
+            with moved(self.anatomy, None if batch.noise_TE is None else batch.noise_TE.unsqueeze(0)):
+                hidden, first = self.walk.embed(batch), 0
         else:
             hidden, first = batch.hidden_TH.unsqueeze(0), self.prefix_depth or 0
         last = self.num_layers - self.pooled_last_layer
@@ -151,25 +151,34 @@ class Network(nn.Module):
         return hidden.squeeze(0)
 
     def changes(self) -> list[Change]:
-        """What packing and the pooled last layer do to this model, for the log."""
-        counts, family = Counts.of(self.hf), self.anatomy.family.name
-        if self.walk is None:
-            how = (
-                "padding would change its answers: texts of one length run together"
-                if self.anatomy.family.mixes_padding
-                else "texts are padded to the longest of each micro-batch"
+        """What pooling, packing and the pooled last layer do to this model, for the log."""
+        counts = Counts.of(self.hf)
+        changes = [counts.change("pack", self._packing(), self.hf, packed=self.packed)]
+        if self.anatomy.needs_code:
+            description = (
+                "the head reads the mean of all tokens: transformers has no such class for this family, and opens the "
+                "saved model with trust_remote_code=True alone"
             )
-            description = f"{family} does not run packed: {how}"
-            return [counts.change("pack", description, self.hf, packed=False)]
-        changes = [counts.change("pack", f"{family}: texts run end to end, without padding", self.hf, packed=True)]
+            changes = [counts.change("pooling", description, self.hf, reads="mean"), *changes]
         if self.pooled_last_layer:
             description = "the last layer's queries, output and feed-forward run for the pooled token alone"
-        elif not self.pools_one_token:
+        elif self.packed and self.anatomy.pools_mean:
             description = "the last layer runs in full: this encoder's head averages over all tokens"
         else:
             return changes
         pooled = counts.change("pooled_last_layer", description, self.hf, pooled=self.pooled_last_layer)
         return [*changes, pooled]
+
+    def _packing(self) -> str:
+        family = self.anatomy.family
+        if self.packed:
+            return f"{family.name}: texts run end to end, without padding"
+        how = (
+            "padding would change its answers: texts of one length run together"
+            if family.mixes_padding
+            else "texts are padded to the longest of each micro-batch"
+        )
+        return f"{family.name} does not run packed: {how}"
 
 
 def choose_attention(network: Network, card: Card, precision: str) -> tuple[Attention, str]:

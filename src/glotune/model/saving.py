@@ -63,6 +63,9 @@ def save_model(
 ) -> Saved:
     """Writes weights, configuration and tokenizer; ``transformers.pipeline("text-classification")`` opens it.
 
+    Where the head reads the mean by a class of glotune's, it does so with ``trust_remote_code=True`` alone: the file of
+    the class lies in the folder.
+
     The network is left as it was, bit for bit: training may go on. The folder appears whole or not at all, and only
     after transformers has opened it and answered as the network does (`check_reopened`, which says what that costs).
 
@@ -72,8 +75,9 @@ def save_model(
         normalization: put in front of the tokenizer's own normalizer where it isn't there already.
         check_with: a few texts as the network takes them, whose logits the saved model must give; None compares none.
         trusted: the encoder's own code may run, and is saved with it.
-        decision: of several labels, the thresholds, kept in ``config.json`` as ``thresholds``; of scores, the means and
-            standard deviations, which the last linear map takes in, so that the saved model gives scores themselves.
+        decision: the thresholds of labels or classes, kept in ``config.json`` as ``thresholds``; of scores, the means
+            and standard deviations, which the last linear map takes in, so that the saved model gives scores
+            themselves.
 
     Raises:
         RunError: what was written can't be opened, or answers otherwise.
@@ -85,7 +89,7 @@ def save_model(
         config = _config(anatomy, vocabulary)
         if decision is not None and decision.thresholds:
             config.thresholds = dict(zip(config.id2label.values(), decision.thresholds, strict=True))
-        if trusted and getattr(anatomy.core, "_auto_class", None) is not None:
+        if (trusted or anatomy.needs_code) and getattr(anatomy.core, "_auto_class", None) is not None:
             custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
         saved_tokenizer = copy.deepcopy(tokenizer)

@@ -94,8 +94,19 @@ class Model(Section):
     lora: Lora | None = None
     dropout: Fraction | None = None
     """Dropout probability everywhere in encoder and head; null: those of the encoder's configuration."""
+    pooling: Literal["first", "mean"] | None = None
+    """What the head reads of a text: its first token, or the mean of all its tokens, as encoders of sentences (e5) were
+    trained. null: as the encoder's own head, the first token for XLM-R and BERT. ``mean`` computes the last layer in
+    full, and transformers opens such a model of these families with ``trust_remote_code=True`` alone."""
     trust_remote_code: bool = False
     """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list)]
 
 
 class Columns(Section):
@@ -110,6 +121,10 @@ class Columns(Section):
     labels: list[str] | None = Field(default=None, min_length=1)
     """``multi_label``: a column for each label, with 1, 0 or, where it is not annotated, nothing. ``score``: the
     columns of the scores, blank where there is none. null: ``label`` alone."""
+    votes: dict[str, Names] | None = Field(default=None, min_length=2)
+    """``single_label``: where annotators' votes for each class stand, {class: column} or {class: [columns]}, whose
+    votes are then added up; shares of votes do too. Learned is their distribution (soft labels), and a text's label is
+    the class with most votes. null: ``label`` alone."""
     delimiter: str | None = Field(default=None, min_length=1)
     """``multi_label``: what stands between the labels of a text in the one column ``label``, e.g. ``"|"``; null: that
     column holds lists (Parquet, JSON lines)."""
@@ -119,7 +134,8 @@ class Columns(Section):
     """Column of the split, where the file has it: only the rows of the wanted split are read. Otherwise the name of a
     file in a folder may say its split."""
     weight: str | None = None
-    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1."""
+    """Column of the sample weights in the training loss, above 0: weight 2 counts as two such rows; null: all 1.
+    Metrics use them with ``data.weighted_metrics``."""
     id: str | None = None
     """Column whose equal values mark rows that belong together: translations of one text in several languages,
     sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
@@ -135,14 +151,16 @@ class Columns(Section):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"labels names the column '{twice}' twice")
+        voted = self.columns_of_votes
+        if len(set(voted)) < len(voted):
+            twice = next(name for name in voted if voted.count(name) > 1)
+            raise ValueError(f"votes names the column '{twice}' twice")
         return self
 
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Names = Annotated[list[str], BeforeValidator(_as_list)]
+    @property
+    def columns_of_votes(self) -> list[str]:
+        """The columns of all classes, in their order; none without votes."""
+        return [column for columns in (self.votes or {}).values() for column in columns]
 
 
 class SplitNames(Section):
@@ -190,6 +208,26 @@ class MadeSplits(Section):
     """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
+class Augment(Section):
+    """The training texts changed at random, otherwise in each epoch: a function of (seed, epoch, row). Validation and
+    test texts stay as they are. What it gains differs from task to task, and with a pretrained encoder it is often
+    nothing (Longpre et al. 2020, arXiv:2010.01764): compare with a run without."""
+
+    subword: float | None = Field(default=None, gt=0.0)
+    """Subword regularisation (Kudo 2018, arXiv:1804.10959) with Unigram tokenizers: the pieces of a word are drawn with
+    the model's probability to this power; 0.2 is bold, 1 follows the model, null: off."""
+    word_dropout: Fraction = 0.0
+    """Chance of each word (between spaces) to be left out; one stays."""
+    word_swap: Fraction = 0.0
+    """Swaps of two words, as a share of the number of words (EDA, Wei & Zou 2019, arXiv:1901.11196)."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Augment:
+        if self.subword is None and not self.word_dropout and not self.word_swap:
+            raise ValueError("data.augment changes nothing: give subword, word_dropout or word_swap")
+        return self
+
+
 Quoting = Literal["standard", "none"]
 
 Source = str | list[str]
@@ -213,6 +251,9 @@ class Data(Section):
     characters like others, as in many TSV files."""
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
+    weighted_metrics: bool = False
+    """``single_label``: weigh each text by ``data.columns.weight`` in metrics and intervals too; the texts that are
+    validated and tested on then need that column. false: every text counts once there."""
     labels: dict[str, str] | list[str] | None = None
     """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
     levels: list[float] | None = Field(default=None, min_length=2)
@@ -222,6 +263,10 @@ class Data(Section):
     """Languages to train on; all others are targets. null: every language of ``train``."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
     """Sample source languages with p ~ n^alpha (Conneau & Lample 2019); null: every text once per epoch."""
+    translations: dict[str, Source] = Field(default_factory=dict)
+    """Translate-train: {language: file or files} with translations of training rows, which are trained on too, with the
+    label of the row that has the same id (``data.columns.id``). They need no labels; translations of validation and
+    test rows are not used."""
     few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Few-shot: {language: number of its training rows that are added to training}."""
     fraction: Share = 1.0
@@ -230,17 +275,40 @@ class Data(Section):
     """Maximum number of training rows, stratified by label; null: all."""
     max_length: int = Field(default=128, ge=4)
     """Maximum length of a text in tokens, special tokens included; longer texts are truncated."""
+    augment: Augment | None = None
     truncation: Literal["head", "head_tail"] = "head"
     """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normalization of the texts; saved with the tokenizer."""
 
+    @model_validator(mode="after")
+    def _translations_have_ids(self) -> Data:
+        if self.translations and self.columns.id is None:
+            raise ValueError("data.translations needs data.columns.id: the column that says which row each one is of")
+        if both := sorted(set(self.translations) & set(self.few_shot)):
+            raise ValueError(f"'{both[0]}' stands in data.translations and in data.few_shot: take one of them")
+        return self
+
+
+class Consistency(Section):
+    """Two views of each text are to be answered alike: half the sum of both Kullback-Leibler divergences between their
+    answers is added to the mean of both losses (R-Drop, Liang et al. 2021, arXiv:2106.14448)."""
+
+    weight: float = Field(default=1.0, gt=0.0)
+    """Weight of the divergence; R-Drop's alpha is twice as much, as it adds the two losses up."""
+    views: list[Literal["dropout", "subword"]] = Field(default=["dropout"], min_length=1)
+    """How the second view differs. dropout: other units are dropped, which holds in any case; subword: its words are
+    cut into pieces drawn at random, too (xTune's first stage, Zheng et al. 2021, arXiv:2106.08226)."""
+    alpha: float = Field(default=0.2, gt=0.0)
+    """For ``subword``: as ``data.augment.subword``."""
+
 
 class Loss(Section):
     """The sum of weighted losses over the sum of weights, over the effective batch.
 
-    ``single_label``: cross-entropy; ``multi_label``: binary cross-entropy of each annotated label; ``score``: squared
-    error (or Huber's) of each score there is, in units of its standard deviation over the training texts."""
+    ``single_label``: cross-entropy, with ``data.columns.votes`` against their distribution; ``multi_label``: binary
+    cross-entropy of each annotated label; ``score``: squared error (or Huber's) of each score there is, in units of its
+    standard deviation over the training texts."""
 
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """``balanced``: n / (num_labels * count), as in scikit-learn; or {label: weight}."""
@@ -251,10 +319,44 @@ class Loss(Section):
     """``multi_label``: how much a label that applies counts beside one that doesn't. ``balanced``: as often as it does
     not apply for each time that it does; or {label: weight}."""
     focal_gamma: float = Field(default=0.0, ge=0.0)
-    """``multi_label``: focal loss (Lin et al. 2017, arXiv:1708.02002): a label that is answered well counts
-    (1 - p)^gamma; 0: plain binary cross-entropy."""
+    """``single_label``, ``multi_label``: focal loss (Lin et al. 2017, arXiv:1708.02002): what is answered well counts
+    (1 - p)^gamma; 0: plain cross-entropy."""
     huber: float | None = Field(default=None, gt=0.0)
     """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
+    consistency: Consistency | None = None
+
+
+class Adversarial(Section):
+    """Training on texts whose word embeddings are moved to where the loss is larger (Miyato et al. 2017,
+    arXiv:1605.07725). A text's own gradient moves it, by a length of its own: how a batch is cut changes nothing. Every
+    pass is a forward and a backward pass more; their dropout is the same."""
+
+    method: Literal["fgm", "pgd", "freelb"] = "fgm"
+    """fgm: one move along the gradient; pgd: several, each projected back (Madry et al. 2018, arXiv:1706.06083); in
+    both half of the gradient is that of the texts as they are, half that of the moved ones. freelb: the mean of the
+    gradients met on the way, the texts as they are first (Zhu et al. 2020, arXiv:1909.11764)."""
+    epsilon: float = Field(default=1.0, gt=0.0)
+    """Euclidean length of a text's move over all its tokens, at most."""
+    steps: int | None = Field(default=None, ge=2)
+    """pgd: moves; freelb: passes, each but the first after a move; null: 3. A move is 2.5 epsilon / steps long. fgm
+    makes one, of epsilon."""
+
+    @model_validator(mode="after")
+    def _fgm_moves_once(self) -> Adversarial:
+        if self.method == "fgm" and self.steps is not None:
+            raise ValueError("adversarial.steps is for pgd and freelb: fgm moves once")
+        return self
+
+    @property
+    def moves(self) -> int:
+        """Moves of each text in a step."""
+        steps = self.steps or 3
+        return {"fgm": 1, "pgd": steps, "freelb": steps - 1}[self.method]
+
+    @property
+    def stride(self) -> float:
+        """Length of one move."""
+        return self.epsilon if self.method == "fgm" else 2.5 * self.epsilon / (self.steps or 3)
 
 
 class Distill(Section):
@@ -372,6 +474,10 @@ class Evaluate(Section):
     threshold: Literal["fitted"] | Annotated[float, Field(gt=0.0, lt=1.0)] = "fitted"
     """``multi_label``: from which probability on a label is answered. ``fitted``: for each label the one with the best
     F1 on the validation texts that choose the checkpoint; validation scores are then cross-fitted."""
+    tune_thresholds: Literal["macro_f1", "weighted_f1", "accuracy", "mcc"] | None = None
+    """``single_label``: answer the class whose probability is highest beside its threshold, with thresholds that
+    maximise this metric on the validation texts that choose the checkpoint; validation scores are then cross-fitted.
+    null: the most probable class is answered."""
     on: Literal["source", "target"] = "source"
     """Validation texts that choose the checkpoint: of the source languages (zero-shot), or of the target languages (an
     oracle, marked as such in the report)."""
@@ -391,6 +497,28 @@ class Checkpoints(Section):
     """``epoch``, ``evaluation``, or a number of steps."""
     keep: int = Field(default=2, ge=1)
     """Number of newest checkpoints to keep."""
+
+
+class Average(Section):
+    """The mean of several weights in place of the best checkpoint's; for zero-shot transfer a gain across tasks and
+    languages (Schmidt et al. 2023, ACL, arXiv:2305.16834). Either over one run, or over finished runs."""
+
+    last: int | None = Field(default=None, ge=2)
+    """The mean over the last N evaluations of this run; of an adapter its two matrices each."""
+    keep: Literal["better", "always"] = "better"
+    """better: keep the mean where it is at least as good as the best checkpoint on the validation texts that choose
+    it; always: keep it in any case. The run says which weights it ends with."""
+    runs: Names | None = Field(default=None, min_length=2)
+    """The mean over these finished runs of the recipe instead of any training: what ``glotune average`` sets."""
+    soup: Literal["uniform", "greedy"] = "uniform"
+    """uniform: all runs; greedy: from the best on, each that does not lower the validation score of the mean (Wortsman
+    et al. 2022, arXiv:2203.05482)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Average:
+        if (self.last is None) == (self.runs is None):
+            raise ValueError("average takes one of last (the mean over one run) and runs (the mean over finished runs)")
+        return self
 
 
 class Records(Section):
@@ -414,14 +542,19 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("loss.class_weights", ("single_label",), loss.class_weights != "none"),
         ("loss.label_smoothing", ("single_label", "multi_label"), loss.label_smoothing > 0),
         ("loss.pos_weight", ("multi_label",), loss.pos_weight != "none"),
-        ("loss.focal_gamma", ("multi_label",), loss.focal_gamma > 0),
+        ("loss.focal_gamma", ("single_label", "multi_label"), loss.focal_gamma > 0),
         ("loss.huber", ("score",), loss.huber is not None),
+        ("loss.consistency", ("single_label",), loss.consistency is not None),
         ("data.columns.labels", ("multi_label", "score"), columns.labels is not None),
+        ("data.columns.votes", ("single_label",), columns.votes is not None),
         ("data.columns.delimiter", ("multi_label",), columns.delimiter is not None),
         ("data.labels", ("single_label", "multi_label"), recipe.data.labels is not None),
         ("data.levels", ("score",), recipe.data.levels is not None),
         ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
+        ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
+        ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
+        ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
 
 
@@ -438,12 +571,14 @@ class Recipe(Section):
     data: Data
     loss: Loss = Loss()
     distill: Distill | None = None
+    adversarial: Adversarial | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train = Train()
     speed: Speed = Speed()
     evaluate: Evaluate = Evaluate()
     checkpoints: Checkpoints = Checkpoints()
+    average: Average | None = None
     records: Records = Records()
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers that follow the run, each in its own process."""
@@ -476,9 +611,45 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
             )
+        if self.data.weighted_metrics and self.data.columns.weight is None:
+            raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
+        if self.data.columns.votes is not None and self.data.labels is not None:
+            raise ValueError("data.labels is set beside data.columns.votes, whose keys are the labels: leave it out")
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self
+
+    @model_validator(mode="after")
+    def _a_teacher_reads_the_texts_as_they_are(self) -> Recipe:
+        if self.data.augment is not None and self.distill is not None:
+            raise ValueError("data.augment changes the texts that a teacher was asked about: leave it or distill out")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_have_labels(self) -> Recipe:
+        if self.loss.consistency is not None and self.distill is not None:
+            raise ValueError("loss.consistency and distill are two losses beside that of the labels: take one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_soup_is_of_whole_models(self) -> Recipe:
+        if self.is_soup and (self.model.lora is not None or self.distill is not None or self.speed.trim_vocabulary):
+            raise ValueError(
+                "average.runs takes the mean over whole models: no model.lora, no distill, speed.trim_vocabulary false."
+                " glotune average RUN RUN sets all that"
+            )
+        return self
+
+    @property
+    def second_view(self) -> Augment | None:
+        """How the second view of a training text is cut anew; None: it is not, or there is no second view."""
+        spec = self.loss.consistency
+        return Augment(subword=spec.alpha) if spec is not None and "subword" in spec.views else None
+
+    @property
+    def is_soup(self) -> bool:
+        """Whether it takes the mean over finished runs instead of training."""
+        return self.average is not None and self.average.runs is not None
 
     @property
     def settings(self) -> TrainingSettings:
@@ -495,4 +666,6 @@ class Recipe(Section):
             evaluate_every=self.evaluate.every,
             patience=self.evaluate.patience,
             test=self.evaluate.test,
+            average=self.average,
+            adversarial=self.adversarial,
         )

@@ -101,7 +101,7 @@ def mean_of(evaluations: Sequence[Evaluation], answered: Mapping[str, Answered])
 def _counted(parts: Sequence[Answered]) -> list[str]:
     """The metrics of a task whose mean over languages has an interval: those that exist on these texts."""
     known = [part.values() for part in parts]
-    return [name for name in parts[0].kind.counted if all(values[name] is not None for values in known)]
+    return [name for name in parts[0].kind.counted if all(values.get(name) is not None for values in known)]
 
 
 def ranked(run: RunData) -> dict[str, Evaluation]:

@@ -63,7 +63,7 @@ def audit(run: RunData) -> Audit:
             checked += 1
             values = table.outcomes.values()
             for metric in run.kind.counted:
-                stated, found = evaluation.scores.get(metric), values[metric]
+                stated, found = evaluation.scores.get(metric), values.get(metric)
                 if stated is not None and found is not None and abs(stated - found) > TOLERANCE:
                     differences.append(
                         f"{split}/{language}: metrics.json says {metric} {stated:.6f}, its predictions {found:.6f}"

@@ -18,6 +18,7 @@ from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
+from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import chance_error
 from glotune.stats.traits import trait
 from glotune.stats.transfer import Transfer
@@ -203,11 +204,52 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
         )
     names = [LOSS_OF_SCORES if name == "loss" and run.kind.name == "score" else _column_of(name)
              for name in told_of(run, split)]  # fmt: skip
+    tuned_for = run.manifest.decision.tuned_for if run.manifest.decision is not None else None
+    if tuned_for is not None:
+        names.append(f"{_column_of(tuned_for)}: most probable class")
+        rows = [(*row, cell) for row, cell in zip(rows, _by_probability(run, split, order, tuned_for), strict=False)]
     return Table(("Language", "n", *names), tuple(rows))
 
 
+def _by_probability(run: RunData, split: str, languages: list[str], metric: str) -> list[str]:
+    """The metric without thresholds, of each language and of their mean where there is one."""
+    found = {language: _classes(run, split, language) for language in languages}
+    values = {language: each.by_probability().values()[metric] for language, each in found.items() if each is not None}
+    told = [values.get(language) for language in averaged(languages, run.sources)]
+    whole = [value for value in told if value is not None]
+    mean = sum(whole) / len(whole) if whole and len(whole) == len(told) else None
+    return [*(number(metric, values.get(language)) for language in languages), number(metric, mean)]
+
+
+def _classes(run: RunData, split: str, language: str) -> Outcomes | None:
+    """What was answered there, where each text is of one class and its records are readable."""
+    table = run.predictions(split, language)
+    found = None if table is None or not len(table) or not table.outcomes.is_finite else table.outcomes
+    return found if isinstance(found, Outcomes) else None
+
+
+def _about_votes(run: RunData) -> str:
+    """How what annotators said is told; empty where texts have labels alone."""
+    if run.main_split is None:
+        return ""
+    found = [_classes(run, str(run.main_split), language) for language in run.main]
+    known = [each for each in found if each is not None and each.votes_BC is not None]
+    if not known:
+        return ""
+    texts, tied = sum(each.num_texts for each in known), sum(each.tied for each in known)
+    ties = (
+        f"Of {texts:,} texts {tied:,} are tied: their label is the one of these that data.columns.votes names first. "
+    )
+    return (
+        "The label of a text is the class that most of its annotators voted for; the loss is cross-entropy against the "
+        "distribution of their votes. Agreement with votes is how many of a text's annotators voted for the answer. "
+        "What it can be held against is the annotators' agreement: how many voted as most of the others of the same "
+        f"text, each left out in turn. {ties * (tied > 0)}"
+    )
+
+
 def _reading(run: RunData) -> str:
-    """What the figures in parentheses are, and how several labels were answered."""
+    """What the figures in parentheses are, and how labels were answered."""
     said = ""
     if "ece" in run.kind.told:
         said = "In parentheses behind the ECE: what a perfectly calibrated model would show on so many texts. "
@@ -215,11 +257,26 @@ def _reading(run: RunData) -> str:
     if decision is not None and decision.fitted_on:
         thresholds = zip(run.manifest.labels, decision.thresholds, strict=True)
         told = ", ".join(f"{label} {threshold:.2f}" for label, threshold in thresholds)
-        said += (
-            f"A label is answered from its own probability on ({told}), with the best F1 on the validation texts in "
-            f"{', '.join(decision.fitted_on)}; these themselves are answered by what four other fifths of them fit. "
+        rule = (
+            f"A label is answered from its own probability on ({told}), with the best F1"
+            if decision.tuned_for is None
+            else f"The class is answered whose probability is highest beside its threshold ({told}), with the best "
+            f"{in_a_sentence(decision.tuned_for)}"
         )
-    return said
+        said += (
+            f"{rule} on the validation texts in {', '.join(decision.fitted_on)}; these themselves are answered by what "
+            "four other fifths of them fit. "
+        )
+    return said + _about_votes(run) + _about_weights(run)
+
+
+def _about_weights(run: RunData) -> str:
+    if run.recipe is None or not run.recipe.data.weighted_metrics:
+        return ""
+    return (
+        f"Metrics and intervals weigh each text by the column '{run.recipe.data.columns.weight}' "
+        "(data.weighted_metrics); confusion matrices, curves and the verdict count each text once. "
+    )
 
 
 def told_of(run: RunData, split: str) -> list[str]:

@@ -18,7 +18,9 @@ def in_a_sentence(metric: str) -> str:
     """Its name inside a sentence: ``macro-F1``; abbreviations and people's names stay as they are."""
     name = display(metric)
     return (
-        name if name[1:2].isupper() or name.partition("'")[0] in ("Pearson", "Spearman") else name[0].lower() + name[1:]
+        name
+        if name[1:2].isupper() or name.startswith(("Pearson", "Spearman", "Jensen"))
+        else name[0].lower() + name[1:]
     )
 
 

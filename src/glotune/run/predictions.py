@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from glotune.stats.clusters import TextKeys
 
 NUMBER_COLUMNS = ["data_hash", "row", "label", "predicted", "probabilities", "loss"]
-KEY_COLUMNS = ["text_key", "id"]
-"""What says which texts belong together; records of older versions lack them."""
+KEY_COLUMNS = ["text_key", "id", "votes", "weight"]
+"""What says which texts belong together, what annotators said, and how much texts count: records of older versions, and
+of other tasks, lack them."""
+ANSWERED = b"glotune.answered"
+"""In a table's metadata: ``thresholds`` where `predicted` is not simply the most probable class."""
 LEVELS = b"glotune.levels"
 """In a table's metadata: the values that scores take, as JSON, where they are levels."""
 
@@ -42,6 +45,9 @@ class Predictions:
         text_key_B: hash of the normalised text; None in records of older versions.
         id_B: hash of the column ``data.columns.id``; None where none was named.
         levels: the values that scores take, where they are levels.
+        votes_BC: annotators' votes for each class; None where a text has a label alone.
+        by_thresholds: whether `predicted_B` is not simply the most probable class.
+        weight_B: how much each text counts in metrics; None: once.
     """
 
     path: Path
@@ -57,6 +63,9 @@ class Predictions:
     text_key_B: NDArray[np.int64] | None = None
     id_B: NDArray[np.int64] | None = None
     levels: tuple[float, ...] = ()
+    votes_BC: NDArray[np.float64] | None = None
+    by_thresholds: bool = False
+    weight_B: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.row_B)
@@ -80,7 +89,10 @@ class Predictions:
         if label_B.ndim == 1:
             from glotune.stats.arrays import outcomes
 
-            return outcomes(label_B, self.probabilities_BC[places], loss_B, cluster_B)
+            votes_BC = None if self.votes_BC is None else self.votes_BC[places]
+            answer_B = predicted_B if self.by_thresholds else None
+            weight_B = None if self.weight_B is None else self.weight_B[places]
+            return outcomes(label_B, self.probabilities_BC[places], loss_B, cluster_B, votes_BC, answer_B, weight_B)
         if label_B.dtype.kind == "f":
             from glotune.stats.ratings import ratings
 
@@ -249,6 +261,9 @@ def read_predictions(path: Path) -> Predictions:
         text_key_B=_integers(table, "text_key") if "text_key" in known else None,
         id_B=hashed_names(table.column("id")) if "id" in known else None,
         levels=() if levels is None else tuple(json.loads(levels)),
+        votes_BC=_matrix(table, path, "votes") if "votes" in known else None,
+        by_thresholds=(table.schema.metadata or {}).get(ANSWERED) == b"thresholds",
+        weight_B=np.asarray(table.column("weight").to_numpy(), dtype=np.float64) if "weight" in known else None,
     )
 
 

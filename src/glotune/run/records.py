@@ -67,6 +67,7 @@ class Change(Record):
         "lora",
         "pack",
         "pooled_last_layer",
+        "pooling",
         "prefix_cache",
         "new_pieces",
         "new_encoder",
@@ -93,6 +94,7 @@ class Event(Record):
         "evaluation",
         "checkpoint",
         "best",
+        "average",
         "warning",
         "alert",
         "deviation",
@@ -111,6 +113,24 @@ class Event(Record):
     data: dict[str, Any] = Field(default_factory=dict)
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Averaged(Record):
+    """Of a run that could end with the mean of several weights: which, how good it was, and what was kept."""
+
+    members: list[str]
+    """``step 40`` of this run, or the folders of other runs; those that the mean was taken over."""
+    left_out: list[str] = Field(default_factory=list)
+    """Runs that a greedy soup did without."""
+    metric: str
+    on: str
+    """Whose validation texts: ``source`` or ``target``."""
+    value: float
+    """Of the mean, on the validation texts that choose the checkpoint."""
+    best_value: float
+    """Of the best single weights there."""
+    kept: bool
+    """Whether the run ends with the mean; otherwise with the best single weights."""
 
 
 class Verdict(Record):
@@ -197,9 +217,12 @@ class Decision(Record):
     """What turns a network's outputs into answers beside its weights, fitted on the run's own texts."""
 
     thresholds: list[float] = Field(default_factory=list)
-    """Of each label: it is answered from this probability on."""
+    """Of each label: it is answered from this probability on. Of single labels the class is answered whose probability
+    is highest beside its threshold (`glotune.stats.thresholds`)."""
     fitted_on: list[str] = Field(default_factory=list)
     """Validation languages that the thresholds were fitted on; none where the recipe gives the threshold."""
+    tuned_for: str | None = None
+    """The metric that the thresholds of single labels maximise on these texts."""
     means: list[float] = Field(default_factory=list)
     """Of each score over the training texts: outputs are learned in standard deviations from it."""
     deviations: list[float] = Field(default_factory=list)
@@ -227,7 +250,8 @@ class Manifest(Record):
     labels: list[str]
     """Label names in the order of the class ids, or names of the scores, fixed once per run."""
     decision: Decision | None = None
-    """How the best checkpoint's outputs become answers; None of single labels, and before a run's end."""
+    """How the best checkpoint's outputs become answers; None of single labels without thresholds, and before a run's
+    end."""
     source_languages: list[str] = Field(default_factory=list)
     plan: Plan | None = None
     changes: list[Change] = Field(default_factory=list)
@@ -239,6 +263,8 @@ class Manifest(Record):
     distillation: Distillation | None = None
     """The teachers and the unlabelled texts of a run that has any."""
     best_step: Count | None = None
+    averaged: Averaged | None = None
+    """None: the recipe asks for no mean, or the run has not come to its end."""
     verdict: Verdict | None = None
     deviations: list[str] = Field(default_factory=list)
     """Where a later attempt departed from the stored plan."""
@@ -249,6 +275,12 @@ class Manifest(Record):
     end. None: the run has not ended, or was made before hashes were kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    @property
+    def needs_code(self) -> bool:
+        """Whether transformers opens the saved model under ``trust_remote_code=True`` alone, because its head reads the
+        mean of all tokens in a family for which transformers has no such class."""
+        return any(change.kind == "pooling" for change in self.changes)
 
 
 class Interval(Record):
@@ -305,4 +337,6 @@ int8 (null: not annotated) and `probabilities` those of each label by itself; of
 (null: no score), there are no probabilities, and `loss` is in units of the training scores' variance. `text` is null
 where the recipe says ``records.text: false``; `text_pair` is null without pairs. `text_key` is a 64-bit hash of the
 normalised text and `id` the value of the column that ``data.columns.id`` names, null without: both say which texts
-belong together. Records of older versions lack these two."""
+belong together. Records of older versions lack these two. Where the recipe names ``data.columns.votes``, a column
+`votes` holds a list of float32, the votes for each class, and `loss` is the cross-entropy against their shares;
+with ``data.weighted_metrics`` a column `weight` holds how much each text counts, float32."""

@@ -105,7 +105,11 @@ class Info(BaseModel):
     sha: str | None = None
     docker_label: str | None = None
     problem_type: str = Field(description="How the model's outputs are read, as its config.json says it.")
-    thresholds: dict[str, float] | None = Field(None, description="Of several labels: each applies from this score on.")
+    thresholds: dict[str, float] | None = Field(
+        None,
+        description="Of several labels: each applies from this score on. Of classes: the one is answered whose score is"
+        " highest beside its threshold.",
+    )
     calibration: dict[str, Any] | None = Field(
         None, description="Temperature and threshold that are applied; scores are sorted whatever the threshold."
     )

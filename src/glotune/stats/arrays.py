@@ -99,6 +99,11 @@ class Answered(ABC):
     def stated(self) -> Outcomes | None:
         """Answers of one class whose confidence can be held against what is right: for calibration; None for scores."""
 
+    @property
+    def counts_alike(self) -> bool:
+        """Whether every text counts once, so that counts of texts are enough for metrics of counts."""
+        return True
+
     def require_finite(self) -> None:
         """Raises UserError where an answer or a loss is not finite."""
         if not self.is_finite:
@@ -127,12 +132,18 @@ class Outcomes(Answered):
         loss_B: cross-entropy per text in nats, or None where it was not recorded.
         cluster_B: one number for texts that belong together, here and in the other languages of the split
             (`glotune.stats.clusters`); None where every text stands for itself.
+        votes_BC: annotators' votes for each class, of which the label is the one with most; None without votes.
+        answer_B: the class ids that were answered where thresholds decide; None: the most probable classes.
+        weight_B: how much each text counts in metrics, above 0; None: once.
     """
 
     label_B: IntArray
     probabilities_BC: FloatArray
     loss_B: FloatArray | None = None
     cluster_B: IntArray | None = None
+    votes_BC: FloatArray | None = None
+    answer_B: IntArray | None = None
+    weight_B: FloatArray | None = None
 
     @property
     def kind(self) -> Kind:
@@ -158,12 +169,18 @@ class Outcomes(Answered):
         return statistic_of(metric, self)
 
     def answers_the_same(self, other: Answered) -> bool:
-        """Whether the classes are as many and the labels the same."""
+        """Whether the classes are as many, and labels and weights the same."""
         return (
             isinstance(other, Outcomes)
             and self.num_labels == other.num_labels
             and np.array_equal(self.label_B, other.label_B)
+            and (self.weight_B is None) == (other.weight_B is None)
+            and (self.weight_B is None or np.array_equal(self.weight_B, np.asarray(other.weight_B)))
         )
+
+    def by_probability(self) -> Outcomes:
+        """The same texts answered by the most probable class."""
+        return replace(self, answer_B=None)
 
     def clustered(self, cluster_B: IntArray | None) -> Outcomes:
         """The same texts with other clusters."""
@@ -198,8 +215,37 @@ class Outcomes(Answered):
         losses_are_finite = self.loss_B is None or bool(np.isfinite(self.loss_B).all())
         return losses_are_finite and bool(np.isfinite(self.probabilities_BC).all())
 
+    @property
+    def counts_alike(self) -> bool:
+        """Unless texts have weights."""
+        return self.weight_B is None
+
+    @property
+    def weights_B(self) -> FloatArray:
+        """How much each text counts in metrics."""
+        return np.ones(self.num_texts) if self.weight_B is None else self.weight_B
+
+    @cached_property
+    def shares_BC(self) -> FloatArray:
+        """Each class's share of a text's votes; without votes 1 for its label."""
+        if self.votes_BC is None:
+            return np.eye(self.num_labels)[self.label_B]
+        return np.asarray(self.votes_BC / self.votes_BC.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    @property
+    def tied(self) -> int:
+        """Texts with as many votes for another class as for their label."""
+        if self.votes_BC is None:
+            return 0
+        return int(((self.votes_BC == self.votes_BC.max(axis=1, keepdims=True)).sum(axis=1) > 1).sum())
+
     @cached_property
     def prediction_B(self) -> IntArray:
+        """The label that was answered."""
+        return self.most_probable_B if self.answer_B is None else self.answer_B
+
+    @cached_property
+    def most_probable_B(self) -> IntArray:
         """The most probable label; the lower id on a tie, as numpy and torch do."""
         return np.asarray(self.probabilities_BC.argmax(axis=1), dtype=np.int64)
 
@@ -214,6 +260,9 @@ def outcomes(
     probabilities_BC: ArrayLike,
     loss_B: ArrayLike | None = None,
     cluster_B: ArrayLike | None = None,
+    votes_BC: ArrayLike | None = None,
+    answer_B: ArrayLike | None = None,
+    weight_B: ArrayLike | None = None,
 ) -> Outcomes:
     """Check the arrays against each other and gather them.
 
@@ -221,15 +270,31 @@ def outcomes(
 
     Raises:
         UserError: lengths differ, no text, fewer than two classes, a label outside 0 .. C-1,
-            or a row of probabilities that does not sum to 1.
+            a row of probabilities that does not sum to 1, votes that are negative or sum to 0, or an answer that is no
+            class.
     """
     labels = np.asarray(label_B, dtype=np.int64)
     probabilities = np.asarray(probabilities_BC, dtype=np.float64)
     losses = None if loss_B is None else np.asarray(loss_B, dtype=np.float64)
     clusters = None if cluster_B is None else np.asarray(cluster_B, dtype=np.int64)
+    votes = None if votes_BC is None else np.asarray(votes_BC, dtype=np.float64)
     _check_shapes(labels, probabilities, losses, clusters)
     _check_values(labels, probabilities)
-    return Outcomes(labels, probabilities, losses, clusters)
+    if votes is not None:
+        _check_votes(votes, probabilities.shape)
+    answers = None if answer_B is None else np.asarray(answer_B, dtype=np.int64)
+    if answers is not None and (
+        answers.shape != labels.shape or not np.isin(answers, range(probabilities.shape[1])).all()
+    ):
+        raise UserError(
+            f"answers of shape {answers.shape}, or one that is no class", expected="a class id for each text"
+        )
+    weights = None if weight_B is None else np.asarray(weight_B, dtype=np.float64)
+    if weights is not None and (weights.shape != labels.shape or not (np.isfinite(weights) & (weights > 0)).all()):
+        raise UserError(
+            f"weights of shape {weights.shape}, or one that is not above 0", expected="one above 0 for each text"
+        )
+    return Outcomes(labels, probabilities, losses, clusters, votes, answers, weights)
 
 
 def _check_shapes(
@@ -279,6 +344,16 @@ def _check_values(labels: IntArray, probabilities: FloatArray) -> None:
             expected="rows that sum to 1",
             remedy="store the softmax of the logits, not the logits",
             where=f"text {wrong[0]} ({wrong.size} texts in all)",
+        )
+
+
+def _check_votes(votes: FloatArray, shape: tuple[int, ...]) -> None:
+    fit = votes.shape == shape and np.isfinite(votes).all() and (votes >= 0).all() and (votes.sum(axis=1) > 0).all()
+    if not fit:
+        raise UserError(
+            found=f"votes of shape {votes.shape} for probabilities of shape {shape}, or some that are no votes",
+            expected="finite numbers of at least 0 for each class, at least one vote for each text",
+            remedy="read both from the same prediction records",
         )
 
 

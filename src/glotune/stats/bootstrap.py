@@ -17,6 +17,7 @@ from glotune.stats.confusion import COUNT_METRICS, IntArray, is_count_metric
 from glotune.stats.count_bootstrap import kinds_of, resample_kinds, unseen_of_one, unseen_of_pairs
 from glotune.stats.resampling import LEVEL, RESAMPLES, Joint, Resampled, combine
 from glotune.stats.text_bootstrap import auc_posterior, resample_texts, statistic_of
+from glotune.stats.votes import VOTE_METRICS
 
 NEAR_ONE = 0.9
 """An AUC above it may hang on ranks that few texts could have broken."""
@@ -82,7 +83,7 @@ def resample_all_together(
 def interval_metrics_of(answered: Answered) -> tuple[str, ...]:
     """The metrics of a task that get an interval without being asked for by name, as far as they exist here."""
     if isinstance(answered, Outcomes):
-        return (*COUNT_METRICS, "loss")
+        return (*COUNT_METRICS, "loss", *(VOTE_METRICS if answered.votes_BC is not None else ()))
     values = answered.values()
     return (*(name for name in answered.kind.counted if values[name] is not None), "loss")
 
@@ -173,7 +174,9 @@ def _joint_of_classes(
     resamples: int,
     paired: bool,
 ) -> dict[str, Joint]:
-    counted = [name for name in metrics if is_count_metric(name)]
+    # Counts of texts are not enough where each text has a weight of its own.
+    weighted = not all(part.counts_alike for part in parts)
+    counted = [name for name in metrics if is_count_metric(name) and not weighted]
     found: dict[str, Joint] = {}
     if counted:
         kinds = kinds_of(parts, clusters)
@@ -188,7 +191,12 @@ def _joint_of_classes(
             if name not in found:
                 statistics = [statistic_of(name, part) for part in parts]
                 found[name] = resample_texts(statistics, numbers, total, seed=seed, resamples=resamples)
-            if name == "roc_auc" and found[name].is_defined_P.all() and found[name].estimate_P.max() > NEAR_ONE:
+            if (
+                name == "roc_auc"
+                and not weighted
+                and found[name].is_defined_P.all()
+                and found[name].estimate_P.max() > NEAR_ONE
+            ):
                 posterior_RP = auc_posterior(parts, numbers, total, seed=seed, resamples=resamples)
                 found[name] = replace(found[name], posterior_RP=posterior_RP)
     return found

@@ -51,7 +51,7 @@ def weighted_ece(outcomes: Outcomes, weights_RB: FloatArray, num_bins: int = NUM
 def _gap_in_bin(outcomes: Outcomes, part: slice, num_bins: int) -> FloatArray:
     """[B, M] of a part of the texts: correct less confidence in the bin of each, 0 in the others."""
     confidence_B = outcomes.probabilities_BC[part].max(axis=1)
-    gap_B = (outcomes.prediction_B[part] == outcomes.label_B[part]) - confidence_B
+    gap_B = (outcomes.most_probable_B[part] == outcomes.label_B[part]) - confidence_B
     gap_in_bin_BM = np.zeros((len(gap_B), num_bins))
     gap_in_bin_BM[np.arange(len(gap_B)), confidence_bins(confidence_B, num_bins)] = gap_B
     return gap_in_bin_BM
@@ -85,7 +85,7 @@ def chance_error(outcomes: Outcomes, num_bins: int = NUM_BINS) -> float:
 def reliability(outcomes: Outcomes, num_bins: int = NUM_BINS) -> tuple[ReliabilityBin, ...]:
     """The bars of a reliability diagram, from low to high confidence, empty ones too."""
     confidence_B = outcomes.probabilities_BC.max(axis=1)
-    correct_B = outcomes.prediction_B == outcomes.label_B
+    correct_B = outcomes.most_probable_B == outcomes.label_B
     bin_B = confidence_bins(confidence_B, num_bins)
     bars = []
     for index in range(num_bins):

@@ -81,14 +81,14 @@ def exact_or_bootstrap(
     """The p-value of the strictest test that a metric allows, and its name, for two models on the same texts.
 
     McNemar's for the accuracy on texts that stand for themselves, the permutation test for other scores of counts of
-    one class, the bootstrap's for scores of probabilities, of several labels and of numbers.
+    one class, the bootstrap's for scores of probabilities, of several labels, of numbers and of weighted texts.
 
     Raises:
         UserError: the two don't hold the same texts.
     """
     ours = {name: each for name, each in first.items() if isinstance(each, Outcomes)}
     theirs = {name: each for name, each in second.items() if isinstance(each, Outcomes)}
-    if not ours or not is_count_metric(metric):
+    if not ours or not is_count_metric(metric) or not all(each.counts_alike for each in ours.values()):
         return bootstrap_test(difference), "the bootstrap"
     ((language, alone),) = ours.items() if len(ours) == 1 else ((None, None),)
     if metric == "accuracy" and language is not None and alone is not None and alone.cluster_B is None:

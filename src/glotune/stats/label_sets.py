@@ -25,11 +25,10 @@ from glotune.stats.cells import Countable, Value
 from glotune.stats.confusion import FloatArray, IntArray, ratio
 from glotune.stats.curves import average_precision, roc_auc, weighted_roc_auc
 from glotune.stats.resampling import FEW, FEW_OF_CLASS
+from glotune.stats.thresholds import cross_folds
 
 BLANK = -1
 """Stands for a label that is not annotated."""
-FOLDS, LEAST_TEXTS = 5, 20
-"""Of the texts that thresholds are cross-fitted on; fewer texts than this are not cut."""
 _OF_ONE_LABEL = re.compile(r"(precision|recall|f1)\[(\d+)\]")
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = range(4)
 
@@ -373,16 +372,12 @@ def cross_fitted_answers(
 ) -> NDArray[np.bool_]:
     """[B, L] the answers to each fifth of the texts by the thresholds that the others fit; for few texts by their own.
 
-    The folds are a seeded shuffle of groups: the same texts give the same answers, and equal texts share a fold.
-
     Args:
-        group_B: equal for texts that are to share a fold; None: each for itself.
+        group_B: as for `glotune.stats.thresholds.cross_folds`.
     """
-    size = len(label_BL)
-    if size < LEAST_TEXTS:
+    fold_B = cross_folds(len(label_BL), group_B)
+    if fold_B is None:
         return np.asarray(probability_BL >= fit_thresholds(label_BL, probability_BL))
-    group = np.arange(size) if group_B is None else np.unique(group_B, return_inverse=True)[1]
-    fold_B = (np.random.default_rng(0).permutation(int(group.max()) + 1) % FOLDS)[group]
     answers_BL = np.empty(label_BL.shape, dtype=np.bool_)
     for fold in np.unique(fold_B):
         inside_B = fold_B == fold

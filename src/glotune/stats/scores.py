@@ -17,11 +17,14 @@ from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import expected_calibration_error
 from glotune.stats.confusion import (
     COUNT_METRICS,
+    FloatArray,
+    IntArray,
     f1_per_class,
     precision_per_class,
     recall_per_class,
 )
 from glotune.stats.curves import macro_roc_auc, roc_auc_per_class
+from glotune.stats.votes import VOTE_METRICS
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Scores:
     per_class: tuple[ClassScores, ...]
     confusion_CC: tuple[tuple[int, ...], ...]
     """``confusion_CC[true][predicted]``."""
+    votes_C: tuple[float, ...] = ()
+    """Where there are votes: texts of each class by its share of their votes."""
+    of_votes: tuple[tuple[str, float | None], ...] = ()
+    """What the votes say (`glotune.stats.votes`), by name; None where it can't be asked."""
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """How many texts each class has, of votes by their shares: what stating the label frequencies knows."""
+        return self.votes_C or tuple(float(each.support) for each in self.per_class)
 
     @property
     def absent_labels(self) -> tuple[int, ...]:
@@ -66,7 +78,7 @@ class Scores:
         """Metric name -> value, by the names of `glotune.stats.traits`."""
         return {
             **{name: float(getattr(self, name)) for name in COUNT_METRICS},
-            "loss": self.loss, "ece": self.ece, "roc_auc": self.roc_auc,
+            "loss": self.loss, "ece": self.ece, "roc_auc": self.roc_auc, **dict(self.of_votes),
         }  # fmt: skip
 
     def class_values(self, labels: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -103,21 +115,47 @@ def score_outcomes(checked: Outcomes) -> Scores:
             expected="finite numbers",
             remedy="The training diverged: lower optimizer.learning_rate, or raise schedule.warmup_ratio",
         )
-    confusion_CC = checked.confusion_CC
-    auc_C = roc_auc_per_class(checked)
+    confusion_CC, weighed_CC = checked.confusion_CC, _weighed(checked)
+    auc_C = roc_auc_per_class(checked) if checked.weight_B is None else (None,) * checked.num_labels
     columns = zip(
-        precision_per_class(confusion_CC), recall_per_class(confusion_CC), f1_per_class(confusion_CC),
+        precision_per_class(weighed_CC), recall_per_class(weighed_CC), f1_per_class(weighed_CC),
         confusion_CC.sum(axis=1), auc_C, strict=True,
     )  # fmt: skip
     return Scores(
         n=checked.num_texts,
-        loss=None if checked.loss_B is None else float(checked.loss_B.mean()),
-        ece=expected_calibration_error(checked),
-        roc_auc=macro_roc_auc(auc_C),
+        loss=None if checked.loss_B is None else float(np.average(checked.loss_B, weights=checked.weight_B)),
+        ece=expected_calibration_error(checked) if checked.weight_B is None else _value(checked, "ece"),
+        roc_auc=macro_roc_auc(auc_C) if checked.weight_B is None else _defined(_value(checked, "roc_auc")),
         per_class=tuple(
             ClassScores(float(precision), float(recall), float(f1), int(support), auc)
             for precision, recall, f1, support, auc in columns
         ),
         confusion_CC=tuple(tuple(int(count) for count in row) for row in confusion_CC),
-        **{name: float(metric(confusion_CC)) for name, metric in COUNT_METRICS.items()},
+        votes_C=() if checked.votes_BC is None else tuple((checked.weights_B @ checked.shares_BC).tolist()),
+        of_votes=_of_votes(checked),
+        **{name: float(metric(weighed_CC)) for name, metric in COUNT_METRICS.items()},
     )
+
+
+def _weighed(checked: Outcomes) -> IntArray | FloatArray:
+    """[C, C] counts, each text by its weight where texts have any."""
+    if checked.weight_B is None:
+        return checked.confusion_CC
+    cells_CC = np.zeros((checked.num_labels, checked.num_labels))
+    np.add.at(cells_CC, (checked.label_B, checked.prediction_B), checked.weight_B)
+    return cells_CC
+
+
+def _value(checked: Outcomes, metric: str) -> float:
+    """Of metrics that have a weighted form alone."""
+    return float(checked.statistic(metric)(np.ones((1, checked.num_texts)))[0])
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _of_votes(checked: Outcomes) -> tuple[tuple[str, float | None], ...]:
+    if checked.votes_BC is None:
+        return ()
+    return tuple((name, _defined(_value(checked, name))) for name in VOTE_METRICS)

@@ -119,13 +119,13 @@ def influences(outcomes: Answered, metric: str) -> FloatArray:
     Raises:
         UserError: see `run_score`.
     """
-    if metric == "loss":
+    if metric == "loss" and outcomes.counts_alike:
         losses_B = _losses(outcomes)
         return losses_B - losses_B.mean()
     left_out_B = outcomes.left_out(metric) if isinstance(outcomes, Countable) else None
     if left_out_B is not None:
         return (outcomes.num_texts - 1.0) * (left_out_B.mean() - left_out_B)
-    if not isinstance(outcomes, Outcomes) or not is_count_metric(metric):
+    if not isinstance(outcomes, Outcomes) or not is_count_metric(metric) or not outcomes.counts_alike:
         return _influences_by_weights(outcomes, metric)
     value, counts_CC = count_metric(metric), outcomes.confusion_CC.astype(np.float64)
     kinds = np.argwhere(counts_CC > 0)
@@ -262,7 +262,7 @@ def _check_same_languages(runs_GS: Sequence[Sequence[RunOutcomes]]) -> None:
 
 
 def _value(outcomes: Answered, metric: str) -> float:
-    if isinstance(outcomes, Outcomes) and is_count_metric(metric):
+    if isinstance(outcomes, Outcomes) and is_count_metric(metric) and outcomes.counts_alike:
         return float(count_metric(metric)(outcomes.confusion_CC))
     value = float(outcomes.statistic(metric)(np.ones((1, outcomes.num_texts)))[0])
     if np.isnan(value):

@@ -77,7 +77,7 @@ def fit_temperature(validation: Outcomes) -> TemperatureFit:
     bounds = (float(np.log(LOWEST)), float(np.log(HIGHEST)))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     reason = None
-    if np.array_equal(validation.prediction_B, validation.label_B):
+    if validation.votes_BC is None and np.array_equal(validation.most_probable_B, validation.label_B):
         reason = f"all {validation.num_texts} validation texts are right: any lower temperature has a lower loss"
     elif min(abs(found.x - bound) for bound in bounds) < 1e-3:
         reason = f"the best temperature lies outside {LOWEST:g} .. {HIGHEST:g}"
@@ -156,7 +156,8 @@ def cross_fit(validation: Outcomes, metric: str | None = None) -> CrossFit | Non
 
 
 def _part(outcomes: Outcomes, inside_B: NDArray[np.bool_]) -> Outcomes:
-    return Outcomes(outcomes.label_B[inside_B], outcomes.probabilities_BC[inside_B])
+    votes_BC = None if outcomes.votes_BC is None else outcomes.votes_BC[inside_B]
+    return Outcomes(outcomes.label_B[inside_B], outcomes.probabilities_BC[inside_B], votes_BC=votes_BC)
 
 
 def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArray) -> FloatArray:
@@ -170,5 +171,8 @@ def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArr
 
 
 def _mean_loss(probabilities_BC: FloatArray, outcomes: Outcomes) -> float:
+    """Cross-entropy in nats; where there are votes, against their distribution."""
+    if outcomes.votes_BC is not None:
+        return float(-(outcomes.shares_BC * np.log(np.maximum(probabilities_BC, SMALLEST))).sum(axis=1).mean())
     chosen_B = probabilities_BC[np.arange(outcomes.num_texts), outcomes.label_B]
     return float(-np.log(np.maximum(chosen_B, SMALLEST)).mean())

@@ -18,6 +18,7 @@ from glotune.stats.calibration import weighted_ece
 from glotune.stats.confusion import COUNT_METRICS, FloatArray, IntArray, count_metric, is_count_metric
 from glotune.stats.curves import weighted_macro_roc_auc
 from glotune.stats.resampling import RESAMPLES, Joint
+from glotune.stats.votes import VOTE_METRICS
 
 JACKKNIFE_LIMIT = 1000  # the skewness correction fades with 1 / sqrt(clusters): not worth its cost above
 UNSEEN_ANSWERS = 8
@@ -26,11 +27,19 @@ CHUNK = 4_000_000  # weights held at once
 
 
 def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
-    """The weighted form of a metric on these texts.
+    """The weighted form of a metric on these texts, which count by their own weights where they have any.
 
     Raises:
         UserError: no such metric, or the loss was not recorded.
     """
+    own_B = outcomes.weight_B
+    if own_B is None:
+        return _plain_statistic(metric, outcomes)
+    inner = _plain_statistic(metric, outcomes)
+    return lambda weights_RB: inner(weights_RB * own_B)
+
+
+def _plain_statistic(metric: str, outcomes: Outcomes) -> Statistic:
     if is_count_metric(metric):
         return _count_statistic(metric, outcomes)
     if metric == "loss":
@@ -39,8 +48,22 @@ def statistic_of(metric: str, outcomes: Outcomes) -> Statistic:
         return lambda weights_RB: weighted_ece(outcomes, weights_RB)
     if metric == "roc_auc":
         return lambda weights_RB: weighted_macro_roc_auc(outcomes, weights_RB)
-    known = [*COUNT_METRICS, "loss", "ece", "roc_auc"]
+    if metric in VOTE_METRICS and outcomes.votes_BC is not None:
+        return _mean_statistic(VOTE_METRICS[metric](outcomes))
+    known = [*COUNT_METRICS, "loss", "ece", "roc_auc", *(VOTE_METRICS if outcomes.votes_BC is not None else ())]
     raise UserError(f"metric {metric!r}", expected="one of " + ", ".join(known), remedy=did_you_mean(metric, known))
+
+
+def _mean_statistic(values_B: FloatArray) -> Statistic:
+    """The mean over the texts whose value is known; NaN where no such text is drawn."""
+    is_known_B = np.isfinite(values_B)
+    known_B = np.where(is_known_B, values_B, 0.0)
+
+    def mean(weights_RB: FloatArray) -> FloatArray:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((weights_RB @ known_B) / (weights_RB @ is_known_B), dtype=np.float64)
+
+    return mean
 
 
 def resample_texts(

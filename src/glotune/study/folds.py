@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from glotune.data.pools import strata
 from glotune.data.reading import read_texts
-from glotune.data.texts import TextData
+from glotune.data.texts import LabelledTexts, TextData
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.whole_files import written_aside
@@ -27,6 +28,8 @@ from glotune.whole_files import written_aside
 _OF_NO_EFFECT_ON_FOLDS = ("fraction", "train_rows", "max_length", "truncation", "sampling_alpha", "made_splits")
 """Keys of ``data`` that a run applies to its own training folds."""
 
+_VOTES = "votes {}"
+"""Column of the votes for a class."""
 MADE_VALIDATION = 0.1
 """Share of its training folds by which a run chooses its checkpoint, where the recipe cuts none."""
 
@@ -35,10 +38,10 @@ MADE_VALIDATION = 0.1
 class FoldFile:
     """The texts that are cross-validated, on disk.
 
-    Columns: text, text_pair (with pairs), id (where named), label (its name; of several labels or scores a column each,
-    by their names), language, split (``fold-1`` … ``fold-k``,
-    or ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text
-    came from.
+    Columns: text, text_pair (with pairs), id (where named), weight (null where there is none), label (its name; of
+    several labels, scores or votes a column each, by their names), language, split (``fold-1`` … ``fold-k``, or
+    ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text came
+    from.
     """
 
     path: Path
@@ -49,13 +52,17 @@ class FoldFile:
     has_validation: bool
     is_one_class: bool = True
     """Whether a text has one label; otherwise each of `labels` is a column."""
+    has_votes: bool = False
+    """Whether each of `labels` is a column of votes."""
 
     def recipe(self, recipe: Recipe, fold: int) -> Recipe:
         """The recipe of one fold, counted from 1: its texts are tested, all others trained on."""
         others = [f"fold-{other}" for other in range(1, self.folds + 1) if other != fold]
-        columns: dict[str, str | list[str]] = {"text_pair": "text_pair"} if self.has_pairs else {}
+        columns: dict[str, Any] = {"text_pair": "text_pair"} if self.has_pairs else {}
         columns |= {"id": "id"} if recipe.data.columns.id is not None else {}
+        columns |= {"weight": "weight"} if recipe.data.columns.weight is not None else {}
         columns |= {} if self.is_one_class else {"labels": self.labels}
+        columns |= {"votes": {label: _VOTES.format(label) for label in self.labels}} if self.has_votes else {}
         share = recipe.data.made_splits.validation or MADE_VALIDATION
         data = {
             **recipe.data.model_dump(mode="json"),
@@ -63,7 +70,7 @@ class FoldFile:
             "validation": str(self.path) if self.has_validation else None,
             "test": str(self.path),
             "columns": columns,
-            "labels": self.labels if self.is_one_class else None,
+            "labels": self.labels if self.is_one_class and not self.has_votes else None,
             "made_splits": {"validation": share},
             "split_names": {
                 "train": others,
@@ -91,8 +98,18 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             expected="no few-shot texts in a cross-validated study: they belong to no fold",
             remedy="Add the language to data.source_languages, or leave folds out",
         )
+    if recipe.data.translations:
+        raise UserError(
+            "data.translations is set",
+            where=recipe.name,
+            expected="no translations in a cross-validated study: they belong to no fold",
+            remedy="Leave folds out",
+        )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
-    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
+    # Validation rows that are pooled are trained on in other folds: they keep their weights.
+    weighs = recipe.data.columns.weight is not None and recipe.data.validation is None
+    kept = {"weighted_metrics": weighs or recipe.data.weighted_metrics}
+    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made, **kept})
     texts = read_texts(whole, seed, recipe.task)
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
     table = pa.concat_tables([texts.splits[split].table for split in pooled])
@@ -115,6 +132,7 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
         has_targets=targets is not None,
         has_validation=recipe.data.validation is not None,
         is_one_class=texts.targets is None,
+        has_votes=texts.splits["train"].votes is not None,
     )
 
 
@@ -158,7 +176,13 @@ def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
     names = pa.array([source.path for source in texts.sources])
     kept = [name for name in ("text", "text_pair", "id") if name in table.column_names]
     columns = {name: table[name].cast(pa.string()) for name in kept}
-    if texts.targets is None:
+    if "votes" in table.column_names:
+        votes_NC = LabelledTexts(table, "train").votes
+        assert votes_NC is not None
+        columns |= {
+            _VOTES.format(name): pa.array(votes_N) for name, votes_N in zip(texts.labels, votes_NC.T, strict=True)
+        }
+    elif texts.targets is None:
         columns["label"] = pa.array(texts.labels).take(table["label"].cast(pa.int32()))
     else:
         targets_NL = texts.targets[table["label"].to_numpy()].astype(np.float64)
@@ -168,6 +192,7 @@ def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
         }
     columns["language"] = table["language"].cast(pa.string())
     columns["split"] = split
+    columns["weight"] = table["weight"] if "weight" in table.column_names else pa.nulls(len(table), pa.float32())
     columns["file"] = names.take(table["source"].cast(pa.int32()))
     columns["row"] = table["row"]
     return pa.table(columns)

@@ -28,9 +28,11 @@ from glotune.run.predictions import answers_in, read_predictions
 from glotune.run.records import Evaluation
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.stats.evaluation import INTERVAL_SEED, evaluation_of
-from glotune.tasks.of_recipe import cross_entropy, reading_of
-from glotune.tasks.records import Outputs, SplitAnswers, prediction_tables, write_predictions
-from glotune.tasks.single_label import class_weights, monitored_languages
+from glotune.tasks.cross_entropy import class_frequencies, class_weights
+from glotune.tasks.of_recipe import class_outputs, reading_of
+from glotune.tasks.records import SplitAnswers, prediction_tables, write_predictions
+from glotune.tasks.single_label import monitored_languages
+from glotune.tasks.tuning import Tuning, by_thresholds
 from glotune.whole_files import sha256
 
 MOST_CHARACTERS = 5_000_000
@@ -135,11 +137,17 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
 def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[SplitAnswers]:
     """What a cheap model says of each split, decided on the validation texts as the run decides."""
     outputs = [said(split) for split in splits]
-    if texts.targets is None:
-        return [Outputs(each, cross_entropy(each, split.labels)) for each, split in zip(outputs, splits, strict=True)]
-    reading = reading_of(recipe, texts, texts.splits["train"].weights)
     named = monitored_languages(recipe.evaluate.on, texts.source_languages, texts.splits["validation"].language_names)
     rows = np.sort(np.concatenate([rows for name, rows in _by_language(splits[0]) if name in named]))
+    if texts.targets is None:
+        classes = [class_outputs(each, split) for each, split in zip(outputs, splits, strict=True)]
+        if recipe.evaluate.tune_thresholds is None:
+            return [*classes]
+        keys = splits[0].keys[rows]
+        tuning = Tuning(rows, splits[0].labels[rows], keys, named, recipe.evaluate.tune_thresholds)
+        tuned = tuning.decide(classes[0])
+        return [tuning.answered(classes[0], tuned), *(by_thresholds(each, tuned) for each in classes[1:])]
+    reading = reading_of(recipe, texts, texts.splits["train"].weights)
     targets, keys = texts.targets[splits[0].labels[rows]], splits[0].keys[rows]
     decision = reading.decide(targets, outputs[0][rows], named)
     return [
@@ -163,11 +171,16 @@ def _of_classes(
 ) -> tuple[Said, Said]:
     """The classes' frequencies, and logistic regression with the run's class weights."""
     train, num_labels = texts.splits["train"], len(texts.labels)
-    weights_C = class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights)
-    frequency_C = np.bincount(train.labels, weights_N, num_labels) / weights_N.sum()
+    weights_C = class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights, train.shares)
+    frequency_C = class_frequencies(train.labels, num_labels, weights_N, train.shares) / weights_N.sum()
+    # With votes a text stands there once for each class, with its share of them: the gradient is that of soft labels.
+    rows_M, labels_M = np.arange(len(train)), train.labels
+    if train.shares is not None:
+        rows_M, labels_M = np.nonzero(train.shares)
+        weights_N = weights_N[rows_M] * train.shares[rows_M, labels_M]
     if weights_C is not None:
-        weights_N = weights_N * weights_C[train.labels]
-    model = _logistic(features(train), train.labels, weights_N)
+        weights_N = weights_N * weights_C[labels_M]
+    model = _logistic(features(train)[rows_M], labels_M, weights_N)
 
     def constant(split: LabelledTexts) -> NDArray[np.float64]:
         return _logs(np.tile(frequency_C, (len(split), 1)))

@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from glotune.data.batches import PackedBatch, Rows
 from glotune.data.tokenization import TokenStore
-from glotune.run.records import Evaluation
+from glotune.run.records import Decision, Evaluation
 from glotune.stats.arrays import softmax
-from glotune.tasks.single_label import LogitsAndLosses, SingleLabel, summed_loss, total_weight, with_labels
+from glotune.tasks.single_label import LogitsAndLosses, SingleLabel, with_labels
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 
 
@@ -90,8 +90,7 @@ class Distillation:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.train
         weights_B = np.ones(len(rows), np.float32) if store.weights is None else store.weights[rows]
-        labels, is_labelled = store.labels[rows], store.labels[rows] >= 0
-        hard = total_weight(labels[is_labelled], self.classifier.class_weights, weights_B[is_labelled])
+        hard = self.classifier.total_weight(store, rows[store.labels[rows] >= 0])
         return SoftAndHard(self, rows, float(weights_B.sum(dtype=np.float64)), hard)
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
@@ -110,8 +109,9 @@ class Distillation:
         return self.classifier.choice
 
     @property
-    def decision(self) -> None:
-        """The most probable class is the answer."""
+    def decision(self) -> Decision | None:
+        """As the classifier's."""
+        return self.classifier.decision
 
     def passes(self, split: str) -> list[LogitsAndLosses]:
         """One: logits, and each text's own loss against its label."""
@@ -157,8 +157,7 @@ class SoftAndHard:
         soft = (soft_B if weights_B is None else soft_B * weights_B).sum()
         loss = task.weight / self.soft_denominator * soft
         if self.hard_denominator:  # known on the host: no batch waits for the device to learn it
-            weights_C = classifier.weights_on(labels.device)
-            hard = summed_loss(logits_BC, labels, weights_C, classifier.label_smoothing, weights_B)
+            hard = classifier.summed_loss(logits_BC, batch.targets)
             loss = loss + (1.0 - task.weight) / self.hard_denominator * hard
         num_cells, num_labels = task.num_sums, len(classifier.labels)
         cells = labels * num_labels + logits_BC.detach().argmax(dim=1)

@@ -20,8 +20,8 @@ from glotune.recipe.schema import Recipe
 from glotune.run.records import Decision
 from glotune.stats.arrays import Answered
 from glotune.stats.label_sets import BLANK, LabelSets, cross_fitted_answers, f1_of, fit_thresholds, label_sets
+from glotune.tasks.cross_entropy import explicit_weights, focused
 from glotune.tasks.records import lists_of
-from glotune.tasks.single_label import explicit_weights
 from glotune.tasks.targets import TargetArray
 from glotune.tasks.task import sums_dtype
 
@@ -37,7 +37,7 @@ class LabelSetReading:
     Attributes:
         pos_weights_L: how much a label that applies counts beside one that doesn't.
         label_smoothing: share of the target that is spread over yes and no.
-        focal_gamma: exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002, equation 4); 0: none.
+        focal_gamma: exponent of the focal loss; 0: none.
         threshold: the probability from which a label is answered; None: fitted on validation texts.
     """
 
@@ -81,11 +81,9 @@ class LabelSetReading:
         """Binary cross-entropy, smoothed and focused as the recipe says."""
         smoothed_BL = aims_BL * (1.0 - self.label_smoothing) + self.label_smoothing / 2.0
         losses_BL = functional.binary_cross_entropy_with_logits(outputs_BL, smoothed_BL, reduction="none")
-        if not self.focal_gamma:
-            return losses_BL
         # 1 - p of the truth, from the logit of its opposite: exact where p is near 1.
         missed_BL = torch.sigmoid(torch.where(aims_BL > 0.5, -outputs_BL, outputs_BL))
-        return missed_BL**self.focal_gamma * losses_BL
+        return focused(losses_BL, missed_BL, self.focal_gamma)
 
     def plain_losses(self, outputs_BL: Tensor, aims_BL: Tensor) -> Tensor:
         """Binary cross-entropy in nats."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.texts import TextData
+from glotune.data.texts import LabelledTexts, TextData
 from glotune.data.tokenization import TokenStore
 from glotune.recipe import Recipe
 from glotune.recipe.kinds import TaskName
@@ -19,6 +19,7 @@ from glotune.tasks.records import Outputs, SplitAnswers
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
 from glotune.tasks.task import Choice, Task
+from glotune.tasks.tuning import by_thresholds
 
 
 def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> Task:
@@ -57,20 +58,21 @@ def reading_of(recipe: Recipe, texts: TextData, weights_N: NDArray[np.float32] |
 def answering(
     task: TaskName,
     outputs_NC: NDArray[np.float64],
-    labels_N: NDArray[Any],
+    split: LabelledTexts,
     targets_KL: NDArray[np.float32] | None,
     decision: Decision | None,
 ) -> SplitAnswers:
     """What a saved model's outputs say of labelled texts.
 
     Args:
-        labels_N: as `LabelledTexts.labels`.
+        split: the texts.
         targets_KL: as `TextData.targets`.
         decision: of the run.
     """
     if targets_KL is None or decision is None:
-        return Outputs(outputs_NC, cross_entropy(outputs_NC, labels_N))
-    targets_NL = targets_KL[labels_N]
+        outputs = class_outputs(outputs_NC, split)
+        return outputs if decision is None else by_thresholds(outputs, decision)
+    targets_NL = targets_KL[split.labels]
     if task == "score":
         losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
         return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
@@ -81,7 +83,17 @@ def answering(
     )
 
 
-def cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:
+def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:
+    """What logits say of texts of one class each, or with votes for each class."""
+    if split.votes is None:
+        return Outputs(logits_NC, _cross_entropy(logits_NC, split.labels), weights_N=split.weights)
+    shares_NC = split.votes.astype(np.float64) / split.votes.sum(axis=1, keepdims=True)
+    top_N = logits_NC.max(axis=1, keepdims=True)
+    logs_NC = logits_NC - top_N - np.log(np.exp(logits_NC - top_N).sum(axis=1, keepdims=True))
+    return Outputs(logits_NC, -(shares_NC * logs_NC).sum(axis=1), split.votes, None, split.weights)
+
+
+def _cross_entropy(logits_NC: NDArray[np.float64], labels_N: NDArray[Any]) -> NDArray[np.float64]:
     """Loss of each text in nats, without weights or smoothing."""
     top = logits_NC.max(axis=1)
     normaliser = top + np.log(np.exp(logits_NC - top[:, None]).sum(axis=1))

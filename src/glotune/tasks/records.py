@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from glotune.data.texts import LabelledTexts, TextData
-from glotune.run.predictions import hashed_names
+from glotune.run.predictions import ANSWERED, hashed_names
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Answered, Outcomes, outcomes, softmax
 from glotune.stats.clusters import own_clusters
@@ -54,13 +54,24 @@ class Outputs:
 
     logits_NC: NDArray[np.float64]
     losses_N: NDArray[np.float64]
-    """Plain cross-entropy per text, unweighted and unsmoothed."""
+    """Plain cross-entropy per text, unweighted and unsmoothed; where there are votes, against their distribution."""
+    votes_NC: NDArray[np.float32] | None = None
+    """As `LabelledTexts.votes`."""
+    answers_N: NDArray[np.int64] | None = None
+    """Class ids, where thresholds decide; None: the most probable classes."""
+    weights_N: NDArray[np.float32] | None = None
+    """How much each text counts in metrics; None: once."""
 
     @classmethod
-    def of(cls, answers: Answers) -> Outputs:
-        """From the one sweep of an evaluation: logits and, last, the loss."""
+    def of(cls, answers: Answers, split: LabelledTexts | None) -> Outputs:
+        """From the one sweep of an evaluation: logits and, last, the loss.
+
+        Args:
+            split: the texts, for their votes and weights; None: they have none.
+        """
         (answers_NK,) = answers
-        return cls(logits_NC=answers_NK[:, :-1], losses_N=answers_NK[:, -1])
+        logits_NC, losses_N = answers_NK[:, :-1], answers_NK[:, -1]
+        return cls(logits_NC, losses_N) if split is None else cls(logits_NC, losses_N, split.votes, None, split.weights)
 
     def outcomes(
         self,
@@ -73,22 +84,31 @@ class Outputs:
         Raises:
             UserError: see `glotune.stats.arrays.outcomes`.
         """
-        return outcomes(labels_N[rows], softmax(self.logits_NC[rows], in_place=True), self.losses_N[rows], cluster_B)
+        probabilities_BC = softmax(self.logits_NC[rows], in_place=True)
+        votes_BC = None if self.votes_NC is None else self.votes_NC[rows]
+        answers_B = None if self.answers_N is None else self.answers_N[rows]
+        weights_B = None if self.weights_N is None else self.weights_N[rows]
+        return outcomes(
+            labels_N[rows], probabilities_BC, self.losses_N[rows], cluster_B, votes_BC, answers_B, weights_B
+        )
 
     def columns(self, rows: NDArray[np.int64], labels_B: NDArray[Any]) -> dict[str, pa.Array]:
         """Class ids, probabilities and losses."""
         probabilities = softmax(self.logits_NC[rows], in_place=True)
         return {
             "label": pa.array(labels_B, pa.int16()),
-            "predicted": pa.array(probabilities.argmax(axis=1), pa.int16()),
+            "predicted": pa.array(
+                probabilities.argmax(axis=1) if self.answers_N is None else self.answers_N[rows], pa.int16()
+            ),
             "probabilities": lists_of(probabilities),
             "loss": pa.array(self.losses_N[rows], pa.float64()),
+            **({} if self.votes_NC is None else {"votes": lists_of(self.votes_NC[rows])}),
         }
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
-        """Nothing."""
-        return {}
+        """Whether thresholds decided."""
+        return {} if self.answers_N is None else {ANSWERED: b"thresholds"}
 
     @property
     def refused(self) -> int:
@@ -132,6 +152,7 @@ def prediction_tables(
     """The records of the texts at `rows`, some at a time; columns as in `records.PREDICTION_COLUMNS`."""
     columns = ["row", "source", "language", "label", "key"]
     columns += ["id"] if "id" in texts.table.column_names else []
+    columns += ["weight"] if "weight" in texts.table.column_names else []
     columns += [name for name in ("text", "text_pair") if with_text and name in texts.table.column_names]
     done = 0
     for table in _grouped(_taken(texts.table.select(columns), rows)):
@@ -174,6 +195,7 @@ def _records(
             **{name: table[name] if name in table.column_names else nulls for name in ("text", "text_pair")},
             "text_key": table["key"],
             "id": table["id"] if "id" in table.column_names else nulls,
+            **({"weight": table["weight"]} if "weight" in table.column_names else {}),
         }
     )
     return found.replace_schema_metadata(outputs.metadata) if outputs.metadata else found

@@ -1,4 +1,4 @@
-"""One label for each text: weighted cross-entropy, right under any cut of the effective batch (contract C2)."""
+"""One label for each text, or annotators' votes for each: weighted cross-entropy, and what judges a classifier."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from glotune.data.batches import PackedBatch, Rows, sent
-from glotune.data.spelling import name_of
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore
-from glotune.errors import RunError, UserError, did_you_mean
+from glotune.errors import RunError, UserError
 from glotune.evidence.collapse import Collapse, deciding_languages, frequency_loss, has_learned, run_collapses
 from glotune.recipe import Recipe
 from glotune.recipe.kinds import KINDS, Kind
-from glotune.run.records import Evaluation
+from glotune.run.records import Decision, Evaluation
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
 from glotune.stats.traits import trait
+from glotune.tasks.cross_entropy import (
+    class_weights,
+    divergences,
+    shares_of,
+    soft_losses,
+    summed_loss,
+    text_losses,
+    total_weight,
+)
 from glotune.tasks.records import Outputs, record_split
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
+from glotune.tasks.tuning import Tuning, by_thresholds
 
-ClassWeights = Literal["none", "balanced"] | dict[str, float]
 EXCERPT, EXCERPTS = 120, 10
 """Characters of a text that a diagnosis shows, and of how many texts."""
 
@@ -50,11 +57,19 @@ class SingleLabel:
     class_weights: NDArray[np.float32] | None = None
     """[C]"""
     label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    """Exponent of the focal loss, see `focused`; 0: plain cross-entropy."""
+    tuned_for: str | None = None
+    """The metric that thresholds are tuned for; None: the most probable class is the answer."""
+    consistency: float | None = None
+    """Weight of the divergence between two views of a text; None: one view."""
     texts: TextData | None = None
     """What the stores were tokenized from, for records and for messages to people."""
     with_text: bool = False
     """Records and messages may hold the texts."""
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, compare=False)
+    _decided: dict[str, Decision] = field(default_factory=dict, compare=False)
+    """The thresholds of the last answers to the validation texts: a function of these alone."""
 
     def __post_init__(self) -> None:
         assert self.monitored  # raises, before anything is trained, where nothing would choose the checkpoint
@@ -68,8 +83,13 @@ class SingleLabel:
             stores=stores,
             source_languages=texts.source_languages,
             choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
-            class_weights=class_weights(recipe.loss.class_weights, train.labels, texts.labels, train.weights),
+            class_weights=class_weights(
+                recipe.loss.class_weights, train.labels, texts.labels, train.weights, train.shares
+            ),
             label_smoothing=recipe.loss.label_smoothing,
+            focal_gamma=recipe.loss.focal_gamma,
+            tuned_for=recipe.evaluate.tune_thresholds,
+            consistency=None if recipe.loss.consistency is None else recipe.loss.consistency.weight,
             texts=texts,
             with_text=recipe.records.text,
         )
@@ -83,19 +103,39 @@ class SingleLabel:
 
     @property
     def num_sums(self) -> int:
-        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row."""
-        return len(self.labels) ** 2
+        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row; then the divergence between
+        two views, where there are two."""
+        return len(self.labels) ** 2 + (self.consistency is not None)
 
     @property
     def may_be_filled(self) -> bool:
         """A text without a label counts for nothing."""
         return True
 
-    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
+    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy | TwoViews:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.stores["train"]
+        plain = WeightedCrossEntropy(self, rows, self.total_weight(store, rows))
+        if self.consistency is None:
+            return plain
         weights_B = None if store.weights is None else store.weights[rows]
-        return WeightedCrossEntropy(self, rows, total_weight(store.labels[rows], self.class_weights, weights_B))
+        return TwoViews(plain, rows, self.consistency, total_weight(store.labels[rows], None, weights_B))
+
+    def total_weight(self, store: TokenStore, rows: Rows) -> float:
+        """Of these texts of a store, the denominator of their loss."""
+        weights_B = None if store.weights is None else store.weights[rows]
+        shares_BC = None if store.shares is None else store.shares[rows]
+        return total_weight(store.labels[rows], self.class_weights, weights_B, shares_BC)
+
+    def summed_loss(self, logits_BC: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the weighted losses of a micro-batch with the targets of `with_labels`."""
+        labels, shares_BC, weights_B = targets["labels"], targets.get("shares"), targets.get("weights")
+        weights_C = self.weights_on(labels.device)
+        if shares_BC is None and not self.focal_gamma:
+            return summed_loss(logits_BC, labels, weights_C, self.label_smoothing, weights_B)
+        aims_BC = shares_of(labels, len(self.labels)) if shares_BC is None else shares_BC
+        losses_B = soft_losses(logits_BC, aims_BC, weights_C, self.label_smoothing, self.focal_gamma)
+        return losses_B.sum() if weights_B is None else (losses_B * weights_B).sum()
 
     def weights_on(self, device: torch.device) -> Tensor | None:
         """The class weights there; copied once."""
@@ -107,7 +147,8 @@ class SingleLabel:
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """Accuracy and macro-F1 of the training texts as they were answered on the way."""
-        confusion_CC = np.array(sums).reshape(len(self.labels), len(self.labels))
+        num_labels = len(self.labels)
+        confusion_CC = np.array(sums[: num_labels**2]).reshape(num_labels, num_labels)
         return {name: float(count_metric(name)(confusion_CC)) for name in ("accuracy", "macro_f1")}
 
     def excerpts(self, rows: Rows) -> list[str]:
@@ -115,8 +156,9 @@ class SingleLabel:
         return [] if self.texts is None or not self.with_text else excerpts_of(self.texts, rows)
 
     @property
-    def decision(self) -> None:
-        """The most probable class is the answer."""
+    def decision(self) -> Decision | None:
+        """The thresholds of the last answers to the validation texts; None: the most probable class is the answer."""
+        return self._decided.get("")
 
     # ---- evaluation -----------------------------------------------------------------------------------
 
@@ -137,7 +179,7 @@ class SingleLabel:
         }
 
     def _scores(self, split: str, answers: Answers) -> dict[str, Scores]:
-        store, outputs = self.stores[split], Outputs.of(answers)
+        store, outputs = self.stores[split], self._outputs(split, answers)
         if outputs.refused:
             raise RunError(
                 f"the network's answers to {outputs.refused} of {len(outputs.losses_N)} {split} texts are not finite: "
@@ -167,7 +209,20 @@ class SingleLabel:
         """One record per prediction, a file per language; the scores that follow from them."""
         assert self.texts is not None
         languages = by_language(self.stores[split])
-        return record_split(folder, self.texts, split, languages, Outputs.of(answers), self.with_text)
+        return record_split(folder, self.texts, split, languages, self._outputs(split, answers), self.with_text)
+
+    def _outputs(self, split: str, answers: Answers) -> Outputs:
+        outputs = Outputs.of(answers, None if self.texts is None else self.texts.splits[split])
+        if self.tuned_for is None or outputs.refused:
+            return outputs
+        if split != "validation":
+            return by_thresholds(outputs, self._decided[""])
+        assert self.texts is not None
+        store, of_language = self.stores[split], by_language(self.stores[split])
+        rows = np.sort(np.concatenate([of_language[name] for name in self.monitored]))
+        tuning = Tuning(rows, store.labels[rows], self.texts.splits[split].keys[rows], self.monitored, self.tuned_for)
+        self._decided[""] = tuning.decide(outputs)
+        return tuning.answered(outputs, self._decided[""])
 
 
 @dataclass(frozen=True)
@@ -185,16 +240,50 @@ class WeightedCrossEntropy:
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as counts."""
-        logits_BC, labels = network(batch), batch.targets["labels"]
-        weights_C = self.task.weights_on(labels.device)
-        summed = summed_loss(logits_BC, labels, weights_C, self.task.label_smoothing, batch.targets.get("weights"))
-        cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
+        return self.of(network(batch), batch)
+
+    def of(self, logits_BC: Tensor, batch: PackedBatch) -> Part:
+        """The same of these answers to the micro-batch."""
+        labels, number = batch.targets["labels"], len(self.task.labels) ** 2
+        summed = self.task.summed_loss(logits_BC, batch.targets)
+        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
         # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
         counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
         return Part(summed / self.denominator, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """The loss of one effective batch over two views of each text: the mean of both losses, and how far the answers lie
+    apart (Liang et al. 2021, arXiv:2106.14448, equations 1 to 3)."""
+
+    plain: WeightedCrossEntropy
+    rows: Rows
+    weight: float
+    denominator: float
+    """Sum of the row weights: a class that counts more in the loss is not to be answered more consistently."""
+    across: None = None
+
+    def dress(self, batch: PackedBatch) -> PackedBatch:
+        """As for one view."""
+        return self.plain.dress(batch)
+
+    def part(self, network: Any, batch: PackedBatch) -> Part:
+        """Its share of both; the counts are of the first view. The second pass draws dropout of its own."""
+        logits = network(batch), network(batch if batch.twin is None else batch.twin)
+        first, second = (self.plain.of(each, batch) for each in logits)
+        apart_B = divergences(*logits) * (batch.targets["labels"] >= 0)  # dummies of a filled batch count for nothing
+        weights_B = batch.targets.get("weights")
+        apart = (apart_B if weights_B is None else apart_B * weights_B).sum() / self.denominator
+        loss = (first.loss + second.loss) / 2 + self.weight * apart
+        return Part(loss, torch.cat([first.sums, apart.detach().to(first.sums).reshape(1)]))
+
+    def details(self, sums: Sequence[float]) -> Mapping[str, float]:
+        """The divergence, in nats, as a mean over the texts."""
+        return {"consistency": sums[-1]}
 
 
 @dataclass(frozen=True)
@@ -216,7 +305,11 @@ class LogitsAndLosses:
     def answer(self, network: Any, batch: PackedBatch) -> Tensor:
         """[B, C + 1]"""
         logits_BC = network(batch)
-        losses_B = text_losses(logits_BC, batch.targets["labels"])
+        shares_BC = batch.targets.get("shares")
+        if shares_BC is None:
+            losses_B = text_losses(logits_BC, batch.targets["labels"])
+        else:
+            losses_B = soft_losses(logits_BC, shares_BC)
         return torch.cat([logits_BC.float(), losses_B.unsqueeze(1)], dim=1)
 
 
@@ -227,89 +320,13 @@ def excerpts_of(texts: TextData, rows: Rows) -> list[str]:
 
 
 def with_labels(batch: PackedBatch, store: TokenStore) -> PackedBatch:
-    """The batch with ``labels`` [B] int64 and, where there are any, ``weights`` [B] float32."""
+    """The batch with ``labels`` [B] int64 and, where there are any, ``shares`` of votes [B, C] and ``weights`` [B]."""
     targets = {"labels": torch.from_numpy(store.labels[batch.rows].astype(np.int64))}
+    if store.shares is not None:
+        targets["shares"] = torch.from_numpy(store.shares[batch.rows])
     if store.weights is not None:
         targets["weights"] = torch.from_numpy(store.weights[batch.rows])
     return replace(batch, targets=targets)
-
-
-# ---- the loss -----------------------------------------------------------------------------------------
-
-
-def class_weights(
-    spec: ClassWeights, labels: NDArray[np.int16], names: list[str], weights_N: NDArray[np.float32] | None = None
-) -> NDArray[np.float32] | None:
-    """[C] weights, or None for none.
-
-    ``balanced`` is ``n / (C * count)`` over the training labels, as scikit-learn's `compute_class_weight`
-    (King & Zeng 2001); a row counts as often as its weight says.
-
-    Raises:
-        UserError: explicit weights name an unknown label or leave one out.
-    """
-    if spec == "none":
-        return None
-    if spec == "balanced":
-        found = np.bincount(labels, weights_N, len(names))
-        return (found.sum() / (len(names) * found)).astype(np.float32)
-    return explicit_weights("loss.class_weights", spec, names)
-
-
-def explicit_weights(key: str, spec: Mapping[str, float], names: list[str]) -> NDArray[np.float32]:
-    """[C] the weights that a recipe gives by name, in the order of the labels.
-
-    Raises:
-        UserError: they name an unknown label or leave one out.
-    """
-    expected = f"one weight for each of: {', '.join(names)}"
-    for name in spec:
-        if name_of(name) not in map(name_of, names):
-            raise UserError(f"{key} names the label '{name}'", expected=expected, remedy=did_you_mean(name, names))
-    weights = {name_of(name): weight for name, weight in spec.items()}
-    missing = [name for name in names if name_of(name) not in weights]
-    if missing:
-        raise UserError(f"{key} has no weight for '{missing[0]}'", expected=expected)
-    return np.array([weights[name_of(name)] for name in names], dtype=np.float32)
-
-
-def summed_loss(
-    logits_BC: Tensor,
-    labels: Tensor,
-    weights_C: Tensor | None,
-    label_smoothing: float,
-    weights_B: Tensor | None = None,
-) -> Tensor:
-    """Sum of the weighted losses of a micro-batch, in fp32.
-
-    The effective batch's loss is the sum of these over its micro-batches divided by `total_weight`: torch's
-    definition of the weighted mean with label smoothing (`torch.nn.functional.cross_entropy`). A row of weight 2
-    enters both as two such rows would.
-    """
-    if weights_B is None:
-        return functional.cross_entropy(
-            logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="sum"
-        )
-    losses_B = functional.cross_entropy(
-        logits_BC.float(), labels, weight=weights_C, label_smoothing=label_smoothing, reduction="none"
-    )
-    return (losses_B * weights_B).sum()
-
-
-def total_weight(
-    labels: NDArray[np.int16],
-    weights_C: NDArray[np.float32] | None,
-    weights_B: NDArray[np.float32] | None = None,
-) -> float:
-    """Sum over an effective batch of each row's weight times the class weight of its label, computed on the host."""
-    if weights_B is None:
-        return float(len(labels)) if weights_C is None else float(weights_C[labels].sum(dtype=np.float64))
-    return float((weights_B if weights_C is None else weights_B * weights_C[labels]).sum(dtype=np.float64))
-
-
-def text_losses(logits_BC: Tensor, labels: Tensor) -> Tensor:
-    """[B] plain cross-entropy per text, unweighted and unsmoothed: what evaluations report."""
-    return functional.cross_entropy(logits_BC.float(), labels, reduction="none")
 
 
 # ---- judgement ----------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ class Calibration(Record):
     temperature: float
     """Logits are divided by it."""
     threshold: float | None = None
-    """Of two classes: the second is answered where its calibrated probability is at least this. None: the larger; of
-    several labels the run's own thresholds, moved as the probabilities are, so that the answers stay."""
+    """Of two classes: the second is answered where its calibrated probability is at least this. None: the larger; where
+    the run has thresholds of its own these decide as before, so that the answers stay."""
     metric: str | None = None
     """What the threshold maximises on the validation texts."""
     languages: list[str]
@@ -91,11 +91,12 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
     languages = sources or sorted(found)
     fitted_on = [found[language] for language in languages]
     load_run(run).require_as_written(fitted_on)
-    if threshold_metric is not None and run.read_manifest().task == "multi_label":
+    decision = run.read_manifest().decision
+    if threshold_metric is not None and decision is not None and decision.thresholds:
         raise UserError(
-            "the thresholds of several labels are fitted with the run",
+            "this run has thresholds of its own, fitted with the run",
             expected="no --threshold",
-            remedy="They are in manifest.json and in the model's config.json; evaluate.threshold sets them by hand",
+            remedy="They are in manifest.json and in the model's config.json",
         )
     validation = _joined([_stated(read_predictions(path).outcomes) for path in fitted_on])
     fit = fit_temperature(validation)
@@ -150,6 +151,9 @@ def _stated(answered: Answered) -> Outcomes:
 
 
 def _joined(parts: list[Outcomes]) -> Outcomes:
+    votes = [part.votes_BC for part in parts if part.votes_BC is not None]
     return outcomes(
-        np.concatenate([part.label_B for part in parts]), np.concatenate([part.probabilities_BC for part in parts])
+        np.concatenate([part.label_B for part in parts]),
+        np.concatenate([part.probabilities_BC for part in parts]),
+        votes_BC=np.concatenate(votes) if votes else None,
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
@@ -24,13 +25,16 @@ from glotune.data.label_names import odd_labels, quoted
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import KINDS
 from glotune.run.directory import RunDirectory
 from glotune.verbs.predict import Predictor, load, problem_of
 from glotune.verbs.train import train
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+Meaning = Callable[[NDArray[Any]], tuple[NDArray[Any], "_Target"]]
+"""Labels, a row for each text, to ``classes_`` and what is learned."""
 NO_LANGUAGE = "und"
 """ISO 639-3 for texts whose language was not said."""
 SAID_BY_FIT = ("data.train", "data.labels", "data.columns", "data.source_languages")
@@ -50,8 +54,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         keys: recipe keys with ``__`` for the dots: ``train__epochs=3``, ``model__layers=6``, ``seed=1``.
 
     Attributes:
-        classes_: the labels seen in fit, sorted; predictions are of the same type. Of several labels their columns:
-            names where `fit` got a DataFrame, else numbers.
+        classes_: the labels seen in fit, sorted; predictions are of the same type. Of several labels, scores and
+            votes their columns: names where `fit` got a DataFrame, else numbers.
         run_: path of the run directory.
         device_: what it was trained on: ``cpu``, ``cuda`` or ``mps``.
 
@@ -85,34 +89,34 @@ class Classifier(ClassifierMixin, BaseEstimator):
             setattr(self, name, value)
         return self
 
-    def fit(self, X: Sequence[Text], y: ArrayLike, sample_weight: ArrayLike | None = None) -> Classifier:
+    def fit(
+        self, X: Sequence[Text], y: ArrayLike, sample_weight: ArrayLike | None = None, *, votes: bool = False
+    ) -> Classifier:
         """Trains on texts (or pairs, as tuples) and their labels.
 
         Args:
             X: N texts or pairs: a list, an array, a Series, or the columns of a DataFrame.
             y: N labels: strings, whole numbers or truth values; or [N, L] of 1 and 0 for several labels of each text
-                (NaN where one was not annotated), a column for each.
+                (NaN where one was not annotated), a column for each. With ``task="score"``, [N] or [N, L] numbers
+                (NaN where there is none).
             sample_weight: N numbers, how much each text counts in the loss: 2 as two of it, 0 as if it was not there.
+            votes: y is [N, C], how many annotators voted for each class, or their shares: a column for each class.
 
         Raises:
             UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
                 labels differ in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
         """
         texts = _texts(X)
-        several = _indicators(y)
-        labels = _labels(y) if several is None else several
-        if len(labels) != len(texts):
-            raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
         keys = self._keys()
         _refuse_what_fit_says(keys)
+        labels, meaning = _read(y, keys, votes)
+        if len(labels) != len(texts):
+            raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
         weights = None if sample_weight is None else _weights(sample_weight, len(texts))
         if weights is not None:
             texts = [text for text, weight in zip(texts, weights, strict=True) if weight]
             labels, weights = labels[weights > 0], weights[weights > 0]
-        if several is None:
-            classes, target = _of_classes(labels)
-        else:
-            classes, target = _of_label_columns(labels, y)
+        classes, target = meaning(labels)
         table = _table(texts, target.columns, weights)
         temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
         run = train(
@@ -132,17 +136,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
-        """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0."""
+        """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0; scores as given."""
         check_is_fitted(self, "run_")
-        if self._kept.predictor.kind.name == "multi_label":
-            stream = self._kept.predictor.engine.stream(_texts(X))
-            return np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream]).astype(np.int64)
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+        stream = self._kept.predictor.engine.stream(_texts(X))
+        answers = np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream])
+        kind = self._kept.predictor.kind.name
+        if kind == "score":
+            return answers if answers.shape[1] > 1 else answers[:, 0]
+        return answers.astype(np.int64) if kind == "multi_label" else np.asarray(self.classes_[answers])
 
     def predict_proba(self, X: Sequence[Text]) -> NDArray[np.float64]:
-        """Probabilities_NC, columns in the order of ``classes_``."""
+        """Probabilities_NC, columns in the order of ``classes_``; raises UserError where scores were learned."""
         check_is_fitted(self, "run_")
+        if self._kept.predictor.kind.name == "score":
+            raise UserError("this classifier answers scores, which state no probability", expected="predict")
         return self._kept.predictor.predict_proba(_texts(X))
 
     def decision_function(self, X: Sequence[Text]) -> NDArray[np.float64]:
@@ -152,6 +159,15 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) > 2 or self._kept.predictor.kind.name == "multi_label":
             return logits_NC
         return logits_NC[:, 1] - logits_NC[:, 0]
+
+    def score(self, X: Sequence[Text], y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy, of several labels the share of texts with all of them right; of scores R^2, as of a regressor."""
+        check_is_fitted(self, "run_")
+        if self._kept.predictor.kind.name != "score":
+            return float(super().score(X, y, sample_weight))
+        from sklearn.metrics import r2_score
+
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """``Classifier(encoder='glotune-nano', seed=3)``; with the labels and the device once it is fitted."""
@@ -287,8 +303,29 @@ def _of_classes(labels: NDArray[Any]) -> tuple[NDArray[Any], _Target]:
     return classes, _Target({"label": [names[index] for index in ids]}, {"data.labels": names})
 
 
-def _of_label_columns(labels_NL: NDArray[np.float64], given: Any) -> tuple[NDArray[Any], _Target]:
-    """A column for each of several labels, by its name in a DataFrame, else by its number."""
+def _read(given: Any, keys: Mapping[str, Any], votes: bool) -> tuple[NDArray[Any], Meaning]:
+    """What `fit` was given as y, a row for each text, and what it means.
+
+    Raises:
+        UserError: it can't be read so.
+    """
+    if votes or keys.get("task") == "score":
+        numbers = _numbers(given, "votes" if votes else "scores")
+        if votes and numbers.shape[1] < 2:
+            raise UserError(
+                f"votes of shape {numbers.shape}", expected="[N, C], a column for each of at least two classes"
+            )
+        return numbers, lambda rows: _of_columns(rows, given, "votes" if votes else "score")
+    several = _indicators(given)
+    if several is None:
+        return _labels(given), _of_classes
+    return several, lambda rows: _of_columns(rows, given, "multi_label")
+
+
+def _of_columns(
+    labels_NL: NDArray[np.float64], given: Any, kind: Literal["multi_label", "score", "votes"]
+) -> tuple[NDArray[Any], _Target]:
+    """A column for each of several labels, scores or classes, by its name in a DataFrame, else by its number."""
     named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
     names = named or [str(place) for place in range(labels_NL.shape[1])]
     taken = {"text", "text_pair", "weight", "label"}
@@ -297,8 +334,23 @@ def _of_label_columns(labels_NL: NDArray[np.float64], given: Any) -> tuple[NDArr
         for name, column_N in zip(names, labels_NL.T, strict=True)
     }
     classes = np.array(names) if named else np.arange(len(names))
-    keys = {"task": "multi_label", "data.columns.labels": list(columns), "data.labels": None}
+    keys: dict[str, Any] = {"data.columns.labels": list(columns), "task": kind, "data.labels": None}
+    if kind == "votes":
+        keys = {"data.columns.votes": dict(zip(names, columns, strict=True)), "data.labels": None}
+    if kind == "score":
+        keys["evaluate.metric"] = KINDS["score"].metric
     return classes, _Target(columns, keys)
+
+
+def _numbers(given: Any, what: str) -> NDArray[np.float64]:
+    """[N, L]; raises UserError where it is something else."""
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"y holds something else than {what} ({error})", expected="numbers") from error
+    if found.ndim not in (1, 2):
+        raise UserError(f"{what} of shape {found.shape}", expected="[N] or [N, L], a row for each text")
+    return found.reshape(len(found), -1)
 
 
 def _indicators(given: Any) -> NDArray[np.float64] | None:

@@ -30,7 +30,8 @@ from glotune.run.records import Manifest, RunStatus, Size, Speed, TeacherCompari
 from glotune.run.state import find_runs
 from glotune.stats.arrays import softmax
 from glotune.tasks.distillation import Distillation, TeacherLogits
-from glotune.tasks.records import Outputs, record_split
+from glotune.tasks.of_recipe import class_outputs
+from glotune.tasks.records import record_split
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.task import Task
 from glotune.verbs.evaluate import texts_of
@@ -400,9 +401,8 @@ def write_comparison(
     held, target = texts.splits[split], RunDirectory(directory.teacher)
     target.path.mkdir(exist_ok=True)
     logits_NC = np.log(np.maximum(probabilities_NC, LEAST_PROBABILITY))
-    losses_N = -logits_NC[np.arange(len(held)), held.labels]
     codes = {name: np.flatnonzero(held.language_ids == code) for code, name in enumerate(held.language_names)}
-    evaluations = record_split(target.predictions, texts, split, codes, Outputs(logits_NC, losses_N), with_text=False)
+    evaluations = record_split(target.predictions, texts, split, codes, class_outputs(logits_NC, held), with_text=False)
     target.write_metrics(evaluations)
     written = [target.metrics_path, *target.prediction_files()]
     files = {path.relative_to(target.path).as_posix(): sha256(path) for path in written}

@@ -36,6 +36,7 @@ from glotune.model.network import Network
 from glotune.recipe.kinds import KINDS, Kind, TaskName
 from glotune.recipe.schema import Columns, Data, Quoting
 from glotune.stats.arrays import softmax
+from glotune.stats.thresholds import answers_at
 from glotune.tasks.label_sets import sigmoid
 from glotune.verbs.calibrate import Calibration
 from glotune.verbs.export.record import read_full_vocabulary
@@ -91,7 +92,8 @@ class Predictor:
     kind: Kind = KINDS["single_label"]
     """Of the task: what the model answers."""
     thresholds: list[float] = field(default_factory=list)
-    """Of each label, where the model answers several: it is answered from this probability on."""
+    """Of each label, where the model answers several: it is answered from this probability on. Of classes the one is
+    answered whose probability is highest beside its threshold; none: the most probable one."""
 
     def __repr__(self) -> str:
         """``Predictor(labels=['no', 'yes'], device='cpu', precision='fp32')``, and what else it takes."""
@@ -145,10 +147,12 @@ class Predictor:
         if self.kind.name == "multi_label":
             return self._labels_in(logits_NC)
         probabilities = softmax(logits_NC)
-        if self.calibration is None:
-            return probabilities, probabilities.argmax(axis=1)
-        calibrated = self.calibration.probabilities(probabilities)
-        return calibrated, self.calibration.answers(calibrated)
+        calibrated = probabilities if self.calibration is None else self.calibration.probabilities(probabilities)
+        if self.thresholds:  # of the probabilities as they were: a temperature leaves the answers
+            return calibrated, answers_at(probabilities, np.array(self.thresholds))
+        return calibrated, calibrated.argmax(axis=1) if self.calibration is None else self.calibration.answers(
+            calibrated
+        )
 
     def _labels_in(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         probabilities_NC = sigmoid(logits_NC)
@@ -255,7 +259,7 @@ class _Loaded(NamedTuple):
     max_length: int
     """Tokens read of a text."""
     thresholds: list[float]
-    """Of several labels, where ``config.json`` states them."""
+    """Where ``config.json`` states them."""
 
     @property
     def labels(self) -> list[str]:

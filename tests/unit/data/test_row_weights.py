@@ -67,3 +67,18 @@ def test_an_absent_column_of_weights_is_told_with_the_nearest() -> None:
     for name in ("en.csv", "en.jsonl"):
         with pytest.raises(UserError, match=r"has no column 'thrust'.*Did you mean 'trust'"):
             read(train=name, columns={"weight": "thrust"})
+
+
+def test_weighted_metrics_ask_all_rows_for_a_weight() -> None:
+    Path("en.csv").write_text(as_csv([{key: str(value) for key, value in row.items()} for row in ROWS]))
+    Path("bn.csv").write_text("text,label\na,0\nb,1\n")
+    keys = {"columns": {"weight": "trust"}, "train": "en.csv", "source_languages": ["en"], "weighted_metrics": True}
+    held_out = read(**keys).splits["validation"]
+    assert held_out.weights is not None
+    assert held_out.weights.tolist() == [ROWS[row - 1]["trust"] for row in held_out.rows]
+    data = Data.model_validate(keys)
+    with pytest.raises(UserError, match="no column 'trust'"):
+        read_evaluation_texts("bn.csv", data, ["0", "1"])
+    Path("bn.csv").write_text("text,label,trust\na,0,1\nb,1,-2\n")
+    with pytest.raises(UserError, match="row 2: the weight -2"):
+        read_evaluation_texts("bn.csv", data, ["0", "1"])

@@ -76,6 +76,7 @@ def test_one_commit_makes_a_private_repository_with_everything_in_it(run: RunDir
     assert all(b"/home/ada" not in content for content in stored.files.values())
 
 
+@pytest.mark.extras
 def test_pushed_again_it_updates_and_keeps_the_visibility(run: RunDirectory, server: HubStandIn) -> None:
     server.repositories["ada/humor"] = Repository(private=False)
     done = push(run, server.url)
@@ -99,6 +100,7 @@ def test_public_checkpoints_and_logs_only_when_asked(run: RunDirectory, server: 
     } <= set(stored.files)
 
 
+@pytest.mark.extras
 def test_an_adapter_goes_with_its_tokenizer_and_a_base_that_others_can_load(
     run: RunDirectory, server: HubStandIn
 ) -> None:

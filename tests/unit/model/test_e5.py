@@ -54,6 +54,7 @@ def test_a_run_with_the_packages_weights_says_so(no_hub: None, monkeypatch: pyte
 
 @pytest.mark.real_encoder
 @pytest.mark.skipif("GLOTUNE_REAL_ENCODER" not in os.environ, reason="GLOTUNE_REAL_ENCODER names no folder")
+@pytest.mark.extras
 def test_the_real_encoder_tells_translations_from_other_sentences() -> None:
     from benchmarks.real_encoder import LEAST_ALIKE, cosines
 

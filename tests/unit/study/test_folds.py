@@ -101,3 +101,18 @@ def test_pairs_keep_both_texts(tmp_path: Path) -> None:
 def test_few_shot_rows_belong_to_no_fold(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="few_shot"):
         fold_file(recipe_over(tmp_path, few_shot={"es": 4}), 3, 0, tmp_path / "folds")
+
+
+@pytest.mark.parametrize("validation", [False, True])
+def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: bool) -> None:
+    rows = [{**row, "trust": str(1 + number % 3)} for number, row in enumerate(sentences("en", 60))]
+    file = str(write_csv(tmp_path / "train.csv", rows))
+    data: dict[str, object] = {"train": {"en": file}, "columns": {"weight": "trust"}}
+    if validation:
+        data["validation"] = {"en": str(write_csv(tmp_path / "dev.csv", sentences("en", 20, 1)))}
+    recipe = Recipe.model_validate({"name": "weighted", "model": {"name": "none"}, "data": data})
+    one = fold_file(recipe, 3, 0, tmp_path).recipe(recipe, 1)
+    train = read_texts(one.data, 0).splits["train"]
+    assert train.weights is not None
+    known = {row["text"]: float(row["trust"]) for row in rows}
+    assert train.weights.tolist() == [known[text] for text in train.table["text"].to_pylist()]

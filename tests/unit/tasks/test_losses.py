@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from glotune.errors import UserError
-from glotune.tasks.single_label import class_weights, summed_loss, total_weight
+from glotune.tasks.cross_entropy import class_weights, shares_of, soft_losses, summed_loss, total_weight
 
 
 @given(
@@ -76,3 +76,55 @@ def test_weights_are_met_in_any_spelling_of_a_label() -> None:
     weights = class_weights({"cafe\u0301": 2.0, "bar": 1.0}, np.array([0, 1], np.int16), ["bar", "caf\u00e9"])
     assert weights is not None
     assert weights.tolist() == [1.0, 2.0]
+
+
+# ---- distributions of votes, focal loss ----------------------------------------------------------------
+
+
+def test_soft_labels_are_torchs_class_probabilities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(12, 4, generator=generator)
+    shares = torch.rand(12, 4, generator=generator).softmax(dim=1)
+    weights = torch.tensor([0.5, 1.0, 2.0, 3.0])
+    theirs = functional.cross_entropy(logits, shares, weight=weights, label_smoothing=0.1, reduction="none")
+    assert torch.allclose(soft_losses(logits, shares, weights, 0.1), theirs, atol=1e-6)
+    labels = shares.argmax(dim=1)
+    hard = functional.cross_entropy(logits, labels, weight=weights, label_smoothing=0.1, reduction="none")
+    assert torch.allclose(soft_losses(logits, shares_of(labels, 4), weights, 0.1), hard, atol=1e-6)
+
+
+def test_a_text_without_a_label_adds_nothing_whatever_the_smoothing() -> None:
+    logits = torch.randn(2, 3, requires_grad=True)
+    losses = soft_losses(logits, shares_of(torch.tensor([-100, 1]), 3), None, 0.1, 2.0)
+    losses.sum().backward()
+    assert float(losses[0].detach()) == 0.0
+    assert logits.grad is not None
+    assert (logits.grad[0] == 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_is_the_papers(gamma: float) -> None:
+    """Lin et al. 2017, equation 4: (1 - p)^gamma times -log p, for the class that is true."""
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.3, 0.2, 0.1], [60.0, 0.0, 0.0], [-90.0, 90.0, 0.0]], requires_grad=True)
+    labels = torch.tensor([0, 2, 0, 0])
+    losses = soft_losses(logits, shares_of(labels, 3), None, 0.0, gamma)
+    truth = logits.detach().double().softmax(dim=1)[torch.arange(4), labels]
+    assert losses[:2].tolist() == pytest.approx(((1 - truth) ** gamma * -truth.log())[:2].tolist(), rel=1e-5)
+    losses.sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_a_focal_exponent_of_nothing_is_cross_entropy() -> None:
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    assert torch.allclose(
+        soft_losses(logits, shares_of(labels, 3)), functional.cross_entropy(logits, labels, reduction="none")
+    )
+
+
+def test_the_denominator_counts_votes_by_their_shares() -> None:
+    shares = np.array([[0.75, 0.25], [0.0, 1.0]], np.float32)
+    labels, weights = np.array([0, 1], np.int16), np.array([1.0, 4.0], np.float32)
+    assert total_weight(labels, None, None, shares) == 2.0
+    assert total_weight(labels, weights, np.array([2.0, 1.0], np.float32), shares) == pytest.approx(2 * 1.75 + 4.0)
+    assert class_weights("balanced", labels, ["a", "b"], None, shares) == pytest.approx([2 / 1.5, 2 / 2.5])

@@ -127,10 +127,10 @@ class PostNormWalk:
         return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
-        return take(hidden.squeeze(0), flow.packing.starts_B)
+        return pooled(self.anatomy, hidden.squeeze(0), flow)
 
     def classify(self, pooled_BH: Tensor) -> Tensor:
-        first_B1H = pooled_BH.unsqueeze(1)
+        first_B1H = pooled_BH.unsqueeze(1)  # the heads look at the first place, whatever stands there
         if self.anatomy.family.positions_after_padding:
             return self.core.classifier(first_B1H)
         return self.core.classifier(self.core.dropout(self.core.bert.pooler(first_B1H)))
@@ -172,11 +172,7 @@ class ModernBertWalk:
         return self.core.model.final_norm(hidden_BH)
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
-        tokens_TH = self.core.model.final_norm(hidden).squeeze(0)
-        if self.anatomy.config.classifier_pooling == "cls":
-            return take(tokens_TH, flow.packing.starts_B)
-        lengths = flow.packing.cu_seqlens.diff().long()
-        return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+        return pooled(self.anatomy, self.core.model.final_norm(hidden).squeeze(0), flow)
 
     def classify(self, pooled_BH: Tensor) -> Tensor:
         return self.core.classifier(self.core.drop(self.core.head(pooled_BH)))
@@ -201,6 +197,14 @@ class ModernBertWalk:
             query = take(query, starts_B)
         query, key, value = (part.unflatten(-1, (-1, attention.head_dim)) for part in (query, key, value))
         return query, key, value
+
+
+def pooled(anatomy: Anatomy, tokens_TH: Tensor, flow: Flow) -> Tensor:
+    """[B, H]: what the head reads of each text."""
+    if not anatomy.pools_mean:
+        return take(tokens_TH, flow.packing.starts_B)
+    lengths_B = flow.packing.cu_seqlens.diff().long()
+    return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths_B, axis=0, unsafe=True)
 
 
 def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
