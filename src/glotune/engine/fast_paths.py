@@ -116,6 +116,7 @@ def _step_of(parts: Parts, network: Any, rows: Rows, seed: int | None = None) ->
     assert parts.graphs is not None
     objective, lowest = parts.task.objective(0, rows), lowest_trained(parts)
     micro = parts.graphs.filled(parts.load("train", objective.rows, None, objective.dress)).to(parts.device)
+    was_training = parts.network.training
     parts.network.train(seed is not None)
     try:
         with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
@@ -125,7 +126,7 @@ def _step_of(parts: Parts, network: Any, rows: Rows, seed: int | None = None) ->
             loss.backward()
         return loss.detach(), (loss if lowest.grad is None else lowest.grad).detach().clone()
     finally:
-        parts.network.train()
+        parts.network.train(was_training)
         parts.network.zero_grad(set_to_none=True)
 
 
