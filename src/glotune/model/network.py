@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from glotune.data.batches import PackedBatch
 from glotune.model.card import Card
+from glotune.model.cpu.packed_weights import PackedWeights
 from glotune.model.families import Anatomy
 from glotune.model.half_weights import HeldInHalf
 from glotune.model.packed import attention as packed_attention
@@ -83,7 +84,7 @@ class Network(nn.Module):
             return False
         self._recomputes = True
         if self.walk is None:
-            self.hf.gradient_checkpointing_enable({"use_reentrant": False})
+            self.hf.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": PackedWeights.here_and_again})
         return True
 
     def hold_frozen(self, dtype: torch.dtype) -> int:
@@ -110,7 +111,9 @@ class Network(nn.Module):
         """The output of one layer of a packed family."""
         assert self.walk is not None
         if self._recomputes and self.training and torch.is_grad_enabled():
-            return checkpoint(self.walk.layer, index, hidden, flow, use_reentrant=False)
+            return checkpoint(
+                self.walk.layer, index, hidden, flow, use_reentrant=False, context_fn=PackedWeights.here_and_again
+            )
         return self.walk.layer(index, hidden, flow)
 
     def forward(self, batch: PackedBatch) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,24 @@ def test_casts_follow_the_weights_from_step_to_step(tmp_path: Path) -> None:
     after = passes(network, packed_weights)
     assert not torch.equal(before[0], after[0])
     assert same(after, passes(network, alone))
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "deberta-v2"])
+def test_activations_computed_twice_share_the_casts_too(tmp_path: Path, family: str) -> None:
+    """The way back of a GPU is another thread's, which knows no scope."""
+    network = Network(load(tmp_path, family)).train()
+    tune(network, "cuda", "bf16", training=True)
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    expected = casts(network, packed_weights)
+    network.checkpoint_activations()
+    elsewhere = Context()
+    plain = Tensor.backward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "backward", lambda loss: elsewhere.run(plain, loss))
+        assert casts(network, packed_weights) == expected
+    assert all(value.grad is not None for value in network.hf.classifier.parameters())
 
 
 def test_what_is_compiled_casts_by_itself() -> None:

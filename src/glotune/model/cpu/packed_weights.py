@@ -9,7 +9,7 @@ products of a layer forward, 70 -> 63 ms for the gradients of their inputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -55,6 +55,12 @@ class PackedWeights:
             yield
         finally:
             _IN_USE.reset(token)
+
+    @staticmethod
+    def here_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts for activations that are computed here, and once more on the way back: there, on a GPU, another
+        thread computes, which knows nothing of what is in use."""
+        return nullcontext(), PackedWeights.in_use(PackedWeights.current())
 
     def backward(self, weight_OI: Tensor) -> Tensor:
         """For ``g W``, the gradient of x."""
