@@ -24,6 +24,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora": {"model__lora": {"rank": 4, "alpha": 8, "dropout": 0.1, "target_modules": ["query", "value", "dense"]}},
     "frozen": {"model__freeze": {"embeddings": True, "layers": 1}},
     "untrimmed": {"speed__trim_vocabulary": False},
+    "methods": {
+        "average": {"last": 3, "keep": "always"},
+        "model__pooling": "mean",
+        "adversarial": {"method": "pgd", "steps": 2},
+        "loss__consistency": {"weight": 0.5, "views": ["subword"], "alpha": 0.02},
+        "data__augment": {"subword": 0.02, "word_dropout": 0.1, "word_swap": 0.1},
+    },
 }
 
 

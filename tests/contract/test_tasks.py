@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from encoders import make_encoder
+from glotune.data.augmentation import with_augmented
 from glotune.data.plain_text import read_plain_texts
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
@@ -56,13 +57,25 @@ def single_label(folder: Path, **overrides: Any) -> Parts:
 def parts_of(recipe: Recipe, folder: Path) -> Parts:
     texts = read_texts(recipe.data, recipe.seed, recipe.task)
     tokenizer = load_tokenizer(recipe.model)
-    stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
+    stores = with_augmented(
+        tokenize(texts, tokenizer, recipe.data, folder / "cache"), texts, tokenizer, recipe, folder / "cache"
+    )
     return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder_in(folder), None).parts
 
 
 def weighted(folder: Path) -> Parts:
     loss = {"class_weights": "balanced", "label_smoothing": 0.1}
     return single_label(folder, loss=loss, data__columns__weight="trust")
+
+
+def moved(folder: Path) -> Parts:
+    return single_label(folder, adversarial={"method": "freelb", "steps": 2}, data__columns__weight="trust")
+
+
+def pieces_drawn(folder: Path) -> Parts:
+    augment = {"word_dropout": 0.2, "subword": 0.02}
+    loss = {"consistency": {"weight": 0.7, "views": ["subword"], "alpha": 0.02}}
+    return single_label(folder, loss=loss, data__augment=augment)
 
 
 def distilled(folder: Path) -> Parts:
@@ -186,6 +199,8 @@ def taught(folder: Path, **objective: Any) -> Parts:
 TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label": single_label,
     "single label, weighted": weighted,
+    "single label, moved embeddings": moved,
+    "single label, a second view in other pieces": pieces_drawn,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
     "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),

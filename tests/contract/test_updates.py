@@ -13,42 +13,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glotune.data.batches import PackedBatch, Rows, effective_batches, epoch_order
-from glotune.data.reading import read_texts
-from glotune.data.tokenization import tokenize
-from glotune.engine.assembly import Assembled, assemble, optimizer_of
-from glotune.engine.observer import Silent
-from glotune.engine.optimizer import Schedule
+from glotune.data.batches import effective_batches, epoch_order
+from glotune.engine.assembly import optimizer_of
 from glotune.engine.parts import Parts
-from glotune.engine.processes import Processes
-from glotune.engine.recorder import Recorder
 from glotune.engine.step import Stepper
 from glotune.model.cpu import packed_weights
-from glotune.model.loading import load_tokenizer
 from glotune.model.packed.padding import padded_inputs
 from glotune.recipe import Recipe
-from glotune.run.directory import RunDirectory
-from glotune.run.records import Plan
 from glotune.tasks.single_label import SingleLabel
+from made_updates import assembled, recipe_for, schedule_of, whole_batch
 from small_runs import sentences, small_recipe, write_csv
 
 STEPS = 20
-
-
-def assembled(
-    folder: Path, recipe: Recipe, token_budget: int, precision: Literal["fp32", "bf16"] = "fp32"
-) -> Assembled:
-    texts = read_texts(recipe.data, recipe.seed)
-    tokenizer = load_tokenizer(recipe.model)
-    stores = tokenize(texts, tokenizer, recipe.data, folder / "cache")
-    plan = Plan(device="cpu", precision=precision, attention="packed_sdpa", token_budget=token_budget, threads=1)
-    recorder = Recorder(RunDirectory(folder / "run"), Silent(), 1, is_main=False)
-    return assemble(recipe, texts, stores, tokenizer, Processes.start("cpu"), recorder, plan)
-
-
-def schedule_of(recipe: Recipe, rows: int) -> Schedule:
-    steps = -(-rows // recipe.train.batch_size)
-    return Schedule(recipe.schedule, recipe.optimizer.learning_rate, steps, recipe.train.epochs)
 
 
 def losses(folder: Path, recipe: Recipe, token_budget: int) -> list[float]:
@@ -66,29 +42,10 @@ def losses(folder: Path, recipe: Recipe, token_budget: int) -> list[float]:
     return found
 
 
-def whole_batch(parts: Parts, rows: Rows) -> PackedBatch:
-    """These training texts as one micro-batch, with their targets."""
-    return next(parts.micro_batches("train", rows, 10**6, parts.task.objective(0, rows).dress))
-
-
 def class_weights_of(parts: Parts) -> torch.Tensor:
     assert isinstance(parts.task, SingleLabel)
     assert parts.task.class_weights is not None
     return torch.from_numpy(parts.task.class_weights)
-
-
-def recipe_for(folder: Path, family: str = "xlm-roberta", **overrides: Any) -> Recipe:
-    """70 rows in batches of 32: the third of each epoch has 6; 20 steps need 7 epochs less one step: rows 150 x 4."""
-    return small_recipe(
-        folder,
-        family,
-        rows=150,
-        train__epochs=4,
-        train__batch_size=32,
-        model__dropout=0.0,
-        loss={"class_weights": "balanced", "label_smoothing": 0.1},
-        **overrides,
-    )
 
 
 @pytest.mark.parametrize("pairs", [False, True])

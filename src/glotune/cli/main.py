@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("glotune.cli.train:train", "Runs"),
     "distill": ("glotune.cli.distill:distill", "Runs"),
     "study": ("glotune.cli.study:study", "Runs"),
+    "average": ("glotune.cli.average:average", "Runs"),
     "resume": ("glotune.cli.resume:resume", "Runs"),
     "quickstart": ("glotune.cli.quickstart:quickstart", "Runs"),
     "list": ("glotune.cli.runs:list_runs", "Runs"),

@@ -7,7 +7,7 @@ micro-batch is a `PackedBatch`: texts laid end to end, without padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -150,6 +150,10 @@ class PackedBatch:
     """None: packed. Otherwise every text is padded to this length (``batching: dynamic | fixed``)."""
     hidden_TH: Tensor | None = None
     """[T, H] float32, the output of the frozen prefix, where it is cached: the network starts after it."""
+    twin: PackedBatch | None = None
+    """The same texts as a second view reads them, where its pieces are others."""
+    noise_TE: Tensor | None = None
+    """[T, E] float32, on the device: added to the word embeddings; None: nothing is."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
     windows_BM: Tensor | None = None
@@ -174,6 +178,16 @@ class PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
         return self._each(Tensor.pin_memory)
 
+    def copied(self) -> PackedBatch:
+        """The same batch in memory of its own."""
+        return self._each(torch.clone)
+
+    def texts_T(self) -> Tensor:
+        """[T] int64, on the batch's device: the text that each token belongs to."""
+        lengths_B = self.cu_seqlens.diff().long()
+        texts_B = torch.arange(len(self.lengths), device=lengths_B.device)
+        return torch.repeat_interleave(texts_B, lengths_B, output_size=self.num_tokens)
+
     def tensors(self) -> list[Tensor]:
         """All that go to the device."""
         return [*self._own().values(), *self.targets.values()]
@@ -183,7 +197,8 @@ class PackedBatch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PackedBatch:
         own: dict[str, Any] = {name: change(each) for name, each in self._own().items()}
-        return replace(self, **own, targets={name: change(each) for name, each in self.targets.items()})
+        twin = None if self.twin is None else self.twin._each(change)
+        return replace(self, **own, twin=twin, targets={name: change(each) for name, each in self.targets.items()})
 
 
 CAPACITIES = (256, 512, 1024, 2048)
@@ -193,20 +208,22 @@ NO_LABEL = -100
 """Class id of the dummy texts: cross-entropy leaves it out, and adds nothing to its gradient."""
 
 
-def filled(batch: PackedBatch) -> PackedBatch:
+def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> PackedBatch:
     """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
     each shape anew.
 
-    Sequences are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
-    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not. Where
-    texts have windows there are then as many texts as sequences, all further ones of the first dummy.
+    Sequences are filled up to the next power of two, tokens to the next of the capacities or to a multiple of the last.
+    The dummies are about equally long, so that none costs attention more than a text. Targets [B, …] get `NO_LABEL`
+    where they are whole numbers, 0 where they are not. Where texts have windows there are then as many texts as
+    sequences, all further ones of the first dummy.
     """
     sequences = 1 << len(batch.lengths).bit_length()  # one dummy at least
     dummies, more_texts = sequences - len(batch.lengths), sequences - len(batch)
-    total = next((size for size in CAPACITIES if size >= batch.num_tokens + dummies), None)
-    total = total or -(-(batch.num_tokens + dummies) // LARGEST) * LARGEST
-    lengths = (1,) * (dummies - 1) + (total - batch.num_tokens - dummies + 1,)
+    total = next((size for size in capacities if size >= batch.num_tokens + dummies), None)
+    total = total or -(-(batch.num_tokens + dummies) // capacities[-1]) * capacities[-1]
     more = total - batch.num_tokens
+    shorter, longer_ones = divmod(more, dummies)
+    lengths = (shorter,) * (dummies - longer_ones) + (shorter + 1,) * longer_ones
 
     def longer(tensor: Tensor, count: int, value: float = 0) -> Tensor:
         return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])
@@ -226,6 +243,7 @@ def filled(batch: PackedBatch) -> PackedBatch:
         cu_seqlens=torch.cat([batch.cu_seqlens, batch.num_tokens + torch.tensor(lengths).cumsum(0).int()]),
         lengths=batch.lengths + lengths,
         hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
+        twin=None if batch.twin is None else filled(batch.twin, capacities),
         targets=targets,
         windows_BM=windows_BM,
     )

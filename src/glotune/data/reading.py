@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.csv_files import about_swallowed
@@ -16,8 +18,10 @@ from glotune.data.selection import Selected, assumed_language, select, unnamed_s
 from glotune.data.source_table import SourceTable, load_source
 from glotune.data.sources import Source, find_sources
 from glotune.data.spelling import look_alikes, name_of
+from glotune.data.streams import refuse_stream_names
 from glotune.data.targets import meaning_of, refuse_unlearnable
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
+from glotune.data.translations import with_translations
 from glotune.errors import UserError
 from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data, Sources
@@ -49,7 +53,7 @@ def read_texts(
     for split in selected:
         reader.warn_of_unused(selected[split])
     pools = choose_splits(selected, reader.data, seed, reader.warn, task)
-    return reader.finish(pools)
+    return reader.finish(reader.translated(pools))
 
 
 def read_evaluation_texts(
@@ -126,9 +130,26 @@ class _Reader:
             self.warn(message)
         return chosen
 
-    def _load(self, source: Source) -> SourceTable:
+    def translated(self, pools: Pools) -> Pools:
+        """The pools with the translations of ``data.translations`` among the training rows."""
+        found: dict[str, list[tuple[str, pa.Table]]] = {}
+        for language, named in self.data.translations.items():
+            key = f"data.translations.{language}"
+            refuse_stream_names(named, key, "translations that are joined by their ids")
+            for source in self.find({language: named}, "data.translations"):
+                chosen = select(source, self._load(source, need_label=False), self._index(source), self.data)
+                rows = chosen.as_split(self.data.split_names.train)
+                found.setdefault(language, []).append((chosen.name, rows))
+        if not found:
+            return pools
+        joined = with_translations(pools.tables["train"], pools.source_languages, found)
+        for message in joined.warnings:
+            self.warn(message)
+        return replace(pools, tables={**pools.tables, "train": joined.train})
+
+    def _load(self, source: Source, *, need_label: bool = True) -> SourceTable:
         if source.name not in self.loaded:
-            self.loaded[source.name] = load_source(source, self.data)
+            self.loaded[source.name] = load_source(source, self.data, need_label=need_label)
             loaded = self.loaded[source.name]
             for message in (*_about_skipped(loaded), *about_swallowed(loaded.swallowing)):
                 self.warn(message)

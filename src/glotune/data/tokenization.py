@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +61,10 @@ class TokenStore:
     """[N, C] float32, each class's share of a text's votes; None: without votes."""
     targets: np.ndarray | None = None
     """[K, L] float32: what `labels` stand for, see `TextData.targets`; None where they are class ids."""
+    twin: TokenStore | None = None
+    """The same texts once more, as a second view reads them; None: there is none, or it reads these."""
+    epochs: tuple[TokenStore, ...] = ()
+    """The same texts as each epoch of training reads them, where they are changed at random; none: as they are."""
     windows: Windowing | None = None
     """None: every text is one sequence."""
 
@@ -111,11 +115,15 @@ class TokenStore:
             weights=None if self.weights is None else np.repeat(self.weights, counts),
             shares=None if self.shares is None else np.repeat(self.shares, counts, axis=0),
             windows=None,
+            twin=None,
+            epochs=(),
         )
 
     def distinct_tokens(self) -> np.ndarray:
-        """The token ids that the texts hold, sorted, int32."""
+        """The token ids that the texts hold, as they are and as any epoch reads them, sorted, int32."""
         found = np.zeros(0, np.int32)
+        for other in (*self.epochs, *([] if self.twin is None else [self.twin])):
+            found = np.union1d(found, other.distinct_tokens())
         for start in range(0, len(self.tokens), TOGETHER):  # sorting all tokens at once would take a copy of them
             found = np.union1d(found, self.tokens[start : start + TOGETHER])
         return found
@@ -146,18 +154,24 @@ def tokenize(
     """
     backend = fast_backend(tokenizer)
     has_pairs = any(split.has_pairs for split in texts.splits.values())
-    reach = Reach.of(data, tokenizer.num_special_tokens_to_add(pair=has_pairs))
+    cutting = Cutting(Reach.of(data, tokenizer.num_special_tokens_to_add(pair=has_pairs)), data.truncation)
     uses_types = has_types(tokenizer, has_pairs)
     total, before = sum(len(split) for split in texts.splits.values()), 0
     stores = {}
     with untruncated(backend), normalising(backend, data.normalization):
-        identity = _identity(tokenizer, backend, data, uses_types)
+        identity = identity_of(tokenizer, backend, data, uses_types)
+
+        def encode(chunk: pa.RecordBatch, first: int) -> list[Any]:
+            return list(backend.encode_batch_fast(inputs_of(chunk)))
+
         for name, split in texts.splits.items():
             report = _offset_progress(progress, before, total)
-            writer = _Writer(split, backend, Cutting(reach, data.truncation), uses_types, report)
             key = hashlib.sha256(identity + text_hash(split)).hexdigest()[:40]
-            folder, _ = open_or_build(cache / "tokens", key, writer.write, on_warning=on_warning)
-            stores[name] = _open(folder, split, texts, reach)
+            write = partial(
+                write_store, split=split, cutting=cutting, uses_types=uses_types, encode=encode, report=report
+            )
+            folder, _ = open_or_build(cache / "tokens", key, write, on_warning=on_warning)
+            stores[name] = open_store(folder, split, texts, cutting.reach)
             before += len(split)
             report(len(split))
     return stores
@@ -205,7 +219,7 @@ def untruncated(backend: Any) -> Iterator[None]:
             backend.enable_padding(**padding)
 
 
-def _identity(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
+def identity_of(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
     """All that the tokens depend on, besides the texts."""
     import tokenizers
 
@@ -218,13 +232,29 @@ def _offset_progress(progress: OnProgress | None, before: int, total: int) -> Ca
     return lambda done: progress(before + done, total) if progress else None
 
 
+Encode = Callable[[pa.RecordBatch, int], list[Any]]
+"""(texts, the row of the first among those of the split) -> for each a `tokenizers.Encoding`, or what reads like it."""
+
+
+def write_store(
+    folder: Path,
+    split: LabelledTexts,
+    cutting: Cutting,
+    uses_types: bool,
+    encode: Encode,
+    report: Callable[[int], None],
+) -> None:
+    """Writes the tokens of one split into a folder, a chunk of texts at a time."""
+    _Writer(split, encode, cutting, uses_types, report).write(folder)
+
+
 class _Writer:
     """Writes the tokens of one split into a folder, chunk by chunk."""
 
     def __init__(
-        self, split: LabelledTexts, backend: Any, cutting: Cutting, uses_types: bool, report: Callable[[int], None]
+        self, split: LabelledTexts, encode: Encode, cutting: Cutting, uses_types: bool, report: Callable[[int], None]
     ) -> None:
-        self.split, self.backend, self.cutting, self.report = split, backend, cutting, report
+        self.split, self.encode, self.cutting, self.report = split, encode, cutting, report
         self.uses_types = uses_types
 
     def write(self, folder: Path) -> None:
@@ -251,8 +281,10 @@ class _Writer:
         """Chunks with their encodings; the next chunk is tokenized (outside the interpreter's lock) meanwhile."""
         with ThreadPoolExecutor(1) as executor:
             waiting: tuple[pa.RecordBatch, Future[list[Any]]] | None = None
+            first = 0
             for chunk in self.split.chunks(CHUNK):
-                started = (chunk, executor.submit(self.backend.encode_batch_fast, inputs_of(chunk)))
+                started = (chunk, executor.submit(self.encode, chunk, first))
+                first += chunk.num_rows
                 if waiting:
                     yield waiting[0], waiting[1].result()
                 waiting = started
@@ -282,7 +314,8 @@ class _Writer:
         )
 
 
-def _open(folder: Path, split: LabelledTexts, texts: TextData, reach: Reach) -> TokenStore:
+def open_store(folder: Path, split: LabelledTexts, texts: TextData, reach: Reach) -> TokenStore:
+    """What `write_store` wrote of a split."""
     raw_lengths = np.load(folder / "raw_lengths.npy", mmap_mode="r")
     lengths = np.load(folder / "lengths.npy", mmap_mode="r")
     types = folder / "token_types.bin"

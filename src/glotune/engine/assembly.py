@@ -152,6 +152,12 @@ def lay_out(
             where="train.device",
             expected="cuda, mps or cpu",
         )
+    if settings.adversarial is not None and network.anatomy.config.is_encoder_decoder:
+        raise UserError(
+            f"{network.anatomy.family.name} looks its word embeddings up twice, in encoder and decoder",
+            where="adversarial",
+            expected="an encoder alone, such as XLM-R, BERT, ModernBERT or DeBERTa",
+        )
     keep_threads(plan, recorder.log)
     settle(processes.device, deterministic=settings.train.deterministic)
     network.to(processes.device)

@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -64,6 +64,8 @@ class TrainingState:
     epoch_sums: EpochSums = field(default_factory=EpochSums)
     best_step: int | None = None
     best_value: float | None = None
+    averaged: list[int] = field(default_factory=list)
+    """Steps of the evaluations whose weights are kept for a mean, the last one last."""
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     one_class_since: int | None = None
@@ -158,6 +160,23 @@ def restore_weights(folder: Path, trainable: Mapping[str, nn.Parameter]) -> None
             # Opened for each part: what was read of a mapped file counts as memory until it is closed.
             with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
                 parameter[part].copy_(file.get_slice(name)[part])
+
+
+@torch.no_grad()
+def restore_mean(folders: Sequence[Path], trainable: Mapping[str, nn.Parameter]) -> None:
+    """Puts the mean of several checkpoints' weights into the network; summed in fp64, a part of a tensor at a time.
+
+    Raises:
+        RunError: one of them is of another model.
+    """
+    restore_weights(folders[0], trainable)  # refuses names and shapes that differ
+    for name, parameter in trainable.items():
+        for part in _parts(parameter):
+            summed = torch.zeros_like(parameter[part], dtype=torch.float64, device="cpu")
+            for folder in folders:
+                with safe_open(folder / WEIGHTS, "pt") as file:
+                    summed += file.get_slice(name)[part].double()
+            parameter[part].copy_(summed / len(folders))
 
 
 def _parts(tensor: Tensor) -> Iterator[Any]:
@@ -264,15 +283,16 @@ class CheckpointStore:
             problem = damage(path)
             if problem is None:
                 state = read_state(path)
-                problem = self._damage_of_best(state.best_step)
+                problem = self._damage_of_weights({state.best_step, *state.averaged} - {None})
                 if problem is None:
                     return Resumption(path, state, damaged)
             damaged.append(f"checkpoint {path.name} is damaged ({problem}); falling back to the one before")
         return None
 
-    def _damage_of_best(self, step: int | None) -> str | None:
+    def _damage_of_weights(self, steps: Iterable[int | None]) -> str | None:
         """From a checkpoint before the damaged weights they are made again; from this one they never would be."""
-        problem = None if step is None else damage(self.folder / f"best-{step:08d}")
+        found = (damage(self.folder / f"best-{step:08d}") for step in steps)
+        problem = next((each for each in found if each is not None), None)
         return None if problem is None else f"of the best weights so far, {problem}"
 
     def drop_after(self, step: int) -> None:
@@ -282,7 +302,8 @@ class CheckpointStore:
                 shutil.rmtree(path)
 
     def best(self, step: int) -> Path:
-        """The weights of the best step; raises RunError where they are damaged or gone."""
+        """The weights of the best evaluation, or of one that enters a mean; raises RunError where they are damaged or
+        gone."""
         path = self.folder / f"best-{step:08d}"
         problem = damage(path)
         if problem is not None:
@@ -352,7 +373,8 @@ class CheckpointStore:
         steps = sorted(self.folder.glob("step-*"))
         for path in steps[: -self.keep]:
             shutil.rmtree(path)
-        referred = {json.loads((path / STATE).read_bytes())["best_step"] for path in steps[-self.keep :]}
+        states = [read_state(path) for path in steps[-self.keep :]]
+        referred = {step for state in states for step in (state.best_step, *state.averaged)}
         for path in self.folder.glob("best-*"):
             if step_of(path) not in referred:
                 shutil.rmtree(path)

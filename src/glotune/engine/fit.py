@@ -68,6 +68,10 @@ def _remedy(texts: int, batch_size: int, epochs: int) -> str:
     return f"Raise train.epochs ({enough} gives {ENOUGH} steps), or give more training texts."
 
 
+MOVED = "off: adversarial training moves the embeddings, which lie in front of the frozen layers"
+"""Why nothing is cached then."""
+
+
 def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, stored: list[Change]) -> Assembled:
     """The same run, reading the output of its frozen layers from a store; unchanged where that does not pay.
 
@@ -75,7 +79,8 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         stored: the changes of an earlier attempt: splits that it cached and this one can't are a deviation.
     """
     parts = assembled.parts
-    if parts.settings.speed.prefix_cache == "off" or not parts.plan.reads_prefix:
+    is_off = parts.settings.speed.prefix_cache == "off" or parts.settings.adversarial is not None
+    if is_off or not parts.plan.reads_prefix:
         return assembled
     states = partial(parts.forward, through=parts.network.prefix)
     filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
@@ -98,6 +103,8 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
 def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
     """What `with_cached_prefix` is going to do: in words, and split -> whether its prefix is read from the cache."""
     network, speed = parts.network, parts.settings.speed
+    if parts.settings.adversarial is not None:
+        return MOVED, dict.fromkeys(parts.stores, False)
     if speed.prefix_cache == "off":
         return "off, as the recipe says", dict.fromkeys(parts.stores, False)
     if network.prefix_depth is None:
@@ -120,6 +127,8 @@ def visits_of(parts: Parts) -> Mapping[str, int]:
     every = settings.evaluate_every
     evaluations = epochs if every == "epoch" else math.ceil(parts.steps_per_epoch * epochs / every)
     tests = {"never": 0, "last": 1, "each": evaluations}[settings.test]
+    if parts.stores["train"].epochs:  # each epoch reads other pieces
+        epochs = 1
     visits = {"train": epochs, "validation": evaluations + 1, "test": tests + 1}
     return {split: visits[split] for split in parts.stores}
 
@@ -246,8 +255,12 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
         the peak memory of this process and of its GPU, the seconds of all steps, and the share of them that waited
         for data.
     """
-    settings, store = parts.settings, parts.stores["train"]
-    batches = (store.sequence_lengths(rows) for epoch in range(settings.train.epochs) for rows in parts.epoch(epoch))
+    settings, per_epoch = parts.settings, parts.steps_per_epoch
+    batches = (
+        parts.texts_of(epoch * per_epoch).sequence_lengths(rows)
+        for epoch in range(settings.train.epochs)
+        for rows in parts.epoch(epoch)
+    )
     packed = dynamic = sequences = 0
     for lengths in islice(batches, steps):
         packed += int(lengths.sum())

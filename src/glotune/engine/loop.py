@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from glotune.data.batches import Rows
 from glotune.engine.accelerator import give_back
 from glotune.engine.assembly import optimizer_of
+from glotune.engine.average import restore_best
 from glotune.engine.checkpoints import (
     CheckpointStore,
     EpochSums,
@@ -263,11 +264,14 @@ class Loop:
         found = task.judge(answers)
         for language, metrics in found.metrics.items():
             self.recorder.event("evaluation", dict(metrics), key=f"validation/{language}")
-        if self.state.enter(found.value, task.choice.higher_is_better, settings.patience):
+        is_new_best = self.state.enter(found.value, task.choice.higher_is_better, settings.patience)
+        if is_new_best:
             best = {"metric": task.choice.metric, "value": found.value, "on": task.choice.on}
             self.recorder.event("best", best)
-            if self.recorder.is_main:
-                self.checkpoints.save(snapshot(self.parts.trainable, None, self.state))
+        if settings.average is not None and settings.average.last is not None:
+            self.state.averaged = [*self.state.averaged, self.state.step][-settings.average.last :]
+        if self.recorder.is_main and (is_new_best or self.state.averaged):
+            self.checkpoints.save(snapshot(self.parts.trainable, None, self.state))
         is_best = " (best so far)" if self.state.best_step == self.state.step else ""
         self.recorder.log(
             f"epoch {self.recorder.epoch:.3g}/{settings.train.epochs}, step {self.state.step}: {found.summary}{is_best}"
@@ -341,7 +345,8 @@ def train_to_the_end(
             loop.run()
             parts.processes.barrier()
             if loop.state.best_step is not None:
-                restore_weights(checkpoints.best(loop.state.best_step), parts.trainable)
+                restore_best(parts, loop.state, checkpoints, recorder)
+            parts.network.restore_frozen()  # what is recorded and saved from here on is the source's
             if parts.processes.any(listened.stop_requested):
                 raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
             return loop.state

@@ -11,6 +11,7 @@ from glotune.words import rate, score
 
 STAGE_NAMES = {
     "tokenize": "Tokenize",
+    "augment": "Change the training texts",
     "teacher": "Ask the teacher",
     "cache": "Cache frozen layers",
     "train": "Train",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order, filled
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
+from glotune.engine.graphs import Graphs
 from glotune.engine.processes import Processes
 from glotune.model.network import Network
 from glotune.recipe.settings import TrainingSettings
@@ -47,6 +48,8 @@ class Parts:
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
     """Split -> cached output of the frozen prefix; a split without one is recomputed."""
+    graphs: Graphs | None = None
+    """The network as training steps call it, where they are recorded."""
 
     @property
     def device(self) -> torch.device:
@@ -78,6 +81,16 @@ class Parts:
         order = epoch_order(languages, settings.seed, number, settings.sampling_alpha)
         return effective_batches(order, settings.train.batch_size)
 
+    def noisy(self, batch: PackedBatch) -> PackedBatch:
+        """The batch, on the device, with a move of its word embeddings by nothing, whose gradient is asked for."""
+        size = batch.num_tokens, self.network.anatomy.word_embeddings.embedding_dim
+        return replace(batch, noise_TE=torch.zeros(size, device=self.device, requires_grad=True))
+
+    def texts_of(self, step: int) -> TokenStore:
+        """The training texts as the epoch of a step reads them; rows mean the same texts in every epoch."""
+        store = self.stores["train"]
+        return store.epochs[step // self.steps_per_epoch] if store.epochs else store
+
     def tokens_held(self, token_budget: int) -> int:
         """Tokens whose activations may be held at once: the budget on a GPU, where it is memory that sets it."""
         if self.device.type == "cuda":
@@ -86,21 +99,28 @@ class Parts:
         return max(token_budget, HELD_TOKENS_AT_BASE * 768 * 12 // size)
 
     def micro_batches(
-        self, split: str, rows: Rows, token_budget: int, dress: Dress | None = None
+        self, split: str, rows: Rows, token_budget: int, dress: Dress | None = None, store: TokenStore | None = None
     ) -> Iterator[PackedBatch]:
         """Cuts the texts at `rows` of a split by length under the budget, on the host; one at a time is held.
 
         Args:
             dress: adds what the task needs.
+            store: the split as one epoch reads it; as it is by default.
         """
-        costs, longest = self.stores[split].costs, self.settings.max_length
-        for piece, pad_to in cut(rows, costs, token_budget, self.settings.train.batching, longest):
-            yield self.load(split, piece, None if pad_to is None else min(pad_to, longest), dress)
+        read, longest = store or self.stores[split], self.settings.max_length
+        for piece, pad_to in cut(rows, read.costs, token_budget, self.settings.train.batching, longest):
+            yield self.load(split, piece, None if pad_to is None else min(pad_to, longest), dress, read)
 
-    def load(self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None) -> PackedBatch:
+    def load(
+        self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None, store: TokenStore | None = None
+    ) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
-        prefix = self.prefixes.get(split)
-        batch = collate(self.stores[split], rows, pad_to, self.id_map, by_text=prefix is not None)
+        read, prefix = store or self.stores[split], self.prefixes.get(split)
+        batch = collate(read, rows, pad_to, self.id_map, by_text=prefix is not None)
+        if read.twin is not None:
+            longest = None if pad_to is None else max(pad_to, int(read.twin.lengths[rows].max()))
+            longest = None if longest is None else min(longest, self.settings.max_length)
+            batch = replace(batch, twin=collate(read.twin, rows, longest, self.id_map))
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
         dressed = filled(dressed) if self.plan.attention == "blocks" else dressed

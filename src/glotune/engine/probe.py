@@ -24,6 +24,7 @@ from glotune.data.batches import PackedBatch, by_length, sent
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
+from glotune.model.half_weights import cast_bytes
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -225,10 +226,11 @@ class Probe:
         return Need(held=held, fixed=max(0, int(low - per_token * few)), per_token=per_token)
 
     def _packed(self) -> int:
-        """Bytes of packed weights, which passes outside a step do without."""
+        """Bytes of packed and cast weights, which passes outside a step do without."""
         network = self.parts.network
         first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
-        return sum(map(packed_bytes, dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])))
+        parts = dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])
+        return sum(packed_bytes(part) + cast_bytes(part) for part in parts)
 
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""
@@ -252,6 +254,8 @@ class Probe:
         parts.network.train()
         trained = list(parts.trainable.values())
         training = self._fastest(ready, partial(map, partial(self._backward, wanted=trained)))
+        if parts.settings.adversarial is not None:
+            training *= 1 + parts.settings.adversarial.moves
         evaluation = 0.0
         if "validation" in parts.stores:
             held_out = [self._ready(micro, "validation") for micro in self._typical("validation")]
@@ -326,9 +330,11 @@ class Probe:
     def _backward(self, micro: PackedBatch, wanted: Sequence[nn.Parameter]) -> None:
         """Gradients of `wanted`, which are dropped: ``.grad`` stays as it is."""
         parts = self.parts
+        micro = micro if parts.settings.adversarial is None else parts.noisy(micro)
         with parts.autocast():
             part = parts.task.objective(0, micro.rows).part(parts.network, micro)
-        torch.autograd.grad(part.loss, wanted, allow_unused=True)
+        asked = wanted if micro.noise_TE is None else [*wanted, micro.noise_TE]
+        torch.autograd.grad(part.loss, asked, allow_unused=True)
 
 
 def lowest_trained(parts: Parts) -> nn.Parameter:

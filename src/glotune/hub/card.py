@@ -15,6 +15,7 @@ from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data
 from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.scores import in_a_sentence, with_interval
+from glotune.report.specification import averaged
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
@@ -27,7 +28,7 @@ FIGURES = ("accuracy_f1_comparison", "transfer_gap", "losses", "confusion_matrix
 
 MERGED = """from transformers import pipeline
 
-classify = pipeline("text-classification", model="{repository}")
+classify = pipeline("text-classification", model="{repository}"{code})
 print(classify("{example}", truncation=True, max_length={max_length}{all_labels}))"""
 ADAPTER = """from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer
@@ -107,6 +108,7 @@ def _usage(run: RunData, repository: str, adapter: bool) -> str:
         id2label=dict(enumerate(run.manifest.labels)),
         all_labels="" if run.kind.name == "single_label" else ", top_k=None",
         read=READS[run.kind.name],
+        code=", trust_remote_code=True" if run.manifest.needs_code else "",
     )
 
 
@@ -123,9 +125,21 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
     if recipe is not None:
         if recipe.evaluate.on == "target":
             yield "Its checkpoint was chosen with labels of the target languages: this is no zero-shot result."
+        if recipe.data.translations:
+            into = ", ".join(map(named, recipe.data.translations))
+            yield f"Training saw translations of its source texts into {into}: this is translate-train, not zero-shot."
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
+        if (mean := averaged(run)) is not None and run.manifest.averaged and run.manifest.averaged.kept:
+            yield f"Its weights are {mean}."
+        if run.manifest.needs_code:
+            yield (
+                "Its head reads the mean of all tokens, for which transformers has no class of this family: "
+                "mean_pooling.py in this folder is the class, and runs under trust_remote_code=True alone. Readers "
+                "that know model types by name (text-embeddings-inference, vLLM) do not open it; glotune and its ONNX "
+                "export do."
+            )
         yield f"{_long_texts(recipe.data)}; truncation=True must be given to the pipeline."
         if recipe.data.weighted_metrics:
             yield f"Its scores weigh each text by the column '{recipe.data.columns.weight}'."

@@ -78,6 +78,12 @@ def _adapter_of(data: RunData) -> Path:
     folder = data.directory.adapter
     if not (folder / "adapter_config.json").is_file():
         raise UserError(f"{data.directory.path} has no adapter", remedy="Push the whole model: leave --adapter out")
+    if data.manifest.needs_code:
+        raise UserError(
+            f"the head of {data.directory.path} reads the mean of all tokens: PEFT would load its adapter under one "
+            "that reads the first, and answer otherwise",
+            remedy="Push the whole model, with the adapter merged: leave --adapter out",
+        )
     base = base_model(data)
     cut = any(change.kind == "truncate" for change in data.manifest.changes)
     if base is None or cut:

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from glotune.recipe import yaml
+from glotune.recipe.paths import PATH_KEYS
 from glotune.recipe.schema import Source, Sources
 
-SPLITS = ("train", "validation", "test")
 _FRONT = re.compile(r"""(\s*[\[{]?\s*(?:[\w-]+:\s+)?\[?\s*['"]?)(.*)""", re.DOTALL)
 
 
@@ -42,11 +42,10 @@ def _public_part(part: str) -> str:
 def public_recipe(text: str) -> str:
     """A recipe with the paths of its data and encoder made public."""
     content = yaml.parse(text, "recipe.yaml")
-    data, model = content.get("data"), content.get("model")
-    if isinstance(data, dict):
-        content["data"] = {key: _public(value) if key in SPLITS else value for key, value in data.items()}
-    if isinstance(model, dict) and isinstance(model.get("name"), str):
-        content["model"] = {**model, "name": public_path(model["name"])}
+    for name, keys in PATH_KEYS.items():
+        section = content.get(name)
+        if isinstance(section, dict):
+            content[name] = {key: _public(value) if key in keys else value for key, value in section.items()}
     return yaml.dump(content)
 
 

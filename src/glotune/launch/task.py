@@ -189,6 +189,14 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     content = recipe.model_dump(mode="json", by_alias=True)
     content["model"]["name"] = move(recipe.model.name) if place_of(recipe.model.name).is_dir() else recipe.model.name
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
+    translations: Sources = dict(recipe.data.translations)
+    content["data"]["translations"] = moved(translations, "data.translations") if translations else {}
+    if recipe.is_soup:
+        raise UserError(
+            "average.runs is the mean over runs of this machine",
+            where="average.runs",
+            remedy="Make it here with: glotune average RUN RUN",
+        )
     if recipe.distill is not None:
         absent = next((name for name in recipe.distill.teacher if not place_of(name).is_dir()), None)
         if absent is not None:

@@ -13,6 +13,8 @@ from glotune.errors import UserError
 
 Body = Literal["post_norm", "modernbert", "opaque"]
 """How the layers are walked one by one; ``opaque`` families run as a whole, with padding."""
+MEAN_POOLED = "-mean-pooled"
+"""Ends the ``model_type`` of a family whose head reads the mean by a class of glotune's (`model.mean_pooling`)."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,16 @@ class Anatomy:
     def config(self) -> Any:
         return self.core.config
 
+    @property
+    def needs_code(self) -> bool:
+        """Whether transformers alone has no class that reads this model as it was trained."""
+        return bool(self.config.model_type.endswith(MEAN_POOLED))
+
+    @property
+    def pools_mean(self) -> bool:
+        """Whether the head reads the mean of all tokens; otherwise, in families that run packed, the first."""
+        return self.needs_code or getattr(self.config, "classifier_pooling", "cls") == "mean"
+
     @cached_property
     def embeddings(self) -> list[nn.Module]:
         """The parts of the embeddings; one that looks everything up in the families that run packed."""
@@ -217,7 +229,7 @@ def refuse_unfit(model_type: str) -> None:
 
 def family_of(core: Any) -> Family:
     """The facts about a sequence classification model: known by its type, or found by looking."""
-    model_type = core.config.model_type
+    model_type = core.config.model_type.removesuffix(MEAN_POOLED)
     for family in KNOWN:
         if model_type in family.model_types and not getattr(core.config, "is_decoder", False):
             return family

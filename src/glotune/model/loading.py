@@ -56,12 +56,15 @@ def load_tokenizer(model: schema.Model) -> Any:
 
 
 def load_config(model: schema.Model) -> Any:
-    """The encoder's ``PreTrainedConfig``.
+    """The encoder's ``PreTrainedConfig``, under the head that the recipe asks for.
 
     Raises:
-        UserError: neither a folder nor reachable, damaged, or of a family that can't be fine-tuned here.
+        UserError: neither a folder nor reachable, damaged, of a family that can't be fine-tuned here, or of one whose
+            head can't read what `model.pooling` says.
     """
     from transformers import AutoConfig
+
+    from glotune.model.mean_pooling import under  # makes its classes known to transformers
 
     source = locate(model)
     try:
@@ -69,7 +72,16 @@ def load_config(model: schema.Model) -> Any:
     except Exception as error:
         raise refuse(model, "configuration", error) from error
     refuse_unfit(config.model_type)
-    return config
+    found = config if model.pooling is None else under(config, model.pooling)
+    if found is None:
+        raise UserError(
+            f"model.pooling is '{model.pooling}', and the head of encoders of the kind '{config.model_type}' reads what"
+            " the family reads",
+            where="model.pooling",
+            expected="an XLM-R, RoBERTa, CamemBERT, BERT or ModernBERT encoder with it",
+            remedy="Leave model.pooling out",
+        )
+    return found
 
 
 def load_encoder(

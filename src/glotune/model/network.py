@@ -10,10 +10,12 @@ from torch.utils.checkpoint import checkpoint
 
 from glotune.data.batches import PackedBatch, pooled
 from glotune.model.card import Card
+from glotune.model.cpu.packed_weights import PackedWeights
 from glotune.model.families import Anatomy
+from glotune.model.half_weights import HeldInHalf
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
-from glotune.model.packed.padding import padded_logits
+from glotune.model.packed.padding import moved, padded_logits
 from glotune.model.packed.walk import Flow, walk_of
 from glotune.model.surgery.counting import Counts
 from glotune.model.surgery.freezing import prefix_depth
@@ -48,12 +50,12 @@ class Network(nn.Module):
         if self.anatomy.family.is_packed:
             packed_attention.register()
             self.anatomy.config._attn_implementation = packed_attention.NAME
-        self.pools_one_token = getattr(self.anatomy.config, "classifier_pooling", "cls") == "cls"
-        self.pooled_last_layer = pooled_last_layer and self.walk is not None and self.pools_one_token
+        self.pooled_last_layer = pooled_last_layer and self.walk is not None and not self.anatomy.pools_mean
         self.prefix_depth = prefix_depth(self.anatomy) if self.walk is not None else None
         self._recomputes = False
         self.kernels: Kernels = PADDED
         """Of the attention product; `glotune.engine.fast_paths` sets what the device has, once it is compared."""
+        self._held: HeldInHalf | None = None
 
     @property
     def packed(self) -> bool:
@@ -70,6 +72,11 @@ class Network(nn.Module):
         """H."""
         return int(self.anatomy.config.hidden_size)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are computed again on the way back."""
+        return self._recomputes
+
     def checkpoint_activations(self) -> bool:
         """Computes the activations of each layer again on the way back, instead of keeping them; False where it did
         already, or the family can't."""
@@ -77,8 +84,18 @@ class Network(nn.Module):
             return False
         self._recomputes = True
         if self.walk is None:
-            self.hf.gradient_checkpointing_enable({"use_reentrant": False})
+            self.hf.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": PackedWeights.here_and_again})
         return True
+
+    def hold_frozen(self, dtype: torch.dtype) -> int:
+        """Holds the frozen linear maps in half precision (`HeldInHalf`); returns how many bytes that saves."""
+        self._held = HeldInHalf.of(self.hf, dtype)
+        return self._held.saved
+
+    def restore_frozen(self) -> None:
+        """Every weight in fp32 again, as it came from its source: to be saved, or to compute without autocast."""
+        if self._held is not None:
+            self._held.restore()
 
     def regions(self) -> list[nn.Module]:
         """What follows attention in each layer of a packed family: nothing in it knows where a text begins, so one
@@ -94,7 +111,9 @@ class Network(nn.Module):
         """The output of one layer of a packed family."""
         assert self.walk is not None
         if self._recomputes and self.training and torch.is_grad_enabled():
-            return checkpoint(self.walk.layer, index, hidden, flow, use_reentrant=False)
+            return checkpoint(
+                self.walk.layer, index, hidden, flow, use_reentrant=False, context_fn=PackedWeights.here_and_again
+            )
         return self.walk.layer(index, hidden, flow)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -115,7 +134,8 @@ class Network(nn.Module):
             return padded_logits(self.anatomy, self.hf, batch)
         flow = Flow.of(batch, self.kernels)
         if batch.hidden_TH is None:
-            hidden, first = self.walk.embed(batch), 0
+            with moved(self.anatomy, None if batch.noise_TE is None else batch.noise_TE.unsqueeze(0)):
+                hidden, first = self.walk.embed(batch), 0
         else:
             hidden, first = batch.hidden_TH.unsqueeze(0), self.prefix_depth or 0
         last = self.num_layers - self.pooled_last_layer
@@ -140,25 +160,34 @@ class Network(nn.Module):
         return hidden.squeeze(0)
 
     def changes(self) -> list[Change]:
-        """What packing and the pooled last layer do to this model, for the log."""
-        counts, family = Counts.of(self.hf), self.anatomy.family.name
-        if self.walk is None:
-            how = (
-                "padding would change its answers: texts of one length run together"
-                if self.anatomy.family.mixes_padding
-                else "texts are padded to the longest of each micro-batch"
+        """What pooling, packing and the pooled last layer do to this model, for the log."""
+        counts = Counts.of(self.hf)
+        changes = [counts.change("pack", self._packing(), self.hf, packed=self.packed)]
+        if self.anatomy.needs_code:
+            description = (
+                "the head reads the mean of all tokens: transformers has no such class for this family, and opens the "
+                "saved model with trust_remote_code=True alone"
             )
-            description = f"{family} does not run packed: {how}"
-            return [counts.change("pack", description, self.hf, packed=False)]
-        changes = [counts.change("pack", f"{family}: texts run end to end, without padding", self.hf, packed=True)]
+            changes = [counts.change("pooling", description, self.hf, reads="mean"), *changes]
         if self.pooled_last_layer:
             description = "the last layer's queries, output and feed-forward run for the pooled token alone"
-        elif not self.pools_one_token:
+        elif self.packed and self.anatomy.pools_mean:
             description = "the last layer runs in full: this encoder's head averages over all tokens"
         else:
             return changes
         pooled = counts.change("pooled_last_layer", description, self.hf, pooled=self.pooled_last_layer)
         return [*changes, pooled]
+
+    def _packing(self) -> str:
+        family = self.anatomy.family
+        if self.packed:
+            return f"{family.name}: texts run end to end, without padding"
+        how = (
+            "padding would change its answers: texts of one length run together"
+            if family.mixes_padding
+            else "texts are padded to the longest of each micro-batch"
+        )
+        return f"{family.name} does not run packed: {how}"
 
 
 def choose_attention(network: Network, card: Card, precision: str) -> tuple[Attention, str]:

@@ -65,6 +65,9 @@ def save_model(
 ) -> Saved:
     """Writes weights, configuration and tokenizer; ``transformers.pipeline("text-classification")`` opens it.
 
+    Where the head reads the mean by a class of glotune's, it does so with ``trust_remote_code=True`` alone: the file of
+    the class lies in the folder.
+
     The network is left as it was, bit for bit: training may go on. The folder appears whole or not at all, and only
     after transformers has opened it and answered as the network does (`check_reopened`, which says what that costs).
 
@@ -91,7 +94,7 @@ def save_model(
             config.thresholds = dict(zip(config.id2label.values(), decision.thresholds, strict=True))
         if windows is not None:
             config.windows = windows.model_dump()
-        if trusted and getattr(anatomy.core, "_auto_class", None) is not None:
+        if (trusted or anatomy.needs_code) and getattr(anatomy.core, "_auto_class", None) is not None:
             custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
         saved_tokenizer = copy.deepcopy(tokenizer)

@@ -11,8 +11,14 @@ import re
 from functools import lru_cache
 
 _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
+LATER = (
+    "distill", "teacher", "average", "adversarial", "model.pooling", "loss.consistency", "data.augment",
+    "data.translations",
+)  # fmt: skip
+"""Keys that recipes of earlier versions lack: where they are not set, a recipe is the one that it was without them."""
+_UNSET = rf" *(?:{'|'.join(key.rpartition('.')[2] for key in LATER)}): (?:null|\{{\}})\n"
 _NOT_PART_OF_A_VARIANT = re.compile(
-    r"^(?:(?:name|description|seed|track):.*\n(?:[ -].*\n)*|  baselines:.*\n|distill: null\n)", re.MULTILINE
+    rf"^(?:(?:name|description|seed|track):.*\n(?:[ -].*\n)*|  baselines:.*\n|{_UNSET})", re.MULTILINE
 )
 _SECTION = re.compile(r"[^\n]*\n(?:[ -][^\n]*\n)*")
 

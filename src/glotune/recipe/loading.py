@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import yaml
+from glotune.recipe.keys import LATER
 from glotune.recipe.paths import PATH_KEYS, exists, literal_paths, names_paths
 from glotune.recipe.problems import refuse, section_in
 from glotune.recipe.schema import Recipe
@@ -209,8 +210,12 @@ def recipe_hash(recipe: BaseModel) -> str:
     """A short hash over everything that can change a result: all keys but names, trackers, and what is only shown."""
     only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test", "baselines"}}
     content = recipe.model_dump(mode="json", exclude=only_shown)
-    for key in ("distill", "teacher"):
-        if content.get(key, ...) is None:
-            del content[key]  # a recipe without a teacher hashes as it did before there were any
+    for path in LATER:
+        *sections, key = path.split(".")
+        inner = content
+        for section in sections:
+            inner = inner.get(section, {})
+        if inner.get(key, ...) in (None, {}):
+            del inner[key]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -12,10 +12,11 @@ from typing import Any
 from glotune.recipe import yaml
 
 PATH_KEYS = {
-    "data": ("train", "validation", "test", "text", "pairs"),
+    "data": ("train", "validation", "test", "text", "pairs", "translations"),
     "model": ("name",),
     "distill": ("teacher", "texts"),
     "teacher": ("name",),
+    "average": ("runs",),
 }
 """Section -> its keys that may name files or folders."""
 

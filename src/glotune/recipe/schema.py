@@ -94,6 +94,10 @@ class Model(Section):
     lora: Lora | None = None
     dropout: Fraction | None = None
     """Dropout probability everywhere in encoder and head; null: those of the encoder's configuration."""
+    pooling: Literal["first", "mean"] | None = None
+    """What the head reads of a text: its first token, or the mean of all its tokens, as encoders of sentences (e5) were
+    trained. null: as the encoder's own head, the first token for XLM-R and BERT. ``mean`` computes the last layer in
+    full, and transformers opens such a model of these families with ``trust_remote_code=True`` alone."""
     trust_remote_code: bool = False
     """Run Python code from the encoder's repository; without it an encoder that needs such code is refused."""
 
@@ -204,6 +208,26 @@ class MadeSplits(Section):
     """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
+class Augment(Section):
+    """The training texts changed at random, otherwise in each epoch: a function of (seed, epoch, row). Validation and
+    test texts stay as they are. What it gains differs from task to task, and with a pretrained encoder it is often
+    nothing (Longpre et al. 2020, arXiv:2010.01764): compare with a run without."""
+
+    subword: float | None = Field(default=None, gt=0.0)
+    """Subword regularisation (Kudo 2018, arXiv:1804.10959) with Unigram tokenizers: the pieces of a word are drawn with
+    the model's probability to this power; 0.2 is bold, 1 follows the model, null: off."""
+    word_dropout: Fraction = 0.0
+    """Chance of each word (between spaces) to be left out; one stays."""
+    word_swap: Fraction = 0.0
+    """Swaps of two words, as a share of the number of words (EDA, Wei & Zou 2019, arXiv:1901.11196)."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Augment:
+        if self.subword is None and not self.word_dropout and not self.word_swap:
+            raise ValueError("data.augment changes nothing: give subword, word_dropout or word_swap")
+        return self
+
+
 Quoting = Literal["standard", "none"]
 Pool = Literal["mean", "max", "first"]
 
@@ -253,6 +277,10 @@ class Data(Section):
     """Languages to train on; all others are targets. null: every language of ``train``."""
     sampling_alpha: float | None = Field(default=None, ge=0.0, le=1.0)
     """Sample source languages with p ~ n^alpha (Conneau & Lample 2019); null: every text once per epoch."""
+    translations: dict[str, Source] = Field(default_factory=dict)
+    """Translate-train: {language: file or files} with translations of training rows, which are trained on too, with the
+    label of the row that has the same id (``data.columns.id``). They need no labels; translations of validation and
+    test rows are not used."""
     few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Few-shot: {language: number of its training rows that are added to training}."""
     fraction: Share = 1.0
@@ -261,6 +289,7 @@ class Data(Section):
     """Maximum number of training rows, stratified by label; null: all."""
     max_length: int = Field(default=128, ge=4)
     """Maximum length of a text in tokens, special tokens included; longer texts are truncated."""
+    augment: Augment | None = None
     truncation: Literal["head", "head_tail"] = "head"
     """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
     windows: Windows | None = None
@@ -275,6 +304,27 @@ class Data(Section):
         if self.windows is not None and self.truncation == "head_tail":
             raise ValueError("windows go from the beginning of a text to its end: truncation: head_tail has no place")
         return self
+
+    @model_validator(mode="after")
+    def _translations_have_ids(self) -> Data:
+        if self.translations and self.columns.id is None:
+            raise ValueError("data.translations needs data.columns.id: the column that says which row each one is of")
+        if both := sorted(set(self.translations) & set(self.few_shot)):
+            raise ValueError(f"'{both[0]}' stands in data.translations and in data.few_shot: take one of them")
+        return self
+
+
+class Consistency(Section):
+    """Two views of each text are to be answered alike: half the sum of both Kullback-Leibler divergences between their
+    answers is added to the mean of both losses (R-Drop, Liang et al. 2021, arXiv:2106.14448)."""
+
+    weight: float = Field(default=1.0, gt=0.0)
+    """Weight of the divergence; R-Drop's alpha is twice as much, as it adds the two losses up."""
+    views: list[Literal["dropout", "subword"]] = Field(default=["dropout"], min_length=1)
+    """How the second view differs. dropout: other units are dropped, which holds in any case; subword: its words are
+    cut into pieces drawn at random, too (xTune's first stage, Zheng et al. 2021, arXiv:2106.08226)."""
+    alpha: float = Field(default=0.2, gt=0.0)
+    """For ``subword``: as ``data.augment.subword``."""
 
 
 class Loss(Section):
@@ -297,6 +347,40 @@ class Loss(Section):
     (1 - p)^gamma; 0: plain cross-entropy."""
     huber: float | None = Field(default=None, gt=0.0)
     """``score``: beyond so many standard deviations an error counts linearly (Huber 1964); null: squared throughout."""
+    consistency: Consistency | None = None
+
+
+class Adversarial(Section):
+    """Training on texts whose word embeddings are moved to where the loss is larger (Miyato et al. 2017,
+    arXiv:1605.07725). A text's own gradient moves it, by a length of its own: how a batch is cut changes nothing. Every
+    pass is a forward and a backward pass more; their dropout is the same."""
+
+    method: Literal["fgm", "pgd", "freelb"] = "fgm"
+    """fgm: one move along the gradient; pgd: several, each projected back (Madry et al. 2018, arXiv:1706.06083); in
+    both half of the gradient is that of the texts as they are, half that of the moved ones. freelb: the mean of the
+    gradients met on the way, the texts as they are first (Zhu et al. 2020, arXiv:1909.11764)."""
+    epsilon: float = Field(default=1.0, gt=0.0)
+    """Euclidean length of a text's move over all its tokens, at most."""
+    steps: int | None = Field(default=None, ge=2)
+    """pgd: moves; freelb: passes, each but the first after a move; null: 3. A move is 2.5 epsilon / steps long. fgm
+    makes one, of epsilon."""
+
+    @model_validator(mode="after")
+    def _fgm_moves_once(self) -> Adversarial:
+        if self.method == "fgm" and self.steps is not None:
+            raise ValueError("adversarial.steps is for pgd and freelb: fgm moves once")
+        return self
+
+    @property
+    def moves(self) -> int:
+        """Moves of each text in a step."""
+        steps = self.steps or 3
+        return {"fgm": 1, "pgd": steps, "freelb": steps - 1}[self.method]
+
+    @property
+    def stride(self) -> float:
+        """Length of one move."""
+        return self.epsilon if self.method == "fgm" else 2.5 * self.epsilon / (self.steps or 3)
 
 
 class Distill(Section):
@@ -388,6 +472,13 @@ class Speed(Section):
     """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
+    frozen_weights: Literal["auto", "fp32"] = "auto"
+    """auto: on a GPU that computes in half precision, linear maps that are not trained are held in it, as every product
+    takes them: half the memory, the same numbers. The saved model has the source's weights."""
+    cuda_graphs: bool = False
+    """On a GPU, record the passes of micro-batches of up to 2,048 tokens once for each of a few shapes and replay them:
+    for steps so small that they wait for kernel launches. Texts are filled up to the shapes, so dropout draws other
+    masks. For XLM-R, RoBERTa and BERT."""
     compile: Literal["off", "regional"] = "off"
     """regional: ``torch.compile`` over what follows attention in each layer, on a GPU. Fused kernels round otherwise,
     and not the same in every process."""
@@ -432,6 +523,28 @@ class Checkpoints(Section):
     """Number of newest checkpoints to keep."""
 
 
+class Average(Section):
+    """The mean of several weights in place of the best checkpoint's; for zero-shot transfer a gain across tasks and
+    languages (Schmidt et al. 2023, ACL, arXiv:2305.16834). Either over one run, or over finished runs."""
+
+    last: int | None = Field(default=None, ge=2)
+    """The mean over the last N evaluations of this run; of an adapter its two matrices each."""
+    keep: Literal["better", "always"] = "better"
+    """better: keep the mean where it is at least as good as the best checkpoint on the validation texts that choose
+    it; always: keep it in any case. The run says which weights it ends with."""
+    runs: Names | None = Field(default=None, min_length=2)
+    """The mean over these finished runs of the recipe instead of any training: what ``glotune average`` sets."""
+    soup: Literal["uniform", "greedy"] = "uniform"
+    """uniform: all runs; greedy: from the best on, each that does not lower the validation score of the mean (Wortsman
+    et al. 2022, arXiv:2203.05482)."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Average:
+        if (self.last is None) == (self.runs is None):
+            raise ValueError("average takes one of last (the mean over one run) and runs (the mean over finished runs)")
+        return self
+
+
 class Records(Section):
     """Prediction records."""
 
@@ -455,6 +568,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("loss.pos_weight", ("multi_label",), loss.pos_weight != "none"),
         ("loss.focal_gamma", ("single_label", "multi_label"), loss.focal_gamma > 0),
         ("loss.huber", ("score",), loss.huber is not None),
+        ("loss.consistency", ("single_label",), loss.consistency is not None),
         ("data.columns.labels", ("multi_label", "score"), columns.labels is not None),
         ("data.columns.votes", ("single_label",), columns.votes is not None),
         ("data.columns.delimiter", ("multi_label",), columns.delimiter is not None),
@@ -464,6 +578,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
+        ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
 
 
@@ -480,12 +595,14 @@ class Recipe(Section):
     data: Data
     loss: Loss = Loss()
     distill: Distill | None = None
+    adversarial: Adversarial | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train = Train()
     speed: Speed = Speed()
     evaluate: Evaluate = Evaluate()
     checkpoints: Checkpoints = Checkpoints()
+    average: Average | None = None
     records: Records = Records()
     track: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers that follow the run, each in its own process."""
@@ -526,6 +643,38 @@ class Recipe(Section):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self
 
+    @model_validator(mode="after")
+    def _a_teacher_reads_the_texts_as_they_are(self) -> Recipe:
+        if self.data.augment is not None and self.distill is not None:
+            raise ValueError("data.augment changes the texts that a teacher was asked about: leave it or distill out")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_have_labels(self) -> Recipe:
+        if self.loss.consistency is not None and self.distill is not None:
+            raise ValueError("loss.consistency and distill are two losses beside that of the labels: take one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_soup_is_of_whole_models(self) -> Recipe:
+        if self.is_soup and (self.model.lora is not None or self.distill is not None or self.speed.trim_vocabulary):
+            raise ValueError(
+                "average.runs takes the mean over whole models: no model.lora, no distill, speed.trim_vocabulary false."
+                " glotune average RUN RUN sets all that"
+            )
+        return self
+
+    @property
+    def second_view(self) -> Augment | None:
+        """How the second view of a training text is cut anew; None: it is not, or there is no second view."""
+        spec = self.loss.consistency
+        return Augment(subword=spec.alpha) if spec is not None and "subword" in spec.views else None
+
+    @property
+    def is_soup(self) -> bool:
+        """Whether it takes the mean over finished runs instead of training."""
+        return self.average is not None and self.average.runs is not None
+
     @property
     def settings(self) -> TrainingSettings:
         """What the engine reads."""
@@ -541,4 +690,6 @@ class Recipe(Section):
             evaluate_every=self.evaluate.every,
             patience=self.evaluate.patience,
             test=self.evaluate.test,
+            average=self.average,
+            adversarial=self.adversarial,
         )

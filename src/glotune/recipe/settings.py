@@ -27,6 +27,10 @@ class TrainingSettings:
     """Evaluations without a better value before training stops early; None: never."""
     test: Literal["never", "last", "each"]
     """When the test texts are looked at while training."""
+    average: schema.Average | None = None
+    """Whether the run ends with a mean of several weights; None: with those of its best evaluation."""
+    adversarial: schema.Adversarial | None = None
+    """How word embeddings are moved in training; None: not at all."""
 
 
 class TokenSettings(Protocol):

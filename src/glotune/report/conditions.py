@@ -63,6 +63,13 @@ def _conditions(
             f"few-shot: {', '.join(f'{number} {code}' for code, number in shots.items())}",
             f"it was trained on labelled texts of target languages too ({said}): no zero-shot run.",
         )
+    into = translations(data)
+    if into:
+        yield Condition(
+            f"translate-train: {', '.join(into)}",
+            f"it was trained on translations of its source texts into {', '.join(map(named, into))}: no zero-shot run, "
+            "though no label of a text in these languages was used.",
+        )
     own = [code for code in trained if run.is_source(code)]
     if own:
         yield Condition(
@@ -104,6 +111,12 @@ def reservations(run: RunData) -> list[str]:
         return found
     conditions = conditions_of([run], run.main_split, list(run.main))[0]
     return found + [f"Mind: {each.sentence}" for each in conditions if not each.is_leak]
+
+
+def translations(data: Mapping[str, Value]) -> list[str]:
+    """Languages that training texts were translated into (``data.translations``)."""
+    keys = [key.split(".") for key, value in data.items() if key.startswith("data.translations.") and value is not None]
+    return list(dict.fromkeys(key[2] for key in keys))
 
 
 def few_shot(data: Mapping[str, Value]) -> dict[str, int]:

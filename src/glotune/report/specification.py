@@ -6,7 +6,7 @@ from typing import Any
 
 from glotune.recipe import Recipe
 from glotune.recipe.schema import Data
-from glotune.report.scores import display
+from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.words import NOTHING, count, counted, duration, gib, millions, named, percent, plain, size
 
@@ -29,6 +29,8 @@ def model_rows(run: RunData) -> Rows:
         rows.append(("LoRA", _lora(recipe)))
         if model.dropout is not None:
             rows.append(("Dropout", plain(model.dropout)))
+        if model.pooling is not None:
+            rows.append(("Pooling", {"first": "the first token", "mean": "the mean of all tokens"}[model.pooling]))
     named = {"single_label": "Classes", "multi_label": "Labels", "score": "Scores"}[run.kind.name]
     rows.append((named, f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
     if changes:
@@ -99,12 +101,17 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Checkpoint kept", selection(run)),
     ]  # fmt: skip
     extra: list[tuple[str, Any]] = [
-        ("Few-shot", data.few_shot), ("Sampling alpha", data.sampling_alpha),
+        ("Translations", ", ".join(map(named, data.translations)) or None), ("Few-shot", data.few_shot),
+        ("Sampling alpha", data.sampling_alpha),
         ("Training share", data.fraction if data.fraction != 1.0 else None),
         ("Training rows at most", data.train_rows),
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
+    extra.append(("Augmentation", _augmentation(recipe)))
+    extra.append(("Consistency", _consistency(recipe)))
+    extra.append(("Adversarial training", _adversarial(recipe)))
+    extra.append(("Average", averaged(run)))
     where = "in the loss and in metrics" if data.weighted_metrics else "in the loss alone"
     extra.append(("Row weights", f"column {data.columns.weight}, {where}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
@@ -123,6 +130,40 @@ def _loss(recipe: Recipe) -> str:
         return f"binary cross-entropy, {focal}weights of labels that apply {plain(loss.pos_weight)}, {smoothing}"
     against = " against the distribution of votes" if recipe.data.columns.votes is not None else ""
     return f"cross-entropy{against}, {focal}class weights {plain(loss.class_weights)}, {smoothing}"
+
+
+def _augmentation(recipe: Recipe) -> str | None:
+    spec = recipe.data.augment
+    if spec is None:
+        return None
+    parts = [
+        *([f"pieces of words drawn (alpha {spec.subword:g})"] if spec.subword is not None else []),
+        *([f"{percent(spec.word_dropout)} of the words left out"] if spec.word_dropout else []),
+        *([f"swaps of {percent(spec.word_swap)} of the words"] if spec.word_swap else []),
+    ]
+    return f"{', '.join(parts)}; training texts alone, otherwise in each epoch"
+
+
+def _consistency(recipe: Recipe) -> str | None:
+    spec = recipe.loss.consistency
+    if spec is None:
+        return None
+    pieces = f" and in pieces drawn at random (alpha {spec.alpha:g})" if "subword" in spec.views else ""
+    return (
+        f"each text passes twice, under other dropout{pieces}; the divergence of its two answers counts "
+        f"{spec.weight:g} times beside the mean of their losses (R-Drop)"
+    )
+
+
+def _adversarial(recipe: Recipe) -> str | None:
+    spec = recipe.adversarial
+    if spec is None:
+        return None
+    names = {"fgm": "FGM", "pgd": "PGD", "freelb": "FreeLB"}
+    return (
+        f"{names[spec.method]}, {counted(spec.moves, 'move')} of a text's word embeddings within a length of "
+        f"{spec.epsilon:g}: {spec.moves + 1} passes over each text instead of one; losses are those of the first"
+    )
 
 
 _TESTED = {
@@ -159,6 +200,21 @@ def _schedule(recipe: Recipe) -> str:
     return f"{schedule.name} per {schedule.per}, {'no warmup' if has_none else 'warmup ' + warmup}"
 
 
+def averaged(run: RunData) -> str | None:
+    """Which weights were averaged, how good the mean was, and whether the run ends with it."""
+    found = run.manifest.averaged
+    if found is None:
+        return None
+    names = [encoder_name(each) if "/" in each else each for each in found.members]
+    name = in_a_sentence(found.metric)
+    left = f", {counted(len(found.left_out), 'run')} left out" if found.left_out else ""
+    ends = "the run ends with it" if found.kept else "the run ends with the best checkpoint instead"
+    return (
+        f"the mean of {', '.join(names)}{left}: {name} {found.value:.4f} on {found.on} validation, the best single "
+        f"weights {found.best_value:.4f}; {ends}"
+    )
+
+
 def selection(run: RunData) -> str:
     """Which checkpoint was kept, by what, and whether the target languages had a say in it."""
     if run.recipe is None:
@@ -167,11 +223,9 @@ def selection(run: RunData) -> str:
     chosen = [code for code in run.history.languages("validation") if run.is_source(code) == (evaluate.on == "source")]
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
-    seen = (
-        f"training saw labelled target texts, {shots}: this is no zero-shot result"
-        if shots
-        else "zero-shot: no target label was used"
-    )
+    into = ", ".join(map(named, run.recipe.data.translations))
+    regime = f"translate-train into {into}: no target label was used" if into else "zero-shot: no target label was used"
+    seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
     how = (
         f"source validation{names} ({seen})"
         if evaluate.on == "source"
@@ -209,6 +263,8 @@ def cost_rows(run: RunData) -> Rows:
         rows.append(("Last layer", "queries, output and feed-forward computed for the pooled token alone"))
     if cost.get("peak_memory_bytes"):
         rows.append(("Peak memory", size(cost["peak_memory_bytes"])))
+    if cost.get("peak_device_memory_bytes"):
+        rows.append(("Peak memory of the GPU", size(cost["peak_device_memory_bytes"])))
     if cost.get("wait_share") is not None:
         rows.append(("Waiting for data", f"{percent(cost['wait_share'])} of the time of the steps"))
     return rows

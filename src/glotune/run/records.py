@@ -67,6 +67,7 @@ class Change(Record):
         "lora",
         "pack",
         "pooled_last_layer",
+        "pooling",
         "prefix_cache",
         "new_pieces",
         "new_encoder",
@@ -93,6 +94,7 @@ class Event(Record):
         "evaluation",
         "checkpoint",
         "best",
+        "average",
         "warning",
         "alert",
         "deviation",
@@ -111,6 +113,24 @@ class Event(Record):
     data: dict[str, Any] = Field(default_factory=dict)
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Averaged(Record):
+    """Of a run that could end with the mean of several weights: which, how good it was, and what was kept."""
+
+    members: list[str]
+    """``step 40`` of this run, or the folders of other runs; those that the mean was taken over."""
+    left_out: list[str] = Field(default_factory=list)
+    """Runs that a greedy soup did without."""
+    metric: str
+    on: str
+    """Whose validation texts: ``source`` or ``target``."""
+    value: float
+    """Of the mean, on the validation texts that choose the checkpoint."""
+    best_value: float
+    """Of the best single weights there."""
+    kept: bool
+    """Whether the run ends with the mean; otherwise with the best single weights."""
 
 
 class Verdict(Record):
@@ -243,6 +263,8 @@ class Manifest(Record):
     distillation: Distillation | None = None
     """The teachers and the unlabelled texts of a run that has any."""
     best_step: Count | None = None
+    averaged: Averaged | None = None
+    """None: the recipe asks for no mean, or the run has not come to its end."""
     verdict: Verdict | None = None
     deviations: list[str] = Field(default_factory=list)
     """Where a later attempt departed from the stored plan."""
@@ -253,6 +275,12 @@ class Manifest(Record):
     end. None: the run has not ended, or was made before hashes were kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    @property
+    def needs_code(self) -> bool:
+        """Whether transformers opens the saved model under ``trust_remote_code=True`` alone, because its head reads the
+        mean of all tokens in a family for which transformers has no such class."""
+        return any(change.kind == "pooling" for change in self.changes)
 
 
 class Interval(Record):

@@ -106,6 +106,13 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             expected="no few-shot texts in a cross-validated study: they belong to no fold",
             remedy="Add the language to data.source_languages, or leave folds out",
         )
+    if recipe.data.translations:
+        raise UserError(
+            "data.translations is set",
+            where=recipe.name,
+            expected="no translations in a cross-validated study: they belong to no fold",
+            remedy="Leave folds out",
+        )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
     # Validation rows that are pooled are trained on in other folds: they keep their weights.
     weighs = recipe.data.columns.weight is not None and recipe.data.validation is None

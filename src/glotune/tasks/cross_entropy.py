@@ -136,6 +136,14 @@ def focused(losses: Tensor, missed: Tensor, gamma: float) -> Tensor:
     return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** gamma * losses if gamma else losses
 
 
+def divergences(first_BC: Tensor, second_BC: Tensor) -> Tensor:
+    """[B] fp32: half the sum of both Kullback-Leibler divergences between two answers, in nats; gradients go into
+    both."""
+    one, other = (functional.log_softmax(each.float(), dim=1) for each in (first_BC, second_BC))
+    # KL(p || q) + KL(q || p) = sum (p - q) (log p - log q)
+    return 0.5 * ((one.exp() - other.exp()) * (one - other)).sum(dim=1)
+
+
 def total_weight(
     labels: NDArray[np.int16],
     weights_C: NDArray[np.float32] | None,

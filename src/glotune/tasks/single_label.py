@@ -25,7 +25,15 @@ from glotune.run.records import Decision, Evaluation
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import Scores, score_outcomes
 from glotune.stats.traits import trait
-from glotune.tasks.cross_entropy import class_weights, shares_of, soft_losses, summed_loss, text_losses, total_weight
+from glotune.tasks.cross_entropy import (
+    class_weights,
+    divergences,
+    shares_of,
+    soft_losses,
+    summed_loss,
+    text_losses,
+    total_weight,
+)
 from glotune.tasks.records import Outputs, record_split
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 from glotune.tasks.tuning import Tuning, by_thresholds
@@ -53,6 +61,8 @@ class SingleLabel:
     """Exponent of the focal loss, see `focused`; 0: plain cross-entropy."""
     tuned_for: str | None = None
     """The metric that thresholds are tuned for; None: the most probable class is the answer."""
+    consistency: float | None = None
+    """Weight of the divergence between two views of a text; None: one view."""
     texts: TextData | None = None
     """What the stores were tokenized from, for records and for messages to people."""
     with_text: bool = False
@@ -79,6 +89,7 @@ class SingleLabel:
             label_smoothing=recipe.loss.label_smoothing,
             focal_gamma=recipe.loss.focal_gamma,
             tuned_for=recipe.evaluate.tune_thresholds,
+            consistency=None if recipe.loss.consistency is None else recipe.loss.consistency.weight,
             texts=texts,
             with_text=recipe.records.text,
         )
@@ -92,17 +103,23 @@ class SingleLabel:
 
     @property
     def num_sums(self) -> int:
-        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row."""
-        return len(self.labels) ** 2
+        """The cells of a confusion matrix, dropout on: ``[true][predicted]``, row by row; then the divergence between
+        two views, where there are two."""
+        return len(self.labels) ** 2 + (self.consistency is not None)
 
     @property
     def may_be_filled(self) -> bool:
         """A text without a label counts for nothing."""
         return True
 
-    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy:
+    def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy | TwoViews:
         """The loss of these texts; nothing in it is drawn by chance."""
-        return WeightedCrossEntropy(self, rows, self.total_weight(self.stores["train"], rows))
+        store = self.stores["train"]
+        plain = WeightedCrossEntropy(self, rows, self.total_weight(store, rows))
+        if self.consistency is None:
+            return plain
+        weights_B = None if store.weights is None else store.weights[rows]
+        return TwoViews(plain, rows, self.consistency, total_weight(store.labels[rows], None, weights_B))
 
     def total_weight(self, store: TokenStore, rows: Rows) -> float:
         """Of these texts of a store, the denominator of their loss."""
@@ -130,7 +147,8 @@ class SingleLabel:
 
     def epoch_metrics(self, sums: Sequence[float]) -> Mapping[str, float]:
         """Accuracy and macro-F1 of the training texts as they were answered on the way."""
-        confusion_CC = np.array(sums).reshape(len(self.labels), len(self.labels))
+        num_labels = len(self.labels)
+        confusion_CC = np.array(sums[: num_labels**2]).reshape(num_labels, num_labels)
         return {name: float(count_metric(name)(confusion_CC)) for name in ("accuracy", "macro_f1")}
 
     def excerpts(self, rows: Rows) -> list[str]:
@@ -222,15 +240,50 @@ class WeightedCrossEntropy:
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as counts."""
-        logits_BC, labels = network(batch), batch.targets["labels"]
+        return self.of(network(batch), batch)
+
+    def of(self, logits_BC: Tensor, batch: PackedBatch) -> Part:
+        """The same of these answers to the micro-batch."""
+        labels, number = batch.targets["labels"], len(self.task.labels) ** 2
         summed = self.task.summed_loss(logits_BC, batch.targets)
-        cells, number = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1), self.task.num_sums
+        cells = labels * len(self.task.labels) + logits_BC.detach().argmax(dim=1)
         # Texts without a label (dummies of a filled batch) fall into a cell of their own, which is cut off.
         counts = counted(torch.where(labels >= 0, cells, number), number + 1)[:number]
         return Part(summed / self.denominator, counts)
 
     def details(self, sums: Sequence[float]) -> None:
         """The loss is all there is."""
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """The loss of one effective batch over two views of each text: the mean of both losses, and how far the answers lie
+    apart (Liang et al. 2021, arXiv:2106.14448, equations 1 to 3)."""
+
+    plain: WeightedCrossEntropy
+    rows: Rows
+    weight: float
+    denominator: float
+    """Sum of the row weights: a class that counts more in the loss is not to be answered more consistently."""
+    across: None = None
+
+    def dress(self, batch: PackedBatch) -> PackedBatch:
+        """As for one view."""
+        return self.plain.dress(batch)
+
+    def part(self, network: Any, batch: PackedBatch) -> Part:
+        """Its share of both; the counts are of the first view. The second pass draws dropout of its own."""
+        logits = network(batch), network(batch if batch.twin is None else batch.twin)
+        first, second = (self.plain.of(each, batch) for each in logits)
+        apart_B = divergences(*logits) * (batch.targets["labels"] >= 0)  # dummies of a filled batch count for nothing
+        weights_B = batch.targets.get("weights")
+        apart = (apart_B if weights_B is None else apart_B * weights_B).sum() / self.denominator
+        loss = (first.loss + second.loss) / 2 + self.weight * apart
+        return Part(loss, torch.cat([first.sums, apart.detach().to(first.sums).reshape(1)]))
+
+    def details(self, sums: Sequence[float]) -> Mapping[str, float]:
+        """The divergence, in nats, as a mean over the texts."""
+        return {"consistency": sums[-1]}
 
 
 @dataclass(frozen=True)

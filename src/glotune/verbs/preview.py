@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glotune.data.augmentation import with_augmented
 from glotune.data.cache import cache_folder
 from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
@@ -71,6 +72,8 @@ def preview(
         on_warning=recorder.warn,
         progress=recorder.progress("tokenize"),
     )
+    report = recorder.progress("augment")
+    stores = with_augmented(stores, texts, tokenizer, resolved, cache, on_warning=recorder.warn, progress=report)
     task: Task | None = None
     if lesson is not None:
         task, stores = lesson.task(resolved, texts, stores, tokenizer, cache, processes, recorder)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glotune.data.augmentation import with_augmented
 from glotune.data.cache import cache_folder
 from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
@@ -29,6 +30,7 @@ from glotune.run.directory import RunDirectory
 from glotune.tasks.baselines import record_baselines
 from glotune.tasks.single_label import refuse_unused_validation
 from glotune.tasks.task import Task
+from glotune.verbs.average import end_with_soup, open_members
 from glotune.verbs.distill import Lesson, open_lesson
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
 from glotune.verbs.trackers import check_trackers, start_trackers
@@ -71,6 +73,8 @@ def train(
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
+        if resolved.is_soup:
+            open_members(resolved, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
         processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
         directory = open_run(out, resolved, texts, processes, command, given.files)
@@ -105,6 +109,8 @@ def carry_out(
         progress=recorder.progress("tokenize"),
     )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    progress = recorder.progress("augment")
+    stores = with_augmented(stores, texts, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
     task: Task | None = None
     if lesson is not None:
         if processes.is_main:
@@ -113,7 +119,8 @@ def carry_out(
             recorder.warn(message)
         task, stores = lesson.task(recipe, texts, stores, tokenizer, cache, processes, recorder)
     warning = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
-    if warning and resumption is None:  # said once: a resumed run's events are those of one that never stopped
+    # Said once: a resumed run's events are those of one that never stopped.
+    if warning and resumption is None and not recipe.is_soup:
         recorder.warn(warning)
     assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan, task)
     if manifest.plan is None:
@@ -125,7 +132,10 @@ def carry_out(
     if processes.is_main:
         start_trackers(directory, recipe.track)
     try:
-        state = train_to_the_end(assembled.parts, resumption, recorder)
+        if recipe.is_soup:
+            state = end_with_soup(assembled.parts, recipe, open_members(recipe, texts), recorder)
+        else:
+            state = train_to_the_end(assembled.parts, resumption, recorder)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
         return carry_out(directory, gentler, texts, lesson, processes, observer)
@@ -133,7 +143,8 @@ def carry_out(
         if processes.is_main:
             judge_diverged(directory)
         raise
-    recorder.event("cost", token_costs(assembled.parts, state.step, directory))
+    if state.step:
+        recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
     if processes.is_main:
         record_baselines(directory, recipe, texts, recorder.log)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from glotune.errors import UserError
 from glotune.recipe import load_recipe, recipe_hash, recipe_yaml
+from glotune.recipe.keys import variant_key
 
 MINIMAL = "name: mine\nmodel: {name: glotune-nano}\ndata: {train: en.csv}\n"
 
@@ -137,6 +140,28 @@ def test_the_hash_is_of_what_can_change_a_result(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, MINIMAL))
     assert recipe_hash(recipe) == recipe_hash(load_recipe(recipe, ["name=other", "description=x"]))
     assert recipe_hash(recipe) != recipe_hash(load_recipe(recipe, ["seed=1"]))
+
+
+def test_a_recipe_that_sets_no_later_key_is_the_one_it_was(tmp_path: Path) -> None:
+    """Runs of earlier versions stay seeds of the same variant, and keep their hash."""
+    recipe = load_recipe(write(tmp_path, MINIMAL))
+    text = recipe_yaml(recipe)
+    keys = ("distill", "average", "adversarial", "pooling", "consistency", "augment")
+    before = [line for line in text.splitlines(keepends=True)
+              if line.strip() not in {*(f"{key}: null" for key in keys), "translations: {}"}]  # fmt: skip
+    assert len(before) == len(text.splitlines()) - len(keys) - 1
+    assert variant_key("".join(before)) == variant_key(text)
+    content = recipe.model_dump(mode="json")
+    for section, key in (("model", "pooling"), ("loss", "consistency"), ("data", "augment"), ("data", "translations")):
+        del content[section][key]
+    for key in ("name", "description", "track", "distill", "average", "adversarial"):
+        del content[key]
+    content["evaluate"] = {key: each for key, each in content["evaluate"].items() if key not in ("test", "baselines")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+    assert recipe_hash(recipe) == digest
+    moved = load_recipe(recipe, ["adversarial.method=fgm"])
+    assert recipe_hash(moved) != digest
+    assert variant_key(recipe_yaml(moved)) != variant_key(text)
 
 
 def test_the_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:

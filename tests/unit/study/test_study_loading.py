@@ -20,9 +20,12 @@ def written(folder: Path, **content: Any) -> Path:
     return path
 
 
+SHIPPED = ("cross-lingual-xlmr", "cross-lingual-mbert", "bangla-lora", "humor-v2", "humor-v3", "methods")
+
+
 @pytest.mark.parametrize("scale", ["full", "tiny"])
-@pytest.mark.parametrize("name", ["cross-lingual-xlmr", "cross-lingual-mbert", "bangla-lora", "humor-v2", "humor-v3"])
-def test_the_five_documents_resolve_at_both_scales(name: str, scale: str) -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_studies_resolve_at_both_scales(name: str, scale: str) -> None:
     study = load_study(name)
     resolved = resolve_study(study, scale, ["data.train=en.csv"])
     assert len(resolved.variants) >= 5
@@ -36,17 +39,11 @@ def test_the_five_documents_resolve_at_both_scales(name: str, scale: str) -> Non
         assert {recipe.model.name for recipe in resolved.variants.values()} == {"glotune-nano"}
 
 
-def test_every_shipped_study_is_one_of_the_documents() -> None:
-    assert set(builtin_studies()) == {
-        "cross-lingual-xlmr",
-        "cross-lingual-mbert",
-        "bangla-lora",
-        "humor-v2",
-        "humor-v3",
-    }
+def test_every_shipped_study_is_one_of_the_documents_or_of_the_methods() -> None:
+    assert set(builtin_studies()) == set(SHIPPED)
 
 
-@pytest.mark.parametrize("name", ["cross-lingual-xlmr", "cross-lingual-mbert", "bangla-lora", "humor-v2", "humor-v3"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_tiny_studies_need_no_data_of_ones_own(name: str) -> None:
     resolved = resolve_study(load_study(name), "tiny")
     assert all(Path(str(recipe.data.train)).is_file() for recipe in resolved.variants.values())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +26,41 @@ TYPED = ("funnel", "xlnet")
 def padded_logits(anatomy: Anatomy, hf: Any, batch: PackedBatch) -> Tensor:
     """Logits_BC of the model's own forward."""
     if not anatomy.family.mixes_padding:
-        return hf(**padded_inputs(anatomy, batch)).logits
-    places, logits = zip(
-        *((rows, hf(**padded_inputs(anatomy, part)).logits) for rows, part in _by_length(batch)), strict=True
-    )
+        return _logits(anatomy, hf, batch)
+    places, logits = zip(*((rows, _logits(anatomy, hf, part)) for rows, part in _by_length(batch)), strict=True)
     order = sent(torch.from_numpy(np.argsort(np.concatenate(places))), batch.input_ids.device)
     return torch.cat(logits).index_select(0, order)
+
+
+def _logits(anatomy: Anatomy, hf: Any, batch: PackedBatch) -> Tensor:
+    with moved(anatomy, None if batch.noise_TE is None else _laid_out(batch, batch.noise_TE)):
+        return hf(**padded_inputs(anatomy, batch)).logits
+
+
+@contextmanager
+def moved(anatomy: Anatomy, noise: Tensor | None) -> Iterator[None]:
+    """Adds noise, in the shape of a look-up's output, to the word embeddings; None: nothing."""
+    if noise is None:
+        yield
+        return
+    hook = anatomy.word_embeddings.register_forward_hook(lambda module, inputs, found: found + noise)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _laid_out(batch: PackedBatch, values_TE: Tensor) -> Tensor:
+    """[B, L, E], zeros where there is padding."""
+    places_T, longest = _places(batch)
+    grid = values_TE.new_zeros(len(batch.lengths) * longest, values_TE.shape[1])
+    return grid.index_copy(0, places_T, values_TE).view(len(batch.lengths), longest, -1)
+
+
+def _places(batch: PackedBatch) -> tuple[Tensor, int]:
+    """Where each token stands in the rows of the padded texts, laid end to end, and how long a row is."""
+    longest = batch.pad_to or max(batch.lengths)
+    return batch.texts_T() * longest + batch.position_ids, longest
 
 
 def _by_length(batch: PackedBatch) -> Iterator[tuple[NDArray[np.int64], PackedBatch]]:
@@ -52,6 +82,7 @@ def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> Packed
         input_ids=batch.input_ids.index_select(0, tokens_T),
         position_ids=batch.position_ids.index_select(0, tokens_T),
         token_type_ids=batch.token_type_ids.index_select(0, tokens_T),
+        noise_TE=None if batch.noise_TE is None else batch.noise_TE.index_select(0, tokens_T),
         cu_seqlens=torch.arange(len(places) + 1, device=device, dtype=torch.int32) * length,
         targets={},  # the model's own forward looks at none of these
         lengths=(length,) * len(places),
@@ -63,11 +94,8 @@ def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> Packed
 
 def padded_inputs(anatomy: Anatomy, batch: PackedBatch) -> dict[str, Tensor]:
     """The arguments of the model's own forward: each [B, L], L being `pad_to` or the longest text."""
-    count, longest = len(batch.lengths), batch.pad_to or max(batch.lengths)
-    device = batch.input_ids.device
-    lengths = batch.cu_seqlens.diff().long()
-    texts_T = torch.repeat_interleave(torch.arange(count, device=device), lengths, output_size=batch.num_tokens)
-    places_T = texts_T * longest + batch.position_ids
+    count, device = len(batch.lengths), batch.input_ids.device
+    places_T, longest = _places(batch)
 
     def laid_out(values_T: Tensor, fill: int) -> Tensor:
         grid = torch.full((count * longest,), fill, dtype=torch.long, device=device)

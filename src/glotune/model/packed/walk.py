@@ -17,6 +17,7 @@ from torch.nn import functional
 from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
+from glotune.model.half_weights import laid_together
 from glotune.model.packed.attention import Group, Packing, added, attend, place, take
 from glotune.model.packed.kernels import Kernels
 
@@ -126,10 +127,10 @@ class PostNormWalk:
         return layer.feed_forward_chunk(layer.attention.output(context.flatten(1), asked))
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
-        return take(hidden.squeeze(0), flow.packing.starts_B)
+        return pooled(self.anatomy, hidden.squeeze(0), flow)
 
     def classify(self, pooled_BH: Tensor) -> Tensor:
-        first_B1H = pooled_BH.unsqueeze(1)
+        first_B1H = pooled_BH.unsqueeze(1)  # the heads look at the first place, whatever stands there
         if self.anatomy.family.positions_after_padding:
             return self.core.classifier(first_B1H)
         return self.core.classifier(self.core.dropout(self.core.bert.pooler(first_B1H)))
@@ -171,11 +172,7 @@ class ModernBertWalk:
         return self.core.model.final_norm(hidden_BH)
 
     def pool(self, hidden: Tensor, flow: Flow) -> Tensor:
-        tokens_TH = self.core.model.final_norm(hidden).squeeze(0)
-        if self.anatomy.config.classifier_pooling == "cls":
-            return take(tokens_TH, flow.packing.starts_B)
-        lengths = flow.packing.cu_seqlens.diff().long()
-        return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+        return pooled(self.anatomy, self.core.model.final_norm(hidden).squeeze(0), flow)
 
     def classify(self, pooled_BH: Tensor) -> Tensor:
         return self.core.classifier(self.core.drop(self.core.head(pooled_BH)))
@@ -202,6 +199,14 @@ class ModernBertWalk:
         return query, key, value
 
 
+def pooled(anatomy: Anatomy, tokens_TH: Tensor, flow: Flow) -> Tensor:
+    """[B, H]: what the head reads of each text."""
+    if not anatomy.pools_mean:
+        return take(tokens_TH, flow.packing.starts_B)
+    lengths_B = flow.packing.cu_seqlens.diff().long()
+    return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths_B, axis=0, unsafe=True)
+
+
 def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
     return [part(values_TH) for part in parts]
 
@@ -209,13 +214,13 @@ def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
 def project_fused(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
     """Linear maps of the same values as one product: on an accelerator their number counts, not their size.
 
-    Their weights stay parameters of their own; they are laid side by side in every pass, which costs less than the
-    two kernels forward and seven back that it saves.
+    Their weights stay parameters of their own; they are laid side by side in every pass, or once a step where many
+    share it, which costs less than the two kernels forward and seven back that it saves.
     """
     plain = [part for part in parts if is_plain(part) and part.bias is not None]
     if len(plain) < len(parts):
         return _one_by_one(parts, values_TH)
-    weight, bias = torch.cat([part.weight for part in plain]), torch.cat([part.bias for part in plain])
+    weight, bias = laid_together([part.weight for part in plain]), laid_together([part.bias for part in plain])
     return list(functional.linear(values_TH, weight, bias).split([part.out_features for part in plain], dim=-1))
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from glotune.run.records import Change
 
-Kind = Literal["truncate", "trim_vocabulary", "freeze", "lora", "pack", "pooled_last_layer", "prefix_cache"]
+Kind = Literal["truncate", "trim_vocabulary", "freeze", "lora", "pack", "pooled_last_layer", "pooling", "prefix_cache"]
 
 
 @dataclass(frozen=True)

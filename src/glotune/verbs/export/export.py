@@ -244,6 +244,7 @@ def _record(
         pairs=data.columns.text_pair is not None,
         columns=data.columns,
         quoting=data.quoting,
+        needs_code=source.manifest.needs_code,
         calibration=read_calibration(source.run) if source.run.calibration.is_file() else None,
         before=Size(parameters=source.predictor.engine.model.parameters, bytes=_bytes(source.run.require_model())),
         after=Size(parameters=parameters, bytes=_bytes(folder)),

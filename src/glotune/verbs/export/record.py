@@ -95,6 +95,8 @@ class ExportRecord(Record):
     """Whether it reads pairs of texts."""
     columns: Columns
     quoting: Quoting
+    needs_code: bool = False
+    """Whether transformers opens an export as safetensors under ``trust_remote_code=True`` alone."""
     calibration: Calibration | None = None
     """What ``glotune calibrate`` had fitted for the run."""
     before: Size

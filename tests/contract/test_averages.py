@@ -1,0 +1,135 @@
+"""Runs that end with a mean of weights: the mean is that of the files, it is judged, and the run says what it kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import glotune
+from glotune.errors import UserError
+from glotune.hub.card import model_card
+from glotune.report.content import gather
+from glotune.run.data import load_run
+from glotune.verbs.average import average
+from glotune.verbs.evaluate import evaluate
+from glotune.verbs.lifecycle import Run
+from glotune.verbs.train import train
+from small_runs import small_recipe
+
+WEIGHTS = "model.safetensors"
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize("keep", ["always", pytest.param("better", marks=pytest.mark.extras)])
+def test_the_mean_of_the_last_evaluations(tmp_path: Path, keep: str) -> None:
+    recipe = small_recipe(
+        tmp_path, train__epochs=3, speed__trim_vocabulary=False, average={"last": 2, "keep": keep}, checkpoints__keep=1
+    )
+    run = train(recipe, out=tmp_path / "run", report=False)
+    found, steps = run.manifest.averaged, sorted((run.path / "checkpoints").glob("best-*"))
+    assert found is not None
+    assert found.members == ["step 8", "step 12"]
+    assert {"best-00000008", "best-00000012"} <= {path.name for path in steps}
+    first, second = (weights_of(run.path / "checkpoints" / f"best-{step:08d}") for step in (8, 12))
+    mean = {name: ((first[name].double() + second[name].double()) / 2).float() for name in first}
+    best = weights_of(run.path / "checkpoints" / f"best-{run.manifest.best_step:08d}")
+    assert found.kept == (keep == "always" or found.value >= found.best_value)
+    ends_with, saved = mean if found.kept else best, load_file(run.path / "model" / WEIGHTS)
+    assert all(torch.equal(value, ends_with[name]) for name, value in saved.items())
+    validation = load_run(run.path).evaluations["validation"]["en"].scores["macro_f1"]
+    assert validation == pytest.approx(found.value if found.kept else found.best_value, abs=1e-9)
+    told = dict(gather(load_run(run.path)).training)["Average"]
+    assert told.startswith("the mean of step 8, step 12: macro-F1 ")
+    assert ("the run ends with it" in told) == found.kept
+    (said,) = [event.data for event in run.directory.events() if event.kind == "average"]
+    assert said["wall"]["seconds"] > 0
+    assert ("Its weights are the mean of step 8, step 12" in str(model_card(run.path))) == found.kept
+
+
+def test_one_evaluation_is_no_mean_and_is_said(tmp_path: Path) -> None:
+    run = train(small_recipe(tmp_path, train__epochs=1, average={"last": 3}), out=tmp_path / "run", report=False)
+    assert run.manifest.averaged is None
+    assert any("there was only one" in notice.message for notice in load_run(run.path).history.notices)
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Run]]:
+    """Two runs of one recipe with adapters, and one in full, all over the same texts."""
+    folder = tmp_path_factory.mktemp("seeds")
+    recipe = small_recipe(folder, train__epochs=8, optimizer__learning_rate=5e-3)
+    lora = {"rank": 4, "target_modules": ["query", "value", "dense"]}
+    kinds: list[dict[str, Any]] = [{"model.lora": lora, "seed": 1}, {"model.lora": lora, "seed": 2}, {}]
+    return folder, [train(recipe, keys, out=folder / f"run{at}", report=False) for at, keys in enumerate(kinds)]
+
+
+def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path, list[Run]], tmp_path: Path) -> None:
+    _, runs = seeds
+    made = average([run.path for run in runs], out=tmp_path / "soup", command=["glotune", "average"])
+    files = [load_file(run.path / "model" / WEIGHTS) for run in runs]
+    saved = load_file(made.path / "model" / WEIGHTS)
+    for name, value in saved.items():
+        mean = torch.stack([file[name].double() for file in files]).mean(0).float()
+        assert torch.allclose(value, mean, atol=1e-7), name
+    found = made.manifest.averaged
+    assert found is not None
+    assert sorted(found.members) == sorted(str(run.path) for run in runs)
+    assert found.kept
+    scores = load_run(made.path).evaluations
+    assert scores["validation"]["en"].scores["macro_f1"] == pytest.approx(found.value, abs=1e-9)
+    again = evaluate(made.path, device="cpu").evaluations
+    assert {each.split: each.scores["macro_f1"] for each in again} == pytest.approx(
+        {split: next(iter(of.values())).scores["macro_f1"] for split, of in scores.items()}
+    )
+    assert glotune.load(made.path).predict(["a good film"])[0].label in made.manifest.labels
+    assert "the mean of" in (made.path / "report" / "report.md").read_text()
+    assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
+
+
+@pytest.mark.extras
+def test_a_greedy_soup_never_falls_below_its_best_run(seeds: tuple[Path, list[Run]], tmp_path: Path) -> None:
+    _, runs = seeds
+    made = average([run.path for run in runs], soup="greedy", out=tmp_path / "soup", report=False)
+    found = made.manifest.averaged
+    assert found is not None
+    values = {str(run.path): load_run(run.path).history.best["value"] for run in runs}
+    assert found.members[0] == max(values, key=lambda path: values[path])
+    assert found.value >= found.best_value == pytest.approx(max(values.values()), abs=1e-6)
+    assert sorted([*found.members, *found.left_out]) == sorted(values)
+
+
+@pytest.mark.extras
+def test_what_does_not_belong_together_is_refused_before_a_run_directory(
+    seeds: tuple[Path, list[Run]], tmp_path: Path
+) -> None:
+    folder, runs = seeds
+    recipe = small_recipe(folder, train__epochs=1)
+    others = {
+        "model.layers": ({"model.layers": 1}, r"model\.layers of .* is 1"),
+        "labels": ({"data.labels": ["plain", "good", "bad"]}, r"the labels of .* are plain, good, bad"),
+        "rows": ({"data.train_rows": 40}, r"data\.train_rows of .* is 40"),
+        "texts": ({"data.train.en": str(folder / "dev.csv")}, "was trained on other texts"),
+    }
+    for name, (keys, message) in others.items():
+        other = train(recipe, keys, out=tmp_path / name, report=False)
+        with pytest.raises(UserError, match=message):
+            average([runs[0].path, other.path], out=tmp_path / "soup")
+    with pytest.raises(UserError, match="two runs or more"):
+        average([runs[0].path, runs[0].path], out=tmp_path / "soup")
+    with pytest.raises(UserError, match="no run at"):
+        average([tmp_path / "nothing", runs[0].path], out=tmp_path / "soup")
+    assert not (tmp_path / "soup").exists()
+
+
+def test_a_recipe_can_not_do_both(tmp_path: Path) -> None:
+    for keys in ({"last": 2, "runs": ["a", "b"]}, {}):
+        with pytest.raises(UserError, match="one of last"):
+            small_recipe(tmp_path, average=keys)
+    with pytest.raises(UserError, match="whole models"):
+        small_recipe(tmp_path, average={"runs": ["a", "b"]})
