@@ -151,8 +151,8 @@ def test_classifier_takes_scores(folder: Path) -> None:
     rows = sentences("en", 80)
     texts = [row["text"] for row in rows]
     scores = np.array([{"bad": 0.0, "plain": 4.0, "good": 10.0}[row["label"]] for row in rows])
-    keys = {"train__epochs": 6, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False, "task": "score"}
-    classifier = glotune.Classifier(score_recipe(folder).model.name, **keys).fit(texts, scores)
+    keys = {"train__epochs": 12, "train__batch_size": 8, "optimizer__learning_rate": 3e-3, "evaluate__baselines": False}
+    classifier = glotune.Classifier(score_recipe(folder).model.name, task="score", **keys).fit(texts, scores)
     predicted = classifier.predict(texts)
     assert predicted.shape == (80,)
     assert np.corrcoef(predicted, scores)[0, 1] > 0.5
