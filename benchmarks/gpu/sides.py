@@ -53,7 +53,7 @@ class Ours:
     """The stepper that trains, fitted to the machine as a run is: probe, plan, compared kernels."""
 
     def __init__(self, shape: Shape, store: TokenStore, device: torch.device, *, batch: int, dropout: float,
-                 precision: str, batches: Iterator[Rows]) -> None:  # fmt: skip
+                 precision: str, batches: Iterator[Rows], recorded: bool = False) -> None:  # fmt: skip
         settings = TrainingSettings(
             seed=0,
             max_length=MAX_LENGTH,
@@ -61,7 +61,7 @@ class Ours:
             optimizer=schema.Optimizer(learning_rate=LEARNING_RATE),
             schedule=schema.Schedule(name="constant"),
             train=schema.Train(batch_size=batch, precision=precision),  # type: ignore[arg-type]
-            speed=schema.Speed(prefix_cache="off"),
+            speed=schema.Speed(prefix_cache="off", cuda_graphs=recorded),
             checkpoints=schema.Checkpoints(),
             evaluate_every="epoch",
             patience=None,

@@ -14,11 +14,12 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from accelerator_guard import META, Guard, as_a_gpu
-from contract.test_tasks import TASKS, recorder_in
+from contract.test_tasks import TASKS, recorder_in, single_label
 from glotune.engine.checkpoints import CheckpointStore
 from glotune.engine.forward import evaluate
 from glotune.engine.loop import build_loop
 from glotune.engine.parts import Parts
+from glotune.engine.predict import TorchModel
 from glotune.engine.processes import Control, Processes
 from glotune.engine.step import Stepper
 from glotune.model.cpu.tune import tune
@@ -74,6 +75,20 @@ def test_the_host_waits_once_in_a_pass_of_an_evaluation(
     assert fetched == [(len(parts.stores["validation"]), each.width) for each in passes]
     assert [each.shape for each in answers] == fetched
     assert all(each.dtype == np.float64 for each in answers)
+
+
+@every_kernel
+def test_the_host_waits_once_in_a_prediction(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = as_a_gpu(monkeypatch)
+    parts = single_label(tmp_path)
+    store = parts.stores["validation"]
+    model = TorchModel(parts.network, "meta", "fp32", token_budget=64)
+    model.network.kernels = kernels
+    with Guard() as guard:
+        logits_NC = model.logits(store)
+    assert fetched == [(len(store), 3)]
+    assert logits_NC.dtype == np.float64
+    assert guard.launched > 100, "on the device"
 
 
 REFUSED: dict[str, Callable[[torch.Tensor], Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,10 @@ def test_the_report_tells_votes_and_both_ways_of_answering(run: Run) -> None:
     assert row.rstrip(" |").endswith(f"{plain:.1f}"), "the last column is of the most probable class"
     assert "most probable class" in text
     assert "focal loss" in text
+    page = (run.directory.report / "report.html").read_text(encoding="utf-8")
+    assert "is answered whose probability is highest beside its threshold" in page
+    stated = [float(value) for value in re.findall(r'"mostProbable":([\d.]+)', page)]
+    assert pytest.approx(plain / 100, abs=1e-6) in stated
     card = str(model_card(run.directory))
     assert "highest beside its threshold" in card
     assert "votes" in card
@@ -180,7 +185,7 @@ def test_classifier_takes_votes(folder: Path) -> None:
 
     rows = sentences("en", 60)
     votes = np.array([[3.0 * (row["label"] == label) + 1.0 for label in LABELS] for row in rows])
-    keys = {"train__epochs": 3, "optimizer__learning_rate": 1e-3, "evaluate__baselines": False}
+    keys = {"train__epochs": 10, "train__batch_size": 8, "optimizer__learning_rate": 3e-3, "evaluate__baselines": False}
     classifier = glotune.Classifier(votes_recipe(folder).model.name, **keys)
     classifier.fit([row["text"] for row in rows], votes, votes=True)
     assert classifier.classes_.tolist() == [0, 1, 2]

@@ -63,8 +63,8 @@ def scores_table(
     languages: Mapping[str, Any], manifest: Manifest, title: str, answered: Mapping[str, Answered]
 ) -> Table:
     """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
-    from glotune.report.analysis import averaged, mean_name, mean_of
-    from glotune.run.metrics import read_evaluation
+    from glotune.report.analysis import mean_of
+    from glotune.run.metrics import averaged, mean_name, read_evaluation
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("language", no_wrap=True)

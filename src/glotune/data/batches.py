@@ -7,7 +7,7 @@ micro-batch is a `PackedBatch`: texts laid end to end, without padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -155,6 +155,10 @@ class PackedBatch:
         """The same batch in page-locked host memory; only where there is a GPU."""
         return self._each(Tensor.pin_memory)
 
+    def copied(self) -> PackedBatch:
+        """The same batch in memory of its own."""
+        return self._each(torch.clone)
+
     def texts_T(self) -> Tensor:
         """[T] int64, on the batch's device: the text that each token belongs to."""
         lengths_B = self.cu_seqlens.diff().long()
@@ -181,19 +185,21 @@ NO_LABEL = -100
 """Class id of the dummy texts: cross-entropy leaves it out, and adds nothing to its gradient."""
 
 
-def filled(batch: PackedBatch) -> PackedBatch:
+def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> PackedBatch:
     """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
     each shape anew.
 
-    Texts are filled up to the next power of two, tokens to the next of `CAPACITIES`. Every dummy has one token, the
-    last one all that is left. Targets [B, …] get `NO_LABEL` where they are whole numbers, 0 where they are not.
+    Texts are filled up to the next power of two, tokens to the next of the capacities, or to a multiple of the last.
+    The dummies are about equally long, so that none costs attention more than a text. Targets [B, …] get `NO_LABEL`
+    where they are whole numbers, 0 where they are not.
     """
     texts = 1 << len(batch).bit_length()  # one dummy at least
     dummies = texts - len(batch)
-    total = next((size for size in CAPACITIES if size >= batch.num_tokens + dummies), None)
-    total = total or -(-(batch.num_tokens + dummies) // LARGEST) * LARGEST
-    lengths = (1,) * (dummies - 1) + (total - batch.num_tokens - dummies + 1,)
+    total = next((size for size in capacities if size >= batch.num_tokens + dummies), None)
+    total = total or -(-(batch.num_tokens + dummies) // capacities[-1]) * capacities[-1]
     more = total - batch.num_tokens
+    shorter, longer_ones = divmod(more, dummies)
+    lengths = (shorter,) * (dummies - longer_ones) + (shorter + 1,) * longer_ones
 
     def longer(tensor: Tensor, count: int, value: float = 0) -> Tensor:
         return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])
@@ -210,7 +216,7 @@ def filled(batch: PackedBatch) -> PackedBatch:
         cu_seqlens=torch.cat([batch.cu_seqlens, batch.num_tokens + torch.tensor(lengths).cumsum(0).int()]),
         lengths=batch.lengths + lengths,
         hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
-        twin=None if batch.twin is None else filled(batch.twin),
+        twin=None if batch.twin is None else filled(batch.twin, capacities),
         targets=targets,
     )
 

@@ -245,7 +245,7 @@ def _truncation(splits: dict[str, dict[str, dict[str, Any]]], limit: int) -> lis
     }
     if not counts:
         return []
-    message = f"over 5 % of the rows are longer than {limit} tokens in {len(counts)} splits of a language"
+    message = f"over 5 % of the rows are longer than {limit} tokens, counted by split and language"
     return [Finding("truncation", "warning", message, counts)]
 
 

@@ -107,7 +107,7 @@ def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) 
         names = " and no column ".join(_absent(name, free) for name in missing.values())
         return UserError(
             f"{path} has no column {names}; its columns are {there}",
-            expected=f"the columns that {keys} name",
+            expected=f"the columns that {keys} name{'s' * (' and ' not in keys)}",
             remedy="Set them together: " + " ".join(_settings(missing, free)),
         )
     field, name = next(iter(missing.items()))

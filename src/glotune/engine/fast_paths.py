@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import by_length
-from glotune.engine.forward import autocast
+from glotune.data.batches import Rows, by_length
+from glotune.engine.forward import HALF, autocast
+from glotune.engine.graphs import Graphs, recorded_by_cuda
 from glotune.engine.parts import Parts
 from glotune.engine.probe import lowest_trained
 from glotune.engine.recorder import Recorder
@@ -22,12 +24,15 @@ from glotune.model.card import Card
 from glotune.model.network import head_width
 from glotune.model.packed.comparison import faults_of_kernels, relative_error
 from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
+from glotune.words import size
 
 NETWORK_TOLERANCES = {"fp32": 5e-3, "bf16": 0.1, "fp16": 0.1}
 """Relative error, by the norm, of the loss and of the gradient that comes the whole way down: rounding adds up over
 the layers."""
 BACKEND = "inductor"
 """Of ``torch.compile``."""
+RECORDER = recorded_by_cuda
+"""Of `Graphs`."""
 TEXTS = 6
 """Of the run, that go through the whole network."""
 
@@ -38,9 +43,112 @@ def with_fast_paths(parts: Parts, card: Card, recorder: Recorder) -> Parts:
     if parts.plan.precision == "fp16" and (fault := _agreed(parts, faults_of_fp16(parts))):
         recorder.deviation(f"fp16 is off, the run computes in fp32: {fault}")
         parts = _planned(parts, "precision", "fp32", fault)
+    if parts.settings.speed.frozen_weights == "auto" and card.kind != "cpu" and parts.plan.precision != "fp32":
+        _hold_frozen(parts, recorder)
     if parts.settings.speed.compile == "regional":
         _compile(parts, card, recorder)
-    return parts
+    return _with_graphs(parts, card, recorder) if parts.settings.speed.cuda_graphs else parts
+
+
+def _with_graphs(parts: Parts, card: Card, recorder: Recorder) -> Parts:
+    if (why := why_no_graphs(parts, card)) is not None:
+        recorder.warn(f"speed.cuda_graphs: no step is recorded {why}")
+        return parts
+    network, precision = parts.network, parts.plan.precision
+    recorded = replace(parts, graphs=Graphs(network, precision, list(parts.trainable.values()), RECORDER(parts.device)))
+    fault = _agreed(parts, faults_of_graphs(recorded))
+    if fault is not None:
+        recorder.deviation(f"steps are not recorded as CUDA graphs: {fault}")
+        return parts
+    recorder.deviation("steps are recorded as CUDA graphs, of texts filled up to few shapes: dropout draws other masks")
+    return recorded
+
+
+def why_no_graphs(parts: Parts, card: Card) -> str | None:
+    """Why the steps of a run can't be recorded, as "no step is recorded" goes on; None where they can."""
+    settings, family = parts.settings, parts.network.anatomy.family
+    reasons = {
+        f"on {card.kind}": card.kind != "cuda",
+        f"of {family.name}, whose passes look at the texts' lengths on the host": family.body != "post_norm",
+        f"with train.batching={settings.train.batching}": not parts.network.packed,
+        f"of the task {type(parts.task).__name__}, in which every token counts": not parts.task.may_be_filled,
+        "with train.checkpoint_activations, which sets the random state on the way back": parts.network.recomputes,
+        "with adversarial, whose moves are made within a pass": settings.adversarial is not None,
+        "together with speed.compile": settings.speed.compile != "off",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def faults_of_graphs(parts: Parts) -> list[str]:
+    """Where recorded passes answer otherwise than the network itself, on few texts and on more of them, which are
+    filled up to the same shape; or draw dropout otherwise than by the seed."""
+    assert parts.graphs is not None
+    found: list[str] = []
+    try:
+        for rows in _few_rows(parts, TEXTS), _few_rows(parts, TEXTS - 1), _few_rows(parts, TEXTS):
+            answers = [_step_of(parts, network, rows) for network in (parts.graphs, parts.network)]
+            found += [f"recorded, {fault}" for fault in _too_large(_errors(*answers), parts.plan.precision)]
+        rows = _few_rows(parts, TEXTS)
+        first, again, other = (float(_step_of(parts, parts.graphs, rows, seed)[0]) for seed in (1, 1, 2))
+    except RuntimeError as error:
+        return [*found, f"recording fails: {str(error).splitlines()[0]}"]
+    has_dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in parts.network.modules())
+    if abs(first - again) > NETWORK_TOLERANCES[parts.plan.precision] * abs(first):
+        found.append("recorded, the same seed draws another dropout mask")
+    if has_dropout and first == other:
+        found.append("recorded, every seed draws the same dropout mask")
+    return found
+
+
+def _few_rows(parts: Parts, count: int) -> Rows:
+    """Training texts from short to long."""
+    lengths = parts.stores["train"].lengths
+    return by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, count).astype(np.int64)]
+
+
+def _step_of(parts: Parts, network: Any, rows: Rows, seed: int | None = None) -> tuple[Tensor, Tensor]:
+    """Loss of the texts, and its lowest gradient as a step leaves it; nothing of the run is changed.
+
+    Args:
+        network: what a step calls.
+        seed: of dropout; None: without.
+    """
+    assert parts.graphs is not None
+    objective, lowest = parts.task.objective(0, rows), lowest_trained(parts)
+    micro = parts.graphs.filled(parts.load("train", objective.rows, None, objective.dress)).to(parts.device)
+    was_training = parts.network.training
+    parts.network.train(seed is not None)
+    try:
+        with torch.random.fork_rng(devices=[parts.device] if parts.device.type == "cuda" else []):
+            torch.manual_seed(0 if seed is None else seed)
+            with parts.autocast():
+                loss = objective.part(network, micro).loss
+            loss.backward()
+        return loss.detach(), (loss if lowest.grad is None else lowest.grad).detach().clone()
+    finally:
+        parts.network.train(was_training)
+        parts.network.zero_grad(set_to_none=True)
+
+
+def _hold_frozen(parts: Parts, recorder: Recorder) -> None:
+    """Holds what is not trained in half precision, for good or not at all."""
+    network, precision = parts.network, parts.plan.precision
+    plain = _loss_and_gradient(parts, network.kernels, precision)
+    saved = network.hold_frozen(HALF[precision])
+    fault = _agreed(parts, _faults_of_held(parts, plain) if saved else [])
+    if fault is not None:
+        network.restore_frozen()
+        recorder.deviation(f"frozen weights stay in fp32: {fault}")
+    elif saved:
+        recorder.log(f"frozen weights are held in {precision}: {size(saved)} less on the device, the same numbers")
+
+
+def _faults_of_held(parts: Parts, plain: tuple[Tensor, Tensor]) -> list[str]:
+    precision = parts.plan.precision
+    try:
+        return _too_large(_errors(_loss_and_gradient(parts, parts.network.kernels, precision), plain), precision)
+    except (RuntimeError, TypeError) as error:  # a family whose own code computes with a weight by itself
+        return [f"the network fails with them in {precision}: {str(error).splitlines()[0]}"]
 
 
 def _compile(parts: Parts, card: Card, recorder: Recorder) -> None:
@@ -138,8 +246,7 @@ def _loss_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Of a few texts from short to long: nothing of the run is changed."""
     network, lengths = parts.network, parts.stores["train"].lengths
-    rows = by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, TEXTS).astype(np.int64)]
-    objective = parts.task.objective(0, rows)
+    objective = parts.task.objective(0, _few_rows(parts, TEXTS))
     own = objective.rows
     pad_to = None if parts.settings.train.batching == "packed" else int(lengths[own].max())
     micro = parts.load("train", own, pad_to, objective.dress).to(parts.device)

@@ -67,11 +67,15 @@ def forward(
         yield moved, output
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """bf16 or fp16 products with fp32 masters, or nothing."""
+def autocast(device: torch.device, precision: str, *, keeps_casts: bool = True) -> AbstractContextManager[None]:
+    """bf16 or fp16 products with fp32 masters, or nothing.
+
+    Args:
+        keeps_casts: of trained weights, as long as the outermost autocast lasts.
+    """
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, HALF[precision])
+    return torch.autocast(device.type, HALF[precision], cache_enabled=keeps_casts)
 
 
 def on_host(values: Tensor) -> Tensor:

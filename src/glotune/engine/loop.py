@@ -346,6 +346,7 @@ def train_to_the_end(
             parts.processes.barrier()
             if loop.state.best_step is not None:
                 restore_best(parts, loop.state, checkpoints, recorder)
+            parts.network.restore_frozen()  # what is recorded and saved from here on is the source's
             if parts.processes.any(listened.stop_requested):
                 raise InterruptedRun(f"{listened.reason or ANOTHER_RANK}, after the last step")
             return loop.state

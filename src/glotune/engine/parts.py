@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order, filled
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
+from glotune.engine.graphs import Graphs
 from glotune.engine.processes import Processes
 from glotune.model.network import Network
 from glotune.recipe.settings import TrainingSettings
@@ -47,6 +48,8 @@ class Parts:
     id_map: IdMap | None = None
     prefixes: Mapping[str, Prefix] = field(default_factory=dict)
     """Split -> cached output of the frozen prefix; a split without one is recomputed."""
+    graphs: Graphs | None = None
+    """The network as training steps call it, where they are recorded."""
 
     @property
     def device(self) -> torch.device:

@@ -24,6 +24,7 @@ from glotune.data.batches import PackedBatch, by_length, sent
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
+from glotune.model.half_weights import cast_bytes
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -225,10 +226,11 @@ class Probe:
         return Need(held=held, fixed=max(0, int(low - per_token * few)), per_token=per_token)
 
     def _packed(self) -> int:
-        """Bytes of packed weights, which passes outside a step do without."""
+        """Bytes of packed and cast weights, which passes outside a step do without."""
         network = self.parts.network
         first = (network.prefix_depth or 0) if self.cached.get("train", False) else 0
-        return sum(map(packed_bytes, dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])))
+        parts = dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])
+        return sum(packed_bytes(part) + cast_bytes(part) for part in parts)
 
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""

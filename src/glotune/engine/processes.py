@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from glotune.engine.accelerator import before_cuda
 from glotune.errors import InterruptedRun
@@ -121,16 +121,9 @@ def _handled_by(
             signal.signal(number, old)
 
 
-BUCKET_BYTES = 64 * 2**20
-
-
 @dataclass(frozen=True)
 class Processes:
-    """The ranks of a run, as `accelerate launch` or `torchrun` started them; one rank otherwise.
-
-    Gradients are summed once per optimizer step by `sum_gradients` rather than by DistributedDataParallel: its
-    averaging is wrong under a global denominator, and unequal numbers of micro-batches would hang its hooks.
-    """
+    """The ranks of a run, as `accelerate launch` or `torchrun` started them; one rank otherwise."""
 
     rank: int
     ranks: int
@@ -183,31 +176,6 @@ class Processes:
         if self.ranks == 1:
             return flag
         return bool(self.sum_(torch.tensor(float(flag), device=self.device)) > 0)
-
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sums gradients over the ranks in buckets; a rank without texts contributes zeros."""
-        if self.ranks == 1:
-            return
-        bucket: list[Tensor] = []
-        size = 0
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            bucket.append(parameter.grad)
-            size += parameter.grad.numel() * parameter.grad.element_size()
-            if size >= BUCKET_BYTES:
-                self._sum_bucket(bucket)
-                bucket, size = [], 0
-        if bucket:
-            self._sum_bucket(bucket)
-
-    def _sum_bucket(self, tensors: list[Tensor]) -> None:
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        torch.distributed.all_reduce(flat)
-        offset = 0
-        for tensor in tensors:
-            tensor.copy_(flat[offset : offset + tensor.numel()].view_as(tensor))
-            offset += tensor.numel()
 
     def sum_array(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums a host array over the ranks: how every rank gets what each computed a part of."""

@@ -22,6 +22,7 @@ from glotune.data.batches import PackedBatch, Rows, sent, shard
 from glotune.engine.accelerator import give_back, out_of_memory
 from glotune.engine.adversary import adversarial_passes
 from glotune.engine.forward import ahead, on_host
+from glotune.engine.gradient_sum import GradientSum
 from glotune.engine.optimizer import LossScale, RowDecay, Schedule
 from glotune.engine.parts import Parts
 from glotune.model.cpu.packed_weights import packed_weights
@@ -139,6 +140,9 @@ class Stepper:
     """In fp16; None: the loss is as it is."""
     deviations: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._gradients = GradientSum(self.parts.processes, self.parts.trainable.values())
+
     def run(self, batches: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows, StepOutcome]]:
         """Steps over (step number, rows), reading the next step's micro-batches while this one computes."""
         prepared = ahead(self._prepared(step, rows) for step, rows in batches)
@@ -157,6 +161,8 @@ class Stepper:
         processes, texts = self.parts.processes, self.parts.texts_of(step)
         own = shard(objective.rows, texts.lengths, processes.rank, processes.ranks)
         cut = list(self.parts.micro_batches("train", own, self.token_budget, objective.dress, texts))
+        if self.parts.graphs is not None:
+            cut = list(map(self.parts.graphs.filled, cut))
         # A GPU's allocator keeps what it once took: the blocks of the longest texts serve all shorter ones after them.
         return cut[::-1] if self.parts.device.type == "cuda" else cut
 
@@ -165,8 +171,7 @@ class Stepper:
         parts.network.train()
         sums = self._within_memory(prepared)
         # Summed, not averaged: the loss was divided by the denominator of the whole batch, over all ranks, already.
-        parts.processes.sum_gradients(parts.trainable.values())
-        sums = parts.processes.sum_(torch.cat([sums, self._told(sums)]))
+        sums = self._gradients.finish(torch.cat([sums, self._told(sums)]))
         if self.loss_scale is not None:
             self.loss_scale.divide(parts.trainable.values())
         # The step's only wait for the device: loss, the task's sums and the gradient norm come over in one copy.
@@ -220,6 +225,7 @@ class Stepper:
 
         Nothing but gradients changes in here, and no other rank is waited for: it can be done again.
         """
+        self._gradients.begin()
         micro_batches = prepared.micro_batches
         if prepared.token_budget > self.token_budget:
             micro_batches = self._load(prepared.objective, prepared.step)
@@ -255,8 +261,11 @@ class Stepper:
         if objective.across is None:
             sums = self._no_sums()
             for number, micro in enumerate(micro_batches):
+                # Of several passes over a micro-batch none is known to be the last before it was made.
+                is_last = number == len(micro_batches) - 1 and self.parts.settings.adversarial is None
                 for place, (part, share) in enumerate(self._passes(partial(run, number), micro)):
-                    self._backward(part.loss if share == 1.0 else part.loss * share)
+                    with self._gradients.going_back(is_last=is_last):
+                        self._backward(part.loss if share == 1.0 else part.loss * share)
                     if place == 0:  # of the texts as they are: losses stay comparable with those of other runs
                         _add(sums, part)
             return sums
@@ -287,7 +296,7 @@ class Stepper:
         seed_micro_batch(parts.settings.seed, step, number, parts.processes.rank)
         batch = micro.to(parts.device)
         with parts.autocast():
-            return objective.part(parts.network, batch)
+            return objective.part(parts.graphs or parts.network, batch)
 
     def _in_one_pass(self, across: Across, micro_batches: list[PackedBatch], run: Run) -> Tensor:
         found = [run(number, micro) for number, micro in enumerate(micro_batches)]

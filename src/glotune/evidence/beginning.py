@@ -32,7 +32,7 @@ class Guessing:
     @classmethod
     def among(cls, num_labels: int, focus: float = 1.0) -> Guessing:
         """The same probability for each of C classes; of several labels, for yes and no, times that of a focal loss."""
-        loss, times = focus * math.log(num_labels), "" if focus == 1.0 else f"{focus:g} "
+        loss, times = focus * math.log(num_labels), "" if focus == 1.0 else f"{focus:.3g} "
         return cls(loss, f"{times}ln {num_labels} = {loss:.4f} for guessing")
 
     @property

@@ -10,7 +10,9 @@ from torch.utils.checkpoint import checkpoint
 
 from glotune.data.batches import PackedBatch
 from glotune.model.card import Card
+from glotune.model.cpu.packed_weights import PackedWeights
 from glotune.model.families import Anatomy
+from glotune.model.half_weights import HeldInHalf
 from glotune.model.packed import attention as packed_attention
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels, kernels_of
 from glotune.model.packed.padding import moved, padded_logits
@@ -53,6 +55,7 @@ class Network(nn.Module):
         self._recomputes = False
         self.kernels: Kernels = PADDED
         """Of the attention product; `glotune.engine.fast_paths` sets what the device has, once it is compared."""
+        self._held: HeldInHalf | None = None
 
     @property
     def packed(self) -> bool:
@@ -69,6 +72,11 @@ class Network(nn.Module):
         """H."""
         return int(self.anatomy.config.hidden_size)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are computed again on the way back."""
+        return self._recomputes
+
     def checkpoint_activations(self) -> bool:
         """Computes the activations of each layer again on the way back, instead of keeping them; False where it did
         already, or the family can't."""
@@ -76,8 +84,18 @@ class Network(nn.Module):
             return False
         self._recomputes = True
         if self.walk is None:
-            self.hf.gradient_checkpointing_enable({"use_reentrant": False})
+            self.hf.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": PackedWeights.here_and_again})
         return True
+
+    def hold_frozen(self, dtype: torch.dtype) -> int:
+        """Holds the frozen linear maps in half precision (`HeldInHalf`); returns how many bytes that saves."""
+        self._held = HeldInHalf.of(self.hf, dtype)
+        return self._held.saved
+
+    def restore_frozen(self) -> None:
+        """Every weight in fp32 again, as it came from its source: to be saved, or to compute without autocast."""
+        if self._held is not None:
+            self._held.restore()
 
     def regions(self) -> list[nn.Module]:
         """What follows attention in each layer of a packed family: nothing in it knows where a text begins, so one
@@ -93,7 +111,9 @@ class Network(nn.Module):
         """The output of one layer of a packed family."""
         assert self.walk is not None
         if self._recomputes and self.training and torch.is_grad_enabled():
-            return checkpoint(self.walk.layer, index, hidden, flow, use_reentrant=False)
+            return checkpoint(
+                self.walk.layer, index, hidden, flow, use_reentrant=False, context_fn=PackedWeights.here_and_again
+            )
         return self.walk.layer(index, hidden, flow)
 
     def forward(self, batch: PackedBatch) -> Tensor:

@@ -161,7 +161,8 @@ class Filling:
             for name, value in part.named_parameters():
                 if value is not words:
                     digest.update(name.encode())
-                    digest.update(value.detach().cpu().contiguous().numpy().data)
+                    # By bytes: NumPy has no bf16, in which frozen weights may be held.
+                    digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _machine_of(device: torch.device) -> str:

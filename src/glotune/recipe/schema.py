@@ -448,6 +448,13 @@ class Speed(Section):
     """Cache the output of frozen layers on disk, where that saves time."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
+    frozen_weights: Literal["auto", "fp32"] = "auto"
+    """auto: on a GPU that computes in half precision, linear maps that are not trained are held in it, as every product
+    takes them: half the memory, the same numbers. The saved model has the source's weights."""
+    cuda_graphs: bool = False
+    """On a GPU, record the passes of micro-batches of up to 2,048 tokens once for each of a few shapes and replay them:
+    for steps so small that they wait for kernel launches. Texts are filled up to the shapes, so dropout draws other
+    masks. For XLM-R, RoBERTa and BERT."""
     compile: Literal["off", "regional"] = "off"
     """regional: ``torch.compile`` over what follows attention in each layer, on a GPU. Fused kernels round otherwise,
     and not the same in every process."""

@@ -6,12 +6,13 @@ The mean over the target languages is the number by which work on transfer is co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from glotune.errors import UserError
 from glotune.run.data import RunData
+from glotune.run.metrics import averaged, mean_name
 from glotune.run.predictions import Predictions, answers_in, numbered_alike
 from glotune.run.records import Evaluation, Interval
 from glotune.stats.arrays import Answered
@@ -21,17 +22,6 @@ from glotune.stats.transfer import Transfer, transfer_gaps
 Item = TypeVar("Item")
 
 RESAMPLING_SEED = 0
-
-
-def averaged(languages: Iterable[str], sources: Sequence[str]) -> list[str]:
-    """The languages that a mean is about: those that were not trained on; all where there is none."""
-    known = list(languages)
-    return [language for language in known if language not in sources] or known
-
-
-def mean_name(languages: Sequence[str], sources: Sequence[str]) -> str:
-    """What a mean is over: ``16 target languages``, ``3 source languages``."""
-    return f"{len(languages)} {'source' if set(languages) <= set(sources) else 'target'} languages"
 
 
 def mean_row(run: RunData, split: str) -> tuple[str, Evaluation] | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glotune.report.analysis import averaged, mean_name, mean_of, mean_of_run
+from glotune.report.analysis import mean_of, mean_of_run
 from glotune.report.scores import in_a_sentence, with_interval
 from glotune.run.baselines import Baselines, Gain
 from glotune.run.data import RunData
+from glotune.run.metrics import averaged, mean_name
 from glotune.run.predictions import answers_in
 from glotune.stats.traits import trait
 from glotune.words import NOTHING, count, named

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from glotune.recipe.kinds import TaskName
 from glotune.report import specification
-from glotune.report.analysis import averaged, belonging, label_gaps, mean_name, mean_of_run, mean_row, ranked, transfer
+from glotune.report.analysis import belonging, label_gaps, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import baseline_rows, columns_of, note
 from glotune.report.conditions import reservations
@@ -17,6 +17,7 @@ from glotune.report.specification import encoder_name
 from glotune.report.teaching import METRIC, costs, paired_scores, teaching_rows
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, about_thin_classes, is_thin
 from glotune.run.data import RunData
+from glotune.run.metrics import averaged, mean_name
 from glotune.run.records import Evaluation
 from glotune.stats.arrays import Outcomes
 from glotune.stats.calibration import chance_error
@@ -204,21 +205,26 @@ def _results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> T
         )
     names = [LOSS_OF_SCORES if name == "loss" and run.kind.name == "score" else _column_of(name)
              for name in told_of(run, split)]  # fmt: skip
-    tuned_for = run.manifest.decision.tuned_for if run.manifest.decision is not None else None
-    if tuned_for is not None:
-        names.append(f"{_column_of(tuned_for)}: most probable class")
-        rows = [(*row, cell) for row, cell in zip(rows, _by_probability(run, split, order, tuned_for), strict=False)]
+    metric = tuned_for(run)
+    if metric is not None:
+        names.append(f"{_column_of(metric)}: most probable class")
+        plain = without_thresholds(run, split, metric)
+        told = [plain[code] for code in averaged(evaluations, run.sources) if code in plain]
+        values = [*(plain.get(code) for code in order), sum(told) / len(told) if told else None]
+        rows = [(*row, number(metric, value)) for row, value in zip(rows, values, strict=False)]
     return Table(("Language", "n", *names), tuple(rows))
 
 
-def _by_probability(run: RunData, split: str, languages: list[str], metric: str) -> list[str]:
-    """The metric without thresholds, of each language and of their mean where there is one."""
-    found = {language: _classes(run, split, language) for language in languages}
+def tuned_for(run: RunData) -> str | None:
+    """The metric that thresholds of classes were tuned for; None where the most probable class is answered."""
+    return None if run.manifest.decision is None else run.manifest.decision.tuned_for
+
+
+def without_thresholds(run: RunData, split: str, metric: str) -> dict[str, float]:
+    """Language -> the metric had the most probable class been answered; of readable predictions."""
+    found = {language: _classes(run, split, language) for language in run.evaluations[split]}
     values = {language: each.by_probability().values()[metric] for language, each in found.items() if each is not None}
-    told = [values.get(language) for language in averaged(languages, run.sources)]
-    whole = [value for value in told if value is not None]
-    mean = sum(whole) / len(whole) if whole and len(whole) == len(told) else None
-    return [*(number(metric, values.get(language)) for language in languages), number(metric, mean)]
+    return {language: value for language, value in values.items() if value is not None}
 
 
 def _classes(run: RunData, split: str, language: str) -> Outcomes | None:
@@ -249,10 +255,16 @@ def _about_votes(run: RunData) -> str:
 
 
 def _reading(run: RunData) -> str:
-    """What the figures in parentheses are, and how labels were answered."""
+    """What the figures in parentheses are, and how texts were answered and counted."""
     said = ""
     if "ece" in run.kind.told:
         said = "In parentheses behind the ECE: what a perfectly calibrated model would show on so many texts. "
+    return said + answering(run)
+
+
+def answering(run: RunData) -> str:
+    """How texts were labelled, answered and counted, where that is no matter of course; else nothing."""
+    said = ""
     decision = run.manifest.decision
     if decision is not None and decision.fitted_on:
         thresholds = zip(run.manifest.labels, decision.thresholds, strict=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glotune.languages import direction
 from glotune.report.analysis import main_tables, ranked, transfer
 from glotune.report.baselines import gains
-from glotune.report.content import ReportContent, ece_floors
+from glotune.report.content import ReportContent, answering, ece_floors, tuned_for, without_thresholds
 from glotune.report.figures.curves import best_epoch, curves, learning_rate
 from glotune.report.figures.model import Curves
 from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
@@ -92,7 +92,8 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
     run = content.run
     tables = main_tables(run)
     floors = {split: ece_floors(run, split) for split in run.evaluations}
-    verdict = run.manifest.verdict
+    metric, verdict = tuned_for(run), run.manifest.verdict
+    plain = {split: {} if metric is None else without_thresholds(run, split, metric) for split in run.evaluations}
     return {
         "id": place,
         "name": run.name,
@@ -106,6 +107,8 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         "labels": run.manifest.labels,
         "metric": run.kind.metric,
         "told": run.kind.told,
+        "tunedFor": metric,
+        "answering": answering(run),
         "followed": run.kind.followed,
         "unit": "points" if run.kind.metric in TRAITS and TRAITS[run.kind.metric].is_percent else "",
         "languages": [
@@ -113,7 +116,11 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         ],
         "evaluations": {
             split: {
-                language: {**_evaluation(each), "eceFloor": floors[split].get(language)}
+                language: {
+                    **_evaluation(each),
+                    "eceFloor": floors[split].get(language),
+                    "mostProbable": plain[split].get(language),
+                }
                 for language, each in evaluations.items()
             }
             for split, evaluations in run.evaluations.items()
@@ -269,6 +276,8 @@ def mistakes(language: str, table: Predictions, quota: int, labels: Sequence[str
 def _confidences(table: Predictions) -> NDArray[np.float64]:
     """[B] in the answer, or in the worst of several; NaN where none is stated."""
     if table.label_B.ndim == 1:
+        if table.by_thresholds:
+            return np.asarray(table.probabilities_BC[np.arange(len(table)), table.predicted_B])
         return np.asarray(table.probabilities_BC.max(axis=1))
     if table.label_B.dtype.kind == "f":
         return np.full(len(table), np.nan)

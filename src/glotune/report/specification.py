@@ -254,6 +254,8 @@ def cost_rows(run: RunData) -> Rows:
         rows.append(("Last layer", "queries, output and feed-forward computed for the pooled token alone"))
     if cost.get("peak_memory_bytes"):
         rows.append(("Peak memory", size(cost["peak_memory_bytes"])))
+    if cost.get("peak_device_memory_bytes"):
+        rows.append(("Peak memory of the GPU", size(cost["peak_device_memory_bytes"])))
     if cost.get("wait_share") is not None:
         rows.append(("Waiting for data", f"{percent(cost['wait_share'])} of the time of the steps"))
     return rows

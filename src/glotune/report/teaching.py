@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from glotune.errors import UserError
-from glotune.report.analysis import RESAMPLING_SEED, averaged, mean_name, mean_of_run, ranked
+from glotune.report.analysis import RESAMPLING_SEED, mean_of_run, ranked
 from glotune.run.data import RunData
+from glotune.run.metrics import averaged, mean_name
 from glotune.run.records import Evaluation, Interval
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.words import count, millions, named, percent, rate, size

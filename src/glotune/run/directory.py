@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from glotune.errors import RunError, UserError
-from glotune.run.records import SCHEMA, Evaluation, Event, Manifest, TeacherComparison
+from glotune.run.records import SCHEMA, Evaluation, Event, Manifest, RunStatus, TeacherComparison
 from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
 
 IN_SCORES = frozenset({int, float, dict, list, bool, type(None)})
@@ -92,8 +92,13 @@ class RunDirectory:
         raise Occupied(
             f"{self.path} {'holds a run already' if is_run else 'exists and is not empty'}",
             expected="a new or empty directory",
-            remedy=f"Continue it with: glotune resume {self.path}" if is_run else "Name another one with --out",
+            remedy=self._what_to_do_with_it() if is_run else "Name another one with --out",
         )
+
+    def _what_to_do_with_it(self) -> str:
+        if self.read_manifest().status is RunStatus.COMPLETE:
+            return f"It is complete: see glotune report {self.path}, or name another directory with --out"
+        return f"Continue it with: glotune resume {self.path}"
 
     def withdraw(self) -> None:
         """Deletes everything in the directory, and the directory unless it is a link or mounted there."""

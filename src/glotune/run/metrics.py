@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +12,17 @@ from glotune.run.records import Evaluation, Interval
 
 SPLITS = ("train", "validation", "test")
 _NO_SCORES = ("n", "intervals", "per_class", "confusion")
+
+
+def averaged(languages: Iterable[str], sources: Sequence[str]) -> list[str]:
+    """The languages that a mean is about: those that were not trained on; all where there is none."""
+    known = list(languages)
+    return [language for language in known if language not in sources] or known
+
+
+def mean_name(languages: Sequence[str], sources: Sequence[str]) -> str:
+    """What a mean is over: ``16 target languages``, ``3 source languages``."""
+    return f"{len(languages)} {'source' if set(languages) <= set(sources) else 'target'} languages"
 
 
 def parse_metrics(metrics: dict[str, Any], source_languages: list[str]) -> dict[str, dict[str, Evaluation]]:

@@ -14,9 +14,9 @@ from types import FrameType
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
 from glotune.recipe.kinds import KINDS
-from glotune.report.analysis import averaged
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import is_held
+from glotune.run.metrics import averaged
 from glotune.run.records import RunStatus
 from glotune.study.directory import StudyDirectory
 from glotune.study.plan import PlannedRun

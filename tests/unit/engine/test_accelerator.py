@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from glotune.engine import accelerator
+from contract.test_tasks import recorder_in, single_label
+from glotune.engine import accelerator, assembly, fit
 from glotune.engine.accelerator import before_cuda, out_of_memory, settle, within_memory
 from glotune.engine.processes import Processes
 
@@ -104,6 +106,21 @@ def test_cudnn_attention_is_off_on_gpus_and_determinism_as_asked(monkeypatch: py
     assert told == []
     settle(CUDA, deterministic=True)
     assert told == [("cudnn", False), ("deterministic", True)]
+
+
+def test_a_recipe_asks_for_the_same_bits_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(assembly, "settle", lambda device, deterministic: told.append(deterministic))
+    for asked in (True, False):
+        single_label(tmp_path, train__deterministic=asked)
+    assert told == [True, False]
+
+
+def test_a_runs_cost_holds_the_peak_of_its_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "peak_device_memory", lambda device: {"peak_device_memory_bytes": 5 * 2**20})
+    found = fit.token_costs(single_label(tmp_path), 2, recorder_in(tmp_path).directory)
+    assert found["wall"]["peak_device_memory_bytes"] == 5 * 2**20
+    assert found["wall"]["peak_memory_bytes"] > 5 * 2**20, "the host's stands beside it"
 
 
 def test_the_peak_of_a_gpu_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from contract.test_tasks import pretraining, recorder_in, single_label
 from glotune.engine import assembly, fast_paths
@@ -181,3 +182,60 @@ def test_nothing_is_compiled_on_a_cpu(tmp_path: Path, monkeypatch: pytest.Monkey
     parts, said = compiling(tmp_path, monkeypatch, fails, Card("cpu"))
     assert said == ["speed.compile: nothing is compiled on cpu"]
     assert all(region._compiled_call_impl is None for region in parts.network.regions())
+
+
+# ---- frozen weights in half precision ------------------------------------------------------------------
+
+
+def as_on_an_a100(monkeypatch: pytest.MonkeyPatch, precision: str = "bf16") -> None:
+    """Runs plan for this machine, but for their precision and the card that their fast paths are chosen for."""
+
+    def checked(parts: Parts, card: Card, recorder: Any) -> Parts:
+        plan = parts.plan.model_copy(update={"precision": precision})
+        return with_fast_paths(replace(parts, plan=plan), A100, recorder)
+
+    monkeypatch.setattr(assembly, "with_fast_paths", checked)
+
+
+def trained(folder: Path, **overrides: Any) -> tuple[Any, dict[str, torch.Tensor], str]:
+    """The metrics of a run, its saved weights, and its log."""
+    folder.mkdir()
+    recipe = small_recipe(folder, train__epochs=1, evaluate__baselines=False, **overrides)
+    run = train(recipe, out=folder / "run", report=False)
+    said = run.directory.log.read_text(encoding="utf-8")
+    return run.directory.read_metrics(), load_file(run.directory.model / "model.safetensors"), said
+
+
+@pytest.mark.parametrize(
+    "how", [{"model__freeze": {"embeddings": True, "layers": 1}}, {"model__lora": {"rank": 2}}], ids=["frozen", "lora"]
+)
+def test_a_run_whose_frozen_weights_are_held_in_half_is_the_same_run(
+    how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_on_an_a100(monkeypatch)
+    expected, weights, said = trained(tmp_path / "fp32", speed__frozen_weights="fp32", **how)
+    assert "held in bf16" not in said
+    found, saved, said = trained(tmp_path / "half", **how)
+    assert "frozen weights are held in bf16" in said
+    assert found == expected
+    assert saved.keys() == weights.keys()
+    assert all(torch.equal(saved[name], weights[name]) for name in weights), "the source's, and what was trained"
+
+
+def test_frozen_weights_that_differ_in_half_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = single_label(tmp_path, model__freeze={"embeddings": True, "layers": 1})
+    half = replace(parts, plan=parts.plan.model_copy(update={"precision": "bf16"}))
+    said: list[str] = []
+    recorder = recorder_in(tmp_path)
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    errors = iter([["the network's loss is off by 0.5"], []])
+    monkeypatch.setattr(fast_paths, "_too_large", lambda *given: next(errors))
+    with_fast_paths(half, A100, recorder)
+    assert said == ["frozen weights stay in fp32: the network's loss is off by 0.5"]
+    assert all(value.dtype == torch.float32 for value in parts.network.parameters())
+    with_fast_paths(half, A100, recorder)
+    assert any(value.dtype == torch.bfloat16 for value in parts.network.parameters())
+    parts.network.restore_frozen()
+    with_fast_paths(parts, A100, recorder)
+    with_fast_paths(half, Card("cpu"), recorder)
+    assert all(value.dtype == torch.float32 for value in parts.network.parameters()), "fp32, and a CPU"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from contract.test_tasks import recorder_in, single_label, stepper_of
-from glotune.engine import predict
+from glotune.data.batches import PackedBatch
+from glotune.engine import loop, predict
 from glotune.engine.forward import evaluate
 from glotune.engine.optimizer import allocate_moments, build_optimizer
 from glotune.engine.processes import Processes
@@ -76,6 +78,31 @@ def test_moments_are_there_before_the_first_step(tmp_path: Path) -> None:
     optimizer.state[weight] = restored
     allocate_moments(optimizer)
     assert optimizer.state[weight] is restored, "a resume has its own"
+
+
+def test_a_gpu_begins_with_the_longest_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its allocator keeps blocks: those of the longest texts serve all others, the other way round it takes both."""
+    parts = single_label(tmp_path)
+    longest: dict[str, list[int]] = {}
+    monkeypatch.setattr(PackedBatch, "pinned", lambda self: self)
+    for device in ("cpu", "cuda"):
+        there = replace(parts, processes=Processes(0, 1, torch.device(device)))
+        stepper = Stepper(there, *[None] * 3, token_budget=64)  # type: ignore[arg-type]
+        cut = stepper._load(there.task.objective(0, there.epoch(0)[0]))
+        longest[device] = [max(micro.lengths) for micro in cut]
+    assert longest["cpu"] == sorted(longest["cpu"])
+    assert longest["cuda"] == longest["cpu"][::-1]
+    assert longest["cpu"][0] < longest["cpu"][-1]
+
+
+def test_the_probes_blocks_are_given_back_before_moments_take_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(loop, "give_back", lambda device: done.append(f"given back on {device}"))
+    monkeypatch.setattr(loop, "allocate_moments", lambda optimizer: done.append("moments"))
+    stepper_of(single_label(tmp_path), tmp_path, 512)
+    assert done == ["given back on cpu", "moments"]
 
 
 def test_an_update_is_never_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,3 +39,12 @@ def test_a_model_that_is_kept_needs_no_address(monkeypatch: pytest.MonkeyPatch, 
 def test_behind_a_proxy_the_client_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "getproxies", lambda: {"https": "proxy:3128"})
     assert sources.locate(Model(name="some/model")) == "some/model"
+
+
+@pytest.mark.usefixtures("no_address")
+def test_a_name_that_is_right_is_not_corrected_but_ways_without_a_hub_are_named() -> None:
+    with pytest.raises(
+        UserError, match=r"can't be had from the Hub.*model\.name=glotune-nano model\.layers=null"
+    ) as told:
+        sources.locate(Model(name="FacebookAI/xlm-roberta-base"))
+    assert "Did you mean" not in str(told.value)

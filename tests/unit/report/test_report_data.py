@@ -180,6 +180,18 @@ def test_savings_are_counted_from_the_steps_where_the_run_recorded_none(tmp_path
     assert "Layers computed once, not every epoch" not in rows
 
 
+def test_the_peak_of_a_gpu_stands_beside_the_hosts(tmp_path):
+    made = make_run(tmp_path / "run", "sound", epochs=1)
+    events = [json.loads(line) for line in made.events_path.read_text().splitlines()]
+    assert "Peak memory of the GPU" not in dict(cost_rows(load_run(made)))
+    for event in events:
+        if event["kind"] == "cost":
+            event["data"].setdefault("wall", {}).update(peak_memory_bytes=2**30, peak_device_memory_bytes=3 * 2**30)
+    made.events_path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    rows = dict(cost_rows(load_run(made)))
+    assert (rows["Peak memory"], rows["Peak memory of the GPU"]) == ("1.0 GiB", "3.0 GiB")
+
+
 def test_leaked_rows_of_several_files_are_not_guessed(tmp_path):
     made = make_run(tmp_path / "run", "sound", epochs=1)
     path = made.predictions / "test.bn.parquet"

@@ -15,6 +15,8 @@ from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 from torch.nn import functional
 
+from glotune.model.half_weights import laid_together
+
 
 class LeanLinear(Linear):
     """A LoRA linear map with one active adapter: y = W x + b + scaling * B A dropout(x)."""
@@ -49,7 +51,7 @@ def project_together(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tens
     names = [part.active_adapters[0] for part in lean]
     downs = [part.lora_A[name].weight for part, name in zip(lean, names, strict=True)]
     dropped = lean[0].lora_dropout[names[0]](values_TH)
-    lows = functional.linear(dropped, torch.cat(downs)).split([len(down) for down in downs], dim=-1)
+    lows = functional.linear(dropped, laid_together(downs)).split([len(down) for down in downs], dim=-1)
     low_of = dict(zip(map(id, lean), lows, strict=True))
     return [
         part.add_to(part.base_layer(values_TH), low_of[id(part)]) if id(part) in low_of else part(values_TH)  # type: ignore[operator]

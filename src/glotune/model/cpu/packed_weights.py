@@ -9,7 +9,7 @@ products of a layer forward, 70 -> 63 ms for the gradients of their inputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -28,11 +28,17 @@ BYTES = 2 * 2
 
 
 class PackedWeights:
-    """Copies of weights in bf16 and oneDNN's layout, each made when it is first asked for."""
+    """Copies of weights as products want them, each made when it is first asked for."""
 
     def __init__(self) -> None:
         self._forward: dict[Tensor, Tensor] = {}
         self._backward: dict[Tensor, Tensor] = {}
+        self._cast: dict[tuple[Tensor, ...], Tensor] = {}
+
+    @staticmethod
+    def current() -> PackedWeights | None:
+        """Those in use here; None: every product prepares its weights itself."""
+        return _IN_USE.get()
 
     def forward(self, weight_OI: Tensor) -> Tensor:
         """For ``x W'``."""
@@ -50,11 +56,24 @@ class PackedWeights:
         finally:
             _IN_USE.reset(token)
 
+    @staticmethod
+    def here_and_again() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts for activations that are computed here, and once more on the way back: there, on a GPU, another
+        thread computes, which knows nothing of what is in use."""
+        return nullcontext(), PackedWeights.in_use(PackedWeights.current())
+
     def backward(self, weight_OI: Tensor) -> Tensor:
         """For ``g W``, the gradient of x."""
         if weight_OI not in self._backward:
             self._backward[weight_OI] = _packed(weight_OI.detach().to(torch.bfloat16).t().contiguous())
         return self._backward[weight_OI]
+
+    def laid_together(self, weights: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
+        """Weights one after the other in `dtype`: for accelerators, which want no other layout."""
+        if weights not in self._cast:
+            casts = [weight.detach().to(dtype) for weight in weights]
+            self._cast[weights] = torch.cat(casts) if len(casts) > 1 else casts[0]
+        return self._cast[weights]
 
 
 _IN_USE: ContextVar[PackedWeights | None] = ContextVar("packed weights", default=None)
@@ -82,7 +101,7 @@ class PackedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]"""
-        packed = _IN_USE.get()
+        packed = PackedWeights.current()
         if packed is None or not _in_bf16(input):
             return super().forward(input)
         return _Product.apply(input.to(torch.bfloat16), self.weight, self.bias, packed)

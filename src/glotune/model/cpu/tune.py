@@ -8,6 +8,7 @@ from glotune.model.cpu.dropout import use_fast_dropout
 from glotune.model.cpu.fast_linear import use_fast_linear
 from glotune.model.cpu.host_memory import bound_kernel_caches, keep_freed_memory
 from glotune.model.cpu.packed_weights import use_packed_weights
+from glotune.model.half_weights import use_cast_once
 from glotune.model.packed.walk import PostNormWalk, project_fused
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def tune(network: Network, device: str, precision: str, *, training: bool) -> No
             network.walk.project = project_together
     elif device != "cpu" and isinstance(network.walk, PostNormWalk):
         network.walk.project = project_fused
+    if device != "cpu" and precision != "fp32":
+        use_cast_once(network.hf)
     packs = use_packed_weights(network, device, precision)
     if not training and not packs:
         use_fast_linear(network)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
+from glotune.model.half_weights import laid_together
 from glotune.model.packed.attention import Group, Packing, added, attend, place, take
 from glotune.model.packed.kernels import Kernels
 
@@ -213,13 +214,13 @@ def _one_by_one(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
 def project_fused(parts: Sequence[nn.Module], values_TH: Tensor) -> list[Tensor]:
     """Linear maps of the same values as one product: on an accelerator their number counts, not their size.
 
-    Their weights stay parameters of their own; they are laid side by side in every pass, which costs less than the
-    two kernels forward and seven back that it saves.
+    Their weights stay parameters of their own; they are laid side by side in every pass, or once a step where many
+    share it, which costs less than the two kernels forward and seven back that it saves.
     """
     plain = [part for part in parts if is_plain(part) and part.bias is not None]
     if len(plain) < len(parts):
         return _one_by_one(parts, values_TH)
-    weight, bias = torch.cat([part.weight for part in plain]), torch.cat([part.bias for part in plain])
+    weight, bias = laid_together([part.weight for part in plain]), laid_together([part.bias for part in plain])
     return list(functional.linear(values_TH, weight, bias).split([part.out_features for part in plain], dim=-1))
 
 

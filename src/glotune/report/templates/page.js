@@ -164,6 +164,11 @@ function drawResults() {
       },
       key: (row) => row.each.scores[metric],
     })),
+    ...(pickedRuns().some((run) => run.tunedFor) ? [{
+      name: "Most probable", note: "The metric that thresholds were tuned for, had the most probable class been answered",
+      cell: (row) => (row.run.tunedFor ? fixed(shownValue(row.run.tunedFor, row.each.mostProbable), digitsOf(row.run.tunedFor)) : "–"),
+      key: (row) => row.each.mostProbable,
+    }] : []),
     { name: "Gap", note: `Transfer gap in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (gap(row) ? [fixed(gap(row)[0], gapDigits), element("small", {}, `${fixed(gap(row)[1], gapDigits)} to ${fixed(gap(row)[2], gapDigits)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
     ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: `This run minus TF-IDF on the same training texts, in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (over(row) ? [fixed(over(row)[0], gapDigits), element("small", {}, `${fixed(over(row)[1], gapDigits)} to ${fixed(over(row)[2], gapDigits)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
@@ -174,6 +179,7 @@ function drawResults() {
     splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
     rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
     element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. ECE by chance: what a perfectly calibrated model would show on so many texts. Click a column to sort."),
+    ...pickedRuns().filter((run) => run.answering).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: ` : ""}${run.answering}`)),
     ...pickedRuns().filter((run) => run.split).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: checkpoint` : "Checkpoint"} kept: ${run.selection}.`)));
 }
 
