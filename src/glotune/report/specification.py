@@ -234,6 +234,8 @@ def selection(run: RunData) -> str:
     )
     step = run.manifest.best_step or run.history.best_step
     where = f"step {step:,}, " if step is not None else ""
+    if run.recipe.is_soup:
+        where = "of each averaged run the one with the "
     return f"{where}best {display(evaluate.metric)} on {how}"
 
 
