@@ -34,9 +34,10 @@ def model_rows(run: RunData) -> Rows:
     rows.append((named, f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
     if changes:
         before, last = changes[0], changes[-1]
-        rows.append(("Parameters", f"{millions(last.parameters_after)} of {millions(before.parameters_before)}"))
+        kept, whole = millions(last.parameters_after), millions(before.parameters_before)
+        rows.append(("Parameters", f"{kept} in training, of {whole} of the encoder"))
         share = last.trainable_after / last.parameters_after if last.parameters_after else 0.0
-        rows.append(("Trainable", f"{millions(last.trainable_after)} ({percent(share, 2)})"))
+        rows.append(("Trainable", f"{millions(last.trainable_after)} ({percent(share, 2)} of those in training)"))
         rows.extend((f"Step {place}: {change.kind.replace('_', ' ')}", change.description)
                     for place, change in enumerate(changes, start=1))  # fmt: skip
     if run.manifest.trust_remote_code:

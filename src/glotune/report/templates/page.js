@@ -136,7 +136,7 @@ function drawTables() {
   }));
 }
 
-const SHORT = { ece: "ECE", roc_auc: "AUC", weighted_f1: "Weighted" };
+const SHORT = { ece: "ECE", roc_auc: "AUC", weighted_f1: "Weighted F1" };
 const RESULT_METRICS = [...new Set(DATA.runs.flatMap((run) => run.told))].filter((metric) => DATA.runs.some((run) =>
   Object.values(run.evaluations).some((split) => Object.values(split).some((each) => typeof each.scores[metric] === "number"))));
 const SHARES = DATA.runs.every((run) => run.unit === "points");
@@ -169,7 +169,7 @@ function drawResults() {
       cell: (row) => (row.run.tunedFor ? fixed(shownValue(row.run.tunedFor, row.each.mostProbable), digitsOf(row.run.tunedFor)) : "–"),
       key: (row) => row.each.mostProbable,
     }] : []),
-    { name: "Gap", note: `Transfer gap in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (gap(row) ? [fixed(gap(row)[0], gapDigits), element("small", {}, `${fixed(gap(row)[1], gapDigits)} to ${fixed(gap(row)[2], gapDigits)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
+    { name: SHARES ? "Gap, points" : "Gap", note: `Transfer gap in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (gap(row) ? [fixed(gap(row)[0], gapDigits), element("small", {}, `${fixed(gap(row)[1], gapDigits)} to ${fixed(gap(row)[2], gapDigits)}`)] : "–"), key: (row) => (gap(row) ? gap(row)[0] : null) },
     ...(pickedRuns().some((run) => Object.keys(run.overBaseline).length) ? [{ name: "− TF-IDF", note: `This run minus TF-IDF on the same training texts, in ${UNIT} of ${METRIC_NAME}`, cell: (row) => (over(row) ? [fixed(over(row)[0], gapDigits), element("small", {}, `${fixed(over(row)[1], gapDigits)} to ${fixed(over(row)[2], gapDigits)}`)] : "–"), key: (row) => (over(row) ? over(row)[0] : null) }] : []),
     { name: "Tokens/word", note: "Fertility: high where the tokenizer knows a language badly", cell: (row) => fixed(profile(row, "fertility"), 2), key: (row) => profile(row, "fertility") },
     { name: "Unknown", note: "Share of unknown tokens", cell: (row) => percentText(profile(row, "unknown"), 2), key: (row) => profile(row, "unknown") },
