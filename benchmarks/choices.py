@@ -1,4 +1,4 @@
-"""What the constants of `glotune.engine.plan` rest on: `python -m benchmarks.choices precision | budget | compile`.
+"""What the constants of `glotune.engine.plan` rest on, and what windows cost: `python -m benchmarks.choices NAME`.
 
 Each figure is the median over rounds A B A B of one forward and backward pass in training mode (dropout 0.1) over
 texts of mixed lengths (29 tokens on average, as tweets), random XLM-R weights, tokens per second.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
@@ -18,8 +19,11 @@ from transformers import AutoModelForSequenceClassification, XLMRobertaConfig
 
 from glotune.data.batches import PackedBatch, collate, cut
 from glotune.data.tokenization import TokenStore
+from glotune.data.windows import Reach, Windowing
+from glotune.engine.plan import cpu_has_bf16
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network
+from glotune.recipe.schema import Windows
 
 WORDS = 20_000
 """Rows of the embedding: about what a corpus leaves of XLM-R's 250,002."""
@@ -59,14 +63,19 @@ def made_network(hidden: int, layers: int) -> Network:
     return network.train()
 
 
-def passes(network: Callable[[PackedBatch], torch.Tensor], batches: list[PackedBatch], bf16: bool) -> float:
+def passes(
+    network: Callable[[PackedBatch], torch.Tensor],
+    batches: list[PackedBatch],
+    bf16: bool,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Tokens per second of one forward and backward over the batches."""
-    begin = time.perf_counter()
+    begin = clock()
     for batch in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits_BC = network(batch)
         torch.nn.functional.cross_entropy(logits_BC.float(), torch.from_numpy(batch.rows % 3)).backward()
-    return sum(batch.num_tokens for batch in batches) / (time.perf_counter() - begin)
+    return sum(batch.num_tokens for batch in batches) / (clock() - begin)
 
 
 def rounds(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
@@ -137,13 +146,54 @@ def compiled(repeats: int) -> None:
         )
 
 
+def long_store(texts: int, seed: int = 0) -> TokenStore:
+    """Texts of 40 to 900 random tokens, the longer ones in up to 8 windows of 128 that share 32."""
+    generator = np.random.default_rng(seed)
+    raw_lengths = np.clip(generator.lognormal(5.0, 0.8, texts), 40, 900).astype(np.int64)
+    reach = Reach(128, 2, Windows(stride=32, most=8))
+    windowing = Windowing(reach.counts(raw_lengths), reach)
+    lengths = np.minimum(raw_lengths, reach.tokens) + (windowing.counts - 1) * reach.overlap
+    return replace(
+        made_store(texts),
+        tokens=generator.integers(5, WORDS, lengths.sum()).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        raw_lengths=raw_lengths.astype(np.int32),
+        windows=windowing,
+    )
+
+
+def windows(repeats: int) -> None:
+    """Texts in windows against the same windows as texts of their own, as truncation would leave them; e5's width.
+
+    By the processor time of all threads: what else the machine does counts less.
+    """
+    store = long_store(12)
+    network = made_network(384, 3)
+    cuts = {"truncated texts": store.by_sequence(), "windows": store}
+
+    def measured(name: str) -> float:
+        own = cuts[name]
+        rows = np.arange(len(own))
+        batches = [collate(own, piece) for piece, _ in cut(rows, own.costs, 2048)]
+        return passes(network, batches, cpu_has_bf16(), time.process_time)
+
+    found = rounds({name: partial(measured, name) for name in cuts}, repeats)
+    ratios = [b / a for a, b in zip(*found.values(), strict=True)]
+    tokens, sequences = int(store.lengths.sum()), len(cuts["truncated texts"])
+    print(f"{len(store)} texts, {sequences} windows, {tokens:,} tokens, {'bf16' if cpu_has_bf16() else 'fp32'}")
+    for name, rates in found.items():
+        print(f"{name}: {shown(rates)} tokens/s")
+    print(f"ratio {median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f})")
+
+
 def main() -> None:
     """Parses, measures, prints Markdown."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.choices", description=__doc__)
-    parser.add_argument("what", choices=["precision", "budget", "compile"])
+    ways = {"precision": precision, "budget": budget, "compile": compiled, "windows": windows}
+    parser.add_argument("what", choices=list(ways))
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    {"precision": precision, "budget": budget, "compile": compiled}[arguments.what](arguments.repeats)
+    ways[arguments.what](arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import glotune.verbs.train
-from faults import foreign_models, fuzz, handed_over, output_targets
+from faults import foreign_models, fuzz, handed_over, label_forms, output_targets
 from faults.encoder import make_encoder
 from faults.recipes import make_recipe
 
 SHARES = {
     "recipes": 0.18,
-    "data files": 0.18,
+    "data files": 0.14,
     "prediction inputs": 0.1,
     "texts to predict": 0.08,
     "checkpoints": 0.08,
@@ -23,6 +23,7 @@ SHARES = {
     "recipe scalars": 0.06,
     "encodings": 0.05,
     "label types": 0.04,
+    "label forms": 0.04,
     "output targets": 0.025,
     "foreign models": 0.025,
 }
@@ -47,6 +48,7 @@ def fuzz_all(count: int, folder: Path, seed: int, only: str | None = None) -> li
         "recipe scalars": handed_over.recipe_scalars(),
         "encodings": handed_over.encodings(),
         "label types": handed_over.label_types(encoder),
+        "label forms": label_forms.label_forms(),
         "output targets": output_targets.output_targets(run.path),
         "foreign models": foreign_models.foreign_models(run.model),
     }

@@ -40,6 +40,11 @@ def make_stand_ins(folder: Path) -> None:
         write_csv(folder / "corpus" / name, sentences("en", 36, number))
     write_csv(folder / "all.csv", _with_language(sentences("en", 36), "en") + _with_language(sentences("es", 18), "bn"))
     write_csv(folder / "tweets.csv", _renamed(sentences("en", 36), {"text": "tweet", "label": "sentiment"}))
+    long = [
+        {**row, "text": " ".join([row["text"]] * (1 + 4 * (place % 5)))}
+        for place, row in enumerate(sentences("en", 36))
+    ]
+    write_csv(folder / "long_reviews.csv", long)
     numbers = {label: str(number) for number, label in enumerate(LABELS)}
     write_csv(folder / "tweets_012.csv", [{**row, "label": numbers[row["label"]]} for row in sentences("en", 36)])
     write_csv(

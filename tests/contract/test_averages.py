@@ -88,7 +88,13 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
         {split: next(iter(of.values())).scores["macro_f1"] for split, of in scores.items()}
     )
     assert glotune.load(made.path).predict(["a good film"])[0].label in made.manifest.labels
-    assert "the mean of" in (made.path / "report" / "report.md").read_text()
+    report = (made.path / "report" / "report.md").read_text()
+    assert "the mean of" in report
+    assert "of each averaged run the one with the best Macro-F1 on source validation" in report
+    warned = any(
+        "the mean is worse on the validation texts" in each.message for each in load_run(made.path).history.notices
+    )
+    assert warned == (found.value < found.best_value)
     assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
 
 

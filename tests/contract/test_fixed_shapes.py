@@ -17,6 +17,7 @@ from contract.test_on_an_accelerator import stepper_of as stepper_on_meta
 from contract.test_tasks import (
     assert_close,
     distilled,
+    in_windows,
     pretraining,
     recorder_in,
     scores_weighted,
@@ -49,6 +50,7 @@ FILLED = {
     "distillation": distilled,
     "several labels": several_labels,
     "scores, weighted": scores_weighted,
+    "windows": in_windows(single_label, "mean"),
 }
 make_parts = pytest.mark.parametrize("make", FILLED.values(), ids=FILLED)
 

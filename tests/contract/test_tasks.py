@@ -131,6 +131,21 @@ def scores_weighted(folder: Path) -> Parts:
     return scores(folder, loss={"huber": 0.5}, data__columns__weight="trust", data__levels=[0, 40, 80, 100])
 
 
+def in_windows(make: Callable[..., Parts], pool: str, **overrides: Any) -> Callable[[Path], Parts]:
+    """The task over texts of which most take several windows, and some more than are read."""
+    windows = {"stride": 2, "most": 4, "pool": pool}
+
+    def made(folder: Path) -> Parts:
+        parts = make(folder, data__max_length=8, data__windows=windows, **overrides)
+        store = parts.stores["train"]
+        assert store.windows is not None
+        assert {1, 2, 3, 4} == set(store.windows.counts.tolist())
+        assert (store.left_out > 0).any()
+        return parts
+
+    return made
+
+
 def votes(folder: Path, **overrides: Any) -> Parts:
     recipe = votes_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3, **overrides)
     return parts_of(recipe, folder)
@@ -198,9 +213,17 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "votes": votes,
     "votes, weighted": votes_weighted,
     "distillation, votes": distilled_votes,
+    "single label in windows, weighted": in_windows(single_label, "mean", data__columns__weight="trust"),
+    "several labels in windows": in_windows(several_labels, "max"),
+    "scores in windows": in_windows(scores, "mean"),
     "toy": toy,
 }
-make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+LATER = ("several labels in windows", "scores in windows")
+"""The same windows under other tasks: with the extras."""
+make_parts = pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, id=name, marks=[pytest.mark.extras] * (name in LATER)) for name, make in TASKS.items()],
+)
 
 
 def recorder_in(folder: Path, name: str = "run", observer: Silent | None = None) -> Recorder:

@@ -296,7 +296,14 @@ def test_half_weights_halve_the_file(
 
 @pytest.mark.parametrize("to", ["safetensors", pytest.param("onnx", marks=pytest.mark.extras)])
 @pytest.mark.parametrize(
-    ("recipe_of", "keys"), [(multi_label_recipe, {}), (score_recipe, {"data__levels": [0, 40, 80, 100]})]
+    ("recipe_of", "keys"),
+    [
+        (multi_label_recipe, {}),
+        (score_recipe, {"data__levels": [0, 40, 80, 100]}),
+        pytest.param(
+            small_recipe, {"data__max_length": 8, "data__windows": {"stride": 2, "most": 4}}, marks=pytest.mark.extras
+        ),
+    ],
 )
 def test_other_tasks_go_out_with_what_their_answers_need(
     recipe_of: Any, keys: dict[str, Any], to: Any, tmp_path: Path
@@ -307,10 +314,11 @@ def test_other_tasks_go_out_with_what_their_answers_need(
     written = export(run.path, to=to)
     assert written.record.task == run.manifest.task
     assert max(row.largest_change_inside for row in written.record.parity) < 1e-4
-    texts = ["la comida", "the staff was rude", "good food"]
+    texts = ["la comida", "the staff was rude", "good food", "la comida fue buena y el lugar bonito " * 3]
     expected = glotune.load(run.path).predict(texts)
     for found, before in zip(glotune.load(written.path).predict(texts), expected, strict=True):
         assert found.labels == before.labels, "thresholds came along"
+        assert found.truncated == before.truncated, "and windows"
         assert (found.scores or found.probabilities) == pytest.approx(before.scores or before.probabilities, abs=1e-4)
 
 

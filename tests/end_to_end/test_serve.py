@@ -99,6 +99,27 @@ def test_a_text_that_is_too_long_is_refused_or_cut_as_asked(client: TestClient, 
     assert cut == pytest.approx(predictor.predict([long])[0].probabilities, abs=1e-6)
 
 
+def test_a_long_text_is_answered_from_its_windows(tmp_path: Path) -> None:
+    place = make_encoder(tmp_path / "model", labels=LABELS)
+    for name, keys in (
+        ("config.json", {"windows": {"stride": 8, "most": 4, "pool": "mean"}}),
+        ("tokenizer_config.json", {"model_max_length": 32}),
+    ):
+        content = json.loads((place / name).read_text(encoding="utf-8"))
+        (place / name).write_text(json.dumps(content | keys), encoding="utf-8")
+    predictor = glotune.load(place)
+    texts = ["good food " * 14, TEXTS[0], "a bad film " * 12]
+    with TestClient(build_app(predictor, "long", Settings())) as client:
+        answers = ask(client, [[text] for text in texts])
+        assert "must have at most 98 tokens. Given:" in refused(client, {"inputs": "good food " * 200}, 413)
+    for answer, prediction in zip(answers, predictor.predict(texts), strict=True):
+        assert not prediction.truncated
+        found = {each["label"]: each["score"] for each in answer}
+        assert found == pytest.approx(prediction.probabilities, abs=1e-5)
+    plain = {each["label"]: each["score"] for each in answers[0]}
+    assert plain != pytest.approx(glotune.load(place).predict([texts[0][:90]])[0].probabilities, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("content", "status", "message"),
     [

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KINDS = (
     "recipes", "data files", "prediction inputs", "texts to predict", "checkpoints", "run directories", "file names",
-    "recipe scalars", "encodings", "label types", "output targets", "foreign models",
+    "recipe scalars", "encodings", "label types", "label forms", "output targets", "foreign models",
 )  # fmt: skip
 ALL_RIGHT = ("checkpoints", "recipe scalars", "file names")
 """Kinds of which none or few are refused."""

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from glotune.data.doctor import Diagnosis
+    from glotune.evidence.label_quality import LabelQuality
     from glotune.recipe import Recipe
 
 WIDEST_LABELS = 44
 """Characters: label names that take more stand below each other in a table of their own."""
 MOST_LABELS = 20
 """So many labels are listed there, the most frequent."""
+
+MOST_SUSPECTS, EXCERPT = 10, 100
+"""Likely label errors that are listed there, and characters of each text."""
 
 app = typer.Typer(help="Look at labelled texts before anything is trained on them.", no_args_is_help=True)
 
@@ -31,7 +35,10 @@ def _data() -> None:
 
 @app.command("check")
 def check(
-    target: Annotated[str, typer.Argument(help="A data file, a folder, a Hub data set, or a recipe.")],
+    target: Annotated[
+        str,
+        typer.Argument(help="A data file, a folder, a Hub data set, or a recipe; with --labels a run or a study."),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -48,11 +55,28 @@ def check(
         typer.Option(min=0.5, max=1.0, help="Jaccard similarity of n-grams that makes near duplicates."),
     ] = 0.8,
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="List likely label errors, from the predictions of a run or of a study's folds."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="With --labels: write all likely label errors as CSV.")] = None,
 ) -> None:
     """Count, compare and profile texts: duplicates, leaks, conflicting labels, writing, lengths, tokens.
 
+    With --labels: labels that models which had not learned them contradict with confidence.
+
     Exit code 0: nothing that would mislead; 3: problems were found; 2: the data can't be read.
     """
+    from glotune.errors import UserError
+
+    if labels:
+        if overrides or tokenizer or json_file or strict:
+            raise UserError(
+                "--labels reads the predictions of a run or study", expected="RUN or STUDY, --page and --out with it"
+            )
+        return _check_labels(target, page, out)
+    if out:
+        raise UserError("--out without --labels", expected="--page or --json for what is found in the texts")
     from glotune.cli.console import say
     from glotune.data.doctor import examine, read_all, write_page
     from glotune.data.reading import read_texts
@@ -73,6 +97,51 @@ def check(
     if json_file:
         _write_json(diagnosis, json_file)
     raise typer.Exit(diagnosis.exit_code(strict=strict))
+
+
+def _check_labels(target: str, page: Path | None, out: Path | None) -> None:
+    from glotune.cli.console import say
+    from glotune.evidence.label_quality import examine_labels, write_page, write_table
+    from glotune.recipe.paths import place_of
+    from glotune.run.data import load_run
+    from glotune.study.out_of_fold import origins, pooled_runs
+
+    pooled = pooled_runs(place_of(target))
+    runs = [load_run(place) for place in pooled] if pooled else [load_run(place_of(target))]
+    found = examine_labels(runs, whole=bool(pooled), origins=origins(pooled[0]) if pooled else None)
+    _show_labels(found)
+    if page:
+        write_page(found, target, page)
+        say(f"The page is in {page}")
+    if out:
+        write_table(found, out)
+        say(f"{len(found.suspects):,} likely label errors are in {out}")
+
+
+def _show_labels(found: LabelQuality) -> None:
+    from rich.table import Table
+
+    from glotune.cli.console import out, show
+    from glotune.words import named, percent
+
+    has_label = found.inspected[0].label is not None
+    table = Table(box=None, pad_edge=False)
+    for name in ("split", "language", *(["label"] if has_label else [])):
+        table.add_column(name, no_wrap=True)
+    for name in ("texts", "likely errors", "estimated wrong"):
+        table.add_column(name, justify="right")
+    for each in found.inspected:
+        names = [each.split, named(each.language), *([each.label] if has_label else [])]
+        table.add_row(*names, f"{each.texts:,}", f"{each.suspects:,}", percent(each.rate))
+    out.print(table)
+    for suspect in found.suspects[:MOST_SUSPECTS]:
+        chances = f"{suspect.label} {suspect.label_probability:.2f}, {suspect.likely} {suspect.likely_probability:.2f}"
+        text = "" if suspect.text is None else f": {' '.join(suspect.text.split())[:EXCERPT]}"
+        show(f"{suspect.file}, row {suspect.row} ({chances}){text}")
+    if len(found.suspects) > MOST_SUSPECTS:
+        show(f"and {len(found.suspects) - MOST_SUSPECTS:,} more: --page PAGE.html or --out FILE.csv lists them all")
+    for note in found.notes:
+        show(f"Note: {note}")
 
 
 def _resolve(target: str, overrides: list[str]) -> tuple[Recipe, bool]:

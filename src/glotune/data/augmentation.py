@@ -22,6 +22,7 @@ import pyarrow as pa
 from glotune.data.cache import open_or_build
 from glotune.data.texts import TextData, text_hash
 from glotune.data.tokenization import (
+    Cutting,
     OnProgress,
     OnWarning,
     TokenStore,
@@ -34,6 +35,7 @@ from glotune.data.tokenization import (
     write_store,
 )
 from glotune.data.unicode_form import normalising
+from glotune.data.windows import Reach
 from glotune.errors import UserError
 from glotune.recipe import schema
 
@@ -96,19 +98,21 @@ class Augmenting:
         """The training texts as an epoch reads them; kept like all tokens, by what they depend on."""
         data, seed, split = self.recipe.data, self.recipe.seed, self.texts.splits["train"]
         uses_types = has_types(self.tokenizer, split.has_pairs)
+        special = self.tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
+        cutting = Cutting(Reach.of(data, special), data.truncation)
         sampler = None if spec.subword is None else Segmenter.of(self.backend, spec.subword)
 
         def encode(chunk: pa.RecordBatch, first: int) -> list[Any]:
             return _augmented(chunk, first, (seed, epoch), stream, spec, self.backend, sampler)
 
         def write(folder: Path) -> None:
-            write_store(folder, split, data, uses_types, encode, lambda done: None)
+            write_store(folder, split, cutting, uses_types, encode, lambda done: None)
 
         identity = identity_of(self.tokenizer, self.backend, data, uses_types) + text_hash(split)
         said = json.dumps([spec.model_dump(), stream, seed, epoch]).encode()
         key = hashlib.sha256(identity + said).hexdigest()[:40]
         folder, _ = open_or_build(self.cache / "tokens", key, write, on_warning=self.on_warning)
-        return open_store(folder, split, self.texts)
+        return open_store(folder, split, self.texts, cutting.reach)
 
 
 def _augmented(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.tokenization import TokenStore
+from glotune.recipe.schema import Pool
 
 Rows = NDArray[np.int64]
 Batching = Literal["packed", "dynamic", "fixed"]
@@ -87,13 +88,15 @@ def cut(
     The budget counts tokens as the attention product sees them: texts times the longest of them (times
     `max_length` for ``fixed``). A text longer than the budget makes a micro-batch of its own.
 
+    Args:
+        lengths: tokens of each text as the attention product sees them: of several windows as many times the longest.
+
     Yields:
         The rows of a micro-batch, and the length to pad to (None for ``packed``).
     """
     if batching == "fixed":
-        size = max(1, token_budget // max_length)
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], max_length
+        sequences = -(-lengths[rows] // max_length)
+        yield from ((piece, max_length) for piece in _in_order(rows, sequences, max(1, token_budget // max_length)))
         return
     arranged = by_length(rows, lengths)
     start = 0
@@ -106,15 +109,30 @@ def cut(
             start = stop
 
 
+def _in_order(rows: Rows, sequences: NDArray[np.int64], most: int) -> Iterator[Rows]:
+    """The rows in pieces of at most `most` sequences, or of one text that has more."""
+    start = held = 0
+    for stop, count in enumerate(sequences.tolist()):
+        if held and held + count > most:
+            yield rows[start:stop]
+            start, held = stop, 0
+        held += count
+    if held:
+        yield rows[start:]
+
+
 IdMap = Callable[[NDArray[np.int32]], NDArray[np.int32]]
 """Maps the tokenizer's ids to the rows of the (trimmed) embedding matrix."""
-TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "hidden_TH")
+TENSORS = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens", "hidden_TH", "windows_BM")
 """Fields of a `PackedBatch` that go to the device, beside its targets."""
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B texts of T tokens in all; text b occupies tokens ``cu_seqlens[b]`` to ``cu_seqlens[b + 1]``."""
+    """S sequences of T tokens in all; sequence s occupies tokens ``cu_seqlens[s]`` to ``cu_seqlens[s + 1]``.
+
+    A sequence is a text, or one of its windows; no sequence sees another. B texts.
+    """
 
     input_ids: Tensor
     """[T] int64"""
@@ -123,9 +141,9 @@ class PackedBatch:
     token_type_ids: Tensor
     """[T] int64"""
     cu_seqlens: Tensor
-    """[B + 1] int32"""
+    """[S + 1] int32"""
     lengths: tuple[int, ...]
-    """Lengths of the B texts on the host, so that no step waits for the device."""
+    """Lengths of the S sequences on the host, so that no step waits for the device."""
     rows: NDArray[np.int64]
     """[B] indices into the token store; of a batch that was `filled`, those of its real texts."""
     pad_to: int | None = None
@@ -138,9 +156,14 @@ class PackedBatch:
     """[T, E] float32, on the device: added to the word embeddings; None: nothing is."""
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     """What the task adds for its loss, by names of its own; the network looks at none of it."""
+    windows_BM: Tensor | None = None
+    """[B, M] int64, which sequences are the windows of each text, -1 after its last; None: each text is one."""
+    pool: Pool = "mean"
+    """How the logits of a text's windows become those of the text."""
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        """B."""
+        return len(self.lengths) if self.windows_BM is None else len(self.windows_BM)
 
     @property
     def num_tokens(self) -> int:
@@ -189,12 +212,13 @@ def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> Packed
     """The batch with dummy texts at its end, so that its tensors have one of few shapes: for devices that compile for
     each shape anew.
 
-    Texts are filled up to the next power of two, tokens to the next of the capacities, or to a multiple of the last.
+    Sequences are filled up to the next power of two, tokens to the next of the capacities or to a multiple of the last.
     The dummies are about equally long, so that none costs attention more than a text. Targets [B, …] get `NO_LABEL`
-    where they are whole numbers, 0 where they are not.
+    where they are whole numbers, 0 where they are not. Where texts have windows there are then as many texts as
+    sequences, all further ones of the first dummy.
     """
-    texts = 1 << len(batch).bit_length()  # one dummy at least
-    dummies = texts - len(batch)
+    sequences = 1 << len(batch.lengths).bit_length()  # one dummy at least
+    dummies, more_texts = sequences - len(batch.lengths), sequences - len(batch)
     total = next((size for size in capacities if size >= batch.num_tokens + dummies), None)
     total = total or -(-(batch.num_tokens + dummies) // capacities[-1]) * capacities[-1]
     more = total - batch.num_tokens
@@ -205,9 +229,12 @@ def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> Packed
         return torch.cat([tensor, tensor.new_full((count, *tensor.shape[1:]), value)])
 
     targets = {
-        name: longer(each, dummies, 0 if each.is_floating_point() else NO_LABEL) if len(each) == len(batch) else each
+        name: longer(each, more_texts, 0 if each.is_floating_point() else NO_LABEL) if len(each) == len(batch) else each
         for name, each in batch.targets.items()
     }
+    windows_BM = None if batch.windows_BM is None else longer(batch.windows_BM, more_texts, -1)
+    if windows_BM is not None:
+        windows_BM[len(batch) :, 0] = len(batch.lengths)
     return replace(
         batch,
         input_ids=longer(batch.input_ids, more, int(batch.input_ids[0])),  # a piece that the (trimmed) vocabulary has
@@ -218,7 +245,24 @@ def filled(batch: PackedBatch, capacities: Sequence[int] = CAPACITIES) -> Packed
         hidden_TH=None if batch.hidden_TH is None else longer(batch.hidden_TH, more),
         twin=None if batch.twin is None else filled(batch.twin, capacities),
         targets=targets,
+        windows_BM=windows_BM,
     )
+
+
+def pooled(logits_SC: Tensor, windows_BM: Tensor | None, pool: Pool) -> Tensor:
+    """Logits_BC of texts, from those of their windows, in fp32: the mean, or the largest of each class.
+
+    Args:
+        windows_BM: as `PackedBatch.windows_BM`; None: every text is one sequence, and nothing is changed.
+    """
+    if windows_BM is None:
+        return logits_SC
+    is_there_BM1 = (windows_BM >= 0).unsqueeze(-1)
+    logits_BMC = logits_SC.float()[windows_BM.clamp(min=0)]
+    if pool == "max":
+        return logits_BMC.masked_fill(~is_there_BM1, -torch.inf).amax(dim=1)
+    # Not times 0: what stands in an empty place is another text's, and may be no number.
+    return logits_BMC.masked_fill(~is_there_BM1, 0.0).sum(dim=1) / is_there_BM1.sum(dim=1)
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -231,32 +275,40 @@ def collate(
     rows: NDArray[np.int64],
     pad_to: int | None = None,
     id_map: IdMap | None = None,
+    *,
+    by_text: bool = False,
 ) -> PackedBatch:
-    """Packs the texts at `rows` of the store, in that order.
+    """Packs the texts at `rows` of the store, in that order; windows by length.
 
     Args:
         pad_to: see `PackedBatch.pad_to`.
         id_map: applied to the token ids where the vocabulary was trimmed.
+        by_text: windows stand in the order of the texts, too, as their tokens do in the store.
     """
-    lengths = store.lengths[rows]
-    tokens = np.concatenate([store.tokens[store.offsets[row] : store.offsets[row + 1]] for row in rows])
-    cu_seqlens = np.zeros(len(rows) + 1, dtype=np.int32)
+    starts, lengths, windows = store.sequence_starts(rows), store.sequence_lengths(rows), store.windows
+    windows_BM = None if windows is None else windows.places(rows)
+    if windows_BM is not None and not by_text:
+        # The attention product wants its sequences by length: a CPU would sort their tokens anew in every layer.
+        order = np.argsort(lengths, kind="stable")
+        starts, lengths = starts[order], lengths[order]
+        windows_BM = np.where(windows_BM < 0, -1, np.argsort(order)[windows_BM])
+    spans = list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
+    tokens = np.concatenate([store.tokens[start:stop] for start, stop in spans])
+    cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=cu_seqlens[1:])
     # Positions start again at 0 in each text, as if it stood alone: packed must equal padded (C1).
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
+    types = np.zeros(len(tokens), np.int64)
+    if store.token_types is not None:
+        types = np.concatenate([store.token_types[start:stop] for start, stop in spans]).astype(np.int64)
     return PackedBatch(
         input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),
         position_ids=torch.from_numpy(positions),
-        token_type_ids=torch.from_numpy(_token_types(store, rows, len(tokens))),
+        token_type_ids=torch.from_numpy(types),
         cu_seqlens=torch.from_numpy(cu_seqlens),
-        lengths=tuple(int(length) for length in lengths),
+        lengths=tuple(lengths.tolist()),
         rows=rows,
         pad_to=pad_to,
+        windows_BM=None if windows_BM is None else torch.from_numpy(windows_BM),
+        pool="mean" if windows is None else windows.pool,
     )
-
-
-def _token_types(store: TokenStore, rows: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    if store.token_types is None:
-        return np.zeros(total, dtype=np.int64)
-    parts = [store.token_types[store.offsets[row] : store.offsets[row + 1]] for row in rows]
-    return np.concatenate(parts).astype(np.int64)

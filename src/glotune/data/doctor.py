@@ -25,6 +25,7 @@ from glotune.data.targets import words_of
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.data.unicode_form import normalising
+from glotune.data.windows import Reach
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
@@ -150,7 +151,7 @@ def examine(
         for name, split in texts.splits.items():
             for language, entry in tokens_of(split, tokenizer, data).items():
                 splits[name][language] |= entry
-        found += _truncation(splits, data.max_length)
+        found += _truncation(splits, Reach.of(data, tokenizer.num_special_tokens_to_add(pair=False)).tokens)
     grave = {"problem": 0, "warning": 1, "note": 2}
     found.sort(key=lambda finding: grave[finding.severity])
     return Diagnosis(texts.sources, texts.labels, splits, shared_texts(texts), found, notes)
@@ -208,30 +209,30 @@ def _unknown_language(splits: dict[str, dict[str, dict[str, Any]]]) -> list[str]
 def tokens_of(split: LabelledTexts, tokenizer: Any, data: Data) -> dict[str, dict[str, Any]]:
     """Per language, without a store: ``fertility``, ``unknown_token_rate``, ``truncated_rows``, ``truncation_rate``."""
     backend = fast_backend(tokenizer)
-    special = tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
+    reach = Reach.of(data, tokenizer.num_special_tokens_to_add(pair=split.has_pairs))
     lengths, unknown = [], []
     with untruncated(backend), normalising(backend, data.normalization):
         for chunk in split.chunks(CHUNK):
             encodings = backend.encode_batch_fast(inputs_of(chunk))
             lengths += [len(encoding) for encoding in encodings]
             unknown += [encoding.ids.count(tokenizer.unk_token_id) for encoding in encodings]
-    return _per_language(split, np.array(lengths), np.array(unknown), special, data.max_length)
+    return _per_language(split, np.array(lengths), np.array(unknown), reach)
 
 
 def _per_language(
-    split: LabelledTexts, lengths: np.ndarray, unknown: np.ndarray, special: int, limit: int
+    split: LabelledTexts, lengths: np.ndarray, unknown: np.ndarray, reach: Reach
 ) -> dict[str, dict[str, Any]]:
     words, found = word_counts(split), {}
     for index, language in enumerate(split.language_names):
         mine = split.language_ids == index
         total = int(words[mine].sum())
-        content = int(lengths[mine].sum()) - special * int(mine.sum())
+        content = int(lengths[mine].sum()) - reach.special * int(mine.sum())
         found[language] = {
             "mean_tokens": float(lengths[mine].mean()),
             "fertility": content / total if total else None,
             "unknown_token_rate": float(unknown[mine].sum() / max(content, 1)),
-            "truncated_rows": int((lengths[mine] > limit).sum()),
-            "truncation_rate": float((lengths[mine] > limit).mean()),
+            "truncated_rows": int((lengths[mine] > reach.tokens).sum()),
+            "truncation_rate": float((lengths[mine] > reach.tokens).mean()),
         }
     return found
 
@@ -252,12 +253,14 @@ def _truncation(splits: dict[str, dict[str, dict[str, Any]]], limit: int) -> lis
 def render(diagnosis: Diagnosis, title: str) -> str:
     """The page as HTML; whatever the texts hold is shown as text."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["named"] = named
     environment.filters["number"] = count
     source = resources.files("glotune.data").joinpath("doctor_page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(diagnosis=diagnosis, title=title)
+    style = resources.files("glotune.data").joinpath("page_style.css").read_text(encoding="utf-8")
+    return environment.from_string(source).render(diagnosis=diagnosis, title=title, style=Markup(style))
 
 
 def write_page(diagnosis: Diagnosis, title: str, path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.tokenization import TokenStore, cut, fast_backend, has_types, untruncated
+from glotune.data.tokenization import Cutting, TokenStore, fast_backend, has_types, untruncated
 from glotune.data.unicode_form import put_first
+from glotune.data.windows import Reach, Windowing
 from glotune.recipe.schema import Data
 
 Text = str | tuple[str, str]
@@ -23,14 +25,11 @@ class Tokens(NamedTuple):
     ids: list[int]
     types: list[int]
     raw_length: int
-    """Tokens before the text was cut to the model's length."""
+    """Tokens of the whole text, each once."""
+    is_cut: bool = False
+    """Whether the text is longer than the model reads."""
     is_outside: bool = False
     """Whether the full tokenizer uses a piece here that was cut from the vocabulary."""
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the text is longer than the model reads."""
-        return self.raw_length > len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,11 @@ class Encoding:
     def __post_init__(self) -> None:
         put_first(fast_backend(self.tokenizer), self.data.normalization)
 
+    @cached_property
+    def reach(self) -> Reach:
+        """How much of a single text is read."""
+        return Reach.of(self.data, self.tokenizer.num_special_tokens_to_add(pair=False))
+
     def encode(self, texts: Sequence[Text]) -> list[Tokens]:
         """The tokens of N texts or pairs, in their order."""
         found = self._encoded(fast_backend(self.tokenizer), texts)
@@ -82,6 +86,8 @@ class Encoding:
         lengths = [len(each.ids) for each in texts]
         zeros = np.zeros(len(texts), np.int16)
         uses_types = has_types(self.tokenizer, pairs)
+        raw_lengths = np.asarray([each.raw_length for each in texts], np.int32)
+        reach = self.reach
         return TokenStore(
             tokens=np.concatenate([np.asarray(each.ids, np.int32) for each in texts]),
             token_types=np.concatenate([np.asarray(each.types, np.uint8) for each in texts]) if uses_types else None,
@@ -90,15 +96,16 @@ class Encoding:
             languages=zeros,
             language_names=["und"],
             rows=zeros.astype(np.int32),
-            raw_lengths=np.asarray([each.raw_length for each in texts], np.int32),
+            raw_lengths=raw_lengths,
+            windows=None if reach.windows is None else Windowing(reach.counts(raw_lengths), reach),
         )
 
     def _encoded(self, backend: Any, texts: Sequence[Text]) -> list[Tokens]:
         with untruncated(backend):
             encodings = backend.encode_batch_fast(list(texts))
-        limit, strategy = self.data.max_length, self.data.truncation
+        cutting, limit = Cutting(self.reach, self.data.truncation), self.data.max_length
         found = []
         for each in encodings:
-            ids, types = cut(each, limit, strategy) if len(each) > limit else (each.ids, each.type_ids)
-            found.append(Tokens(ids, types, len(each)))
+            ids, types = cutting.cut(each) if len(each) > limit else (each.ids, each.type_ids)
+            found.append(Tokens(ids, types, len(each), len(each) > self.reach.tokens))
         return found

@@ -101,9 +101,11 @@ def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> di
     def per_language(values: np.ndarray) -> list[int]:
         return [int(values[split.language_ids == code].sum()) for code in range(len(names))]
 
+    left_out = store.left_out
     raw, kept, words = (per_language(values) for values in (store.raw_lengths, store.lengths, word_counts(split)))
+    cut = per_language(left_out)
     unknown = per_language(unknown_counts(store, tokenizer.unk_token_id))
-    truncated = per_language(store.raw_lengths > store.lengths)
+    truncated = per_language(left_out > 0)
     found: dict[str, Any] = {}
     for code, (language, mask) in enumerate(_by_language(split)):
         rows = int(np.count_nonzero(mask))
@@ -111,7 +113,7 @@ def token_profile(split: LabelledTexts, store: TokenStore, tokenizer: Any) -> di
             "tokens": spread(store.raw_lengths, mask),
             "truncated_rows": truncated[code],
             "truncation_rate": truncated[code] / rows,
-            "tokens_cut_rate": (raw[code] - kept[code]) / raw[code],
+            "tokens_cut_rate": cut[code] / raw[code],
             "fertility": (raw[code] - special * rows) / words[code] if words[code] else None,
             "unknown_token_rate": unknown[code] / kept[code],
         }

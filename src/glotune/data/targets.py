@@ -248,7 +248,10 @@ def _votes(cell: str, column: str) -> float:
 
 def parts_of(value: str, delimiter: str | None) -> list[str]:
     """The labels in one value, each in its one spelling: ``joy| anger`` are two, ``|`` alone is none."""
-    return [name for part in value.split(delimiter or CELL) if (name := name_of(part))]
+    mark = delimiter or CELL
+    # Readers strip a cell, and with it the blanks of a delimiter at its ends: ``,`` for ``, `` would be a label.
+    before, after = mark[: len(mark) - len(mark.lstrip())], mark[len(mark.rstrip()) :]
+    return [name for part in f"{before}{value}{after}".split(mark) if (name := name_of(part))]
 
 
 def _named(data: Data, training: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Tokenizes each split once, to a memory-mapped store that is keyed by content.
 
-Of a text that is too long the head is kept, or its head and its tail (Sun et al. 2019, arXiv:1905.05583).
+Of a text that is too long the head is kept, or its head and its tail (Sun et al. 2019, arXiv:1905.05583), or it is read
+in windows (`glotune.data.windows`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow as pa
 from glotune.data.cache import open_or_build
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.data.unicode_form import normalising
+from glotune.data.windows import Reach, Windowing
 from glotune.errors import UserError
 from glotune.recipe.settings import TokenSettings
 
@@ -63,6 +65,8 @@ class TokenStore:
     """The same texts once more, as a second view reads them; None: there is none, or it reads these."""
     epochs: tuple[TokenStore, ...] = ()
     """The same texts as each epoch of training reads them, where they are changed at random; none: as they are."""
+    windows: Windowing | None = None
+    """None: every text is one sequence."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,6 +75,49 @@ class TokenStore:
     def lengths(self) -> np.ndarray:
         """Tokens per text, [N] int64."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """[N] int64, tokens as the attention product sees them: windows of one text as long as the longest."""
+        if self.windows is None:
+            return self.lengths
+        counts = self.windows.counts.astype(np.int64)
+        return np.where(counts > 1, counts * self.windows.reach.max_length, self.lengths)
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """[N] int64, tokens of each text that are not read."""
+        again = 0 if self.windows is None else (self.windows.counts - 1) * self.windows.reach.overlap
+        return np.asarray(self.raw_lengths - (self.lengths - again))
+
+    def sequence_lengths(self, rows: np.ndarray) -> np.ndarray:
+        """[S] int64, tokens of what stands by itself in these texts: the texts, or all their windows in turn."""
+        lengths = self.lengths[rows]
+        return lengths if self.windows is None else self.windows.lengths(rows, lengths)
+
+    def sequence_starts(self, rows: np.ndarray) -> np.ndarray:
+        """[S] int64, where each of them begins in `tokens`."""
+        starts = self.offsets[rows]
+        return starts if self.windows is None else self.windows.starts(rows, starts)
+
+    def by_sequence(self) -> TokenStore:
+        """A store in which every window is a text by itself; rows, labels and weights stay those of the texts."""
+        if self.windows is None:
+            return self
+        counts, lengths = self.windows.counts, self.sequence_lengths(np.arange(len(self)))
+        return replace(
+            self,
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            labels=np.repeat(self.labels, counts),
+            languages=np.repeat(self.languages, counts),
+            rows=np.repeat(self.rows, counts),
+            raw_lengths=np.repeat(self.raw_lengths, counts),
+            weights=None if self.weights is None else np.repeat(self.weights, counts),
+            shares=None if self.shares is None else np.repeat(self.shares, counts, axis=0),
+            windows=None,
+            twin=None,
+            epochs=(),
+        )
 
     def distinct_tokens(self) -> np.ndarray:
         """The token ids that the texts hold, as they are and as any epoch reads them, sorted, int32."""
@@ -107,7 +154,7 @@ def tokenize(
     """
     backend = fast_backend(tokenizer)
     has_pairs = any(split.has_pairs for split in texts.splits.values())
-    _refuse_short(tokenizer, data.max_length, has_pairs)
+    cutting = Cutting(Reach.of(data, tokenizer.num_special_tokens_to_add(pair=has_pairs)), data.truncation)
     uses_types = has_types(tokenizer, has_pairs)
     total, before = sum(len(split) for split in texts.splits.values()), 0
     stores = {}
@@ -120,9 +167,11 @@ def tokenize(
         for name, split in texts.splits.items():
             report = _offset_progress(progress, before, total)
             key = hashlib.sha256(identity + text_hash(split)).hexdigest()[:40]
-            write = partial(write_store, split=split, data=data, uses_types=uses_types, encode=encode, report=report)
+            write = partial(
+                write_store, split=split, cutting=cutting, uses_types=uses_types, encode=encode, report=report
+            )
             folder, _ = open_or_build(cache / "tokens", key, write, on_warning=on_warning)
-            stores[name] = open_store(folder, split, texts)
+            stores[name] = open_store(folder, split, texts, cutting.reach)
             before += len(split)
             report(len(split))
     return stores
@@ -170,21 +219,12 @@ def untruncated(backend: Any) -> Iterator[None]:
             backend.enable_padding(**padding)
 
 
-def _refuse_short(tokenizer: Any, max_length: int, has_pairs: bool) -> None:
-    special = tokenizer.num_special_tokens_to_add(pair=has_pairs)
-    if max_length <= special:
-        raise UserError(
-            f"{max_length} tokens leave no room beside {special} special tokens",
-            where="data.max_length",
-            expected=f"at least {special + 1}",
-        )
-
-
 def identity_of(tokenizer: Any, backend: Any, data: TokenSettings, uses_types: bool) -> bytes:
     """All that the tokens depend on, besides the texts."""
     import tokenizers
 
     settings = [data.max_length, data.truncation, data.normalization, uses_types, tokenizers.__version__, CHUNK]
+    settings += [] if data.windows is None else [data.windows.model_dump()]
     return hashlib.sha256(backend.to_str().encode() + json.dumps(settings).encode()).digest()
 
 
@@ -199,24 +239,23 @@ Encode = Callable[[pa.RecordBatch, int], list[Any]]
 def write_store(
     folder: Path,
     split: LabelledTexts,
-    data: TokenSettings,
+    cutting: Cutting,
     uses_types: bool,
     encode: Encode,
     report: Callable[[int], None],
 ) -> None:
     """Writes the tokens of one split into a folder, a chunk of texts at a time."""
-    _Writer(split, encode, data, uses_types, report).write(folder)
+    _Writer(split, encode, cutting, uses_types, report).write(folder)
 
 
 class _Writer:
     """Writes the tokens of one split into a folder, chunk by chunk."""
 
     def __init__(
-        self, split: LabelledTexts, encode: Encode, data: TokenSettings, uses_types: bool, report: Callable[[int], None]
+        self, split: LabelledTexts, encode: Encode, cutting: Cutting, uses_types: bool, report: Callable[[int], None]
     ) -> None:
-        self.split, self.encode, self.data, self.report = split, encode, data, report
+        self.split, self.encode, self.cutting, self.report = split, encode, cutting, report
         self.uses_types = uses_types
-        self.strategy: Strategy = data.truncation
 
     def write(self, folder: Path) -> None:
         """tokens.bin, token_types.bin (where used), lengths.npy, raw_lengths.npy."""
@@ -254,10 +293,11 @@ class _Writer:
 
     def _cut(self, encodings: list[Any]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
         """Token ids [t], token types [t] or None, raw lengths [n], lengths [n] of one chunk."""
-        limit = self.data.max_length
         raw = np.fromiter(map(len, encodings), np.int32, len(encodings))
-        short = {i: cut(encodings[i], limit, self.strategy) for i in np.flatnonzero(raw > limit).tolist()}
-        kept = np.minimum(raw, limit)
+        is_long = raw > self.cutting.reach.max_length
+        short = {i: self.cutting.cut(encodings[i]) for i in np.flatnonzero(is_long).tolist()}
+        kept = raw.copy()
+        kept[is_long] = [len(ids) for ids, _ in short.values()]
         total = int(kept.sum())
         ids = (short[i][0] if i in short else encoding.ids for i, encoding in enumerate(encodings))
         tokens = np.fromiter(chain.from_iterable(ids), np.int32, total)
@@ -274,8 +314,9 @@ class _Writer:
         )
 
 
-def open_store(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStore:
+def open_store(folder: Path, split: LabelledTexts, texts: TextData, reach: Reach) -> TokenStore:
     """What `write_store` wrote of a split."""
+    raw_lengths = np.load(folder / "raw_lengths.npy", mmap_mode="r")
     lengths = np.load(folder / "lengths.npy", mmap_mode="r")
     types = folder / "token_types.bin"
     return TokenStore(
@@ -286,10 +327,11 @@ def open_store(folder: Path, split: LabelledTexts, texts: TextData) -> TokenStor
         languages=split.language_ids,
         language_names=split.language_names,
         rows=split.rows,
-        raw_lengths=np.load(folder / "raw_lengths.npy", mmap_mode="r"),
+        raw_lengths=raw_lengths,
         weights=split.weights,
         shares=split.shares,
         targets=texts.targets,
+        windows=None if reach.windows is None else Windowing(reach.counts(raw_lengths), reach),
     )
 
 
@@ -326,8 +368,19 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
     return (short, long) if first <= second else (long, short)
 
 
-def cut(encoding: Any, max_length: int, strategy: Strategy) -> tuple[list[int], list[int]]:
-    """Token ids and token types of a `tokenizers.Encoding` that is longer than `max_length`, cut to it."""
-    kept = kept_positions(encoding.sequence_ids, max_length, strategy)
-    ids, types = encoding.ids, encoding.type_ids
-    return [ids[i] for i in kept], [types[i] for i in kept]
+@dataclass(frozen=True)
+class Cutting:
+    """What becomes of texts that are longer than `max_length`."""
+
+    reach: Reach
+    strategy: Strategy
+
+    def cut(self, encoding: Any) -> tuple[list[int], list[int]]:
+        """Token ids and token types that are read of such a text's `tokenizers.Encoding`; windows end to end."""
+        owners = encoding.sequence_ids
+        if self.reach.windows is None:
+            kept = kept_positions(owners, self.reach.max_length, self.strategy)
+        else:
+            kept = self.reach.positions(owners, int(self.reach.counts(np.array(len(owners)))))
+        ids, types = encoding.ids, encoding.type_ids
+        return [ids[i] for i in kept], [types[i] for i in kept]

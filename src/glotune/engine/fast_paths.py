@@ -248,7 +248,8 @@ def _loss_and_gradient(
     network, lengths = parts.network, parts.stores["train"].lengths
     objective = parts.task.objective(0, _few_rows(parts, TEXTS))
     own = objective.rows
-    pad_to = None if parts.settings.train.batching == "packed" else int(lengths[own].max())
+    longest = min(int(lengths[own].max()), parts.settings.max_length)
+    pad_to = None if parts.settings.train.batching == "packed" else longest
     micro = parts.load("train", own, pad_to, objective.dress).to(parts.device)
     was_training, before = network.training, network.kernels
     network.train(dropout)

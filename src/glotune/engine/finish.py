@@ -57,6 +57,7 @@ def judge_and_save(
         max_length=data.max_length,
         normalization=data.normalization,
         truncation=data.truncation,
+        windows=data.windows,
         check_with=_few_texts(parts),
         trusted=recipe.model.trust_remote_code,
         decision=decision,

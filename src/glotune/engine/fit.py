@@ -257,19 +257,19 @@ def token_costs(parts: Parts, steps: int, run: RunDirectory) -> dict[str, Any]:
     """
     settings, per_epoch = parts.settings, parts.steps_per_epoch
     batches = (
-        parts.texts_of(epoch * per_epoch).lengths[rows]
+        parts.texts_of(epoch * per_epoch).sequence_lengths(rows)
         for epoch in range(settings.train.epochs)
         for rows in parts.epoch(epoch)
     )
-    packed = dynamic = texts = 0
+    packed = dynamic = sequences = 0
     for lengths in islice(batches, steps):
         packed += int(lengths.sum())
         dynamic += len(lengths) * int(lengths.max())
-        texts += len(lengths)
+        sequences += len(lengths)
     return {
         "tokens_packed": packed,
         "tokens_dynamic": dynamic,
-        "tokens_fixed": texts * settings.max_length,
+        "tokens_fixed": sequences * settings.max_length,
         "layers": parts.network.num_layers,
         "wall": {
             "peak_memory_bytes": peak_memory(),

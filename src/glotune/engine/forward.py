@@ -143,7 +143,7 @@ def evaluate(parts: Parts, split: str, recorder: Recorder) -> Answers:
     """
     store, processes = parts.stores[split], parts.processes
     rows = shard(np.arange(len(store)), store.lengths, processes.rank, processes.ranks)
-    longest = int(store.lengths[rows].max()) if len(rows) else 0
+    longest = int(store.costs[rows].max()) if len(rows) else 0
     passes = parts.task.passes(split)
     total = len(passes) * len(rows)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from glotune.data.batches import cut
+from glotune.data.batches import cut, pooled
 from glotune.data.tokenization import TokenStore
 from glotune.errors import MissingExtra, UserError
 
@@ -56,11 +57,15 @@ class OnnxModel:
 
     def logits(self, store: TokenStore) -> NDArray[np.float64]:
         """See `glotune.engine.predict.Answering.logits`."""
-        parts = [(rows, self._run(store, rows)) for rows in self._pieces(store)]
-        logits_NC = np.empty((len(store), parts[0][1].shape[1]))
+        sequences = store.by_sequence()
+        parts = [(rows, self._run(sequences, rows)) for rows in self._pieces(sequences)]
+        logits_SC = np.empty((len(sequences), parts[0][1].shape[1]))
         for rows, found in parts:
-            logits_NC[rows] = found
-        return logits_NC
+            logits_SC[rows] = found
+        if store.windows is None:
+            return logits_SC
+        places = torch.from_numpy(store.windows.places(np.arange(len(store))))
+        return np.asarray(pooled(torch.from_numpy(logits_SC), places, store.windows.pool), np.float64)
 
     def _pieces(self, store: TokenStore) -> Iterator[NDArray[np.int64]]:
         every = np.arange(len(store))

@@ -107,20 +107,20 @@ class Parts:
             dress: adds what the task needs.
             store: the split as one epoch reads it; as it is by default.
         """
-        read, settings = store or self.stores[split], self.settings
-        for piece, pad_to in cut(rows, read.lengths, token_budget, settings.train.batching, settings.max_length):
-            yield self.load(split, piece, pad_to, dress, read)
+        read, longest = store or self.stores[split], self.settings.max_length
+        for piece, pad_to in cut(rows, read.costs, token_budget, self.settings.train.batching, longest):
+            yield self.load(split, piece, None if pad_to is None else min(pad_to, longest), dress, read)
 
     def load(
         self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None, store: TokenStore | None = None
     ) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
-        read = store or self.stores[split]
-        batch = collate(read, rows, pad_to, self.id_map)
+        read, prefix = store or self.stores[split], self.prefixes.get(split)
+        batch = collate(read, rows, pad_to, self.id_map, by_text=prefix is not None)
         if read.twin is not None:
             longest = None if pad_to is None else max(pad_to, int(read.twin.lengths[rows].max()))
+            longest = None if longest is None else min(longest, self.settings.max_length)
             batch = replace(batch, twin=collate(read.twin, rows, longest, self.id_map))
-        prefix = self.prefixes.get(split)
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
         dressed = filled(dressed) if self.plan.attention == "blocks" else dressed

@@ -95,7 +95,7 @@ class TorchModel:
 
     def logits(self, store: TokenStore) -> NDArray[np.float64]:
         """See `Answering.logits`."""
-        longest, device = int(store.lengths.max()), torch.device(self.device)
+        longest, device = int(store.costs.max()), torch.device(self.device)
         return within_memory(partial(self._logits, store), self.token_budget, longest, device, self._do_with)
 
     def _do_with(self, token_budget: int) -> None:
@@ -103,7 +103,7 @@ class TorchModel:
         self.token_budget = token_budget
 
     def _logits(self, store: TokenStore, token_budget: int) -> NDArray[np.float64]:
-        pieces = [rows for rows, _ in cut(np.arange(len(store)), store.lengths, token_budget)]
+        pieces = [rows for rows, _ in cut(np.arange(len(store)), store.costs, token_budget)]
         device, collected = torch.device(self.device), Collected(len(store))
         made = (collate(store, rows) for rows in pieces)
         batches = map(filled, made) if self.network.kernels == BLOCKS else made

@@ -208,8 +208,8 @@ class Probe:
         peaks: list[tuple[int, int]] = []
         for texts, length in self._sizes():
             # The longest text again and again: no micro-batch under the budget can hold more per token.
-            rows = np.full(texts, int(np.argmax(parts.stores["train"].lengths)))
-            pad_to = None if parts.settings.train.batching == "packed" else length
+            rows = np.full(texts, int(np.argmax(parts.stores["train"].costs)))
+            pad_to = None if parts.settings.train.batching == "packed" else min(length, parts.settings.max_length)
             dress = parts.task.objective(0, rows).dress
             micro = self._ready(parts.load("train", rows, pad_to, dress), "train")
             parts.network.train()
@@ -235,9 +235,10 @@ class Probe:
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""
         parts = self.parts
-        longest = int(parts.stores["train"].lengths.max())
+        longest = int(parts.stores["train"].costs.max())
         if parts.settings.train.batching == "fixed":
-            longest = parts.settings.max_length
+            limit = parts.settings.max_length
+            longest = -(-longest // limit) * limit
         few, many = (max(1, tokens // longest) for tokens in MEMORY_TOKENS[self._kind])
         return [(few, longest), (max(few + 1, many), longest)]
 

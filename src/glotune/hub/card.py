@@ -12,6 +12,7 @@ from glotune.errors import RunError
 from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.recipe.kinds import TaskName
+from glotune.recipe.schema import Data
 from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.scores import in_a_sentence, with_interval
 from glotune.report.specification import averaged
@@ -139,7 +140,7 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
                 "that know model types by name (text-embeddings-inference, vLLM) do not open it; glotune and its ONNX "
                 "export do."
             )
-        yield f"Texts over {recipe.data.max_length} tokens are cut; truncation=True must be given to the pipeline."
+        yield f"{_long_texts(recipe.data)}; truncation=True must be given to the pipeline."
         if recipe.data.weighted_metrics:
             yield f"Its scores weigh each text by the column '{recipe.data.columns.weight}'."
         if recipe.data.columns.votes is not None:
@@ -157,6 +158,16 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         yield f"Its probabilities are off by up to {off} (ECE, {named(worst[1])}{chance})."
     base = base_model(run)
     yield f"Whatever limits {base or 'its encoder'} has, and the terms of its licence, hold for this model too."
+
+
+def _long_texts(data: Data) -> str:
+    """What happens to texts that are longer than the model reads at once."""
+    if data.windows is None:
+        return f"Texts over {data.max_length} tokens are cut"
+    return (
+        f"Scores above are of texts read in up to {data.windows.most} windows of {data.max_length} tokens "
+        f"(windows in config.json, read by glotune predict); transformers reads the first {data.max_length} alone"
+    )
 
 
 def _thresholds(run: RunData) -> Iterator[str]:

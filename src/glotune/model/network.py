@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glotune.data.batches import PackedBatch
+from glotune.data.batches import PackedBatch, pooled
 from glotune.model.card import Card
 from glotune.model.cpu.packed_weights import PackedWeights
 from glotune.model.families import Anatomy
@@ -119,9 +119,15 @@ class Network(nn.Module):
     def forward(self, batch: PackedBatch) -> Tensor:
         """Logits_BC of the B texts; starts after the frozen prefix where the batch has its output.
 
+        Windows are sequences like others until their logits are pooled: no layer and no loss knows of them.
+
         Raises:
             ValueError: the batch has it, and it or the family runs padded.
         """
+        return pooled(self._logits(batch), batch.windows_BM, batch.pool)
+
+    def _logits(self, batch: PackedBatch) -> Tensor:
+        """Logits_SC of the sequences."""
         if self.walk is None or batch.pad_to is not None:
             if batch.hidden_TH is not None:
                 raise ValueError("a cached prefix goes with packed batches only")

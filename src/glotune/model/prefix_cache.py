@@ -112,7 +112,8 @@ class Filling:
         """
         width = self.network.hidden_size * _BYTES[precision]
         total = int(store.offsets[-1])
-        batches = (collate(store, rows, id_map=self.id_map) for rows in fixed_cut(store.lengths))
+        cut = fixed_cut(store.lengths)
+        batches = (collate(store, rows, id_map=self.id_map, by_text=True) for rows in cut)
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, total * width))
             done = 0
@@ -147,6 +148,8 @@ class Filling:
         digest.update(json.dumps(about, sort_keys=True, default=str).encode())
         for array in (store.tokens, store.token_types, store.offsets):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+        if store.windows is not None:  # where positions begin anew
+            digest.update(np.ascontiguousarray(store.sequence_lengths(np.arange(len(store)))).data)
         self._hash_weights(digest, store.distinct_tokens())
         return f"prefix-{digest.hexdigest()[:40]}"
 

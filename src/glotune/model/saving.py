@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.dynamic_module_utils import custom_object_save
 
-from glotune.data.batches import PackedBatch
+from glotune.data.batches import PackedBatch, pooled
 from glotune.data.unicode_form import Normalization, put_first
 from glotune.errors import RunError
 from glotune.model.families import Anatomy
@@ -28,6 +28,7 @@ from glotune.model.network import Network
 from glotune.model.packed.padding import takes_types
 from glotune.model.surgery.vocabulary import VocabularyMap
 from glotune.model.tensorfile import Entry, write_tensors
+from glotune.recipe.schema import Windows
 from glotune.run.records import Decision
 from glotune.whole_files import whole_folder
 
@@ -57,6 +58,7 @@ def save_model(
     max_length: int,
     normalization: Normalization = "none",
     truncation: Literal["head", "head_tail"] = "head",
+    windows: Windows | None = None,
     check_with: PackedBatch | None = None,
     trusted: bool = False,
     decision: Decision | None = None,
@@ -72,6 +74,7 @@ def save_model(
     Args:
         vocabulary: of a trimmed network; the full matrix is written.
         max_length: becomes the tokenizer's ``model_max_length``.
+        windows: how longer texts were read, kept in ``config.json`` as ``windows``.
         normalization: put in front of the tokenizer's own normalizer where it isn't there already.
         check_with: a few texts as the network takes them, whose logits the saved model must give; None compares none.
         trusted: the encoder's own code may run, and is saved with it.
@@ -89,6 +92,8 @@ def save_model(
         config = _config(anatomy, vocabulary)
         if decision is not None and decision.thresholds:
             config.thresholds = dict(zip(config.id2label.values(), decision.thresholds, strict=True))
+        if windows is not None:
+            config.windows = windows.model_dump()
         if (trusted or anatomy.needs_code) and getattr(anatomy.core, "_auto_class", None) is not None:
             custom_object_save(anatomy.core, partial, config=config)
         config.save_pretrained(partial)
@@ -102,6 +107,11 @@ def save_model(
         notes.append(
             f"texts over {max_length} tokens were cut in the middle in training; transformers cuts the end: give such "
             "texts to glotune predict"
+        )
+    if windows is not None and windows.pool != "first":
+        notes.append(
+            f"texts over {max_length} tokens are read in up to {windows.most} windows; transformers reads the first "
+            "one: give such texts to glotune predict"
         )
     return Saved(folder, size, notes)
 
@@ -297,21 +307,22 @@ def _compare(saved: Any, network: Network, vocabulary: VocabularyMap | None, tex
         live_BC = network(texts.to(device)).float().cpu()
     finally:
         network.train(was_training)
-    found_BC = torch.cat([saved(**inputs).logits for inputs in _alone(saved, vocabulary, texts)]).float()
+    found_SC = torch.cat([saved(**inputs).logits for inputs in _alone(saved, vocabulary, texts)]).float()
+    found_BC = pooled(found_SC, texts.windows_BM, texts.pool)
     largest = float((found_BC - live_BC).abs().max())
     if not largest <= TOLERANCE * max(1.0, float(live_BC.abs().max())):
         raise _fault(network, f"its logits differ by {largest:.2g} from those of the trained network")
 
 
 def _alone(saved: Any, vocabulary: VocabularyMap | None, texts: PackedBatch) -> list[dict[str, Tensor]]:
-    """The inputs of each text by itself, in the tokenizer's ids."""
+    """The inputs of each sequence by itself, in the tokenizer's ids."""
     rows = texts.input_ids.numpy()
     ids = torch.from_numpy(rows if vocabulary is None else vocabulary.to_full(rows))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if takes_types(saved):
         inputs["token_type_ids"] = texts.token_type_ids
     parts = {name: values_T.split(texts.lengths) for name, values_T in inputs.items()}
-    return [{name: part[text].unsqueeze(0) for name, part in parts.items()} for text in range(len(texts))]
+    return [{name: part[number].unsqueeze(0) for name, part in parts.items()} for number in range(len(texts.lengths))]
 
 
 def _fault(network: Network, what: str) -> RunError:

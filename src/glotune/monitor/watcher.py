@@ -92,7 +92,7 @@ class Watcher:
         recipe = self._read_recipe()
         epochs = recipe.train.epochs if recipe else None
         total = round(course.step / course.epoch * epochs) if epochs and course.epoch > 0 else None
-        max_length = recipe.data.max_length if recipe else None
+        max_length = recipe.data.max_length if recipe and recipe.data.windows is None else None
         scored = (self._starts, course.scored, history.best_step, stamps[0])
         return RunView(
             path=self.run.path,

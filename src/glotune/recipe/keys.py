@@ -11,12 +11,26 @@ import re
 from functools import lru_cache
 
 _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))?|(.+))$")
-LATER = (
-    "distill", "teacher", "average", "adversarial", "model.pooling", "loss.consistency", "data.augment",
-    "data.translations",
-)  # fmt: skip
-"""Keys that recipes of earlier versions lack: where they are not set, a recipe is the one that it was without them."""
-_UNSET = rf" *(?:{'|'.join(key.rpartition('.')[2] for key in LATER)}): (?:null|\{{\}})\n"
+LATER: dict[str, object] = {
+    "distill": None,
+    "teacher": None,
+    "average": None,
+    "adversarial": None,
+    "model.pooling": None,
+    "loss.consistency": None,
+    "data.augment": None,
+    "data.translations": {},
+    "data.columns.votes": None,
+    "data.weighted_metrics": False,
+    "evaluate.tune_thresholds": None,
+    "speed.frozen_weights": "auto",
+    "speed.cuda_graphs": False,
+}
+"""Keys that recipes of earlier versions lack, and their value where a recipe is the one that it was without them."""
+_UNSET = "|".join(
+    rf" *{key.rpartition('.')[2]}: {'null' if value is None else re.escape(str(value).lower())}\n"
+    for key, value in LATER.items()
+)
 _NOT_PART_OF_A_VARIANT = re.compile(
     rf"^(?:(?:name|description|seed|track):.*\n(?:[ -].*\n)*|  baselines:.*\n|{_UNSET})", re.MULTILINE
 )

@@ -210,12 +210,12 @@ def recipe_hash(recipe: BaseModel) -> str:
     """A short hash over everything that can change a result: all keys but names, trackers, and what is only shown."""
     only_shown: dict[str, Any] = {"name": True, "description": True, "track": True, "evaluate": {"test", "baselines"}}
     content = recipe.model_dump(mode="json", exclude=only_shown)
-    for path in LATER:
+    for path, unset in LATER.items():
         *sections, key = path.split(".")
         inner = content
         for section in sections:
             inner = inner.get(section, {})
-        if inner.get(key, ...) in (None, {}):
+        if inner.get(key, ...) == unset:
             del inner[key]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

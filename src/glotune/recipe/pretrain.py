@@ -139,6 +139,10 @@ class Teacher(Section):
         return "head"
 
     @property
+    def windows(self) -> None:
+        """It is not read in several pieces."""
+
+    @property
     def normalization(self) -> Literal["NFC"]:
         """Of all texts, as the student reads them."""
         return "NFC"
@@ -196,6 +200,10 @@ class PretrainData(Section):
     def truncation(self) -> Literal["head"]:
         """Of a longer text the beginning is kept."""
         return "head"
+
+    @property
+    def windows(self) -> None:
+        """It is not read in several pieces."""
 
     @property
     def normalization(self) -> Literal["NFC"]:

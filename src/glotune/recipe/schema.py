@@ -229,6 +229,20 @@ class Augment(Section):
 
 
 Quoting = Literal["standard", "none"]
+Pool = Literal["mean", "max", "first"]
+
+
+class Windows(Section):
+    """Texts longer than ``max_length`` in windows of so many tokens that overlap; their logits are pooled."""
+
+    stride: int = Field(default=64, ge=0)
+    """Tokens that a window shares with the one before it (``stride`` of transformers' tokenizers)."""
+    most: int = Field(default=8, ge=1)
+    """Maximum number of windows of a text, counted from its beginning; the rest of it is truncated."""
+    pool: Pool = "mean"
+    """Logits of a text: the mean over its windows, the largest (``max``) of each label, or those of its first window
+    alone (``first``), which reads no other: truncation, to compare with."""
+
 
 Source = str | list[str]
 Sources = Source | dict[str, Source]
@@ -278,8 +292,18 @@ class Data(Section):
     augment: Augment | None = None
     truncation: Literal["head", "head_tail"] = "head"
     """What is kept of longer texts: the beginning (head), or the beginning and the end (head_tail)."""
+    windows: Windows | None = None
+    """Read longer texts in windows of ``max_length`` tokens, in training and prediction alike; null: truncate them."""
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normalization of the texts; saved with the tokenizer."""
+
+    @model_validator(mode="after")
+    def _windows_of_single_texts(self) -> Data:
+        if self.windows is not None and self.columns.text_pair is not None:
+            raise ValueError("windows are of single texts, and columns.text_pair is set: leave one of the two out")
+        if self.windows is not None and self.truncation == "head_tail":
+            raise ValueError("windows go from the beginning of a text to its end: truncation: head_tail has no place")
+        return self
 
     @model_validator(mode="after")
     def _translations_have_ids(self) -> Data:

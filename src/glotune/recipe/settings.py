@@ -47,6 +47,11 @@ class TokenSettings(Protocol):
         ...
 
     @property
+    def windows(self) -> schema.Windows | None:
+        """How a longer text is read in several pieces; None: it is not."""
+        ...
+
+    @property
     def normalization(self) -> Literal["NFC", "NFKC", "none"]:
         """Unicode normal form of the texts."""
         ...

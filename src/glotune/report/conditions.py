@@ -13,7 +13,7 @@ from glotune.run.data import RunData
 from glotune.run.records import RESTARTED
 from glotune.words import named
 
-READING_KEYS = ("data.max_length", "data.truncation", "data.normalization")
+READING_KEYS = ("data.max_length", "data.truncation", "data.windows", "data.normalization")
 """How much of a text a run reads, and in which form: said where runs side by side differ in it."""
 
 
@@ -37,8 +37,14 @@ def conditions_of(runs: Sequence[RunData], split: str, languages: Sequence[str])
         languages: that they are about.
     """
     trained = [code for code in languages if 0 < sum(run.is_source(code) for run in runs) < len(runs)]
-    differing = [key for key in READING_KEYS if len({str(run.section("data").get(key)) for run in runs}) > 1]
+    differing = [key for key in READING_KEYS if len({_reading(run.section("data"), key) for run in runs}) > 1]
     return [tuple(_conditions(run, split, languages, trained, differing)) for run in runs]
+
+
+def _reading(data: Mapping[str, Value], key: str) -> str:
+    """What one of `READING_KEYS` says: a value, or, of a section, those of its keys."""
+    parts = {name.removeprefix(f"{key}."): value for name, value in data.items() if name.startswith(f"{key}.")}
+    return ", ".join(f"{name} {value}" for name, value in parts.items()) if parts else str(data.get(key))
 
 
 def _conditions(
@@ -92,7 +98,7 @@ def _conditions(
             is_leak=True,
         )
     for key in differing:
-        name, value = key.removeprefix("data."), data.get(key)
+        name, value = key.removeprefix("data."), _reading(data, key)
         yield Condition(f"{name} {value}", f"it read its texts with {key} {value}, unlike others here.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glotune.recipe import Recipe
+from glotune.recipe.schema import Data
 from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.words import NOTHING, count, counted, duration, gib, millions, named, percent, plain, size
@@ -89,8 +90,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     patience = recipe.evaluate.patience
     rows: Rows = [
         ("Source languages", ", ".join(map(named, run.sources)) or NOTHING),
-        ("Maximum length", f"{data.max_length} tokens, {data.truncation.replace('_', ' + ')} kept, "
-                           f"{data.normalization}"),
+        ("Maximum length", f"{data.max_length} tokens, {_longer_texts(data)}, {data.normalization}"),
         ("Epochs", str(train.epochs)),
         ("Batch size", f"{train.batch_size} texts per step, {train.batching}"),
         ("Loss", _loss(recipe)),
@@ -174,6 +174,15 @@ _TESTED = {
 }
 
 
+def _longer_texts(data: Data) -> str:
+    """``head kept``, or ``longer texts in up to 8 windows that share 64, mean of their logits``."""
+    if data.windows is None:
+        return f"{data.truncation.replace('_', ' + ')} kept"
+    how = {"mean": "mean of their logits", "max": "largest logit of each label", "first": "the first alone answers"}
+    windows = data.windows
+    return f"longer texts in up to {windows.most} windows that share {windows.stride}, {how[windows.pool]}"
+
+
 def _rate(recipe: Recipe) -> str:
     optimizer = recipe.optimizer
     parts = [f"{optimizer.learning_rate:g}"]
@@ -225,6 +234,8 @@ def selection(run: RunData) -> str:
     )
     step = run.manifest.best_step or run.history.best_step
     where = f"step {step:,}, " if step is not None else ""
+    if run.recipe.is_soup:
+        where = "of each averaged run the one with the "
     return f"{where}best {display(evaluate.metric)} on {how}"
 
 

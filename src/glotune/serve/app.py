@@ -171,9 +171,8 @@ class Service:
     def _check_lengths(self, encoded: Sequence[Tokens], truncate: bool | None) -> None:
         if self.settings.auto_truncate if truncate is None else truncate:
             return
-        longest = max(each.raw_length for each in encoded)
-        if longest > self.predictor.max_length:
-            limit = self.predictor.max_length
+        if any(each.is_cut for each in encoded):
+            longest, limit = max(each.raw_length for each in encoded), self.predictor.max_length
             raise Refused(413, "Validation", f"`inputs` must have at most {limit} tokens. Given: {longest}")
 
     async def _logits(self, encoded: Sequence[Tokens]) -> Logits:

@@ -25,7 +25,15 @@ from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.whole_files import written_aside
 
-_OF_NO_EFFECT_ON_FOLDS = ("fraction", "train_rows", "max_length", "truncation", "sampling_alpha", "made_splits")
+_OF_NO_EFFECT_ON_FOLDS = (
+    "fraction",
+    "train_rows",
+    "max_length",
+    "truncation",
+    "windows",
+    "sampling_alpha",
+    "made_splits",
+)
 """Keys of ``data`` that a run applies to its own training folds."""
 
 _VOTES = "votes {}"

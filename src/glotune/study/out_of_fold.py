@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from glotune.errors import UserError
 from glotune.recipe import recipe_hash, recipe_yaml
 from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
@@ -33,6 +34,39 @@ def pool_folds(plan: StudyPlan, directory: StudyDirectory) -> list[RunDirectory]
             if places and all(is_complete(place) for place in places):
                 pooled.append(_pool(directory.out_of_fold / f"{variant}-seed{seed}", variant, seed, places, plan))
     return pooled
+
+
+def pooled_runs(path: Path) -> list[RunDirectory]:
+    """The out-of-fold predictions that a study's folder holds, or those that `path` itself is; none for another place.
+
+    Raises:
+        UserError: a study without any.
+    """
+    directory = StudyDirectory(path)
+    if path.parent.name == directory.out_of_fold.name and (path / "manifest.json").is_file():
+        return [RunDirectory(path)]
+    if not directory.study.is_file():
+        return []
+    found = [RunDirectory(place) for place in sorted(directory.out_of_fold.glob("*")) if place.is_dir()]
+    if not found:
+        raise UserError(
+            f"the study {path} holds no out-of-fold predictions",
+            expected="a study with folds whose runs are complete",
+            remedy="Write folds: 5 into its file, or name one of its runs for the texts that this one held out",
+        )
+    return found
+
+
+def origins(run: RunDirectory) -> dict[int, tuple[str, int]]:
+    """Row of the file of folds that a run of a study read -> (file, row) that its text came from."""
+    (source,) = run.read_manifest().data
+    path = StudyDirectory(run.path.parent.parent).folds / Path(source.path).name
+    try:
+        table = pq.read_table(path, columns=["file", "row"])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
+    pairs = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+    return dict(enumerate(pairs, 1))
 
 
 def is_complete(place: RunDirectory) -> bool:

@@ -178,6 +178,11 @@ def end_with_soup(parts: Parts, recipe: Recipe, members: Sequence[Member], recor
         value = validation_value(parts, recorder)
     else:
         taken, value, best_value = _greedy(parts, ranked, recorder)
+    if not at_least(parts, value, best_value):
+        recorder.warn(
+            f"the mean is worse on the validation texts than the best of its runs ({value:.4f}, and {best_value:.4f} "
+            "alone): they may not lie in one basin. A greedy soup is never worse: --soup greedy"
+        )
     say_average(
         parts,
         recorder,

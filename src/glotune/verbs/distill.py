@@ -345,6 +345,7 @@ def cached_answers(
     """
     data = predictor.engine.encoding.data
     reads = f"{data.max_length}\x1f{data.truncation}\x1f{data.normalization}"
+    reads += "" if data.windows is None else f"\x1f{data.windows.model_dump_json()}"
     key = hashlib.sha256(f"1\x1f{teacher.sha256}\x1f{reads}\x1f".encode() + text_hash(texts)).hexdigest()[:40]
     started = time.perf_counter()
     build = partial(write_answers, predictor, texts, recorder.progress("teacher"))

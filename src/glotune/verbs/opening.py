@@ -100,6 +100,7 @@ def _of_export(folder: Path, record: ExportRecord) -> Opened:
         train=str(folder),
         max_length=record.max_length,
         truncation=record.truncation,
+        windows=record.windows,
         normalization="none",  # its tokenizer does it
         columns=record.columns,
         quoting=record.quoting,

@@ -34,7 +34,7 @@ from glotune.model.loading import (
 )
 from glotune.model.network import Network
 from glotune.recipe.kinds import KINDS, Kind, TaskName
-from glotune.recipe.schema import Columns, Data, Quoting
+from glotune.recipe.schema import Columns, Data, Quoting, Windows
 from glotune.stats.arrays import softmax
 from glotune.stats.thresholds import answers_at
 from glotune.tasks.label_sets import sigmoid
@@ -104,8 +104,8 @@ class Predictor:
 
     @property
     def max_length(self) -> int:
-        """Tokens read of a text, special tokens included; longer ones are cut."""
-        return self.engine.encoding.data.max_length
+        """Tokens read of a text, in one window or several, special tokens included; longer ones are cut."""
+        return self.engine.encoding.reach.tokens
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """One prediction per text (or per pair, as a tuple), in their order.
@@ -239,7 +239,9 @@ def load(
             expected=f"what its run was trained for: {opened.task}",
             remedy="Put back the model that the run saved, or predict with the folder alone, outside the run",
         )
-    data = opened.data or Data(train=str(opened.folder), max_length=loaded.max_length, normalization="none")
+    data = opened.data or Data(
+        train=str(opened.folder), max_length=loaded.max_length, windows=loaded.windows, normalization="none"
+    )
     full = read_full_vocabulary(opened.folder, fast_backend(tokenizer))
     return Predictor(
         engine=Engine(loaded.model, Encoding(tokenizer, data, full)),
@@ -260,6 +262,8 @@ class _Loaded(NamedTuple):
     """Tokens read of a text."""
     thresholds: list[float]
     """Where ``config.json`` states them."""
+    windows: Windows | None
+    """How longer texts are read, where ``config.json`` states it."""
 
     @property
     def labels(self) -> list[str]:
@@ -274,7 +278,7 @@ def _through_torch(opened: Opened, tokenizer: Any, device: str, precision: Liter
     max_length = _longest(positions_of(Anatomy(hf)), tokenizer) if opened.data is None else opened.data.max_length
     check_fit(hf, tokenizer, max_length)
     model = TorchModel(Network(hf), kind, precision, budget)
-    return _Loaded(model, StatedHead.of(hf.config), max_length, _thresholds(hf.config))
+    return _Loaded(model, StatedHead.of(hf.config), max_length, _thresholds(hf.config), _windows(hf.config))
 
 
 def _through_onnx(opened: Opened, tokenizer: Any) -> _Loaded:
@@ -282,13 +286,20 @@ def _through_onnx(opened: Opened, tokenizer: Any) -> _Loaded:
     refuse_unusable(config, str(opened.folder))
     model = onnx_model(opened.folder, config, "fp32" if opened.export is None else opened.export.precision)
     max_length = _longest(None, tokenizer) if opened.data is None else opened.data.max_length
-    return _Loaded(model, StatedHead.of(config), max_length, _thresholds(config))
+    return _Loaded(model, StatedHead.of(config), max_length, _thresholds(config), _windows(config))
 
 
 def _thresholds(config: Any) -> list[float]:
     """Those that ``config.json`` states for each of its labels; none otherwise."""
     stated, names = getattr(config, "thresholds", None), StatedHead.of(config).labels
     return [float(stated[name]) for name in names] if isinstance(stated, dict) and set(names) <= set(stated) else []
+
+
+def _windows(config: Any) -> Windows | None:
+    """Those that ``config.json`` states in glotune's words; None where another program's key has this name."""
+    stated = getattr(config, "windows", None)
+    is_ours = isinstance(stated, dict) and set(stated) == set(Windows.model_fields)
+    return Windows.model_validate(stated) if is_ours else None
 
 
 def onnx_model(folder: Path, config: Any, precision: str = "fp32") -> OnnxModel:

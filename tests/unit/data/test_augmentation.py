@@ -140,16 +140,9 @@ def test_a_trimmed_run_is_the_full_run(tmp_path: Path) -> None:
     """Pieces that only an epoch's own texts hold are in the trimmed vocabulary too."""
     losses = []
     for trim in (True, False):
-        keys = {
-            "data__augment": {"subword": 0.02},
-            "speed__trim_vocabulary": trim,
-            "model__dropout": 0.0,
-            "train__epochs": 1,
-            "rows": 32,
-        }
-        run = train(
-            small_recipe(tmp_path, speed__trim_vocabulary=trim, **keys), out=tmp_path / f"run-{trim}", report=False
-        )
+        keys = {"data__augment": {"subword": 0.02}, "model__dropout": 0.0, "train__epochs": 1, "rows": 32}
+        recipe = small_recipe(tmp_path, speed__trim_vocabulary=trim, **keys)
+        run = train(recipe, out=tmp_path / f"run-{trim}", report=False)
         events = [json.loads(line) for line in run.directory.events_path.read_text().splitlines()]
         losses.append([event["data"]["loss"] for event in events if event["kind"] == "step"])
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)

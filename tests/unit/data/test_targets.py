@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from glotune.data.reading import read_evaluation_texts, read_texts
-from glotune.data.targets import strata_of
+from glotune.data.targets import parts_of, strata_of
 from glotune.data.texts import TextData
 from glotune.errors import UserError
 from glotune.recipe.kinds import TaskName
@@ -183,3 +183,20 @@ def test_one_class_per_text_points_to_several_labels(tmp_path: Path) -> None:
 def test_keys_of_another_task(keys: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Recipe.model_validate({"name": "a", "model": {"name": "b"}, "data": {"train": "a.csv"}, **keys})
+
+
+@pytest.mark.parametrize(
+    ("value", "delimiter", "names"),
+    [
+        (",", ", ", []),
+        ("joy,", ", ", ["joy"]),
+        ("joy, anger", ", ", ["joy", "anger"]),
+        ("1,5", ", ", ["1,5"]),
+        ("| joy", " | ", ["joy"]),
+        ("joy anger", " ", ["joy", "anger"]),
+    ],
+)
+def test_a_delimiter_with_blanks_is_known_at_the_ends_of_a_cell_that_was_stripped(
+    value: str, delimiter: str, names: list[str]
+) -> None:
+    assert parts_of(value, delimiter) == names

@@ -84,9 +84,10 @@ def _taken(batch: PackedBatch, places: NDArray[np.int64], length: int) -> Packed
         token_type_ids=batch.token_type_ids.index_select(0, tokens_T),
         noise_TE=None if batch.noise_TE is None else batch.noise_TE.index_select(0, tokens_T),
         cu_seqlens=torch.arange(len(places) + 1, device=device, dtype=torch.int32) * length,
-        targets={},  # the model's own forward looks at none
+        targets={},  # the model's own forward looks at none of these
         lengths=(length,) * len(places),
-        rows=batch.rows[places],
+        rows=batch.rows[:0],
+        windows_BM=None,
         pad_to=None,
     )
 

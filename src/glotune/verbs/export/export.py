@@ -240,6 +240,7 @@ def _record(
         labels=source.manifest.labels,
         max_length=data.max_length,
         truncation=data.truncation,
+        windows=data.windows,
         pairs=data.columns.text_pair is not None,
         columns=data.columns,
         quoting=data.quoting,

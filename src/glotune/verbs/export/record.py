@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from glotune.data.encoding import FullVocabulary
 from glotune.errors import UserError
 from glotune.recipe.kinds import TaskName
-from glotune.recipe.schema import Columns, Quoting
+from glotune.recipe.schema import Columns, Quoting, Windows
 from glotune.run.records import Count, Interval, Record, Size
 from glotune.verbs.calibrate import Calibration
 
@@ -90,6 +90,7 @@ class ExportRecord(Record):
     labels: list[str]
     max_length: Count
     truncation: Literal["head", "head_tail"]
+    windows: Windows | None = None
     pairs: bool
     """Whether it reads pairs of texts."""
     columns: Columns
