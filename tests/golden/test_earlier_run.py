@@ -15,9 +15,11 @@ import pytest
 
 from glotune.evidence.compare import compare_runs
 from glotune.evidence.judgement import judge_run
-from glotune.recipe import load_recipe
+from glotune.recipe import load_recipe, recipe_hash, recipe_yaml
+from glotune.recipe.keys import variant_key
 from glotune.report.write import write_report
 from glotune.run.data import load_run
+from glotune.run.directory import RunDirectory
 from glotune.run.state import find_runs
 
 HERE = Path(__file__).parent
@@ -85,3 +87,11 @@ def tables(markdown: str) -> list[Table]:
             }
         )
     return found
+
+
+def test_its_recipe_is_still_the_same_variant(run: Path) -> None:
+    """Whoever adds a key names it in `LATER`: seeds of an earlier version would be another variant otherwise."""
+    recipe, manifest = load_recipe(run / "recipe.yaml"), RunDirectory.open(run).read_manifest()
+    assert recipe_hash(recipe) == manifest.recipe_hash
+    resolved = recipe_yaml(recipe).replace(str(run.parent), str(HERE))
+    assert variant_key(resolved) == variant_key((run / "recipe.yaml").read_text(encoding="utf-8"))

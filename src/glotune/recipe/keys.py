@@ -17,18 +17,32 @@ LATER: dict[str, object] = {
     "average": None,
     "adversarial": None,
     "model.pooling": None,
+    "loss.pos_weight": "none",
+    "loss.focal_gamma": 0.0,
+    "loss.huber": None,
     "loss.consistency": None,
     "data.augment": None,
     "data.translations": {},
+    "data.windows": None,
+    "data.quoting": "standard",
+    "data.levels": None,
+    "data.columns.labels": None,
     "data.columns.votes": None,
+    "data.columns.delimiter": None,
+    "data.columns.weight": None,
+    "data.columns.id": None,
     "data.weighted_metrics": False,
+    "train.deterministic": False,
+    "train.checkpoint_activations": False,
+    "evaluate.threshold": "fitted",
     "evaluate.tune_thresholds": None,
+    "speed.compile": "off",
     "speed.frozen_weights": "auto",
     "speed.cuda_graphs": False,
 }
 """Keys that recipes of earlier versions lack, and their value where a recipe is the one that it was without them."""
 _UNSET = "|".join(
-    rf" *{key.rpartition('.')[2]}: {'null' if value is None else re.escape(str(value).lower())}\n"
+    rf" *{key.rpartition('.')[2]}: '?{'null' if value is None else re.escape(str(value).lower())}'?\n"
     for key, value in LATER.items()
 )
 _NOT_PART_OF_A_VARIANT = re.compile(
