@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glotune.data.tokenization import TokenStore
-from glotune.recipe.schema import Pool
+from glotune.recipe.data_keys import Pool
 
 Rows = NDArray[np.int64]
 Batching = Literal["packed", "dynamic", "fixed"]

@@ -19,7 +19,8 @@ import pyarrow as pa
 from glotune.data.opening import first_bad_byte, not_utf8, open_bytes, reading
 from glotune.data.rows import CHUNK, ColumnMap, make_batch
 from glotune.errors import UserError
-from glotune.recipe.schema import Columns, Quoting
+from glotune.recipe.data_keys import Quoting
+from glotune.recipe.schema import Columns
 
 FIELD_LIMIT = 1 << 27
 """Most characters in one field: far above any document, far below what an unclosed quote could swallow."""

@@ -25,9 +25,10 @@ from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError, did_you_mean
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.paths import place_of
 from glotune.recipe.pretrain import PretrainData
-from glotune.recipe.schema import Columns, Data, Sources, SplitNames
+from glotune.recipe.schema import Columns, Data, SplitNames
 from glotune.run.records import DataSource
 
 OnWarning = Callable[[str], None]

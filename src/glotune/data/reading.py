@@ -23,8 +23,9 @@ from glotune.data.targets import meaning_of, refuse_unlearnable
 from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.translations import with_translations
 from glotune.errors import UserError
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.kinds import TaskName
-from glotune.recipe.schema import Data, Sources
+from glotune.recipe.schema import Data
 
 OnWarning = Callable[[str], None]
 

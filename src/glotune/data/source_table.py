@@ -25,7 +25,8 @@ from glotune.data.spilling import collect
 from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
-from glotune.recipe.schema import Columns, Data, Quoting
+from glotune.recipe.data_keys import Quoting
+from glotune.recipe.schema import Columns, Data
 from glotune.run.records import DataSource
 
 _CODED = ("label", "language", "split")

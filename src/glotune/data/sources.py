@@ -12,8 +12,9 @@ from typing import Literal
 from glotune.data.file_names import Said, language_of, said_by, split_meant, stem_of
 from glotune.data.opening import is_stream, reading
 from glotune.errors import UserError, did_you_mean
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.paths import place_of
-from glotune.recipe.schema import Sources, SplitNames
+from glotune.recipe.schema import SplitNames
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet", "hub"]
 

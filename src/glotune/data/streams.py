@@ -16,8 +16,9 @@ from glotune.data.opening import is_stream, reading
 from glotune.data.sources import kind_of
 from glotune.data.texts import SPLITS
 from glotune.errors import UserError
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.paths import place_of
-from glotune.recipe.schema import Data, Sources
+from glotune.recipe.schema import Data
 
 _HEAD = 1 << 16
 """First bytes of a file, by which its format is recognised."""

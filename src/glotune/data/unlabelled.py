@@ -19,7 +19,8 @@ from glotune.data.sources import Source, find_sources
 from glotune.data.streams import refuse_stream_names
 from glotune.data.texts import LANGUAGE_TYPE, LabelledTexts, TextData, strings_hash, text_hash
 from glotune.errors import UserError
-from glotune.recipe.schema import Data, Sources
+from glotune.recipe.data_keys import Sources
+from glotune.recipe.schema import Data
 from glotune.run.records import DataSource
 
 UNLABELLED = -100

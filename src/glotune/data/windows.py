@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glotune.errors import UserError
 
 if TYPE_CHECKING:
-    from glotune.recipe.schema import Pool, Windows
+    from glotune.recipe.data_keys import Pool, Windows
     from glotune.recipe.settings import TokenSettings
 
 

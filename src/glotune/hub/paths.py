@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from glotune.recipe import yaml
+from glotune.recipe.data_keys import Source, Sources
 from glotune.recipe.paths import PATH_KEYS
-from glotune.recipe.schema import Source, Sources
 
 _FRONT = re.compile(r"""(\s*[\[{]?\s*(?:[\w-]+:\s+)?\[?\s*['"]?)(.*)""", re.DOTALL)
 

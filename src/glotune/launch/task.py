@@ -19,8 +19,8 @@ from glotune.data.sources import find_sources
 from glotune.data.streams import refuse_streams
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.paths import place_of
-from glotune.recipe.schema import Sources
 
 PLACE = "~/glotune-job"
 """On the other machine: recipe, data and run, on its own disk."""

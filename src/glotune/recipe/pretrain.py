@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from glotune.errors import UserError, did_you_mean
-from glotune.recipe import schema
+from glotune.recipe import data_keys, schema
+from glotune.recipe.data_keys import Sources
 from glotune.recipe.loading import BUILTIN_FOLDER, Overrides, builtin_recipes, load_as, load_recipe, read_extended
-from glotune.recipe.schema import Fraction, Recipe, Section, Sources
+from glotune.recipe.schema import Fraction, Recipe, Section
 from glotune.recipe.settings import TrainingSettings
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -180,7 +181,7 @@ class PretrainData(Section):
     pairs: Sources | None = None
     """Files with a text and its translation in two columns."""
     columns: PretrainColumns = PretrainColumns()
-    quoting: schema.Quoting = "standard"
+    quoting: data_keys.Quoting = "standard"
     """In CSV and TSV files; none: quotes are characters like others."""
     pair_language: str = "en"
     """The language of the translations."""

@@ -19,7 +19,7 @@ from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.observer import Observer, watching
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
-from glotune.recipe.schema import Quoting, Sources
+from glotune.recipe.data_keys import Quoting, Sources
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
 from glotune.tasks.of_recipe import answering

@@ -33,8 +33,9 @@ from glotune.model.loading import (
     refuse_unusable,
 )
 from glotune.model.network import Network
+from glotune.recipe.data_keys import Quoting
 from glotune.recipe.kinds import KINDS, Kind, TaskName
-from glotune.recipe.schema import Columns, Data, Quoting, Windows
+from glotune.recipe.schema import Columns, Data, Windows
 from glotune.stats.arrays import softmax
 from glotune.stats.thresholds import answers_at
 from glotune.tasks.label_sets import sigmoid

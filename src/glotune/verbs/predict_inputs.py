@@ -22,7 +22,8 @@ from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.errors import UserError, did_you_mean
-from glotune.recipe.schema import Columns, Quoting
+from glotune.recipe.data_keys import Quoting
+from glotune.recipe.schema import Columns
 
 Format = Literal["text", "csv", "tsv", "jsonl", "parquet"]
 STDIN = "-"

@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError
 
 from glotune.data.encoding import FullVocabulary
 from glotune.errors import UserError
+from glotune.recipe.data_keys import Quoting
 from glotune.recipe.kinds import TaskName
-from glotune.recipe.schema import Columns, Quoting, Windows
+from glotune.recipe.schema import Columns, Windows
 from glotune.run.records import Count, Interval, Record, Size
 from glotune.verbs.calibrate import Calibration
 
