@@ -67,6 +67,10 @@ class OnNumbers(glotune.Classifier):
         super().fit(words(validate_data(self, X)), y, sample_weight)
         return self
 
+    def predict(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "run_")
+        return super().predict(words(validate_data(self, X, reset=False)))
+
     def predict_proba(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "run_")
         return super().predict_proba(words(validate_data(self, X, reset=False)))

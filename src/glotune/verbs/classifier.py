@@ -138,9 +138,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Sequence[Text]) -> NDArray[Any]:
         """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0; scores as given."""
         check_is_fitted(self, "run_")
-        stream = self._kept.predictor.engine.stream(_texts(X))
-        answers = np.concatenate([self._kept.predictor.read(each.logits_NC)[1] for each in stream])
-        kind = self._kept.predictor.kind.name
+        predictor = self._kept.predictor
+        answers, kind = predictor.read(predictor.logits(_texts(X)))[1], predictor.kind.name
         if kind == "score":
             return answers if answers.shape[1] > 1 else answers[:, 0]
         return answers.astype(np.int64) if kind == "multi_label" else np.asarray(self.classes_[answers])
@@ -155,7 +154,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Logits_NC, columns in the order of ``classes_``; of two classes [N], the second's minus the first's."""
         check_is_fitted(self, "run_")
-        logits_NC = np.concatenate([each.logits_NC for each in self._kept.predictor.engine.stream(_texts(X))])
+        logits_NC = self._kept.predictor.logits(_texts(X))
         if len(self.classes_) > 2 or self._kept.predictor.kind.name == "multi_label":
             return logits_NC
         return logits_NC[:, 1] - logits_NC[:, 0]

@@ -135,7 +135,11 @@ class Predictor:
 
     def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float64]:
         """Probabilities_NC, columns in the order of `labels`; of scores these themselves."""
-        found = [self.read(logits_NC)[0] for logits_NC, *_ in self.engine.stream(self._checked(texts))]
+        return self.read(self.logits(texts))[0]
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float64]:
+        """Logits_NC, which `read` makes answers of; raises UserError as `predict`."""
+        found = [each.logits_NC for each in self.engine.stream(self._checked(texts))]
         return np.concatenate(found) if found else np.empty((0, len(self.labels)))
 
     def read(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[Any]]:

@@ -61,6 +61,6 @@ def test_order_by_length_is_a_stable_sort() -> None:
 def test_distinct_tokens_are_those_of_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenization, "TOGETHER", 7)
     tokens = np.random.default_rng(0).integers(0, 30, 100).astype(np.int32)
-    found = TokenStore.distinct_tokens(cast(Any, SimpleNamespace(tokens=tokens)))
+    found = TokenStore.distinct_tokens(cast(Any, SimpleNamespace(tokens=tokens, epochs=(), twin=None)))
     assert found.tolist() == sorted(set(tokens.tolist()))
     assert found.dtype == np.int32
