@@ -124,6 +124,7 @@ def test_edited_predictions_are_refused(glotune: Glotune, runs: Path) -> None:
 
 
 # 2
+@pytest.mark.extras
 def test_edited_scores_are_refused_and_marked(glotune: Glotune, runs: Path) -> None:
     path = runs / "better-0/metrics.json"
     scores = json.loads(path.read_text())

@@ -84,6 +84,7 @@ def warnings_of(run: Run) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["prefix", "tokens"])
+@pytest.mark.extras
 def test_damage_is_rebuilt_and_changes_nothing(made: Made, kind: str) -> None:
     first = made.run()
     whole = entries(kind, made.cache)

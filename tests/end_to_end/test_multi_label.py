@@ -133,6 +133,7 @@ def test_calibration_moves_probabilities_and_leaves_answers(run: Run) -> None:
     run.directory.calibration.unlink()
 
 
+@pytest.mark.extras
 def test_the_report_tells_labels(run: Run) -> None:
     files = write_report(run.directory)
     text = files.markdown.read_text(encoding="utf-8")

@@ -86,6 +86,7 @@ def test_prediction_and_evaluation_are_the_records_own(run: Run, folder: Path) -
     )
 
 
+@pytest.mark.extras
 def test_the_report_tells_scores(run: Run) -> None:
     files = write_report(run.directory)
     text = files.markdown.read_text(encoding="utf-8")

@@ -116,6 +116,7 @@ def test_calibration_fits_the_distribution_and_leaves_the_answers(run: Run) -> N
     run.directory.calibration.unlink()
 
 
+@pytest.mark.extras
 def test_the_report_tells_votes_and_both_ways_of_answering(run: Run) -> None:
     text = write_report(run.directory).markdown.read_text(encoding="utf-8")
     found = answered(run, "test", "es")
@@ -138,6 +139,7 @@ def test_the_report_tells_votes_and_both_ways_of_answering(run: Run) -> None:
     assert "votes" in card
 
 
+@pytest.mark.extras
 def test_runs_and_the_baseline_are_compared(run: Run, folder: Path) -> None:
     keys = {"train__epochs": 6, "evaluate__test": "each", "evaluate__tune_thresholds": "macro_f1"}
     other = glotune.train(votes_recipe(folder, rows=120, seed=1, **keys), out=folder / "other", report=False)

@@ -159,6 +159,7 @@ def test_the_model_answers_as_before_on_the_kept_pieces(family: str, tmp_path: P
 
 @pytest.mark.real_encoder
 @pytest.mark.real_data
+@pytest.mark.extras
 def test_a_real_vocabulary_is_cut_exactly_on_real_texts(tmp_path: Path) -> None:
     full = Tokenizer.from_file(str(Path(os.environ["GLOTUNE_REAL_ENCODER"]) / "tokenizer.json"))
     with (Path(os.environ["GLOTUNE_TEST_DATA"]) / "umsab/ar.csv").open(encoding="utf-8", newline="") as file:

@@ -23,6 +23,7 @@ def test_false_claims_are_seldom_supported(case, repeats):
     assert case(repeats) <= most(repeats, 0.05)
 
 
+@pytest.mark.extras
 def test_an_unstable_variant_is_the_case_that_fails_and_how_often_is_stated():
     """Three seeds without a bad one look like a better variant: nothing computed from them can tell."""
     rate = cases.unstable_variant(150, 3000)

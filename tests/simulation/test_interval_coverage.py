@@ -104,6 +104,7 @@ def test_intervals_of_gaps_between_languages_cover():
     assert hits / REPEATS >= LEAST
 
 
+@pytest.mark.extras
 def test_intervals_of_loss_and_auc_cover():
     rng = np.random.default_rng(7)
 

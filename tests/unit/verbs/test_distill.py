@@ -59,6 +59,7 @@ def student(place: Path, teacher: Any, **overrides: Any) -> Recipe:
 # ---- what a run with a teacher is ---------------------------------------------------------------------
 
 
+@pytest.mark.extras
 def test_teacher_and_student_stand_side_by_side(place: Path, teacher: Path, tmp_path: Path) -> None:
     texts = {"es": str(place / "es.txt"), "en": str(place / "more.en.csv")}
     run = train(student(place, str(teacher), distill__texts=texts, distill__weight=0.7), out=tmp_path / "student")
@@ -128,6 +129,7 @@ def test_a_students_soft_loss_alone_brings_it_to_its_teacher(place: Path, teache
     assert distance(many) < distance(few)
 
 
+@pytest.mark.extras
 def test_a_studys_seeds_teach_as_one_and_their_answers_are_kept(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ def test_now_ends_a_busy_run_which_writes_its_status(run: RunDirectory, hold) ->
     assert "stopped (interrupted)" in line
 
 
+@pytest.mark.extras
 def test_now_kills_a_deaf_run_and_settles_its_status(run: RunDirectory, hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glotune.verbs.stop.PATIENCE_SECONDS", 0.2)
     process = hold("deaf")
@@ -108,6 +109,7 @@ def test_now_kills_a_deaf_run_and_settles_its_status(run: RunDirectory, hold, mo
     assert run.read_manifest().status is RunStatus.INTERRUPTED
 
 
+@pytest.mark.extras
 def test_a_run_that_completes_meanwhile_is_called_complete(run: RunDirectory, hold) -> None:
     hold("ending")
     assert "it is complete" in stop(run, log=lambda line: None)
