@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import glotune
+from glotune.cli.main import build_app
 from glotune.errors import UserError
 from glotune.hub.card import model_card
 from glotune.report.content import gather
@@ -108,6 +110,25 @@ def test_a_greedy_soup_never_falls_below_its_best_run(seeds: tuple[Path, list[Ru
     assert found.members[0] == max(values, key=lambda path: values[path])
     assert found.value >= found.best_value == pytest.approx(max(values.values()), abs=1e-6)
     assert sorted([*found.members, *found.left_out]) == sorted(values)
+
+
+@pytest.mark.extras
+def test_the_command_makes_a_run_that_other_commands_open(seeds: tuple[Path, list[Run]], tmp_path: Path) -> None:
+    _, runs = seeds
+    soup, exported, texts = tmp_path / "soup", tmp_path / "exported", tmp_path / "texts.txt"
+    glotune_command("average", *(str(run.path) for run in runs[:2]), "--soup", "greedy", "--out", str(soup))
+    found = glotune.load(soup)
+    texts.write_text("a good film\nnot good\n", encoding="utf-8")
+    glotune_command("predict", str(soup), str(texts), "--out", str(tmp_path / "answers.jsonl"))
+    glotune_command("export", str(soup), "--to", "safetensors", "--out", str(exported))
+    lines = texts.read_text().splitlines()
+    assert glotune.load(exported).predict_proba(lines) == pytest.approx(found.predict_proba(lines), abs=1e-6)
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
+
+
+def glotune_command(*arguments: str) -> None:
+    done = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.extras
