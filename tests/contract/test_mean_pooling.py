@@ -22,6 +22,7 @@ from glotune.model.loading import load_encoder
 from glotune.model.network import Network
 from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora, Model
+from glotune.verbs.export.export import export
 from glotune.verbs.train import train
 from packed_batches import LABELS, gradients, largest_difference, packed, random_ids, tuned
 from small_runs import small_recipe
@@ -123,6 +124,18 @@ def recorded(run: Any) -> tuple[list[str], list[dict[str, float]]]:
     rows = pq.read_table(run.directory.predictions / "test.es.parquet").to_pylist()
     scores = [dict(zip(run.manifest.labels, row["probabilities"], strict=True)) for row in rows]
     return [row["text"] for row in rows], scores
+
+
+@pytest.mark.extras
+def test_an_exported_graph_reads_the_mean(tmp_path: Path) -> None:
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra 'onnx'")
+    run = train(small_recipe(tmp_path, train__epochs=1, model__pooling="mean"), out=tmp_path / "run", report=False)
+    texts, expected = recorded(run)
+    for precision, close in (("fp32", 1e-5), ("int8", 0.05)):
+        made = export(run.path, precision=precision, out=tmp_path / precision, max_loss=100)
+        for prediction, wanted in zip(glotune.load(made.path).predict(texts), expected, strict=True):
+            assert prediction.probabilities == pytest.approx(wanted, abs=close)
 
 
 @pytest.mark.extras
