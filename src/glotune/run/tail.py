@@ -15,12 +15,16 @@ class Tail:
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path, self.offset = path, offset
 
-    def read(self) -> list[Event]:
-        """What was appended since the last call; empty where the file is not there yet."""
+    def read(self, until: int | None = None) -> list[Event]:
+        """What was appended since the last call; empty where the file is not there yet.
+
+        Args:
+            until: the byte to stop at; None: the end of the file.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                content = file.read()
+                content = file.read(-1 if until is None else max(until - self.offset, 0))
         except FileNotFoundError:
             return []
         whole = content[: content.rfind(b"\n") + 1]

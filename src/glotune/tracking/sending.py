@@ -81,11 +81,11 @@ class Sender:
         """Takes up the earlier progress, and notes which events it covers."""
         self._progress = Progress.load(self._place)
         earlier = Tail(self.run.events_path)
-        content = earlier.read()
+        # What the offset covers, and no event more: the run goes on writing meanwhile.
+        sent = earlier.read(until=self._progress.offset)
         if earlier.offset < self._progress.offset:  # another file than the one that was sent
-            self._progress.offset = 0
-        behind = Tail(self.run.events_path, self._progress.offset).read()
-        self._sent = {_key(event) for event in content[: len(content) - len(behind)]}
+            self._progress.offset, sent = 0, []
+        self._sent = {_key(event) for event in sent}
         self._tail = Tail(self.run.events_path, self._progress.offset)
 
     def _is_all_sent(self) -> bool:

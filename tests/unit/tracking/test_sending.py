@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,6 +17,7 @@ from glotune.errors import MissingExtra, RunError, UserError
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import locked
 from glotune.run.records import RunStatus
+from glotune.run.tail import Tail
 from glotune.tracking.messages import About, Closing, Notice, Point
 from glotune.tracking.sending import Pace, Sender
 from glotune.verbs import trackers
@@ -108,6 +109,23 @@ def test_a_run_is_followed_until_it_ends_with_system_figures(tmp_path: Path, tol
     assert told.steps() == [*range(1, 61), *range(200, 206)]
     assert any("system/cpu_percent" in point.values for point in told.points)
     assert told.closings[-1] is not None
+
+
+def test_what_a_run_writes_while_its_progress_is_read_takes_nothing_away(
+    tmp_path: Path, told: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that were appended between two looks at the file were counted off those before, which were never sent."""
+    run = make_run(tmp_path / "run", "running")
+    read, step = Tail.read, iter(range(200, 300))
+
+    def growing(self: Tail, *arguments: Any, **named: Any) -> Any:
+        found = read(self, *arguments, **named)
+        run.append_events([event("step", next(step), loss=1.0)])
+        return found
+
+    monkeypatch.setattr(Tail, "read", growing)
+    send(run, follow=False)
+    assert told.steps()[:60] == list(range(1, 61))
 
 
 def test_the_report_is_waited_for_after_the_end(tmp_path: Path, told: Recorded) -> None:
