@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -111,23 +111,39 @@ def _names(generator: Random, most: int = 4) -> list[str]:
 def _in_columns(generator: Random) -> Written:
     """A column for each label: yes, no, or blank."""
     names, wrong = _names(generator), generator.choice([0.0, 0.1])
+
+    def known() -> tuple[str, float]:
+        value = generator.random() < 0.5
+        return generator.choice(YES if value else NO), float(value)
+
+    cells, targets, is_right = _rows(generator, names, wrong, NEITHER, ["", " "], known)
+    return Written("multi_label", {"labels": names}, cells, names, targets, is_right)
+
+
+def _rows(
+    generator: Random,
+    names: Sequence[str],
+    wrong: float,
+    no_values: Sequence[str],
+    blanks: Sequence[str],
+    known: Callable[[], tuple[str, float]],
+) -> tuple[list[dict[str, Any]], list[dict[str, float]], bool]:
+    """Cells by column, what they mean where they are not blank, and whether none of them is wrong."""
     cells, targets, is_right = [], [], True
     for _ in range(ROWS):
         row: dict[str, Any] = {}
         meant: dict[str, float] = {}
         for name in names:
             if generator.random() < wrong:
-                row[name] = generator.choice([*NEITHER, hostile.text(generator, long=0) + "x"])
+                row[name] = generator.choice([*no_values, hostile.text(generator, long=0) + "x"])
                 is_right = False
             elif generator.random() < 0.2:
-                row[name] = generator.choice(["", " "])
+                row[name] = generator.choice(blanks)
             else:
-                value = generator.random() < 0.5
-                row[name] = generator.choice(YES if value else NO)
-                meant[name] = float(value)
+                row[name], meant[name] = known()
         cells.append(row)
         targets.append(meant)
-    return Written("multi_label", {"labels": names}, cells, names, targets, is_right)
+    return cells, targets, is_right
 
 
 def _delimited(generator: Random) -> Written:
@@ -166,21 +182,12 @@ def _scores(generator: Random) -> Written:
     several = len(names) > 1 or generator.random() < 0.5
     levels = list(LEVELS) if generator.random() < 0.3 else None
     wrong = generator.choice([0.0, 0.1])
-    cells, targets, is_right = [], [], True
-    for _ in range(ROWS):
-        row: dict[str, Any] = {}
-        meant: dict[str, float] = {}
-        for name in names:
-            if generator.random() < wrong:
-                row[name] = generator.choice([*NO_SCORES, hostile.text(generator, long=0) + "x"])
-                is_right = False
-            elif generator.random() < 0.2:
-                row[name] = ""
-            else:
-                row[name] = generator.choice(NUMBERS) if levels is None else f"{generator.choice(levels):g}"
-                meant[name] = float(row[name])
-        cells.append(row)
-        targets.append(meant)
+
+    def known() -> tuple[str, float]:
+        written = generator.choice(NUMBERS) if levels is None else f"{generator.choice(levels):g}"
+        return written, float(written)
+
+    cells, targets, is_right = _rows(generator, names, wrong, NO_SCORES, [""], known)
     columns: dict[str, Any] = {"labels": names} if several else {"label": names[0]}
     return Written("score", columns, cells, names, targets, is_right, levels)
 

@@ -15,7 +15,7 @@ from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data
 from glotune.report.content import ReportContent, Table, ece_floors, gather
 from glotune.report.scores import in_a_sentence, with_interval
-from glotune.report.specification import averaged
+from glotune.report.specification import averaged_weights
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict
@@ -131,7 +131,7 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
-        if (mean := averaged(run)) is not None and run.manifest.averaged and run.manifest.averaged.kept:
+        if (mean := averaged_weights(run)) is not None and run.manifest.averaged and run.manifest.averaged.kept:
             yield f"Its weights are {mean}."
         if run.manifest.needs_code:
             yield (

@@ -112,7 +112,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
     extra.append(("Augmentation", _augmentation(recipe)))
     extra.append(("Consistency", _consistency(recipe)))
     extra.append(("Adversarial training", _adversarial(recipe)))
-    extra.append(("Average", averaged(run)))
+    extra.append(("Average", averaged_weights(run)))
     where = "in the loss and in metrics" if data.weighted_metrics else "in the loss alone"
     extra.append(("Row weights", f"column {data.columns.weight}, {where}" if data.columns.weight else None))
     rows.extend((name, plain(value)) for name, value in extra if value not in (None, {}))
@@ -201,7 +201,7 @@ def _schedule(recipe: Recipe) -> str:
     return f"{schedule.name} per {schedule.per}, {'no warmup' if has_none else 'warmup ' + warmup}"
 
 
-def averaged(run: RunData) -> str | None:
+def averaged_weights(run: RunData) -> str | None:
     """Which weights were averaged, how good the mean was, and whether the run ends with it."""
     found = run.manifest.averaged
     if found is None:
