@@ -14,6 +14,8 @@ VOTES = ("macro_f1", "js_distance", "agreement", "agreement_ceiling")
 TRAINED_ON = ("arq", "chn", "deu", "eng", "hau", "ptbr", "rus")
 """Languages with training rows on intensity. Romanian has none: it is answered by a model of the others."""
 ROWS_OF_EACH = 400
+VOTE_COLUMNS = {"not_humor": "votes_no", "humor": [f"votes_{stars}" for stars in range(1, 6)]}
+"""HAHA: who said that it is no joke, and who gave it one to five stars."""
 
 
 def small(world: World, task: str, data: Mapping[str, Any], **others: Any) -> dict[str, Any]:
@@ -65,10 +67,9 @@ def humor_ratings(world: World) -> dict[str, Any]:
 
 def humor_votes(world: World) -> dict[str, Any]:
     """Whether it is a joke, by the votes of three to ten annotators."""
-    votes = {"not_humor": "votes_no", "humor": [f"votes_{stars}" for stars in range(1, 6)]}
     file = str(world.data / "humor_haha" / "es_votes.csv.gz")
     data = {
-        "train": {"es": file}, "columns": {"votes": votes},
+        "train": {"es": file}, "columns": {"votes": VOTE_COLUMNS},
         "made_splits": {"validation": 0.05, "test": 0.1}, "train_rows": 2400,
     }  # fmt: skip
     return small(world, "single_label", data, evaluate={"tune_thresholds": "macro_f1"})

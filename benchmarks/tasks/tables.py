@@ -124,6 +124,27 @@ def intensity_table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def trainer_table(results: Results) -> str:
+    """Both sides' means over the seeds, and their difference over seeds and texts."""
+    lines = [
+        "| task | metric | test texts | glotune | Trainer | difference [95 % interval] |",
+        "| --- | --- | ---: | --- | --- | --- |",
+    ]
+    for name, found in of_group(results, "trainer").items():
+        percent = trait(found["metric"]).is_percent
+        sides = " | ".join(_spread(found[side], percent) for side in ("glotune", "trainer"))
+        lines.append(
+            f"| {name} | {trait(found['metric']).display} | {found['texts']:,} | {sides} | "
+            f"{shown(found['difference'], percent=percent, signed=True)} |"
+        )
+    return "\n".join(lines)
+
+
+def _spread(values: list[float], percent: bool) -> str:
+    """Mean and standard deviation over seeds."""
+    return f"{_number(statistics.mean(values), percent)} ± {_number(statistics.stdev(values), percent)}"
+
+
 def metrics_table(results: Results, group: str) -> str:
     """Every metric of every part of a group, beside TF-IDF by the task's own metric."""
     lines = ["| run | test texts | metric | value [95 % interval] | TF-IDF | minus TF-IDF |", "| --- | ---: | --- | --- | ---: | --- |"]  # fmt: skip
@@ -170,6 +191,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "cross-lingual": cross_lingual_table,
     "intensity": intensity_table,
     "humor": lambda results: metrics_table(results, "humor"),
+    "trainer": trainer_table,
     "long texts": lambda results: metrics_table(results, "long-texts"),
 }
 
