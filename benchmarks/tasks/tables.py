@@ -140,6 +140,32 @@ def trainer_table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def proofs_table(results: Results) -> str:
+    """What holds for every task."""
+    lines = [
+        "| task | killed after | resumed | transformers' scores differ by | Classifier answers as its run | claim of a study |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in of_group(results, "proofs").items():
+        pipeline, differs = found["pipeline"], found["differences_after_resume"]
+        lines.append(
+            f"| {name} | step {found['killed_after_steps']} | {'; '.join(differs) or 'bit for bit the same'} | "
+            f"{pipeline['largest_difference']:.0e} on {pipeline['texts']} texts ({pipeline['problem_type']}) | "
+            f"{'yes' if found['classifier']['answers_as_its_run'] else '**no**'}, {found['classifier']['texts']} texts | "
+            f"{found['claim']['answer']}, {found['claim']['runs']} runs |"
+        )
+    return "\n".join(lines)
+
+
+def speed_line(results: Results) -> str:
+    """How many times as fast several labels are as one."""
+    found = of_group(results, "speed").get("labels")
+    if found is None:
+        return "Not measured."
+    middle, low, high = found["ratio"]
+    return f"Six labels train {middle:.3f} times as fast as one ({low:.3f} to {high:.3f} over {len(found['seconds']['multi_label'])} rounds A B)."
+
+
 def _spread(values: list[float], percent: bool) -> str:
     """Mean and standard deviation over seeds."""
     return f"{_number(statistics.mean(values), percent)} ± {_number(statistics.stdev(values), percent)}"
@@ -192,6 +218,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "intensity": intensity_table,
     "humor": lambda results: metrics_table(results, "humor"),
     "trainer": trainer_table,
+    "proofs": proofs_table,
+    "speed": speed_line,
     "long texts": lambda results: metrics_table(results, "long-texts"),
 }
 
