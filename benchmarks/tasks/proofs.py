@@ -138,7 +138,10 @@ def classifier(recipe: Recipe, out: Path) -> Told:
     answered = np.asarray(made.predict(column))
     asked = glotune.load(made.run_).predict(column)
     same = [_answer(each) for each in asked]
-    return {"texts": len(column), "answers_as_its_run": bool(np.allclose(answered, np.array(same).reshape(answered.shape)))}
+    return {
+        "texts": len(column),
+        "answers_as_its_run": bool(np.allclose(answered, np.array(same).reshape(answered.shape))),
+    }
 
 
 def _answer(prediction: Any) -> list[float]:

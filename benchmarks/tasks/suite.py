@@ -11,9 +11,13 @@ RESULTS = Path(__file__).with_name("measured.json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `python -m benchmarks tasks` takes."""
-    parser.add_argument("--data", type=Path, required=True, help="folder with brighter_emotions/LANGUAGE.csv and others")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with brighter_emotions/LANGUAGE.csv and others"
+    )
     parser.add_argument("--encoder", type=Path, required=True, help="folder of the encoder")
-    parser.add_argument("--work", type=Path, required=True, help="folder for runs, kept: a part goes on where it stopped")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for runs, kept: a part goes on where it stopped"
+    )
     parser.add_argument("--part", action="append", help="GROUP/WHICH, * for any (again for more); all without it")
     parser.add_argument("--out", type=Path, default=RESULTS, help="results, added to what is there")
     parser.add_argument("--document", type=Path, help="Markdown whose tables are drawn anew from the results")

@@ -143,15 +143,16 @@ def trainer_table(results: Results) -> str:
 def proofs_table(results: Results) -> str:
     """What holds for every task."""
     lines = [
-        "| task | killed after | resumed | transformers' scores differ by | Classifier answers as its run | claim of a study |",
+        "| task | killed after | resumed | transformers' scores differ by | Classifier as its run | claim of a study |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in of_group(results, "proofs").items():
         pipeline, differs = found["pipeline"], found["differences_after_resume"]
+        learned = found["classifier"]
         lines.append(
             f"| {name} | step {found['killed_after_steps']} | {'; '.join(differs) or 'bit for bit the same'} | "
             f"{pipeline['largest_difference']:.0e} on {pipeline['texts']} texts ({pipeline['problem_type']}) | "
-            f"{'yes' if found['classifier']['answers_as_its_run'] else '**no**'}, {found['classifier']['texts']} texts | "
+            f"{'yes' if learned['answers_as_its_run'] else '**no**'}, {learned['texts']} texts | "
             f"{found['claim']['answer']}, {found['claim']['runs']} runs |"
         )
     return "\n".join(lines)
@@ -163,7 +164,8 @@ def speed_line(results: Results) -> str:
     if found is None:
         return "Not measured."
     middle, low, high = found["ratio"]
-    return f"Six labels train {middle:.3f} times as fast as one ({low:.3f} to {high:.3f} over {len(found['seconds']['multi_label'])} rounds A B)."
+    rounds = len(found["seconds"]["multi_label"])
+    return f"Six labels train {middle:.3f} times as fast as one ({low:.3f} to {high:.3f} over {rounds} rounds A B)."
 
 
 def _spread(values: list[float], percent: bool) -> str:
@@ -173,7 +175,10 @@ def _spread(values: list[float], percent: bool) -> str:
 
 def metrics_table(results: Results, group: str) -> str:
     """Every metric of every part of a group, beside TF-IDF by the task's own metric."""
-    lines = ["| run | test texts | metric | value [95 % interval] | TF-IDF | minus TF-IDF |", "| --- | ---: | --- | --- | ---: | --- |"]  # fmt: skip
+    lines = [
+        "| run | test texts | metric | value [95 % interval] | TF-IDF | minus TF-IDF |",
+        "| --- | ---: | --- | --- | ---: | --- |",
+    ]
     for name, found in of_group(results, group).items():
         for told in found["languages"].values():
             lines += [
