@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def killed(recipe: Recipe, folder: Path) -> int:
     path = folder / "recipe.yaml"
     path.write_text(recipe_yaml(recipe), encoding="utf-8")
     run = RunDirectory(folder / "killed")
+    shutil.rmtree(run.path, ignore_errors=True)  # of an earlier call that did not come to its end
     command = "from glotune.cli.main import run; run()"
     process = subprocess.Popen(
         [sys.executable, "-c", command, "train", str(path), "--out", str(run.path)], stdout=subprocess.DEVNULL
