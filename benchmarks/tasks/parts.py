@@ -82,7 +82,7 @@ def told(run: RunData, metrics: tuple[str, ...]) -> Told:
     return {
         "verdict": run.verdict.status,
         "validation": statistics.mean(value for value in validation if value is not None),
-        "minutes_in_steps": (run.history.train_seconds or 0.0) / 60,
+        "minutes_in_steps": (run.history.train_seconds() or 0.0) / 60,
         "languages": {
             language: {
                 "texts": evaluation.n,

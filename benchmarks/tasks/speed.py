@@ -36,7 +36,7 @@ class LabelsAgainstOne:
             for task, column in columns.items():
                 folder = world.work / "runs" / self.name / f"{task}-{number}"
                 run = load_run(trained(recipe(world, task, file, column), folder))
-                seconds[task].append(run.history.train_seconds or 0.0)
+                seconds[task].append(run.history.train_seconds() or 0.0)
         ratios = [one / several for one, several in zip(*seconds.values(), strict=True)]
         return {"seconds": seconds, "ratio": [statistics.median(ratios), min(ratios), max(ratios)]}
 
