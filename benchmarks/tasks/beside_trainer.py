@@ -177,7 +177,7 @@ def common(world: World, task: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "name": f"beside-trainer-{task.replace('_', '-')}",
         "task": task,
         "model": {"name": str(world.encoder), "layers": 3, "freeze": {"embeddings": True}},
-        "data": {"max_length": 64, "train_rows": 1000, **data},
+        "data": {"max_length": 32, "train_rows": 800, **data},
         "optimizer": {"learning_rate": 3e-4},
         "train": {"epochs": 3, "precision": "fp32", "device": "cpu"},
         "schedule": {"warmup_ratio": 0.1},
