@@ -22,7 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """What was tried: how a text is pooled, and how many of the twelve layers are trained."""
 TRIED_ON = "ptmz"
-EPOCHS_OF_A_TRIAL, EPOCHS = 4, 3
+EPOCHS = 4
 ROWS = 2000
 """Training rows of a language, at most, stratified by its labels: what one core learns from in minutes."""
 CHOSEN = SETTINGS["mean-2-layers"]
@@ -32,7 +32,7 @@ RELATED = (
 )  # fmt: skip
 """Relatives beside each other, so that taking every third into a fold leaves most of them one to learn from."""
 FOLDS = 3
-ROWS_OF_EACH, VALIDATION_ROWS_OF_EACH = 300, 60
+ROWS_OF_EACH, VALIDATION_ROWS_OF_EACH, EPOCHS_ACROSS = 200, 60, 3
 
 
 def recipe(
@@ -105,7 +105,7 @@ def across(fold: int, world: World) -> dict[str, Any]:
     """Every third language held out, some rows of each of the others."""
     train = {name: few_rows(world, name) for name in RELATED if RELATED.index(name) % FOLDS != fold}
     test = {name: emotion_file(world, name) for name in RELATED[fold::FOLDS]}
-    return recipe(world, train, test, list(EMOTIONS), EPOCHS, **CHOSEN)
+    return recipe(world, train, test, list(EMOTIONS), EPOCHS_ACROSS, **CHOSEN)
 
 
 def few_rows(world: World, language: str) -> str:
@@ -120,7 +120,7 @@ def tried(name: str, world: World) -> dict[str, Any]:
     """One of the settings on the language that they were tried on, whose test texts it doesn't see."""
     rows = [row for row in rows_of(world.file("brighter_emotions", TRIED_ON)) if row["split"] != "test"]
     file = write_rows(world.work / "data" / f"{TRIED_ON}-without-test.csv", rows)
-    return recipe(world, {TRIED_ON: file}, None, labels_of(TRIED_ON), EPOCHS_OF_A_TRIAL, **SETTINGS[name])
+    return recipe(world, {TRIED_ON: file}, None, labels_of(TRIED_ON), EPOCHS, **SETTINGS[name])
 
 
 PARTS = (
