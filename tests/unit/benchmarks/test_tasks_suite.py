@@ -109,6 +109,7 @@ def test_folds_hold_every_language_out_once_and_never_train_on_it(
     assert all(set(each["train"]) | set(each["test"]) == set(MONOLINGUAL) for each in found)
 
 
+@pytest.mark.extras
 def test_a_part_is_measured_once(tmp_path: Path) -> None:
     recipe = multi_label_recipe(tmp_path, rows=80, train__epochs=1).model_dump(mode="json")
     part = Part("made/toy", partial(lambda found, world: found, recipe), ("macro_f1", "average_precision"))
