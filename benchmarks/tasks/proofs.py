@@ -46,21 +46,29 @@ class Proof:
         return self.name.partition("/")[0]
 
     def measure(self, world: World) -> Told:
-        """Everything that is to hold."""
+        """Everything that is to hold; what an earlier call found stands."""
         folder = world.work / "runs" / self.name
         recipe = load_recipe(Recipe.model_validate(self.recipe(world)))
         whole = trained(recipe.model_dump(mode="json"), folder / "whole")
-        return {
-            "killed_after_steps": killed(recipe, folder),
-            "differences_after_resume": differences(whole, trained({}, folder / "killed")),
-            **beside_pipeline(whole, recipe),
-            "classifier": classifier(recipe, folder / "classifier"),
-            "claim": study(recipe, folder / "study"),
+        steps: dict[str, Callable[[], Any]] = {
+            "resumed": lambda: killed(recipe, folder),
+            "pipeline": lambda: beside_pipeline(whole, recipe),
+            "classifier": lambda: classifier(recipe, folder / "classifier"),
+            "claim": lambda: study(recipe, folder / "study"),
         }
+        return {name: kept(folder / f"{name}.json", step) for name, step in steps.items()}
 
 
-def killed(recipe: Recipe, folder: Path) -> int:
-    """Trains in a process of its own and kills it between two checkpoints; the step of its last line."""
+def kept(path: Path, make: Callable[[], Any]) -> Any:
+    """What an earlier call found, or what is found now."""
+    if not path.is_file():
+        path.write_text(json.dumps(make()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def killed(recipe: Recipe, folder: Path) -> Told:
+    """Trains in a process of its own, kills it between two checkpoints and goes on: after which step, and what differs
+    from the run that nobody killed."""
     path = folder / "recipe.yaml"
     path.write_text(recipe_yaml(recipe), encoding="utf-8")
     run = RunDirectory(folder / "killed")
@@ -75,7 +83,8 @@ def killed(recipe: Recipe, folder: Path) -> int:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    return last_step(run)
+    step = last_step(run)
+    return {"after_step": step, "differences": differences(RunDirectory(folder / "whole"), trained({}, run.path))}
 
 
 def last_step(run: RunDirectory) -> int:
@@ -103,8 +112,7 @@ def beside_pipeline(run: RunDirectory, recipe: Recipe) -> Told:
         own = ours.probabilities if ours.scores is None else ours.scores
         largest = max(largest, *(abs(own[name] - theirs[name]) for name in own))
     config = json.loads((run.model / "config.json").read_text(encoding="utf-8"))
-    found = {"problem_type": config["problem_type"], "texts": len(texts), "largest_difference": largest}
-    return {"pipeline": found}
+    return {"problem_type": config["problem_type"], "texts": len(texts), "largest_difference": largest}
 
 
 def texts_of(paths: list[Path]) -> list[str]:

@@ -147,10 +147,9 @@ def proofs_table(results: Results) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in of_group(results, "proofs").items():
-        pipeline, differs = found["pipeline"], found["differences_after_resume"]
-        learned = found["classifier"]
+        pipeline, learned, resumed = found["pipeline"], found["classifier"], found["resumed"]
         lines.append(
-            f"| {name} | step {found['killed_after_steps']} | {'; '.join(differs) or 'bit for bit the same'} | "
+            f"| {name} | step {resumed['after_step']} | {'; '.join(resumed['differences']) or 'bit for bit the same'} | "
             f"{pipeline['largest_difference']:.0e} on {pipeline['texts']} texts ({pipeline['problem_type']}) | "
             f"{'yes' if learned['answers_as_its_run'] else '**no**'}, {learned['texts']} texts | "
             f"{found['claim']['answer']}, {found['claim']['runs']} runs |"
