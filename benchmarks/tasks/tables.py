@@ -143,13 +143,13 @@ def trainer_table(results: Results) -> str:
 def proofs_table(results: Results) -> str:
     """What holds for every task."""
     lines = [
-        "| task | killed after | resumed | transformers' scores differ by | Classifier as its run | claim of a study |",
+        "| task | killed after | resumed, the same | transformers' scores differ by | Classifier as its run | claim of a study |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in of_group(results, "proofs").items():
         pipeline, learned, resumed = found["pipeline"], found["classifier"], found["resumed"]
         lines.append(
-            f"| {name} | step {resumed['after_step']} | {'; '.join(resumed['differences']) or 'bit for bit the same'} | "
+            f"| {name} | step {resumed['after_step']} | {'; '.join(resumed['differences']) or 'bit for bit'} | "
             f"{pipeline['largest_difference']:.0e} on {pipeline['texts']} texts ({pipeline['problem_type']}) | "
             f"{'yes' if learned['answers_as_its_run'] else '**no**'}, {learned['texts']} texts | "
             f"{found['claim']['answer']}, {found['claim']['runs']} runs |"
