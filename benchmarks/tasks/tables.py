@@ -143,7 +143,7 @@ def trainer_table(results: Results) -> str:
 def proofs_table(results: Results) -> str:
     """What holds for every task."""
     lines = [
-        "| task | killed after | resumed, the same | transformers' scores differ by | Classifier as its run | claim of a study |",
+        "| task | killed after | resumed, same | transformers differs by | Classifier as its run | claim of a study |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in of_group(results, "proofs").items():
