@@ -13,7 +13,7 @@ from glotune.stats.traits import trait
 Results = Mapping[str, Told]
 Published = Mapping[str, tuple[float, float]]
 MONOLINGUAL_HEAD = (
-    "| language | test texts | frequencies | TF-IDF | glotune [95 % interval] | minus TF-IDF | XLM-R | LaBSE | |\n"
+    "| language | test texts | frequencies | TF-IDF | glotune [95 % interval] | minus TF-IDF | XLM-R | LaBSE | standing |\n"
     "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | --- |"
 )
 INTENSITY_HEAD = (
@@ -36,7 +36,7 @@ def by_language(results: Results, group: str) -> dict[str, Told]:
 
 def settings_table(results: Results) -> str:
     """What was tried on validation texts."""
-    lines = ["| setting | macro-F1 on validation | minutes of steps |", "| --- | ---: | ---: |"]
+    lines = ["| trained | macro-F1 on validation | minutes of steps |", "| --- | ---: | ---: |"]
     for name, found in of_group(results, "settings").items():
         lines.append(f"| {name} | {100 * found['validation']:.1f} | {found['minutes_in_steps']:.1f} |")
     return "\n".join(lines)
