@@ -51,7 +51,7 @@ def test_every_part_has_a_name_of_its_own() -> None:
         (0.5, 0.45, 0.2, 40.0, "above XLM-R"),
         (0.5, 0.45, 0.2, 47.0, "above XLM-R, within chance"),
         (0.5, 0.45, 0.2, 55.0, "below XLM-R"),
-        (0.5, 0.45, 0.3, 29.9, "XLM-R barely trained"),
+        (0.5, 0.45, 0.3, 29.9, "XLM-R without skill"),
     ],
 )
 def test_what_is_no_win_is_not_called_one(value: float, low: float, frequencies: float, xlmr: float, said: str) -> None:
