@@ -79,7 +79,7 @@ def monolingual_summary(results: Results) -> str:
     return (
         f"Above the published XLM-R in {len(above)} of {len(found)} languages, with the whole interval in "
         f"{len(surely)}. In {len(barely)} of those above ({', '.join(sorted(barely)) or 'none'}) the published XLM-R "
-        "scores no more than stating the labels' frequencies does: two epochs at 1e-5 left it barely trained there, and "
+        "scores no more than stating the labels' frequencies does: two epochs at 1e-5 left it barely trained, and "
         f"being above it is no win. Above the published LaBSE in {len(labse)} ({', '.join(sorted(labse)) or 'none'})."
     )
 
