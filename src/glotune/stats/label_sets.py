@@ -157,7 +157,7 @@ class LabelSets(Countable):
                 for _, positive_N, score_N, known_B in self._columns()
                 if positive_N.any() and (metric != "roc_auc" or not positive_N.all())
             ]
-            return np.asarray(np.mean(found, axis=0)) if found else np.full(len(weights_RB), np.nan)
+            return _mean_of_known(np.array(found).reshape(-1, len(weights_RB)))
 
         return value
 
@@ -358,6 +358,13 @@ def _weighted_average_precision(
     found_RP = np.cumsum(own_RP, axis=1)[:, np.searchsorted(place_P, last_P, side="right") - 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((own_RP * ratio(found_RP, all_RP)).sum(axis=1) / own_RP.sum(axis=1), dtype=np.float64)
+
+
+def _mean_of_known(scores_LR: FloatArray) -> FloatArray:
+    """[R] the mean over the labels that some drawn texts have, as `values` takes it; NaN where there is none."""
+    is_known_LR = np.isfinite(scores_LR)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(is_known_LR, scores_LR, 0.0).sum(axis=0) / is_known_LR.sum(axis=0))
 
 
 def _require_names(labels: Sequence[str], count: int) -> None:
