@@ -55,7 +55,7 @@ def test_several_labels():
 
 @pytest.mark.extras
 def test_average_precision():
-    """One of the labels is of five texts in sixty: some draws have none of it, and mean over the others, as texts do."""
+    """One of the labels is of five texts in sixty: some draws have none of it, and mean over the others."""
     for num_texts in (60, 250):
         found = coverage(some_labels, ("average_precision",), num_texts)
         assert LEAST[num_texts] <= found["average_precision"] <= MOST, (num_texts, found)
