@@ -39,6 +39,7 @@ def main() -> None:
     suite.add_arguments(speed)
     profile = commands.add_parser("profile", help="where the time of a training row's steps goes")
     profile.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    profile.add_argument("--encoder", type=Path, help="an encoder with real weights, in place of random ones")
     profile.add_argument("--row", default="full-12-layers")
     profile.add_argument("--steps", type=int, default=3, help="steps before the profiled one")
     profile.add_argument("--work", type=Path, required=True, help="folder for encoder, texts and caches")
@@ -52,7 +53,7 @@ def main() -> None:
     overhead.add_argument("--epochs", type=int, default=50)
     overhead.add_argument("--pairs", type=int, default=2)
     exports = commands.add_parser(
-        "exports", help="a run, its exports and the pipeline: texts a second, time of one text"
+        "exports", help="a run, its exports and the pipeline: texts a second, time of one text and of a batch"
     )
     serving.add_arguments(exports)
     served = commands.add_parser("serving", help="`glotune serve` under load, beside a server that answers one by one")
@@ -67,7 +68,7 @@ def main() -> None:
         from benchmarks.speed.rows import FULL, training_row
         from benchmarks.speed.world import build
 
-        world = build(arguments.data, arguments.work, FULL)
+        world = build(arguments.data, arguments.work, FULL, arguments.encoder)
         shares, seconds, operations = profiling.profile(training_row(arguments.row), world, arguments.steps)
         print(f"{operations}\n\n{1000 * seconds:.0f} ms a step\n\n{profiling.table(shares)}")
     elif arguments.name == "real-encoder":
