@@ -19,6 +19,12 @@ def main() -> None:
     accuracy.add_argument("--encoder", type=Path, help="folder of the encoder; all-MiniLM-L6-v2 without it")
     accuracy.add_argument("--rows", type=int, default=10_000)
     accuracy.add_argument("--seeds", type=int, default=3)
+    zero_shot = commands.add_parser("zero-shot", help="UMSAB from English against Trainer: scores, time, memory")
+    zero_shot.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    zero_shot.add_argument("--encoder", type=Path, required=True, help="folder of an encoder with real weights")
+    zero_shot.add_argument("--seeds", type=int, default=4)
+    zero_shot.add_argument("--threads", type=int, default=2)
+    zero_shot.add_argument("--out", type=Path, default=Path("zero-shot.json"), help="what each seed gave")
     transfer = commands.add_parser("transfer", help="glotune-nano against a random encoder on UMSAB, English in")
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
@@ -93,6 +99,10 @@ def main() -> None:
 
         pairs = run(arguments.data, arguments.encoder or minilm(), arguments.rows, arguments.seeds)
         print(table(pairs))
+    elif arguments.name == "zero-shot":
+        from benchmarks import zero_shot as shot
+
+        print(shot.run(arguments.data, arguments.encoder, arguments.seeds, arguments.threads, arguments.out))
     elif arguments.name == "transfer":
         from benchmarks import transfer as measured
         from glotune.nano import nano_path
