@@ -227,8 +227,10 @@ def selection(run: RunData) -> str:
     into = ", ".join(map(named, run.recipe.data.translations))
     regime = f"translate-train into {into}: no target label was used" if into else "zero-shot: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
+    tested = {code for evaluations in run.evaluations.values() for code in evaluations}
+    beside = "" if tested and not shots and not into and all(map(run.is_source, tested)) else f" ({seen})"
     how = (
-        f"source validation{names} ({seen})"
+        f"source validation{names}{beside}"
         if evaluate.on == "source"
         else f"target validation{names} (an oracle: it saw target labels, so this is no zero-shot result)"
     )
