@@ -201,7 +201,6 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
-        ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
 
 
