@@ -171,15 +171,16 @@ class _Reader:
     ) -> None:
         """A dictionary of another pair of languages, or one the wrong way round."""
         share = self.share_known(entries, source)
-        if share >= FEWEST:
+        turned = self.share_known(set(map(looked_up, other_side)), source)
+        is_turned = turned >= FEWEST and turned > 1.5 * share
+        if share >= FEWEST and not is_turned:
             return
-        other = self.share_known(set(map(looked_up, other_side)), source)
         raise UserError(
             f"{name} knows {percent(share)} of the words of the training texts in {named(source)}",
             where=key,
             expected=f"a dictionary of their words: {percent(FEWEST, 0)} of them at least",
-            remedy=f"The other column knows {percent(other)}: it is the wrong way round"
-            if other >= FEWEST
+            remedy=f"Its other column knows {percent(turned)}: it is the wrong way round"
+            if is_turned
             else f"Is it of another pair of languages? Its words begin {some(list(entries))}",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from glotune.cli.main import run as glotune
+from glotune.data.tokenization import TokenStore
 from glotune.engine import fit, probe
 from glotune.engine.assembly import Assembled
 from glotune.engine.fit import fit_to_machine, with_cached_prefix
@@ -97,6 +99,35 @@ def test_the_line_holds_for_larger_micro_batches(
     large = Probe(assembled.parts, cached)._need()
     asked, predicted = (need.per_token * 2048 + need.fixed for need in (large, small))
     assert predicted == pytest.approx(asked, rel=0.1)
+
+
+SECOND_VIEW = {"loss__consistency": {"views": ["subword"], "alpha": 0.02}}
+
+
+@pytest.mark.parametrize("assembled", [SECOND_VIEW], indirect=True)
+def test_a_longer_second_view_is_weighed(assembled: Assembled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No micro-batch that is cut under a budget holds more than the line says of it."""
+    parts, cached = assembled.parts, cached_of(assembled, tmp_path)
+    found, budget, store = Probe(parts, cached), 512, assembled.parts.texts_of(0)
+    assert store.twin is not None
+    assert store.twin.lengths.sum() > 1.5 * store.lengths.sum()
+    lowest = [probe.lowest_trained(parts)]
+
+    def peaks() -> list[int]:
+        rows = np.arange(len(store))
+        dress = parts.task.objective(0, rows).dress
+        held = [
+            (micro, probe.held_by(micro, parts)) for micro in parts.micro_batches("train", rows, budget, dress, store)
+        ]
+        return [probe.peak_of(partial(found._backward, micro, lowest), parts.device, there) for micro, there in held]
+
+    parts.network.train()
+    need = found._need()
+    line = need.fixed + need.per_token * budget
+    assert 0.6 * line < max(peaks()) < 1.05 * line
+    plain = replace(store, twin=None)
+    monkeypatch.setattr(TokenStore, "costs", plain.lengths)
+    assert max(peaks()) > 1.2 * line, "cut by the first view alone, a micro-batch would hold more"
 
 
 def test_a_cached_prefix_asks_for_less_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
