@@ -218,7 +218,9 @@ class Wording:
     def _paraphrase(self, text: Any, row: int, place: int) -> Any:
         """The text or one of those that say it once more, each as likely."""
         paraphrases = self.texts.paraphrases
-        others = [] if paraphrases is None else paraphrases[place].as_py()
+        if paraphrases is None or place >= len(paraphrases):  # texts without labels, joined below those that have some
+            return text
+        others = paraphrases[place].as_py()
         at = int(self.drawing(row, STREAM, PARAPHRASE).integers(len(others) + 1)) if others else 0
         return text if at == 0 else others[at - 1]
 

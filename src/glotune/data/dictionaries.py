@@ -28,7 +28,8 @@ from glotune.data.streams import refuse_stream_names
 from glotune.data.texts import TextData
 from glotune.data.translations import some, versions
 from glotune.errors import UserError, did_you_mean
-from glotune.languages import find_language, language_scripts, languages
+from glotune.languages import find_language, language_scripts
+from glotune.languages import languages as known_languages
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import CodeSwitch, Data
 from glotune.run.records import DataSource
@@ -57,9 +58,10 @@ def read_dictionary(texts: TextData, spec: CodeSwitch, data: Data, warn: Warn) -
         UserError: a file that can't be read, with wrong columns, or whose words are not those of the texts; languages
             whose words stand without spaces.
     """
-    reader = _Reader(texts, data, warn)
-    for language in texts.source_languages:
-        _refuse_without_spaces(language, f"code-switching changes the words of its texts ({KEY})")
+    languages = [language for language in texts.source_languages if _has_spaces(language)]
+    if not languages:
+        raise _no_words(texts.source_languages[0], f"code-switching changes words of its texts ({KEY})")
+    reader = _Reader(texts, languages, data, warn)
     for language, files in spec.lexicons.items():
         for name in _files(files, f"{KEY}.lexicons.{language}"):
             reader.lexicon(name, language)
@@ -94,6 +96,8 @@ class _Reader:
     """Reads file after file; all of them together are the dictionary."""
 
     texts: TextData
+    languages: list[str]
+    """The source languages, those that put spaces between words."""
     data: Data
     warn: Warn
     found: dict[str, dict[str, dict[str, list[str]]]] = field(default_factory=dict)
@@ -104,7 +108,7 @@ class _Reader:
     def _in_texts(self) -> dict[str, Counter[str]]:
         """Source language -> its words in the training texts, and how often each stands there."""
         table = self.texts.splits["train"].table
-        counts = {language: Counter[str]() for language in self.texts.source_languages}
+        counts = {language: Counter[str]() for language in self.languages}
         for language, counter in counts.items():
             for text in keep(table, is_in(table["language"], [language]))["text"]:
                 counter.update(words_of(text.as_py()))
@@ -139,7 +143,7 @@ class _Reader:
 
     def _sides(self, header: list[str] | None, name: str, language: str, key: str) -> tuple[str, bool]:
         """The source language of a file's words, and whether they stand in its second column."""
-        sources = self.texts.source_languages
+        sources = self.languages
         if header is not None and len(header) != 2:
             raise UserError(
                 f"{name} has {counted(len(header), 'column')}: {some(header)}",
@@ -194,17 +198,18 @@ class _Reader:
     def pairs(self, name: str, language: str) -> None:
         """A file of sentence pairs, those of its training rows where it says its splits."""
         key = f"{KEY}.pairs.{language}"
-        _refuse_without_spaces(language, f"a dictionary is induced from words ({key})")
+        if not _has_spaces(language):
+            raise _no_words(language, f"a dictionary is induced from words ({key})")
         header, rows = self._open(name, key)
         if header is None:
             raise UserError(f"{name} has no columns", where=key, expected="sentence pairs in a .csv or .tsv file")
         places = {column: place for place, column in enumerate(header)}
         there = next((place for column, place in places.items() if _means(column, language)), None)
         there = places.get(self.data.columns.text) if there is None else there
-        here = [(source, place) for source in self.texts.source_languages for column, place in places.items()
+        here = [(source, place) for source in self.languages for column, place in places.items()
                 if _means(column, source) and place != there]  # fmt: skip
         if there is None or not here:
-            lacking, sought = ((_listed(self.texts.source_languages), "its source texts")
+            lacking, sought = ((_listed(self.languages), "its source texts")
                                if there is not None else (named(language), "their translations"))  # fmt: skip
             raise UserError(
                 f"{name} has no column for {lacking}; its columns are {some(header)}",
@@ -242,7 +247,7 @@ class _Reader:
 
     def translations(self) -> None:
         """The training texts and their translations."""
-        table, sources = self.texts.splits["train"].table, self.texts.source_languages
+        table, sources = self.texts.splits["train"].table, self.languages
         texts = table["text"].to_pylist()
         found: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for places in versions(table, [*sources, *self.data.translations]).values():
@@ -252,7 +257,8 @@ class _Reader:
                         found[source, language].append((texts[places[source]], texts[places[language]]))
         for (source, language), pairs in found.items():
             key = f"{KEY}.from_translations"
-            _refuse_without_spaces(language, f"a dictionary is induced from words ({key})")
+            if not _has_spaces(language):
+                raise _no_words(language, f"a dictionary is induced from words ({key})")
             self._induce(source, language, pairs, f"data.translations.{language}", key)
 
     def _induce(self, source: str, language: str, pairs: list[tuple[str, str]], name: str, key: str) -> None:
@@ -337,17 +343,21 @@ def _means(column: str, language: str) -> bool:
 def _language_named(column: str) -> str | None:
     """The language whose English name a column has; codes are words of many meanings."""
     said = column.strip().casefold().replace("_", " ")
-    return next((each.name for each in languages().values() if each.name.casefold() == said), None)
+    return next((each.name for each in known_languages().values() if each.name.casefold() == said), None)
 
 
-def _refuse_without_spaces(language: str, why: str) -> None:
-    if set(language_scripts(language)[:1]) & _WITHOUT_SPACES:
-        raise UserError(
-            f"the words of {named(language)} stand without spaces between them",
-            where=KEY,
-            expected=f"a language that puts spaces between words: {why}",
-            remedy="Use data.translations, or dictionaries of other languages",
-        )
+def _has_spaces(language: str) -> bool:
+    """Between its words, as it is usually written."""
+    return not set(language_scripts(language)[:1]) & _WITHOUT_SPACES
+
+
+def _no_words(language: str, why: str) -> UserError:
+    return UserError(
+        f"the words of {named(language)} stand without spaces between them",
+        where=KEY,
+        expected=f"a language that puts spaces between words: {why}",
+        remedy="Use data.translations, or dictionaries of other languages",
+    )
 
 
 def _listed(languages: Sequence[str]) -> str:

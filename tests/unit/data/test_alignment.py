@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,15 +19,15 @@ def table(pairs: Pairs, rounds: int) -> dict[tuple[int, int], float]:
     return dict(zip(keys, found.probabilities.tolist(), strict=True))
 
 
-def by_loops(pairs: Pairs, rounds: int) -> dict[tuple[int, int], Fraction]:
-    """As Brown et al. write it down, with the empty word 0; in fractions, so that nothing is rounded."""
-    likely: defaultdict[tuple[int, int], Fraction] = defaultdict(lambda: Fraction(1))
+def by_loops(pairs: Pairs, rounds: int) -> dict[tuple[int, int], float]:
+    """As Brown et al. write it down, with the empty word 0."""
+    likely: defaultdict[tuple[int, int], float] = defaultdict(lambda: 1.0)
     for _ in range(rounds):
-        counts: defaultdict[tuple[int, int], Fraction] = defaultdict(Fraction)
-        totals: defaultdict[int, Fraction] = defaultdict(Fraction)
+        counts: defaultdict[tuple[int, int], float] = defaultdict(float)
+        totals: defaultdict[int, float] = defaultdict(float)
         for sources, targets in pairs:
             for target in targets:
-                norm = sum((likely[source, target] for source in [0, *sources]), Fraction())
+                norm = sum(likely[source, target] for source in [0, *sources])
                 for source in [0, *sources]:
                     counts[source, target] += likely[source, target] / norm
                     totals[source] += likely[source, target] / norm
@@ -55,7 +54,7 @@ def test_later_rounds_are_the_textbooks() -> None:
     ]
     expected, found = by_loops(pairs, 4), table(pairs, 4)
     assert found.keys() == expected.keys()
-    assert all(found[key] == pytest.approx(float(value), abs=1e-12) for key, value in expected.items())
+    assert all(found[key] == pytest.approx(value, abs=1e-12) for key, value in expected.items())
     together = model_1([np.array([1, 1]), np.array([1])], [np.array([2]), np.array([2])])
     assert together.together[together.sources == 1].tolist() == [2], "sentence pairs, not words"
 

@@ -13,7 +13,6 @@ from glotune.data import tokenization
 from glotune.data.augmentation import with_augmented
 from glotune.data.code_switching import Dictionary, in_case_of, looked_up, parted, words_of
 from glotune.data.reading import read_texts
-from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.errors import UserError
 from glotune.hub.card import model_card
@@ -65,17 +64,22 @@ def test_the_share_is_that_of_a_texts_words() -> None:
     assert languages.count("gut") == pytest.approx(200, abs=50), "the language is drawn first, then the translation"
 
 
+def data_of(folder: Path, switch: dict[str, Any], lexicon: str = LEXICON, **keys: Any) -> Data:
+    """As of `small_recipe`, without its encoder."""
+    (folder / "lexicon.csv").write_text(lexicon, encoding="utf-8")
+    files = {name: str(write_csv(folder / f"{name}.csv", sentences(*about)))
+             for name, about in {"train": ("en", 60), "dev": ("en", 24, 1), "es": ("es", 30, 2)}.items()}  # fmt: skip
+    sources = {"train": {"en": files["train"]}, "validation": {"en": files["dev"]}, "test": {"es": files["es"]}}
+    return Data.model_validate({**sources, "augment": {"code_switch": switch}, **keys})
+
+
 def recipe_of(folder: Path, *, switch: dict[str, Any], lexicon: str = LEXICON, **keys: Any) -> Recipe:
     (folder / "lexicon.csv").write_text(lexicon, encoding="utf-8")
     return small_recipe(folder, data__augment={"code_switch": switch}, **keys)
 
 
-def read(recipe: Recipe) -> TextData:
-    return read_texts(recipe.data, recipe.seed, recipe.task)
-
-
 def stores_of(recipe: Recipe, cache: Path) -> dict[str, TokenStore]:
-    texts, tokenizer = read(recipe), load_tokenizer(recipe.model)
+    texts, tokenizer = read_texts(recipe.data, recipe.seed), load_tokenizer(recipe.model)
     stores = tokenize(texts, tokenizer, recipe.data, cache)
     return dict(with_augmented(stores, texts, tokenizer, recipe, cache))
 
@@ -126,16 +130,17 @@ def test_every_form_of_a_dictionary_says_the_same(tmp_path: Path) -> None:
         lexicons.append(str(tmp_path / each))
     found = []
     for lexicon in lexicons:
-        texts = read(recipe_of(tmp_path, switch={"lexicons": {"es": lexicon}}))
+        texts = read_texts(data_of(tmp_path, {"lexicons": {"es": lexicon}}), 0)
         assert texts.dictionary is not None
         found.append(texts.dictionary.words)
         assert texts.sources[-1].path == lexicon
         assert any("1 rows of" in line and "several words" in line for line in texts.warnings)
     expected = {"good": ("buena", "bonita"), "lovely": ("linda",), "room": ("cuarto grande",), "food": ("comida",)}
     assert found == [{"en": {"es": expected}}] * len(lexicons), "'bad' is the same word in both"
-    plain = read(small_recipe(tmp_path))
+    data = data_of(tmp_path, {"lexicons": {"es": lexicons[0]}})
+    plain = read_texts(data.model_copy(update={"augment": None}), 0)
     assert plain.dictionary is None
-    assert plain.data_hash != read(recipe_of(tmp_path, switch={"lexicons": {"es": lexicons[0]}})).data_hash
+    assert plain.data_hash != read_texts(data, 0).data_hash
 
 
 PAIRS = [
@@ -159,8 +164,7 @@ def test_a_dictionary_is_induced_from_pairs(tmp_path: Path) -> None:
     wide += [{"en": "lovely lovely", "fr": "-", "es": "linda", "split": "test"}] * 3
     wide += [{"en": held, "fr": "-", "es": "una prueba", "split": "train"}] * 3
     for rows in (tall, wide):
-        recipe = recipe_of(tmp_path, switch={"pairs": {"es": pairs_file(tmp_path, rows)}})
-        texts = read(recipe)
+        texts = read_texts(data_of(tmp_path, {"pairs": {"es": pairs_file(tmp_path, rows)}}), 0)
         assert texts.dictionary is not None
         assert texts.dictionary.words == {"en": {"es": expected}}
     assert any(
@@ -179,7 +183,7 @@ def test_a_dictionary_is_induced_from_the_translations(tmp_path: Path) -> None:
     write_csv(tmp_path / "es.csv", [{**row, "text": f"otro {at}"} for at, row in enumerate(rows)])
     keys = {"data.columns.id": "id", "data.translations": {"es": str(into)}}
     recipe = load_recipe(base, keys, {"data.augment.code_switch.from_translations": True})
-    texts = read(recipe)
+    texts = read_texts(recipe.data, recipe.seed)
     assert texts.dictionary is not None
     assert set(texts.dictionary.words["en"]["es"].items()) >= {("good", ("buena",)), ("room", ("sala",))}
     assert texts.dictionary.known["en"] == pytest.approx(1.0)
@@ -213,9 +217,8 @@ def test_what_does_not_fit_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lexicon.txt").write_text(content, encoding="utf-8")
-    switch = switch or {"lexicons": {"es": "lexicon.csv"}}
-    with pytest.raises(UserError, match=message):
-        read(recipe_of(tmp_path, switch=switch, lexicon=content))
+    with pytest.raises((UserError, ValueError), match=message):
+        read_texts(data_of(tmp_path, switch or {"lexicons": {"es": "lexicon.csv"}}, content), 0)
 
 
 def test_texts_without_spaces_are_refused(tmp_path: Path) -> None:
@@ -228,14 +231,11 @@ def test_texts_without_spaces_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_source_languages_are_told_apart_by_the_header(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, switch={"lexicons": {"de": str(tmp_path / "lexicon.csv")}})
-    (tmp_path / "unnamed.csv").write_text("word,de\ngood,gut\n", encoding="utf-8")
-    both = {"en": str(tmp_path / "train.csv"), "es": str(tmp_path / "dev.csv")}
-    data = {"data.train": both, "data.validation": None}
+    both = {"train": {"en": str(tmp_path / "train.csv"), "es": str(tmp_path / "es.csv")}, "test": None}
+    switch = {"lexicons": {"de": str(tmp_path / "lexicon.csv")}}
     with pytest.raises(UserError, match=r"which of the source languages .* is not said"):
-        read(load_recipe(recipe, {**data, "data.augment.code_switch.lexicons": {"de": str(tmp_path / "unnamed.csv")}}))
-    (tmp_path / "lexicon.csv").write_text("de,english\ngut,good\n", encoding="utf-8")
-    texts = read(load_recipe(recipe, data))
+        read_texts(data_of(tmp_path, switch, "word,de\ngood,gut\n", **both), 0)
+    texts = read_texts(data_of(tmp_path, switch, "de,english\ngut,good\n", **both), 0)
     assert texts.dictionary is not None
     assert texts.dictionary.words == {"en": {"de": {"good": ("gut",)}}}
 
