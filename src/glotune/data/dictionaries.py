@@ -203,27 +203,15 @@ class _Reader:
         header, rows = self._open(name, key)
         if header is None:
             raise UserError(f"{name} has no columns", where=key, expected="sentence pairs in a .csv or .tsv file")
+        source, here, there = self._columns(header, name, language, key)
         places = {column: place for place, column in enumerate(header)}
-        there = next((place for column, place in places.items() if _means(column, language)), None)
-        there = places.get(self.data.columns.text) if there is None else there
-        here = [(source, place) for source in self.languages for column, place in places.items()
-                if _means(column, source) and place != there]  # fmt: skip
-        if there is None or not here:
-            lacking, sought = ((_listed(self.languages), "its source texts")
-                               if there is not None else (named(language), "their translations"))  # fmt: skip
-            raise UserError(
-                f"{name} has no column for {lacking}; its columns are {some(header)}",
-                where=key,
-                expected=f"a column named by the code or the English name of the language of {sought}",
-            )
-        source, place = here[0]
         split, own = places.get(self.data.columns.split), places.get(self.data.columns.language)
         trained = set(self.data.split_names.train)
         chosen = [
-            (fields[place], fields[there])
+            (fields[here], fields[there])
             for _, fields in rows
             if (split is None or fields[split] in trained) and (own is None or _means(fields[own], language))
-            if not is_blank(fields[place]) and not is_blank(fields[there])
+            if not is_blank(fields[here]) and not is_blank(fields[there])
         ]
         if not chosen:
             raise UserError(
@@ -234,6 +222,23 @@ class _Reader:
                 + ("" if split is None else f" of the split {' or '.join(self.data.split_names.train)}"),
             )
         self._induce(source, language, self._without_held_out(chosen, name), name, key)
+
+    def _columns(self, header: list[str], name: str, language: str, key: str) -> tuple[str, int, int]:
+        """A source language, its column, and that of the translations."""
+        texts = self.data.columns.text
+        there = next((place for place, column in enumerate(header) if _means(column, language)), None)
+        there = header.index(texts) if there is None and texts in header else there
+        for source in self.languages:
+            for here, column in enumerate(header):
+                if there is not None and here != there and _means(column, source):
+                    return source, here, there
+        lacking = named(language) if there is None else _listed(self.languages)
+        raise UserError(
+            f"{name} has no column for {lacking}; its columns are {some(header)}",
+            where=key,
+            expected=f"columns named by the codes or English names of {_listed(self.languages)} and {named(language)}",
+            remedy=f"The translations may stand in the column '{texts}' (data.columns.text)" if there is None else None,
+        )
 
     def _without_held_out(self, pairs: list[tuple[str, str]], name: str) -> list[tuple[str, str]]:
         """A dictionary that learned from test texts would have seen them."""
