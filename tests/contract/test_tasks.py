@@ -78,7 +78,7 @@ def pieces_drawn(folder: Path) -> Parts:
     return single_label(folder, loss=loss, data__augment=augment)
 
 
-def switched_and_translated(folder: Path) -> Parts:
+def switched_and_translated(folder: Path, **overrides: Any) -> Parts:
     """Texts whose second view is their translation or, of those without one, their words in two languages."""
     base = small_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3)
     for name, language, count, seed in (("train", "en", 70, 0), ("dev", "en", 24, 1), ("es", "es", 30, 2)):
@@ -92,7 +92,7 @@ def switched_and_translated(folder: Path) -> Parts:
         "data.augment": {"code_switch": {"share": 0.5, "lexicons": {"es": str(folder / "words.csv")}}},
         "loss.consistency": {"weight": 0.7, "views": ["translation", "code_switch", "subword"], "alpha": 0.02},
     }
-    return parts_of(load_recipe(base, keys), folder)
+    return parts_of(load_recipe(base, keys, overrides), folder)
 
 
 def distilled(folder: Path) -> Parts:
@@ -234,9 +234,15 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label in windows, weighted": in_windows(single_label, "mean", data__columns__weight="trust"),
     "several labels in windows": in_windows(several_labels, "max"),
     "scores in windows": in_windows(scores, "mean"),
+    "single label in windows, a second view in other words": in_windows(switched_and_translated, "mean"),
     "toy": toy,
 }
-LATER = ("several labels in windows", "scores in windows", "single label, a second view in other words")
+LATER = {
+    "several labels in windows",
+    "scores in windows",
+    "single label, a second view in other words",
+    "single label in windows, a second view in other words",
+}
 """The same windows under other tasks, the same second view of other texts: with the extras."""
 make_parts = pytest.mark.parametrize(
     "make",
