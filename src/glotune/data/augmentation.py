@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -237,21 +237,7 @@ def _encoded(texts: list[Any], first: int, wording: Wording, backend: Any, sampl
     ]
 
 
-class Words(Protocol):
-    """What is done to the words of a text."""
-
-    @property
-    def word_dropout(self) -> float:
-        """Chance of each to be left out."""
-        ...
-
-    @property
-    def word_swap(self) -> float:
-        """Swaps, as a share of their number."""
-        ...
-
-
-def changed_words(text: str, spec: Words, draw: np.random.Generator) -> str:
+def changed_words(text: str, spec: View | schema.Augment, draw: np.random.Generator) -> str:
     """Words (between spaces) left out and swapped (Wei & Zou 2019, arXiv:1901.11196); one word at least stays."""
     words = text.split()
     if spec.word_dropout and len(words) > 1:
