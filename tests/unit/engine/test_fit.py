@@ -105,7 +105,8 @@ def test_a_longer_second_view_is_weighed(tmp_path: Path, monkeypatch: pytest.Mon
     """No micro-batch that is cut under a budget holds more than the line says of it."""
     caught: list[Assembled] = []
     monkeypatch.setattr("glotune.verbs.preview.fit_to_machine", lambda found, *_: caught.append(found) or found)
-    words = [{"en": word, "es": "una palabra mucho más larga"} for word in "good bad food room staff story".split()]
+    known = ("good", "bad", "food", "room", "staff", "story")
+    words = [{"en": word, "es": "una palabra mucho más larga"} for word in known]
     switch = {"share": 1.0, "lexicons": {"es": str(write_csv(tmp_path / "words.csv", words))}}
     views = {"data__augment": {"code_switch": switch}, "loss__consistency": {"views": ["code_switch"]}}
     preview(small_recipe(tmp_path, data__max_length=100, **views))
