@@ -182,7 +182,9 @@ class _Reader:
         raise UserError(
             f"{name} knows {percent(share)} of the words of the training texts in {named(source)}",
             where=key,
-            expected=f"a dictionary of their words: {percent(FEWEST, 0)} of them at least",
+            expected="those in its first column, their translations in the second"
+            if is_turned
+            else f"a dictionary of their words: {percent(FEWEST, 0)} of them at least",
             remedy=f"Its other column knows {percent(turned)}: it is the wrong way round"
             if is_turned
             else f"Is it of another pair of languages? Its words begin {some(list(entries))}",
