@@ -102,7 +102,7 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
 
 def test_scores_are_averaged_in_their_own_units(tmp_path: Path) -> None:
     """A head is saved in the scores' own units and trained in standard deviations, here of other rows in each run."""
-    recipe = score_recipe(tmp_path, train__epochs=1, data__fraction=0.5)
+    recipe = score_recipe(tmp_path, train__epochs=4, optimizer__learning_rate=5e-3, data__fraction=0.8)
     runs = [train(recipe, {"seed": seed}, out=tmp_path / f"run{seed}", report=False) for seed in (1, 2)]
     deviations = [run.manifest.decision.deviations for run in runs if run.manifest.decision is not None]
     assert deviations[0] != deviations[1]
