@@ -100,6 +100,7 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
     assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
 
 
+@pytest.mark.extras
 def test_scores_are_averaged_in_their_own_units(tmp_path: Path) -> None:
     """A head is saved in the scores' own units and trained in standard deviations, here of other rows in each run."""
     recipe = score_recipe(tmp_path, train__epochs=4, optimizer__learning_rate=5e-3, data__fraction=0.8)
