@@ -191,6 +191,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
     translations: Sources = dict(recipe.data.translations)
     content["data"]["translations"] = moved(translations, "data.translations") if translations else {}
+    content["data"]["unlabelled"] = renamed(dict(recipe.data.unlabelled))
     if recipe.is_soup:
         raise UserError(
             "average.runs is the mean over runs of this machine",

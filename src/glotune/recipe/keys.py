@@ -14,6 +14,7 @@ _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))
 LATER: dict[str, object] = {
     "distill": None,
     "teacher": None,
+    "self_training": None,
     "average": None,
     "adversarial": None,
     "model.pooling": None,
@@ -23,6 +24,7 @@ LATER: dict[str, object] = {
     "loss.consistency": None,
     "data.augment": None,
     "data.translations": {},
+    "data.unlabelled": {},
     "data.windows": None,
     "data.quoting": "standard",
     "data.levels": None,

@@ -191,7 +191,8 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
                 raise InterruptedRun(f"{error}. Go on with: glotune resume {directory.path}") from error
             raise
         except BaseException as error:
-            if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
+            begun = directory.checkpoints.exists() or directory.rounds.exists()
+            if fresh and isinstance(error, UserError) and not begun:
                 directory.withdraw()
                 raise
             if processes.lost_another(error):

@@ -11,7 +11,7 @@ from glotune.data.cache import cache_folder
 from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
 from glotune.data.texts import TextData
-from glotune.data.tokenization import TokenStore, tokenize
+from glotune.data.tokenization import TokenStore, tokenize, with_other_training_texts
 from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
@@ -33,6 +33,7 @@ from glotune.tasks.task import Task
 from glotune.verbs.average import end_with_soup, open_members
 from glotune.verbs.distill import Lesson, open_lesson
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
+from glotune.verbs.self_training import Rounds, open_rounds
 from glotune.verbs.trackers import check_trackers, start_trackers
 
 
@@ -73,28 +74,57 @@ def train(
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
+        rounds = open_rounds(resolved, texts)
         if resolved.is_soup:
             open_members(resolved, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
         processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, lesson, processes, watching(observer))
+        carry_out(directory, resolved, texts, lesson, rounds, processes, watching(observer))
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)
 
 
-@own_randomness()
 def carry_out(
     directory: RunDirectory,
     recipe: Recipe,
     texts: TextData,
     lesson: Lesson | None,
+    rounds: Rounds | None,
     processes: Processes,
     observer: Observer,
 ) -> None:
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
+
+    def train_once(recipe: Recipe, learned: TextData | None) -> Recipe:
+        return one_training(directory, recipe, texts, lesson, learned, processes, observer)
+
+    if rounds is None:
+        train_once(recipe, None)
+    else:
+        rounds.carry_out(directory, recipe, texts, processes, observer, train_once)
+
+
+@own_randomness()
+def one_training(
+    directory: RunDirectory,
+    recipe: Recipe,
+    texts: TextData,
+    lesson: Lesson | None,
+    learned: TextData | None,
+    processes: Processes,
+    observer: Observer,
+) -> Recipe:
+    """One training from the encoder to the judged model: all of a run, or one of its rounds.
+
+    Args:
+        learned: the same texts with pseudo-labelled ones among those that are trained on; None: these alone.
+
+    Returns:
+        the recipe that it ended with: a gentler one where it collapsed.
+    """
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
@@ -109,8 +139,19 @@ def carry_out(
         progress=recorder.progress("tokenize"),
     )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    if learned is not None:
+        stores = with_other_training_texts(
+            stores,
+            learned,
+            tokenizer,
+            recipe.data,
+            cache,
+            on_warning=recorder.warn,
+            progress=recorder.progress("tokenize"),
+        )
+    trained = texts if learned is None else learned
     progress = recorder.progress("augment")
-    stores = with_augmented(stores, texts, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
+    stores = with_augmented(stores, trained, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
     task: Task | None = None
     if lesson is not None:
         if processes.is_main:
@@ -122,14 +163,14 @@ def carry_out(
     # Said once: a resumed run's events are those of one that never stopped.
     if warning and resumption is None and not recipe.is_soup:
         recorder.warn(warning)
-    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan, task)
+    assembled = assemble(recipe, trained, stores, tokenizer, processes, recorder, manifest.plan, task)
     if manifest.plan is None:
         assembled = fit_to_machine(assembled, cache, recorder)
-    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
+    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None or learned is not None)
     assembled = with_cached_prefix(assembled, cache, recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
-    if processes.is_main:
+    if processes.is_main and not recipe.trains_in_rounds:  # rounds are sent once the best is known
         start_trackers(directory, recipe.track)
     try:
         if recipe.is_soup:
@@ -138,7 +179,7 @@ def carry_out(
             state = train_to_the_end(assembled.parts, resumption, recorder)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
-        return carry_out(directory, gentler, texts, lesson, processes, observer)
+        return one_training(directory, gentler, texts, lesson, learned, processes, observer)
     except DivergedTraining:
         if processes.is_main:
             judge_diverged(directory)
@@ -146,9 +187,9 @@ def carry_out(
     if state.step:
         recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
-    if processes.is_main:
+    if processes.is_main and learned is None:
         record_baselines(directory, recipe, texts, recorder.log)
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
     if lesson is not None:
         lesson.compare(directory, texts, processes, recorder)
-    return None
+    return recipe
