@@ -225,7 +225,12 @@ def selection(run: RunData) -> str:
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
     into = ", ".join(map(named, run.recipe.data.translations))
-    regime = f"translate-train into {into}: no target label was used" if into else "zero-shot: no target label was used"
+    unlabelled = ", ".join(named(code) for code in run.recipe.data.unlabelled if not run.is_source(code))
+    parts = [
+        *([f"translate-train into {into}"] if into else []),
+        *([f"self-training on unlabelled texts in {unlabelled}"] if unlabelled else []),
+    ]
+    regime = f"{' and '.join(parts) or 'zero-shot'}: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
     how = (
         f"source validation{names} ({seen})"
