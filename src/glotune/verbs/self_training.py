@@ -44,6 +44,7 @@ from glotune.run.history import read_history
 from glotune.run.records import (
     Averaged,
     Change,
+    DataSource,
     Decision,
     Manifest,
     Plan,
@@ -291,11 +292,17 @@ class Rounds:
                 shutil.rmtree(folder)
 
 
-def open_rounds(recipe: Recipe, texts: TextData, begun: Manifest | None = None) -> Rounds | None:
+def open_rounds(
+    recipe: Recipe,
+    texts: TextData,
+    begun: Manifest | None = None,
+    named: Callable[[list[DataSource]], list[DataSource]] = list,
+) -> Rounds | None:
     """Reads the unlabelled texts of a recipe and checks them; writes nothing. None without ``self_training``.
 
     Args:
         texts: the labelled ones.
+        named: gives files the names that the run's records call them by.
         begun: the manifest of a run that goes on or is reproduced: with the same texts, or not at all.
 
     Raises:
@@ -317,7 +324,7 @@ def open_rounds(recipe: Recipe, texts: TextData, begun: Manifest | None = None) 
                 remedy="Leave the language out, or give other texts",
             )
     record = SelfTrained(
-        texts=counts, texts_hash=unlabelled.data_hash, data=unlabelled.sources, warnings=unlabelled.warnings
+        texts=counts, texts_hash=unlabelled.data_hash, data=named(unlabelled.sources), warnings=unlabelled.warnings
     )
     before = None if begun is None else begun.self_training
     if before is not None and before.texts_hash != record.texts_hash:

@@ -55,7 +55,8 @@ def train(
         overrides: lists of ``key.path=value``, or {"key.path": value}.
         data: the texts themselves, in place of all that the recipe names: a DataFrame (pandas, polars), a
             `datasets.Dataset`, a `pyarrow.Table` or ``(texts, labels)``; or {split: any of these} or
-            {split: {language: any of these}}, as a `datasets.DatasetDict` is. The run keeps the columns that it
+            {split: {language: any of these}}, as a `datasets.DatasetDict` is; beside the splits, under
+            ``unlabelled``, {language: texts} for ``self_training``. The run keeps the columns that it
             reads in its folder ``data``, so that it can be resumed and reproduced.
         out: the run directory; ``runs/NAME-TIME`` otherwise.
         observer: watches; see `glotune.engine.observer`. None: bars in a notebook, nothing elsewhere.
@@ -74,7 +75,8 @@ def train(
         texts = given.read(resolved)
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
-        rounds = open_rounds(resolved, texts)
+        with given.located(resolved) as located:
+            rounds = open_rounds(located, texts, named=given.as_named)
         if resolved.is_soup:
             open_members(resolved, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
