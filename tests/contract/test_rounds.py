@@ -16,7 +16,7 @@ from glotune.errors import InterruptedRun
 from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
 from glotune.run.records import Round, RunStatus
-from glotune.verbs import self_training
+from glotune.verbs import sealed_rounds, self_training
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.resume import resume
 from small_runs import rounds_recipe
@@ -113,20 +113,22 @@ def killed_at(call: int, function: Callable[..., Any], *, after: bool = False) -
 @pytest.mark.parametrize(
     ("name", "call", "after"),
     [
-        ("cached_answers", 1, True),  # labelled, not sealed
-        ("linked", 2, True),  # half-sealed
-        ("clear", 1, False),  # sealed, not cleared
-        ("clear", 2, True),  # cleared, not counted
-        ("linked", 4, False),  # all made, none put back
-        ("linked", 4, True),  # put back, not said
-        ("start_trackers", 1, True),  # said, not complete
+        ("self_training.cached_answers", 1, True),  # labelled, not sealed
+        ("sealed_rounds.linked", 2, True),  # half-sealed
+        ("self_training.clear", 1, False),  # sealed, not cleared
+        ("self_training.clear", 2, True),  # cleared, not counted
+        ("sealed_rounds.linked", 4, False),  # all made, none put back
+        ("sealed_rounds.linked", 4, True),  # put back, not said
+        ("self_training.start_trackers", 1, True),  # said, not complete
     ],
 )  # fmt: skip
 def test_a_run_that_was_killed_between_rounds_goes_on(
     whole: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int, after: bool
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(self_training, name, killed_at(call, getattr(self_training, name), after=after))
+        module, function = name.split(".")
+        place = {"self_training": self_training, "sealed_rounds": sealed_rounds}[module]
+        patch.setattr(place, function, killed_at(call, getattr(place, function), after=after))
         with pytest.raises(Killed):
             train(recipe, out=tmp_path / "run", report=False)
     assert_equal(whole, resume(tmp_path / "run", report=False))

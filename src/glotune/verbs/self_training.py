@@ -4,85 +4,66 @@ For transfer across languages: Xu et al. 2021 (EMNLP, arXiv:2109.00194). Every r
 than from the model before, so that the weights keep no mistake, and labels all texts anew, as curriculum labelling does
 (Cascante-Bonilla et al. 2021, AAAI, arXiv:2001.06001).
 
-One training at a time uses the run directory as any run does. What it left there is sealed into ``rounds/N`` by one
-rename, and the directory cleared for the next; at the end the best round's files are put back. So a run in rounds is
-resumed, watched and read like any other, and what has been done follows from the folders alone:
-
-- ``rounds/N`` stands, and the manifest does not count it yet: clear the directory, then count it;
-- it does not: the directory holds round N, which goes on from its newest checkpoint.
+How rounds lie on disk is `glotune.verbs.sealed_rounds`.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from glotune.data.cache import cache_folder
-from glotune.data.coded_columns import strings_of
 from glotune.data.texts import TextData
 from glotune.data.unlabelled import UnlabelledTexts, read_unlabelled, with_pseudo_labels, without_held_out
-from glotune.engine.fit import step_time
 from glotune.engine.observer import Observer
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
 from glotune.recipe import Recipe
 from glotune.recipe.schema import SelfTraining
-from glotune.run.directory import RunDirectory, write_atomically
-from glotune.run.history import read_history
+from glotune.run.directory import RunDirectory
 from glotune.run.records import (
-    Averaged,
-    Change,
     DataSource,
-    Decision,
     Manifest,
     Plan,
-    Record,
     Round,
     SelfTrained,
     TeacherRecord,
-    Verdict,
 )
 from glotune.stats.arrays import softmax
 from glotune.stats.traits import trait
 from glotune.tasks.pseudo_labels import choose, is_one_class
 from glotune.verbs.distill import cached_answers, identity, open_teacher, size_of
+from glotune.verbs.sealed_rounds import (
+    Ended,
+    clear,
+    drop_weights,
+    put_back,
+    read_ended,
+    read_labels,
+    said_of,
+    seal,
+    trained_of,
+    write_labels,
+)
 from glotune.verbs.trackers import start_trackers
-from glotune.whole_files import sync, whole_folder
 from glotune.words import counted, named, percent
 
 KEY = "data.unlabelled"
-OF_A_ROUND = ("events.jsonl", "data_profile.json", "metrics.json", "predictions", "model", "adapter")
-"""What a training leaves in the run directory; checkpoints go with the round, cheap models are those of round 0."""
-WEIGHTS = ("model", "adapter")
-LABELS, ENDED = "labels.parquet", "round.json"
 FALL = 0.02
 """By so much less than in the round before models of following rounds agree before it is worth a warning."""
 
 TrainOnce = Callable[[Recipe, TextData | None], Recipe]
 """One training in the run directory, on the labelled texts or these instead; returns the recipe that it ended with."""
-
-
-class Ended(Record):
-    """``rounds/N/round.json``: a round, and what the manifest said of its training."""
-
-    round: Round
-    changes: list[Change]
-    best_step: int | None
-    decision: Decision | None
-    averaged: Averaged | None
-    verdict: Verdict | None
 
 
 @dataclass(frozen=True)
@@ -199,7 +180,8 @@ class Rounds:
             return
         if ended:
             clear(directory)
-        directory.update_manifest(self_training=self._told(ended), **_said(None))
+            drop_weights(directory, apart_from=best_of([each.round for each in ended]))
+        directory.update_manifest(self_training=self._told(ended), **said_of(None))
 
     def _told(self, sealed: Sequence[Ended], **more: Any) -> SelfTrained:
         rounds = [each.round for each in sealed]
@@ -213,47 +195,27 @@ class Rounds:
         """Labels all unlabelled texts with the model that was trained, and keeps the round."""
         number, started = len(ended), time.perf_counter()
         shares_UC = self._answers(directory, f"round {number}", processes, recorder)
-        seconds = time.perf_counter() - started
-        answers_U = shares_UC.argmax(axis=1)
-        before = read_labels(directory, number - 1)[0].argmax(axis=1) if number else None
-        found, manifest, history = self.unlabelled.texts, directory.read_manifest(), read_history(directory.events())
-        averaged = manifest.averaged
+        wall = {"label_seconds": round(time.perf_counter() - started, 6)}
+        agreement = None
+        if number:
+            before = read_labels(directory, number - 1)[0].argmax(axis=1)
+            agreement = float((before == shares_UC.argmax(axis=1)).mean())
         kept = Round(
             number=number,
             teacher=None if pseudo is None else pseudo.teacher,
             selected={} if pseudo is None else self._selected(pseudo, texts.labels),
-            agreement=None if before is None else float((before == answers_U).mean()),
-            metric=str(history.best["metric"]),
-            value=float(averaged.value if averaged is not None and averaged.kept else history.best["value"]),
-            steps=history.steps[-1].step,
-            verdict=None if manifest.verdict is None else manifest.verdict.status,
-            wall={"train_seconds": round(step_time(directory).seconds, 6), "label_seconds": round(seconds, 6)},
+            agreement=agreement,
+            **trained_of(directory, wall),
         )
-        trained_U = np.zeros(len(found), bool)
-        if pseudo is not None:
-            trained_U[pseudo.rows_S] = True
-        hashes = [self.unlabelled.sources[place].sha256 for place in found.table["source"].to_pylist()]
-        columns = {
-            "data_hash": pa.array(hashes, pa.string()),
-            "row": found.table["row"],
-            "language": pa.chunked_array(strings_of(found.table["language"]), pa.string()),
-            "predicted": pa.array(answers_U.astype(np.int16)),
-            "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(shares_UC.reshape(-1)), shares_UC.shape[1]),
-            "trained": pa.array(trained_U),
-        }
-        said = {name: getattr(manifest, name) for name in Ended.model_fields if name != "round"}
-        directory.rounds.mkdir(exist_ok=True)
-        with whole_folder(directory.rounds / str(number)) as folder:
-            linked(directory.path, folder)
-            parquet.write_table(pa.table(columns), folder / LABELS)
-            write_atomically(folder / ENDED, Ended(round=kept, **said).model_dump_json(indent=1) + "\n")
-        sync(directory.rounds)
-        agreed = (
-            "" if kept.agreement is None else f"; {percent(kept.agreement)} of the unlabelled texts labelled as before"
-        )
+        seal(directory, kept, partial(self._write_labels, shares_UC=shares_UC, pseudo=pseudo))
+        agreed = "" if agreement is None else f"; {percent(agreement)} of the unlabelled texts labelled as before"
         recorder.log(
             f"self-training: round {number} ended with {kept.metric} {kept.value:.4f} on source validation{agreed}"
         )
+
+    def _write_labels(self, path: Path, shares_UC: NDArray[np.float32], pseudo: PseudoLabels | None) -> None:
+        rows_S = np.zeros(0, np.int64) if pseudo is None else pseudo.rows_S
+        write_labels(path, self.unlabelled, shares_UC, rows_S)
 
     def _answers(
         self, directory: RunDirectory, name: str, processes: Processes, recorder: Recorder
@@ -280,29 +242,26 @@ class Rounds:
         if known is None or known.kept is None:
             rounds = [each.round for each in ended]
             best = best_of(rounds)
-            clear(directory)
-            linked(directory.rounds / str(best.number), directory.path)
+            put_back(directory, best.number)
             told = self._told(ended, kept=best.number, ended=why)
-            directory.update_manifest(self_training=told, **_said(ended[best.number]))
+            directory.update_manifest(self_training=told, **said_of(ended[best.number]))
             recorder.log(f"self-training ends ({why}): the run is round {best.number}, the best on source validation")
             for warning in warnings_of(rounds):
                 recorder.log(f"warning: {warning}")
-        for name in WEIGHTS:
-            for folder in directory.rounds.glob(f"*/{name}"):
-                shutil.rmtree(folder)
+        drop_weights(directory)
 
 
 def open_rounds(
     recipe: Recipe,
     texts: TextData,
     begun: Manifest | None = None,
-    named: Callable[[list[DataSource]], list[DataSource]] = list,
+    as_named: Callable[[list[DataSource]], list[DataSource]] = list,
 ) -> Rounds | None:
     """Reads the unlabelled texts of a recipe and checks them; writes nothing. None without ``self_training``.
 
     Args:
         texts: the labelled ones.
-        named: gives files the names that the run's records call them by.
+        as_named: gives files the names that the run's records call them by.
         begun: the manifest of a run that goes on or is reproduced: with the same texts, or not at all.
 
     Raises:
@@ -324,7 +283,7 @@ def open_rounds(
                 remedy="Leave the language out, or give other texts",
             )
     record = SelfTrained(
-        texts=counts, texts_hash=unlabelled.data_hash, data=named(unlabelled.sources), warnings=unlabelled.warnings
+        texts=counts, texts_hash=unlabelled.data_hash, data=as_named(unlabelled.sources), warnings=unlabelled.warnings
     )
     before = None if begun is None else begun.self_training
     if before is not None and before.texts_hash != record.texts_hash:
@@ -359,53 +318,3 @@ def warnings_of(rounds: Sequence[Round]) -> list[str]:
                 f"the texts of round {each.number} in {', '.join(map(named, alone))} all have one pseudo-label"
             )
     return found
-
-
-# ---- on disk ------------------------------------------------------------------------------------------
-
-
-def read_ended(directory: RunDirectory) -> list[Ended]:
-    """The rounds that were sealed, in order."""
-    found: list[Ended] = []
-    while (file := directory.rounds / str(len(found)) / ENDED).is_file():
-        found.append(Ended.model_validate_json(file.read_bytes()))
-    return found
-
-
-def read_labels(directory: RunDirectory, number: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Of a round: what its model says of the unlabelled texts, probabilities [U, C]; which it was trained on, [U]."""
-    table = parquet.read_table(directory.rounds / str(number) / LABELS, columns=["probabilities", "trained"])
-    flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(table), -1), table["trained"].to_numpy()
-
-
-def clear(directory: RunDirectory) -> None:
-    """Takes away what a training left; its checkpoints first, so that no other training goes on from them."""
-    for path in (directory.checkpoints, *(directory.path / name for name in OF_A_ROUND)):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def linked(source: Path, target: Path) -> None:
-    """What a training left, in another folder too; weights are not copied where the file system has hard links."""
-    for name in OF_A_ROUND:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, copy_function=_link)
-        elif (source / name).is_file():  # events are appended to: a copy
-            shutil.copy2(source / name, target / name)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _said(ended: Ended | None) -> dict[str, Any]:
-    """What the manifest says of a training; None: nothing yet."""
-    if ended is None:
-        return {"changes": [], "best_step": None, "decision": None, "averaged": None, "verdict": None}
-    return {name: getattr(ended, name) for name in Ended.model_fields if name != "round"}

@@ -76,7 +76,7 @@ def train(
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
         with given.located(resolved) as located:
-            rounds = open_rounds(located, texts, named=given.as_named)
+            rounds = open_rounds(located, texts, as_named=given.as_named)
         if resolved.is_soup:
             open_members(resolved, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet

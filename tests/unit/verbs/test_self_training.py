@@ -30,7 +30,7 @@ from glotune.verbs.predict import load
 from glotune.verbs.preview import preview
 from glotune.verbs.reproduce import reproduce
 from glotune.verbs.resume import resume
-from glotune.verbs.self_training import read_labels
+from glotune.verbs.sealed_rounds import read_labels
 from small_runs import LABELS, rounds_recipe, sentences, small_recipe, unlabelled, write_csv
 
 
