@@ -16,13 +16,16 @@ from pyarrow import parquet
 from glotune import Classifier, train
 from glotune.data.reading import read_texts
 from glotune.data.unlabelled import read_unlabelled, with_pseudo_labels
+from glotune.engine.observer import Silent
 from glotune.errors import UserError
 from glotune.evidence.equality import differences
 from glotune.hub.card import model_card
+from glotune.monitor.watcher import Watcher
 from glotune.recipe import Recipe, load_recipe, recipe_hash
 from glotune.report.conditions import conditions_of
 from glotune.report.content import gather
 from glotune.run.data import load_run
+from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.study.measures import measured
 from glotune.verbs.lifecycle import Run
@@ -42,9 +45,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+class Watches(Silent):
+    """Looks at a run as ``glotune monitor`` does, when a round begins and when it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.steps = path, list[int]()
+        self.watcher: Watcher | None = None
+
+    def log(self, message: str) -> None:
+        if message.startswith("self-training: round"):
+            self.watcher = self.watcher or Watcher(RunDirectory(self.path))
+            self.steps.append(self.watcher.look().step)
+
+
 @pytest.fixture(scope="module")
-def run(place: Path) -> Run:
-    return train(rounds_recipe(place), out=place / "run")
+def watched(place: Path) -> Watches:
+    return Watches(place / "run")
+
+
+@pytest.fixture(scope="module")
+def run(place: Path, watched: Watches) -> Run:
+    return train(rounds_recipe(place), out=place / "run", observer=watched)
 
 
 # ---- what a run in rounds is --------------------------------------------------------------------------
@@ -77,6 +98,15 @@ def test_the_run_is_its_best_round(run: Run) -> None:
     said = load(run.path).predict_proba([row["text"] for row in sentences("es", 30, 2)])
     assert np.allclose(data.predictions("test", "es").probabilities_BC, said, atol=1e-5)  # type: ignore[union-attr]
     assert not list(run.path.glob("rounds/*/model")), "the weights of other rounds are gone"
+
+
+def test_whoever_watches_sees_each_round_from_its_first_step(run: Run, watched: Watches) -> None:
+    assert run.manifest.self_training is not None
+    made = [each.steps for each in run.manifest.self_training.rounds]
+    assert watched.steps == [0, made[0], 0, made[1], 0, made[2]]
+    assert watched.watcher is not None
+    found = watched.watcher.look()
+    assert found.step == made[run.manifest.self_training.kept or 0]
 
 
 def test_each_round_learns_from_the_best_model_before_it(run: Run) -> None:
