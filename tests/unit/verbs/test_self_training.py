@@ -24,6 +24,8 @@ from glotune.monitor.watcher import Watcher
 from glotune.recipe import Recipe, load_recipe, recipe_hash
 from glotune.report.conditions import conditions_of
 from glotune.report.content import gather
+from glotune.report.markdown import render_markdown
+from glotune.report.page import render_page
 from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
@@ -65,7 +67,7 @@ def watched(place: Path) -> Watches:
 
 @pytest.fixture(scope="module")
 def run(place: Path, watched: Watches) -> Run:
-    return train(rounds_recipe(place), out=place / "run", observer=watched)
+    return train(rounds_recipe(place), out=place / "run", observer=watched, report=False)
 
 
 # ---- what a run in rounds is --------------------------------------------------------------------------
@@ -125,6 +127,9 @@ def test_each_round_learns_from_the_best_model_before_it(run: Run) -> None:
         assert each.agreement == pytest.approx((own.argmax(axis=1) == previous).mean())
         steps = -(-(60 + each.num_texts) // 16) * 8
         assert each.steps == steps, "an epoch goes through both"
+    ended = [json.loads((run.path / "rounds" / str(number) / "round.json").read_text()) for number in (0, 1)]
+    used = [next(change for change in each["changes"] if change["kind"] == "trim_vocabulary") for each in ended]
+    assert used[0]["details"]["rows"] < used[1]["details"]["rows"], "their tokens are in the vocabulary"
     table = parquet.read_table(run.path / "rounds" / "1" / "labels.parquet")
     assert table.column_names == ["data_hash", "row", "language", "predicted", "probabilities", "trained"]
     assert table["data_hash"][0].as_py() == record.data[0].sha256
@@ -135,10 +140,10 @@ def test_the_report_tells_every_round(run: Run) -> None:
     data = load_run(run.path)
     record = run.manifest.self_training
     assert record is not None
-    report, page = ((run.path / "report" / name).read_text() for name in ("report.md", "report.html"))
+    content = gather(data)
+    report, page = render_markdown(content, []), render_page([content], "rounds")
     assert "## Self-training" in report
     assert f"The run is round {record.kept}, the best by macro-F1 on the validation texts of the source" in report
-    content = gather(data)
     assert content.rounds is not None
     assert [row[0] for row in content.rounds.rows] == [
         f"{each.number}{', kept' if each.number == record.kept else ''}" for each in record.rounds
@@ -164,6 +169,7 @@ def test_a_run_in_rounds_says_its_regime(run: Run) -> None:
     assert "es" not in profile["splits"]["train"], "the profile is of texts with a label"
 
 
+@pytest.mark.extras
 def test_a_run_in_rounds_is_reproduced(run: Run, tmp_path: Path) -> None:
     again = reproduce(run.path, out=tmp_path / "again")
     assert again.is_equal, again.numbers
@@ -174,6 +180,7 @@ def test_a_run_in_rounds_is_reproduced(run: Run, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.extras
 def test_hard_labels_are_labelled_rows(place: Path, run: Run, tmp_path: Path) -> None:
     """A round with ``soft: false`` is a run on the same texts with these labels in a file."""
     record = run.manifest.self_training
@@ -216,6 +223,7 @@ def test_labels_of_one_class_end_the_rounds(place: Path, tmp_path: Path) -> None
     assert "pseudo-labels collapsed" in gather(load_run(run.path)).rounds_note
 
 
+@pytest.mark.extras
 def test_rounds_that_would_repeat_end(place: Path, tmp_path: Path) -> None:
     """Round 1 learns from every text, and is not better: round 2 would learn the same from the same teacher."""
     recipe = rounds_recipe(place, self_training={"rounds": 5, "share": 1.0, "select": "confidence"}, train__epochs=9)
@@ -255,6 +263,7 @@ def test_the_plan_forecasts_all_rounds(place: Path) -> None:
     assert plan.wall["rounds_seconds"] > 3 * plan.wall["seconds"] * 0.99
 
 
+@pytest.mark.extras
 def test_a_classifier_takes_texts_without_labels(place: Path) -> None:
     rows = sentences("en", 60)
     found = Classifier(
