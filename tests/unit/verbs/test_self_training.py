@@ -30,6 +30,8 @@ from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.study.measures import measured
+from glotune.tasks.pseudo_labels import is_one_class
+from glotune.verbs import self_training
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.predict import load
 from glotune.verbs.preview import preview
@@ -44,6 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("rounds")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLOTUNE_CACHE", str(folder / "cache"))
+        patch.setattr(self_training, "is_one_class", lambda *_: False)
         yield folder
 
 
@@ -119,13 +122,14 @@ def test_each_round_learns_from_the_best_model_before_it(run: Run) -> None:
         assert each.teacher is not None
         assert before[each.teacher].value == max(round_.value for round_ in before)
         answers = read_labels(run.directory, each.teacher)[0].argmax(axis=1)
-        own, trained = read_labels(run.directory, each.number)
-        counts = np.bincount(answers[trained], minlength=3).tolist()
-        assert each.selected == {"es": dict(zip(LABELS, counts, strict=True))}
+        labels, trained = read_labels(run.directory, each.number)
+        for language, own in (("en", slice(0, 40)), ("es", slice(40, 80))):
+            counts = np.bincount(answers[own][trained[own]], minlength=3).tolist()
+            assert each.selected[language] == dict(zip(LABELS, counts, strict=True))
         assert each.num_texts == trained.sum()
         previous = read_labels(run.directory, each.number - 1)[0].argmax(axis=1)
-        assert each.agreement == pytest.approx((own.argmax(axis=1) == previous).mean())
-        steps = -(-(60 + each.num_texts) // 16) * 8
+        assert each.agreement == pytest.approx((labels.argmax(axis=1) == previous).mean())
+        steps = -(-(60 + each.num_texts) // 16) * 6
         assert each.steps == steps, "an epoch goes through both"
     ended = [json.loads((run.path / "rounds" / str(number) / "round.json").read_text()) for number in (0, 1)]
     used = [next(change for change in each["changes"] if change["kind"] == "trim_vocabulary") for each in ended]
@@ -133,7 +137,8 @@ def test_each_round_learns_from_the_best_model_before_it(run: Run) -> None:
     table = parquet.read_table(run.path / "rounds" / "1" / "labels.parquet")
     assert table.column_names == ["data_hash", "row", "language", "predicted", "probabilities", "trained"]
     assert table["data_hash"][0].as_py() == record.data[0].sha256
-    assert table["row"].to_pylist() == list(range(1, 41))
+    assert table["row"].to_pylist() == [*range(1, 41), *range(1, 41)]
+    assert table["language"].to_pylist() == ["en"] * 40 + ["es"] * 40
 
 
 def test_the_report_tells_every_round(run: Run) -> None:
@@ -149,8 +154,9 @@ def test_the_report_tells_every_round(run: Run) -> None:
         f"{each.number}{', kept' if each.number == record.kept else ''}" for each in record.rounds
     ]
     assert content.pseudo_labels is not None
-    for row, each in zip(content.pseudo_labels.rows, record.rounds[1:], strict=True):
-        assert row == (str(each.number), "Spanish (es)", str(each.num_texts), *map(str, each.selected["es"].values()))
+    for row, each in zip(content.pseudo_labels.rows[1::2], record.rounds[1:], strict=True):
+        counts = each.selected["es"].values()
+        assert row == (str(each.number), "Spanish (es)", str(sum(counts)), *map(str, counts))
     assert "Rounds of self-training" in page
     assert any("more.es.txt" in row[0] for row in content.sources.rows)  # type: ignore[union-attr]
     seconds = measured(run.directory)["train_seconds"]
@@ -188,9 +194,12 @@ def test_hard_labels_are_labelled_rows(place: Path, run: Run, tmp_path: Path) ->
     recipe = rounds_recipe(place, self_training={"rounds": 1, "soft": False})
     hard = train(recipe, out=tmp_path / "hard", report=False)
     answers, trained = read_labels(hard.directory, 0)[0].argmax(axis=1), read_labels(hard.directory, 1)[1]
-    texts = [f"{row['text']} de verdad" for row in sentences("es", 40, 9)]
-    rows = [{"text": texts[at], "label": LABELS[answers[at]]} for at in np.flatnonzero(trained)]
-    labelled = {"en": str(place / "train.csv"), "es": str(write_csv(tmp_path / "pseudo.es.csv", rows))}
+    files = {}
+    for language, first in (("en", 0), ("es", 40)):
+        texts = (place / f"more.{language}.txt").read_text(encoding="utf-8").splitlines()
+        rows = [{"text": texts[at], "label": LABELS[answers[first + at]]} for at in range(40) if trained[first + at]]
+        files[language] = str(write_csv(tmp_path / f"pseudo.{language}.csv", rows))
+    labelled = {"en": [str(place / "train.csv"), files["en"]], "es": files["es"]}
     keys = {"data.train": labelled, "self_training": None, "data.unlabelled": {}, "data.source_languages": None}
     plain = train(load_recipe(recipe, keys), out=tmp_path / "plain", report=False)
     one, other = ((path / "predictions" / "test.es.parquet") for path in (hard.path / "rounds" / "1", plain.path))
@@ -213,7 +222,8 @@ def test_soft_labels_are_learned_as_votes_are(place: Path) -> None:
     assert with_pseudo_labels(texts, found, np.array([5]), shares[:1], soft=False).splits["train"].votes is None
 
 
-def test_labels_of_one_class_end_the_rounds(place: Path, tmp_path: Path) -> None:
+def test_labels_of_one_class_end_the_rounds(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_training, "is_one_class", is_one_class)
     recipe = rounds_recipe(place, train__epochs=1, optimizer__learning_rate=1e-6)
     run = train(recipe, out=tmp_path / "run", report=False)
     record = run.manifest.self_training
@@ -270,7 +280,7 @@ def test_a_classifier_takes_texts_without_labels(place: Path) -> None:
         str(place / "xlm-roberta-2"), language="en", self_training={"rounds": 1, "share": 0.5}, train__epochs=6,
         optimizer__learning_rate=3e-3, evaluate__baselines=False,
     )  # fmt: skip
-    more = unlabelled(place).read_text(encoding="utf-8").split("\n")[:-1]
+    more = unlabelled(place, "es").read_text(encoding="utf-8").split("\n")[:-1]
     found.fit([row["text"] for row in rows], [row["label"] for row in rows], unlabelled={"es": more})
     record = load_run(found.run_).manifest.self_training
     assert record is not None
