@@ -147,11 +147,13 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
         the warnings, each once.
 
     Raises:
-        UserError: as `glotune.data.reading.read_texts`; pipes; validation texts that would not choose the checkpoint.
+        UserError: as `glotune.data.reading.read_texts`; pipes; validation texts that would not choose the checkpoint;
+            unlabelled texts that the runs are judged by.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
     from glotune.tasks.single_label import refuse_unused_validation
+    from glotune.verbs.self_training import open_rounds
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}
@@ -162,5 +164,6 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
             refuse_streams(recipe.data, "a study")
             texts = read_texts(recipe.data, recipe.seed, recipe.task)
             refuse_unused_validation(recipe.evaluate.on, texts)
-            warnings.update(dict.fromkeys(texts.warnings))
+            rounds = open_rounds(recipe, texts)
+            warnings.update(dict.fromkeys([*texts.warnings, *([] if rounds is None else rounds.record.warnings)]))
     return list(warnings)

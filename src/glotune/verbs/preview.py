@@ -62,7 +62,8 @@ def preview(
     rounds = open_rounds(resolved, texts)
     processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
-    for message in [*texts.warnings, *(lesson.warnings if lesson is not None else [])]:
+    beside = [] if rounds is None else rounds.record.warnings
+    for message in [*texts.warnings, *(lesson.warnings if lesson is not None else []), *beside]:
         recorder.warn(message)
     tokenizer = load_tokenizer(resolved.model)
     cache = cache_folder(recorder.log)

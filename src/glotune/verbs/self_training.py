@@ -103,6 +103,8 @@ class Rounds:
                 break
             recorder = Recorder(directory, observer, directory.read_manifest().attempt, processes.is_main)
             learned = None if pseudo is None else self._learned(texts, pseudo)
+            for warning in [] if ended else self.record.warnings:
+                recorder.log(f"warning: {warning}")
             recorder.log(self._announced(pseudo, len(ended)))
             recipe = train_once(recipe, learned)
             if processes.is_main:

@@ -30,6 +30,7 @@ from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.study.measures import measured
+from glotune.study.plan import check_texts
 from glotune.tasks.pseudo_labels import is_one_class
 from glotune.verbs import self_training
 from glotune.verbs.lifecycle import Run
@@ -303,6 +304,8 @@ def test_a_text_that_is_tested_on_is_refused(place: Path, tmp_path: Path) -> Non
 
 def test_a_text_that_is_validated_on_is_refused_whatever_its_language(place: Path, tmp_path: Path) -> None:
     (tmp_path / "es.txt").write_text(sentences("en", 24, 1)[0]["text"] + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="1 of 1 unlabelled texts are validation texts"):
+        check_texts([rounds_recipe(place, data__unlabelled={"es": str(tmp_path / "es.txt")})])
     with pytest.raises(UserError, match="1 of 1 unlabelled texts are validation texts"):
         train(rounds_recipe(place, data__unlabelled={"es": str(tmp_path / "es.txt")}), out=tmp_path / "run")
 
