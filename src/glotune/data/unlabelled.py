@@ -27,6 +27,8 @@ from glotune.run.records import DataSource
 
 UNLABELLED = -100
 """Class id of a text without a label: torch's cross-entropy leaves it out (``ignore_index``)."""
+SHOWN = 10
+"""Rows that a message names."""
 _NO_LABELS = "\x00no label"
 """No header holds this name: whatever labels a file has stay unread."""
 
@@ -229,12 +231,15 @@ def _refuse_copies(held: LabelledTexts, split: str, unlabelled: UnlabelledTexts,
     same = np.isin(unlabelled.texts.keys, held.keys)
     if not same.any():
         return
-    first = unlabelled.texts.table.slice(int(np.argmax(same)), 1).to_pylist()[0]
+    found = unlabelled.texts.table.filter(pa.array(same)).select(["row", "source", "language"]).to_pylist()
+    first = found[0]
+    rows = [each["row"] for each in found if each["source"] == first["source"]]
+    shown = ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
     file = unlabelled.sources[first["source"]].path
     raise UserError(
-        f"{int(same.sum()):,} of {len(same):,} unlabelled texts are {split} texts; the first is row {first['row']} of "
-        f"{file}: learning from them would flatter the scores",
+        f"{int(same.sum()):,} of {len(same):,} unlabelled texts are {split} texts (row{'s' * (len(rows) > 1)} {shown} "
+        f"of {file}): learning from them would flatter the scores",
         where=f"{key}.{first['language']}",
         expected="texts that the run is not judged by",
-        remedy=f"Take the texts of data.{split} out of the file",
+        remedy=f"Take the texts of data.{split} out",
     )

@@ -297,7 +297,7 @@ def test_a_text_that_is_tested_on_is_refused(place: Path, tmp_path: Path) -> Non
     text = sentences("es", 30, 2)[3]["text"]
     for spelt in (text, f"  {text} "):
         (tmp_path / "es.txt").write_text(f"otra cosa\n{spelt}\n", encoding="utf-8")
-        with pytest.raises(UserError, match=r"1 of 2 unlabelled texts are test texts; the first is row 2 of .*es\.txt"):
+        with pytest.raises(UserError, match=r"1 of 2 unlabelled texts are test texts \(row 2 of .*es\.txt\)"):
             train(rounds_recipe(place, data__unlabelled={"es": str(tmp_path / "es.txt")}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
