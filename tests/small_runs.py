@@ -124,7 +124,8 @@ def unlabelled(folder: Path, language: str, count: int = 40) -> Path:
     """Texts that stand in no other file."""
     path = folder / f"more.{language}.txt"
     lines = [
-        f"{row['text']} {'indeed' if language == 'en' else 'de verdad'}\n" for row in sentences(language, count, 9)
+        f"{row['text']} {'back at the bazaar' if language == 'en' else 'de verdad'}\n"
+        for row in sentences(language, count, 9)
     ]
     path.write_text("".join(lines), encoding="utf-8")
     return path
