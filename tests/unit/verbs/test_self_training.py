@@ -39,6 +39,7 @@ from glotune.verbs.preview import preview
 from glotune.verbs.reproduce import reproduce
 from glotune.verbs.resume import resume
 from glotune.verbs.sealed_rounds import read_labels
+from glotune.verbs.self_training import open_rounds
 from small_runs import LABELS, rounds_recipe, sentences, small_recipe, unlabelled, write_csv
 
 
@@ -314,14 +315,15 @@ def test_near_copies_of_held_out_texts_are_left_out_and_counted(place: Path, tmp
     long = next(row["text"] for row in sentences("es", 30, 2) if len(row["text"]) > 60)
     lines = [row["text"] + " de verdad" for row in sentences("es", 12, 9)]
     (tmp_path / "es.txt").write_text("\n".join([*lines, f"{long.upper()}!! 77", ""]), encoding="utf-8")
-    recipe = rounds_recipe(place, data__unlabelled={"es": str(tmp_path / "es.txt")}, self_training={"rounds": 1})
-    record = train(recipe, out=tmp_path / "run", report=False).manifest.self_training
-    assert record is not None
-    assert record.texts == {"es": 12}
-    assert "1 of 13 texts of data.unlabelled are near copies of validation or test texts" in record.warnings[0]
+    recipe = rounds_recipe(place, data__unlabelled={"es": str(tmp_path / "es.txt")})
+    texts = read_texts(recipe.data, recipe.seed)
+    rounds = open_rounds(recipe, texts)
+    assert rounds is not None
+    assert rounds.record.texts == {"es": 12}
+    assert "1 of 13 texts of data.unlabelled are near copies of validation or test texts" in rounds.record.warnings[0]
     (tmp_path / "es.txt").write_text(f"{long.upper()}!!\n", encoding="utf-8")
     with pytest.raises(UserError, match="all 1 texts are near copies"):
-        train(recipe, out=tmp_path / "other")
+        open_rounds(recipe, texts)
 
 
 @pytest.mark.parametrize(
