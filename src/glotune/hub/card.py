@@ -133,6 +133,11 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
                 f"Training saw unlabelled texts in {', '.join(map(named, unlabelled))}, labelled by the model itself "
                 "(self-training): it uses target texts and is not zero-shot, though it used no label of theirs."
             )
+        if words := ", ".join(map(named, recipe.data.switched_into)):
+            yield (
+                f"Words of its training texts were replaced by translations into {words}: this is code-switching with "
+                "a dictionary, not zero-shot."
+            )
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."
