@@ -24,6 +24,7 @@ LATER: dict[str, object] = {
     "data.augment": None,
     "data.translations": {},
     "data.windows": None,
+    "data.hide_test": False,
     "data.quoting": "standard",
     "data.levels": None,
     "data.columns.labels": None,

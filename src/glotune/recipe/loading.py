@@ -201,6 +201,19 @@ def set_key(content: dict[str, Any], key: str, value: Any, schema: type[BaseMode
     content[last] = value
 
 
+def with_keys(content: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `content` with `keys` over it; a dotted key replaces what stands there, a section is merged."""
+    changed = dict(content)
+    for key, value in keys.items():
+        if "." in key:
+            set_key(changed, key, value)
+        elif isinstance(value, dict):
+            changed = merge(changed, {key: value})
+        else:
+            changed[key] = value
+    return changed
+
+
 def recipe_yaml(recipe: BaseModel) -> str:
     """The resolved recipe as YAML, every default written out."""
     return yaml.dump(recipe.model_dump(mode="json"))

@@ -32,6 +32,8 @@ class RunStatus(StrEnum):
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    PRUNED = "pruned"
+    """A trial of a search that was left early, as others were better at that epoch."""
     COMPLETE = "complete"
 
 

@@ -16,7 +16,7 @@ from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
 from glotune.engine.loop import CollapsedTraining, DivergedTraining, train_to_the_end
-from glotune.engine.observer import Observer, watching
+from glotune.engine.observer import Observer, Pruner, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
@@ -45,6 +45,7 @@ def train(
     observer: Observer | None = None,
     command: list[str] | None = None,
     report: bool = True,
+    pruner: Pruner | None = None,
     **keywords: Any,
 ) -> Run:
     """Trains one recipe, from labelled texts to a judged run with a saved model.
@@ -60,12 +61,14 @@ def train(
         observer: watches; see `glotune.engine.observer`. None: bars in a notebook, nothing elsewhere.
         command: what the manifest says started the run; the process's own command line otherwise.
         report: draw ``report/`` at the end; ``glotune report RUN`` draws it later.
+        pruner: asked at the end of each epoch whether the run is worth going on with; None: it always is.
         keywords: further overrides with ``__`` for the dots: ``train__epochs=3``.
 
     Raises:
         UserError: the recipe, the data or the model is wrong; nothing is left behind.
         RunError: the run failed; its manifest says why.
         InterruptedRun: it was asked to stop, and can be resumed.
+        PrunedTraining: its pruner left it.
     """
     with given_rows(data) as given:
         resolved = load_recipe(recipe, given.keys, *overrides, keywords)
@@ -79,7 +82,7 @@ def train(
         processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
         directory = open_run(out, resolved, texts, processes, command, given.files)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, lesson, processes, watching(observer))
+        carry_out(directory, resolved, texts, lesson, processes, watching(observer), pruner)
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)
@@ -93,6 +96,7 @@ def carry_out(
     lesson: Lesson | None,
     processes: Processes,
     observer: Observer,
+    pruner: Pruner | None = None,
 ) -> None:
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
     manifest = directory.read_manifest()
@@ -135,10 +139,10 @@ def carry_out(
         if recipe.is_soup:
             state = end_with_soup(assembled.parts, recipe, open_members(recipe, texts), recorder)
         else:
-            state = train_to_the_end(assembled.parts, resumption, recorder)
+            state = train_to_the_end(assembled.parts, resumption, recorder, pruner=pruner)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
-        return carry_out(directory, gentler, texts, lesson, processes, observer)
+        return carry_out(directory, gentler, texts, lesson, processes, observer, pruner)
     except DivergedTraining:
         if processes.is_main:
             judge_diverged(directory)

@@ -17,6 +17,8 @@ from glotune.report.figures.model import (
     RocPanel,
     Scatter,
     ScatterPanel,
+    Slice,
+    Slices,
 )
 
 COLUMNS = 3
@@ -28,7 +30,9 @@ MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
 
-def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter) -> tuple[float, float]:
+def size_of_panels(
+    data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter | Slices,
+) -> tuple[float, float]:
     """Rows of three square panels."""
     columns = grid_columns(len(data.panels))
     rows = math.ceil(len(data.panels) / columns)
@@ -187,6 +191,41 @@ def scatter_panel(ax: Any, panel: ScatterPanel, data: Scatter) -> None:
     ax.set_title(f"{style.latin(panel.title)}, {panel.note}", fontsize=10)
     ax.set_xlabel(data.x_label)
     ax.set_ylabel(data.y_label)
+
+
+def draw_slices(figure: Any, data: Slices) -> None:
+    """One panel per key; what was left early or learned nothing stands apart from what was trained to its end."""
+    axes = _grid(figure, len(data.panels), sharey=True)
+    for ax, panel in zip(axes, data.panels, strict=True):
+        _slice_panel(ax, panel, 100 if data.is_percent else 1)
+    for place in range(0, len(axes), grid_columns(len(axes))):
+        axes[place].set_ylabel(data.y_label)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
+
+
+def _slice_panel(ax: Any, panel: Slice, scale: float) -> None:
+    looks = {
+        "complete": ("trained to its end", {"marker": "o", "color": style.BLUE, "mec": "white", "mew": 0.6}),
+        "pruned": ("left early", {"marker": "o", "color": "none", "mec": style.MUTED, "mew": 1.0}),
+        "unsound": ("learned nothing", {"marker": "x", "color": style.VERMILLION, "mec": style.VERMILLION, "mew": 1.4}),
+    }
+    for outcome, (name, look) in looks.items():
+        some = [point for point in panel.points if point.outcome == outcome]
+        ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", markersize=6, label=name, **look)
+    for name, colour, some in (
+        ("the recipe as it was", style.ORANGE, [point for point in panel.points if point.is_plain]),
+        ("winner", style.GREEN, [point for point in panel.points if point.is_winner]),
+    ):
+        ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", marker="o", markersize=12,
+                color="none", mec=colour, mew=1.8, label=name)  # fmt: skip
+    if panel.is_log:
+        ax.set_xscale("log")
+    if panel.choices:
+        names = [style.shorten(name, 16) for name in panel.choices]
+        ax.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0)
+        ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.set_title(panel.key, fontsize=10)
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:
