@@ -77,10 +77,13 @@ def find_recipe(source: str | Path) -> Path:
         )
     if str(source) in known:
         return known[str(source)]
+    is_auto = str(source) == "auto"
     raise UserError(
         f"there is no recipe '{source}'",
         expected=f"a YAML file or one of: {', '.join(known)}",
-        remedy=did_you_mean(str(source), known),
+        remedy="glotune train auto chooses one; elsewhere name the recipe.yaml of such a run"
+        if is_auto
+        else did_you_mean(str(source), known),
     )
 
 
@@ -212,6 +215,14 @@ def with_keys(content: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any
         else:
             changed[key] = value
     return changed
+
+
+def value_at(recipe: BaseModel, key: str) -> Any:
+    """What stands at a dotted key, as JSON; None too where the sections above it are null."""
+    value: Any = recipe.model_dump(mode="json")
+    for part in split_key(type(recipe), key)[0]:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def recipe_yaml(recipe: BaseModel) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from glotune.errors import UserError, did_you_mean
-from glotune.recipe.loading import split_key, with_keys
+from glotune.recipe.loading import split_key, value_at, with_keys
 from glotune.recipe.problems import all_keys, refuse
 from glotune.recipe.schema import Recipe
 from glotune.recipe.search import Dimension, Search
@@ -26,6 +26,7 @@ JUDGING = (
     "data.source_languages",
 )  # fmt: skip
 """Keys that say what a run is called, or by what and on which texts it is judged: the same for all trials."""
+MISSING = object()
 MOST_CORNERS = 512
 """So many combinations of extreme values are tried; of a larger space those of two keys at a time."""
 
@@ -157,14 +158,27 @@ def _corners(axes: list[Axis]) -> Iterator[Point]:
             yield {axis.key: value for axis, value in zip(group, values, strict=True)}
 
 
-def own_point(recipe: Recipe, axes: list[Axis]) -> Point | None:
-    """Where the recipe itself lies in the space; None where it lies outside."""
-    found: Point = {}
+def own_point(shared: Mapping[str, Any], axes: list[Axis], search: Search) -> Point | None:
+    """Where the recipe itself lies in the space; None where it lies outside.
+
+    Args:
+        shared: its keys.
+    """
+    own, found = recipe_at(shared, {}, "plain", search.seed, "the recipe"), Point()
     for axis in axes:
-        value: Any = recipe.model_dump(mode="json")
-        for part in split_key(Recipe, axis.key)[0]:
-            value = value.get(part) if isinstance(value, dict) else None
-        if not axis.holds(value):
+        value = value_at(own, axis.key)
+        if axis.choices is None:
+            held = value if axis.holds(value) else None
+        else:  # a choice may name a part of a section, as {embeddings: true} of model.freeze
+            held = next((each for each in axis.choices if _is_own(each, value, axis, shared, search)), MISSING)
+        if held is MISSING or (held is None and axis.choices is None):
             return None
-        found[axis.key] = value
+        found[axis.key] = held
     return found
+
+
+def _is_own(choice: Any, value: Any, axis: Axis, shared: Mapping[str, Any], search: Search) -> bool:
+    try:
+        return bool(value_at(recipe_at(shared, {axis.key: choice}, "plain", search.seed, "the recipe"), axis.key) == value)
+    except UserError:  # a choice that holds beside other values of the space alone
+        return False

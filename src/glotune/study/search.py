@@ -277,7 +277,7 @@ class Trials:
 
     def _new_point(self) -> tuple[Point, bool] | None:
         """A point that was not tried before, and whether it is the recipe's own; None where none is left."""
-        if not self.all and (own := own_point(self.resolved.variants[PLAIN], self.axes)) is not None:
+        if not self.all and (own := self._own_point()) is not None:
             return own, True
         tried = {json.dumps(trial.values, sort_keys=True) for trial in self.all}
         for attempt in range(SAME_AGAIN):
@@ -285,6 +285,9 @@ class Trials:
             if json.dumps(point, sort_keys=True) not in tried:
                 return point, False
         return None
+
+    def _own_point(self) -> Point | None:
+        return own_point(dict(self.resolved.study.recipe), self.axes, self.search)
 
     def _recipe(self, point: Point, name: str) -> Recipe:
         shared, where = dict(self.resolved.study.recipe), f"study {self.resolved.study.name}, {name}"

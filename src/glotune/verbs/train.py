@@ -25,11 +25,13 @@ from glotune.engine.step import own_randomness
 from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe
+from glotune.recipe.auto import AUTO
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.tasks.baselines import record_baselines
 from glotune.tasks.single_label import refuse_unused_validation
 from glotune.tasks.task import Task
+from glotune.verbs.auto import choice_lines, choose_recipe
 from glotune.verbs.average import end_with_soup, open_members
 from glotune.verbs.distill import Lesson, open_lesson
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
@@ -51,7 +53,7 @@ def train(
     """Trains one recipe, from labelled texts to a judged run with a saved model.
 
     Args:
-        recipe: a built-in name, a YAML file or a `Recipe`.
+        recipe: a built-in name, a YAML file, a `Recipe`, or ``auto``: chosen by the texts and the machine.
         overrides: lists of ``key.path=value``, or {"key.path": value}.
         data: the texts themselves, in place of all that the recipe names: a DataFrame (pandas, polars), a
             `datasets.Dataset`, a `pyarrow.Table` or ``(texts, labels)``; or {split: any of these} or
@@ -71,9 +73,10 @@ def train(
         PrunedTraining: its pruner left it.
     """
     with given_rows(data) as given:
-        resolved = load_recipe(recipe, given.keys, *overrides, keywords)
+        auto = choose_recipe(given, *overrides, keywords) if recipe == AUTO else None
+        resolved = load_recipe(recipe, given.keys, *overrides, keywords) if auto is None else auto.recipe
         check_trackers(resolved.track)
-        texts = given.read(resolved)
+        texts = given.read(resolved) if auto is None else auto.texts
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
         if resolved.is_soup:
@@ -81,6 +84,8 @@ def train(
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
         processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
         directory = open_run(out, resolved, texts, processes, command, given.files)
+        if auto is not None and processes.is_main:
+            directory.update_manifest(choices=auto.choices)
     with status_kept(directory, processes, fresh=True):
         carry_out(directory, resolved, texts, lesson, processes, watching(observer), pruner)
     if report:
@@ -102,6 +107,8 @@ def carry_out(
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
+    for line in choice_lines(manifest.choices) if resumption is None else ():
+        recorder.log(line)
     tokenizer = load_tokenizer(recipe.model)
     cache = cache_folder(recorder.log)
     stores: Mapping[str, TokenStore] = tokenize(

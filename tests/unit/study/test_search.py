@@ -153,9 +153,17 @@ def test_values_are_of_the_key_s_type_and_the_recipe_s_own_point_is_found() -> N
     assert [axis.is_integer for axis in axes] == [False, True, False]
     assert axes[1].ends == [1, 9]
     recipe = load_recipe("e5", {"data.train": "en.csv", "train.epochs": 3})
-    assert own_point(recipe, axes) == {"optimizer.learning_rate": 1e-4, "train.epochs": 3, "model.lora": None}
-    assert own_point(load_recipe(recipe, {"train.epochs": 4}), axes) is None, "no whole number of steps from low"
-    assert own_point(load_recipe(recipe, {"optimizer.learning_rate": 1e-6}), axes) is None
+
+    def own(**changed: Any) -> Point | None:
+        return own_point(load_recipe(recipe, changed).model_dump(mode="json"), axes, search)
+
+    assert own() == {"optimizer.learning_rate": 1e-4, "train.epochs": 3, "model.lora": None}
+    lora = own(model__lora={"rank": 4})
+    assert lora is not None
+    assert lora["model.lora"] == {"rank": 4}, "a part of the section stands for it, with its defaults"
+    assert own(model__lora={"rank": 4, "dropout": 0.1}) is None
+    assert own(train__epochs=4) is None, "no whole number of steps from low"
+    assert own(optimizer__learning_rate=1e-6) is None
 
 
 # ---- halving ------------------------------------------------------------------------------------------
