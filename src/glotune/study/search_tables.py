@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from glotune.evidence.cells import Cell, Column, ComparisonTable, display, score, shown, word
@@ -79,7 +79,7 @@ def _notes(record: SearchRecord, trials: Sequence[Trial], epochs: float | None) 
     seconds = sum(trial.seconds or 0.0 for trial in trials)
     notes = [
         f"{counted(len(trials), 'trial')}: {', '.join(f'{count} {name}' for name, count in counts.items())}; "
-        f"{duration(seconds)} of optimizer steps. It ended as {record.ended or 'it was cut off'}.",
+        f"{duration(seconds)} of optimizer steps. It ended because {record.ended or 'it was cut off'}.",
         f"Each was judged by {display(record.metric)} of its best checkpoint on {record.on} validation texts, all with "
         f"seed {record.content['seed']}. No trial read a test text. What a trial was worth is no evidence: the best of "
         "many looks better than it is.",
@@ -96,16 +96,19 @@ def _notes(record: SearchRecord, trials: Sequence[Trial], epochs: float | None) 
     return [ORACLE, *notes] if record.on == "target" else notes
 
 
-def found_table(record: SearchRecord, trials: Sequence[Trial], runs: Sequence[RunData]) -> ComparisonTable:
+def found_table(
+    record: SearchRecord, trials: Sequence[Trial], runs: Sequence[RunData], own: Mapping[str, object]
+) -> ComparisonTable:
     """What the winner is worth: in the search, which chose it by that score, and on seeds and texts that it never saw.
 
     Args:
+        own: the searched keys as they stand in the plain recipe.
         runs: those with fresh seeds, of both variants.
     """
     by_name = {name: [run for run in runs if run.name == name] for name in (PLAIN, WINNER)}
     winner = next((trial for trial in trials if trial.number == record.winner), None)
-    own = next((trial for trial in trials if trial.is_plain), None)
-    searched = (None if own is None else own.value, None if winner is None else winner.value)
+    tried = next((trial for trial in trials if trial.is_plain), None)
+    searched = (None if tried is None else tried.value, None if winner is None else winner.value)
     rows = [
         (
             word(f"In the search: {record.on} validation, one seed; the winner is the best of {len(trials)}, so its score "
@@ -131,7 +134,10 @@ def found_table(record: SearchRecord, trials: Sequence[Trial], runs: Sequence[Ru
         Column(f"Winner: {display(record.metric)}"),
         Column("Winner minus plain", note="points" if trait(record.metric).is_percent else ""),
     )
+    found_values = {} if winner is None else winner.values
+    told = "; ".join(f"{key} {_value(value).text} (plain: {_value(own[key]).text})" for key, value in found_values.items())
     notes = [
+        f"Found: {told}.",
         f"Intervals are 95 %, over seeds and texts. {_optimism(record, winner, by_name[WINNER])}".strip(),
         "Whether the difference is beyond chance is answered by the claims, not here.",
     ]
@@ -151,7 +157,7 @@ def _optimism(record: SearchRecord, winner: Trial | None, runs: Sequence[RunData
     gap = winner.value - found.value
     unit = " points" if trait(record.metric).is_percent else ""
     return (
-        f"On the very same validation texts the winner lost {shown(record.metric, gap, '+')}{unit} against its score in "
+        f"On the very same validation texts the winner lost {shown(record.metric, abs(gap))}{unit} against its score in "
         "the search once other seeds trained it: that much of it was luck of the draw."
         if (gap > 0) == record.higher_is_better
         else "On the same validation texts other seeds did not lower the winner's score."

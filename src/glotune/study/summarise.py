@@ -21,6 +21,7 @@ from glotune.evidence import (
 )
 from glotune.evidence.cells import ComparisonTable
 from glotune.evidence.claims import ClaimAnswer
+from glotune.recipe.loading import value_at
 from glotune.recipe.space import axes_of
 from glotune.recipe.study import PLAIN, StudyRecipe
 from glotune.recipe.study_loading import FULL
@@ -192,12 +193,12 @@ def _with_search(
     if study.search is None or record is None:
         return named, {}
     trials, axes = read_trials(directory.search), axes_of(study.search)
-    planned = plan.resolved.variants[PLAIN].train.epochs
-    epochs = None if any(axis.key.startswith("train") for axis in axes) else planned
+    plain = plan.resolved.variants[PLAIN]
+    epochs = None if any(axis.key in ("train", "train.epochs") for axis in axes) else plain.train.epochs
     place = Path(os.path.relpath(directory.search, directory.report))
     found = {
         **{name: table for name, table in named.items() if name == "claims"},
-        "found": found_table(record, trials, runs),
+        "found": found_table(record, trials, runs, {axis.key: value_at(plain, axis.key) for axis in axes}),
         "search": search_table(record, trials, axes, epochs, place),
         **{name: table for name, table in named.items() if name != "claims"},
     }

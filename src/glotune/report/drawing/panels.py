@@ -198,6 +198,7 @@ def draw_slices(figure: Any, data: Slices) -> None:
     axes = _grid(figure, len(data.panels), sharey=True)
     for ax, panel in zip(axes, data.panels, strict=True):
         _slice_panel(ax, panel, 100 if data.is_percent else 1)
+    axes[0].margins(y=0.1)
     for place in range(0, len(axes), grid_columns(len(axes))):
         axes[place].set_ylabel(data.y_label)
     handles, names = axes[0].get_legend_handles_labels()
@@ -205,27 +206,31 @@ def draw_slices(figure: Any, data: Slices) -> None:
 
 
 def _slice_panel(ax: Any, panel: Slice, scale: float) -> None:
-    looks = {
-        "complete": ("trained to its end", {"marker": "o", "color": style.BLUE, "mec": "white", "mew": 0.6}),
-        "pruned": ("left early", {"marker": "o", "color": "none", "mec": style.MUTED, "mew": 1.0}),
-        "unsound": ("learned nothing", {"marker": "x", "color": style.VERMILLION, "mec": style.VERMILLION, "mew": 1.4}),
-    }
-    for outcome, (name, look) in looks.items():
-        some = [point for point in panel.points if point.outcome == outcome]
-        ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", markersize=6, label=name, **look)
-    for name, colour, some in (
-        ("the recipe as it was", style.ORANGE, [point for point in panel.points if point.is_plain]),
-        ("winner", style.GREEN, [point for point in panel.points if point.is_winner]),
-    ):
-        ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", marker="o", markersize=12,
-                color="none", mec=colour, mew=1.8, label=name)  # fmt: skip
+    small: dict[str, Any] = {"markersize": 6, "marker": "o"}
+    ring: dict[str, Any] = {"markersize": 12, "marker": "o", "color": "none", "mew": 1.8}
+    kinds = (
+        ("trained to its end", [p for p in panel.points if p.outcome == "complete"],
+         {**small, "color": style.BLUE, "mec": "white", "mew": 0.6}),
+        ("left early", [p for p in panel.points if p.outcome == "pruned"],
+         {**small, "color": "none", "mec": style.MUTED, "mew": 1.0}),
+        ("learned nothing", [p for p in panel.points if p.outcome == "unsound"],
+         {**small, "marker": "x", "color": style.VERMILLION, "mew": 1.4}),
+        ("the recipe as it was", [p for p in panel.points if p.is_plain], {**ring, "mec": style.ORANGE}),
+        ("winner", [p for p in panel.points if p.is_winner], {**ring, "mec": style.GREEN}),
+    )  # fmt: skip
+    for name, some, look in kinds:
+        if some:
+            ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", label=name, **look)
     if panel.is_log:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda *_: "")
     if panel.choices:
-        names = [style.shorten(name, 16) for name in panel.choices]
-        ax.set_xticks(range(len(names)), names, rotation=30 if max(map(len, names)) > 6 else 0)
+        names = [style.middle(name, 22) for name in panel.choices]
+        slanted = max(map(len, names)) > 6
+        ax.set_xticks(range(len(names)), names, rotation=30 if slanted else 0, ha="right" if slanted else "center")
         ax.set_xlim(-0.5, len(names) - 0.5)
-    ax.set_title(panel.key, fontsize=10)
+    ax.set_title(style.middle(panel.key, 28), fontsize=10)
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:

@@ -31,8 +31,7 @@ def search_slices(record: SearchRecord, trials: Sequence[Trial], axes: Sequence[
         for axis in axes[:MOST_PANELS]
     )
     is_percent = trait(record.metric).is_percent
-    unit = ", %" if is_percent else ""
-    return Slices(f"{display(record.metric)}{unit}, {record.on} validation", is_percent, panels)
+    return Slices(f"{display(record.metric)}{', %' if is_percent else ''}", is_percent, panels)
 
 
 def _point(trial: Trial, axis: Axis, record: SearchRecord) -> SlicePoint:
