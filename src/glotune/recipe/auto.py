@@ -1,7 +1,7 @@
 """`glotune train auto`: recipe values by what is known of the texts and the machine, from a table that is data.
 
-The table (``auto.yaml``) says of each key which value is taken when, why, and where that was measured. Keys that the user gives
-always win. What comes out is a recipe like any other.
+The table (``auto.yaml``) says of each key which value is taken when, why, and where that was measured. Keys that the
+user gives always win. What comes out is a recipe like any other.
 """
 
 from __future__ import annotations

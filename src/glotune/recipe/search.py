@@ -85,7 +85,7 @@ class Search(Section):
     """asha: asynchronous successive halving (Li et al. 2020, arXiv:1810.05934): after epochs 1, 3, 9, ... only trials
     that are among the best third there go on; none: every trial is trained to its end."""
     on: Literal["source", "target"] = "source"
-    """Validation texts that judge a trial: of the source languages, or of the target languages (an oracle, marked as such
-    in every output). The metric is the recipe's ``evaluate.metric``, at the checkpoint that it chooses."""
+    """Validation texts that judge a trial: of the source languages, or of the target languages (an oracle, marked as
+    such in every output). The metric is the recipe's ``evaluate.metric``, at the checkpoint that it chooses."""
     seed: int = Field(default=1000, ge=0, lt=2**32)
     """Seed of every trial, and of the sampler; none of the study's ``seeds``, with which the winner is trained."""

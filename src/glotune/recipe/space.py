@@ -21,8 +21,8 @@ Point = dict[str, Any]
 """Recipe key -> value."""
 JUDGING = (
     "name", "description", "task", "seed", "track", "records", "evaluate.metric", "evaluate.on", "evaluate.test",
-    "evaluate.baselines", "data.train", "data.validation", "data.test", "data.hide_test", "data.columns", "data.quoting",
-    "data.split_names", "data.made_splits", "data.labels", "data.levels", "data.weighted_metrics",
+    "evaluate.baselines", "data.train", "data.validation", "data.test", "data.hide_test", "data.columns",
+    "data.quoting", "data.split_names", "data.made_splits", "data.labels", "data.levels", "data.weighted_metrics",
     "data.source_languages",
 )  # fmt: skip
 """Keys that say what a run is called, or by what and on which texts it is judged: the same for all trials."""
@@ -86,7 +86,7 @@ def axes_of(search: Search) -> list[Axis]:
 
 def _axis(key: str, dimension: Dimension) -> Axis:
     where = f"search.space.{key}"
-    parts, kind = split_key(Recipe, key)
+    kind = split_key(Recipe, key)[1]
     if kind is None:
         raise UserError(
             f"'{key}' is no key of a recipe",
@@ -179,6 +179,8 @@ def own_point(shared: Mapping[str, Any], axes: list[Axis], search: Search) -> Po
 
 def _is_own(choice: Any, value: Any, axis: Axis, shared: Mapping[str, Any], search: Search) -> bool:
     try:
-        return bool(value_at(recipe_at(shared, {axis.key: choice}, "plain", search.seed, "the recipe"), axis.key) == value)
+        return bool(
+            value_at(recipe_at(shared, {axis.key: choice}, "plain", search.seed, "the recipe"), axis.key) == value
+        )
     except UserError:  # a choice that holds beside other values of the space alone
         return False

@@ -116,19 +116,14 @@ class StudyRecipe(Section):
             if named := [name for name, scale in self.scales.items() if scale.budget is not None]:
                 raise ValueError(f"scales.{named[0]}.budget is a search's, and this study has no search")
             return self
-        if self.grid or self.variants not in ({"base": {}}, {PLAIN: {}}) or any(s.variants for s in self.scales.values()):
+        named = self.variants not in ({"base": {}}, {PLAIN: {}}) or any(each.variants for each in self.scales.values())
+        if self.grid or named:
             raise ValueError(
-                f"a search has two variants, {PLAIN} (the recipe as it is) and {WINNER} (what it finds): no variants or "
-                "grid beside it. What all trials share stands under keys; what is to be compared in a study of its own"
+                f"a search has two variants, {PLAIN} (the recipe as it is) and {WINNER} (what it finds): no variants "
+                "or grid beside it. What all trials share stands under keys"
             )
         if self.folds is not None or any(scale.folds is not None for scale in self.scales.values()):
             raise ValueError("a search is judged on validation texts and its winner on test texts: no folds beside it")
-        for seeds in (self.seeds, *(scale.seeds or [] for scale in self.scales.values())):
-            if self.search.seed in seeds:
-                raise ValueError(
-                    f"search.seed {self.search.seed} is one of the study's seeds: the winner is trained with seeds that "
-                    "the search never used"
-                )
         return self
 
     @model_validator(mode="after")

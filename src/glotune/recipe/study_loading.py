@@ -19,7 +19,6 @@ from glotune.recipe.loading import (
     anchor_paths,
     builtin_recipes,
     find_recipe,
-    merge,
     parsed_overrides,
     read_extended,
     set_key,

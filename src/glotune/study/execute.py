@@ -119,9 +119,7 @@ def _stopped_like_from_the_keyboard() -> Iterator[None]:
 class _Queue:
     """The waiting and the running runs."""
 
-    def __init__(
-        self, directory: StudyDirectory, workers: Workers, tally: Tally, supply: Supply | None = None
-    ) -> None:
+    def __init__(self, directory: StudyDirectory, workers: Workers, tally: Tally, supply: Supply | None = None) -> None:
         self.directory, self.workers, self.tally, self.supply = directory, workers, tally, supply
         # A cluster queues what it has no room for yet; what is planned by how others end had better wait.
         self.at_once = workers.at_once if supply is None else workers.at_once or workers.room

@@ -2,9 +2,9 @@
 
 A trial that comes to a rung (epoch 1, 3, 9, ...) is held against all that came there before it, and goes on if it is
 among the best third. The first ones have nothing to be held against; the best so far always goes on, as in Optuna's
-`SuccessiveHalvingPruner`: nothing is suspended and taken up again. What each was worth stands in a file that all trials of the
-study append to, under a lock, wherever they run; what was decided there once is not decided again, so that a trial that
-was killed and resumed ends as it would have.
+`SuccessiveHalvingPruner`: nothing is suspended and taken up again. What each was worth stands in a file that all trials
+of the study append to, under a lock, wherever they run; what was decided there once is not decided again, so that a
+trial that was killed and resumed ends as it would have.
 """
 
 from __future__ import annotations

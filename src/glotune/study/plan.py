@@ -150,7 +150,8 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
         the warnings, each once.
 
     Raises:
-        UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose the checkpoint.
+        UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose
+            the checkpoint.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams

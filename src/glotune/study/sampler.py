@@ -1,7 +1,7 @@
 """Where to look next: Optuna's samplers over what the trials so far were worth.
 
-Optuna keeps nothing: its study is made anew for each trial from glotune's own record, with a seed of the trial's own. So a
-search that was killed goes on as if it never was, and its folder can be read without Optuna.
+Optuna keeps nothing: its study is made anew for each trial from glotune's own record, with a seed of the trial's own. So
+a search that was killed goes on as if it never was, and its folder can be read without Optuna.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _value(axis: Axis, asked: Any) -> Any:
 
 
 def _known(trial: Trial, axes: Sequence[Axis], distributions: dict[str, Any]) -> Any:
-    """A trial as Optuna reads it. What diverged or learned nothing is told as left before its first epoch: the worst that
-    Optuna knows; what a machine broke off is told as failed, which says nothing."""
+    """A trial as Optuna reads it. What diverged or learned nothing is told as left before its first epoch, the worst
+    that Optuna knows; what a machine broke off is told as failed, which says nothing."""
     from optuna.trial import TrialState, create_trial
 
     params = {axis.key: trial.values[axis.key] if axis.choices is None else axis.place(trial.values[axis.key])
@@ -92,6 +92,4 @@ def _known(trial: Trial, axes: Sequence[Axis], distributions: dict[str, Any]) ->
         state, value = TrialState.COMPLETE, trial.value
     elif trial.state == "pruned" and trial.value is not None:
         state, steps = TrialState.PRUNED, {round(trial.epochs or 0): trial.value}
-    return create_trial(
-        state=state, value=value, params=params, distributions=distributions, intermediate_values=steps
-    )
+    return create_trial(state=state, value=value, params=params, distributions=distributions, intermediate_values=steps)

@@ -1,8 +1,8 @@
 """The search of a study: trials one after another or side by side, each planned by what those before it were worth.
 
 Everything that a search knows stands in its folder (`glotune.run.trials`), so that it goes on where it was killed: with
-one worker to the same trials as if it never was. Trials see no test text (``data.hide_test``); what the winner is worth is
-for the runs with fresh seeds to say.
+one worker to the same trials as if it never was. Trials see no test text (``data.hide_test``); what the winner is worth
+is for the runs with fresh seeds to say.
 """
 
 from __future__ import annotations
@@ -320,4 +320,3 @@ def _drop_weights(run: RunDirectory) -> None:
     for folder in (run.checkpoints, run.model, run.adapter):
         if folder.exists():
             remove(folder)
-

@@ -87,11 +87,13 @@ def _notes(record: SearchRecord, trials: Sequence[Trial], epochs: float | None) 
     if record.first_rung is not None:
         trained = sum(trial.epochs or 0.0 for trial in trials if trial.state == "pruned")
         left = counts.get("pruned", 0)
-        saved = f" They would have been trained for {left * epochs - trained:.3g} epochs more." if epochs and left else ""
+        saved = (
+            f" They would have been trained for {left * epochs - trained:.3g} epochs more." if epochs and left else ""
+        )
         notes.append(
             f"After epochs {record.first_rung}, {record.first_rung * record.factor}, "
-            f"{record.first_rung * record.factor**2}, … only the best 1 in {record.factor} went on (successive halving): "
-            f"{left} of {len(trials)} were left early.{saved}"
+            f"{record.first_rung * record.factor**2}, … only the best 1 in {record.factor} went on (successive halving)"
+            f": {left} of {len(trials)} were left early.{saved}"
         )
     return [ORACLE, *notes] if record.on == "target" else notes
 
@@ -111,8 +113,8 @@ def found_table(
     searched = (None if tried is None else tried.value, None if winner is None else winner.value)
     rows = [
         (
-            word(f"In the search: {record.on} validation, one seed; the winner is the best of {len(trials)}, so its score "
-                 "is too good"),
+            word(f"In the search: {record.on} validation, one seed; the winner is the best of {len(trials)}, so its "
+                 "score is too good"),
             *(score(record.metric, value) for value in searched),
             _difference(record.metric, *searched),
         )
@@ -126,8 +128,8 @@ def found_table(
         languages = _languages(runs, split, is_source)
         if languages:
             found = [estimate(by_name[name], split, languages, record.metric) for name in (PLAIN, WINNER)]
-            rows.append((word(words), *(_estimated(record.metric, each) for each in found),
-                         _difference(record.metric, *(None if each is None else each.value for each in found))))  # fmt: skip
+            gap = _difference(record.metric, *(None if each is None else each.value for each in found))
+            rows.append((word(words), *(_estimated(record.metric, each) for each in found), gap))
     columns = (
         Column("Measured", is_numeric=False),
         Column(f"Plain: {display(record.metric)}"),
@@ -135,7 +137,9 @@ def found_table(
         Column("Winner minus plain", note="points" if trait(record.metric).is_percent else ""),
     )
     found_values = {} if winner is None else winner.values
-    told = "; ".join(f"{key} {_value(value).text} (plain: {_value(own[key]).text})" for key, value in found_values.items())
+    told = "; ".join(
+        f"{key} {_value(value).text} (plain: {_value(own[key]).text})" for key, value in found_values.items()
+    )
     notes = [
         f"Found: {told}.",
         f"Intervals are 95 %, over seeds and texts. {_optimism(record, winner, by_name[WINNER])}".strip(),
@@ -157,8 +161,8 @@ def _optimism(record: SearchRecord, winner: Trial | None, runs: Sequence[RunData
     gap = winner.value - found.value
     unit = " points" if trait(record.metric).is_percent else ""
     return (
-        f"On the very same validation texts the winner lost {shown(record.metric, abs(gap))}{unit} against its score in "
-        "the search once other seeds trained it: that much of it was luck of the draw."
+        f"On the very same validation texts the winner lost {shown(record.metric, abs(gap))}{unit} against its score "
+        "in the search once other seeds trained it: that much of it was luck of the draw."
         if (gap > 0) == record.higher_is_better
         else "On the same validation texts other seeds did not lower the winner's score."
     )

@@ -45,8 +45,10 @@ def _outcome(directory: StudyDirectory, was_running: bool) -> str:
     runs, _ = readable_runs(directory.runs)
     complete = sum(manifest.status is RunStatus.COMPLETE for _, manifest in runs)
     trials = read_trials(directory.search)
-    stands = f"{complete} of {planned} runs are complete" if planned or not trials else (
-        f"{sum(trial.state != 'running' for trial in trials)} trials of its search have ended"
+    stands = (
+        f"{complete} of {planned} runs are complete"
+        if planned or not trials
+        else (f"{sum(trial.state != 'running' for trial in trials)} trials of its search have ended")
     )
     if not was_running:
         return f"{directory.path} is not running: {stands}. Go on with: glotune study {directory.path}"

@@ -96,7 +96,7 @@ def test_the_recipe_stands_by_itself(tmp_path: Path) -> None:
 def test_a_wrong_key_is_refused_as_ever_and_auto_is_no_recipe_elsewhere() -> None:
     with pytest.raises(UserError, match=r"auto: 1 problem.*\n.*learning_rat: unknown key"):
         Draft.of(["data.train=en.csv", "optimizer.learning_rat=1"]).recipe()
-    with pytest.raises(UserError, match="data: missing; give it as data.train=FILE"):
+    with pytest.raises(UserError, match=r"data: missing; give it as data\.train=FILE"):
         Draft.of([]).recipe()
     with pytest.raises(UserError, match="glotune train auto chooses one"):
         load_recipe("auto")
@@ -124,9 +124,7 @@ def table_of_the_page() -> str:
             value = yaml.dump(rule.value).split("\n...")[0].strip().replace("\n", ", ")
             when = words_of(rule, len(entry.rules) == 1)
             pages = [f"[{page}](../{page})" for page in (rule.measured or "").split(", ") if page]
-            lines.append(
-                f"| `{entry.key}` | {when} | `{value}` | {rule.why} | {', '.join(pages) or 'not measured'} |"
-            )
+            lines.append(f"| `{entry.key}` | {when} | `{value}` | {rule.why} | {', '.join(pages) or 'not measured'} |")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,12 @@ def searched(count: int, search: Search = SEARCH, *, higher_is_better: bool = Tr
         values = suggest(search, AXES, trials, 0, higher_is_better=higher_is_better)
         worth = -off(values)
         made = Trial(number=number, values=values, state="complete", value=worth, epochs=4.0, verdict="sound")
-        odd = {3: {"state": "pruned", "epochs": 1.0}, 5: {"verdict": "collapsed"}, 7: {"state": "running", "value": None},
-               9: {"state": "failed", "value": None, "reason": "its disk was full"}}  # fmt: skip
+        odd: dict[int, dict[str, Any]] = {
+            3: {"state": "pruned", "epochs": 1.0},
+            5: {"verdict": "collapsed"},
+            7: {"state": "running", "value": None},
+            9: {"state": "failed", "value": None, "reason": "its disk was full"},
+        }
         trials.append(made.model_copy(update=odd.get(number, {})))
     return trials
 

@@ -217,9 +217,7 @@ class Clock:
         return self.now
 
 
-def trials_of(
-    folder: Path, space: dict[str, Any] | None = None, clock: Clock | None = None, **search: Any
-) -> Trials:
+def trials_of(folder: Path, space: dict[str, Any] | None = None, clock: Clock | None = None, **search: Any) -> Trials:
     study = resolved(folder, space or {"optimizer.learning_rate": RATE}, search=search)
     place = StudyDirectory(folder / "study" / "search")
     for each in (place.recipes, place.runs, place.logs):
