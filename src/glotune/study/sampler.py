@@ -1,7 +1,7 @@
 """Where to look next: Optuna's samplers over what the trials so far were worth.
 
-Optuna keeps nothing: its study is made anew for each trial from glotune's own record, with a seed of the trial's own. So
-a search that was killed goes on as if it never was, and its folder can be read without Optuna.
+Optuna keeps nothing: its study is made anew for each trial from glotune's own record, with a seed of the trial's own.
+So a search that was killed goes on as if it never was, and its folder can be read without Optuna.
 """
 
 from __future__ import annotations
