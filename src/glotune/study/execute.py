@@ -44,8 +44,10 @@ class Outcome:
 class Supply(Protocol):
     """Further runs, planned while others are under way: by how those ended."""
 
-    earlier: Sequence[str]
-    """Names of those that ended in earlier sessions, and need no process any more."""
+    @property
+    def earlier(self) -> Sequence[str]:
+        """Names of those that ended in earlier sessions, and need no process any more."""
+        ...
 
     def next(self) -> PlannedRun | None:
         """The next run to begin; None where there is none, for now or for good."""
@@ -141,11 +143,15 @@ class _Queue:
             self.workers.stop()
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedRun(
-                    f"The study was interrupted after {len(self.outcome.finished)} of {self.tally.total} runs. Go on "
+                    f"The study was interrupted after {self._done} of {self.tally.total} runs. Go on "
                     "with it by the same command"
                 ) from error
             raise
         return self.outcome
+
+    @property
+    def _done(self) -> int:
+        return len(self.outcome.finished) + len(self.supply.earlier if self.supply else ())
 
     def _fill(self) -> bool:
         """Begins runs while there is room; whether any is under way."""

@@ -20,7 +20,7 @@ from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, wri
 from glotune.study.power import plan_lines
 from glotune.study.progress import SilentWatcher, Watcher
 from glotune.study.sampler import require_optuna
-from glotune.study.search import search
+from glotune.study.search import open_search, search
 from glotune.study.summarise import Summary, write_summary
 from glotune.study.workers import Workers
 
@@ -86,6 +86,7 @@ def run_study(
         held.enter_context(_only_one(directory))
         if resolved.study.search is not None:
             plan_runs(resolved, directory)  # a metric that does not exist shows now, not when the search has ended
+            open_search(resolved, directory)
             _lock(resolved, directory, watching)
             resolved = search(resolved, directory, workers, watching)
         plan = with_dropped(resolved, directory, lambda each: plan_runs(each, directory))

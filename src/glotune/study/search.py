@@ -62,11 +62,10 @@ def search(
         watcher: sees the progress.
 
     Raises:
-        UserError: another search stands in the folder, or it ended without one sound trial.
+        UserError: as `open_search`, or it ended without one sound trial.
         InterruptedRun, RunError: as `glotune.study.execute.carry_out`.
     """
-    place = StudyDirectory(directory.search)
-    record = _opened(resolved, place)
+    place, record = StudyDirectory(directory.search), open_search(resolved, directory)
     if record.winner is None:
         _carry_out(resolved, record, place, workers, watcher)
     return with_found(resolved, directory)
@@ -89,8 +88,13 @@ def with_found(resolved: ResolvedStudy, directory: StudyDirectory) -> ResolvedSt
     return with_winner(resolved, trials[record.winner].values)
 
 
-def _opened(resolved: ResolvedStudy, place: StudyDirectory) -> SearchRecord:
-    """The record of the search, written before its first trial."""
+def open_search(resolved: ResolvedStudy, directory: StudyDirectory) -> SearchRecord:
+    """The record of the search, written before its first trial.
+
+    Raises:
+        UserError: another search stands in the folder.
+    """
+    place = StudyDirectory(directory.search)
     asked, plain = _section(resolved), resolved.variants[PLAIN]
     metric = plain.evaluate.metric
     made = SearchRecord(

@@ -31,7 +31,8 @@ def search_slices(record: SearchRecord, trials: Sequence[Trial], axes: Sequence[
         for axis in axes[:MOST_PANELS]
     )
     is_percent = trait(record.metric).is_percent
-    return Slices(f"{display(record.metric)}{', %' if is_percent else ''}", is_percent, panels)
+    oracle = ", target validation (oracle)" if record.on == "target" else ""
+    return Slices(f"{display(record.metric)}{', %' if is_percent else ''}{oracle}", is_percent, panels)
 
 
 def _point(trial: Trial, axis: Axis, record: SearchRecord) -> SlicePoint:
