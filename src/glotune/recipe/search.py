@@ -79,8 +79,8 @@ class Search(Section):
     budget: Budget
     """{runs: 20}, {minutes: 60} or both."""
     sampler: Literal["tpe", "random"] = "tpe"
-    """tpe: tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS), values like those of the best third first;
-    random: drawn evenly."""
+    """tpe: tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS), values like those of the best trials
+    so far first; random: drawn evenly."""
     pruning: Literal["asha", "none"] = "asha"
     """asha: asynchronous successive halving (Li et al. 2020, arXiv:1810.05934): after epochs 1, 3, 9, ... only trials
     that are among the best third there go on; none: every trial is trained to its end."""

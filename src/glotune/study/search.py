@@ -20,7 +20,7 @@ from glotune.recipe.study import PLAIN
 from glotune.recipe.study_loading import ResolvedStudy, with_winner
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.history import read_history
-from glotune.run.records import RunStatus
+from glotune.run.records import Manifest, RunStatus
 from glotune.run.trials import (
     ABOUT,
     RUNGS,
@@ -299,8 +299,9 @@ class Trials:
 
     def _booked(self, trial: Trial, run: RunDirectory, failed: str | None) -> Trial:
         changed: dict[str, object] = {"state": "failed", "reason": failed, "elapsed": self.elapsed}
-        if run.manifest_path.exists():
-            manifest, history = run.read_manifest(), read_history(run.events())
+        manifest = _manifest_of(run)
+        if manifest is not None:
+            history = read_history(run.events())
             costs = measured(run)
             changed |= {"epochs": costs["epochs"], "seconds": costs["train_seconds"]}
             changed |= {"verdict": manifest.verdict.status if manifest.verdict else None}
@@ -320,7 +321,17 @@ class Trials:
         append_line(self.place.path / TRIALS, trial.model_dump_json())
 
 
+def _manifest_of(run: RunDirectory) -> Manifest | None:
+    """None of a run that was lost before it had one, or whose own was cut off."""
+    try:
+        return run.read_manifest() if run.manifest_path.exists() else None
+    except UserError:
+        return None
+
+
 def _drop_weights(run: RunDirectory) -> None:
-    for folder in (run.checkpoints, run.model, run.adapter):
-        if folder.exists():
-            remove(folder)
+    there = [folder for folder in (run.checkpoints, run.model, run.adapter) if folder.exists()]
+    for folder in there:
+        remove(folder)
+    if there and (manifest := _manifest_of(run)) is not None:
+        run.update_manifest(notes=[*manifest.notes, "a trial of a search: its weights were deleted at its end"])
