@@ -116,8 +116,8 @@ class StudyRecipe(Section):
             if named := [name for name, scale in self.scales.items() if scale.budget is not None]:
                 raise ValueError(f"scales.{named[0]}.budget is a search's, and this study has no search")
             return self
-        named = self.variants not in ({"base": {}}, {PLAIN: {}}) or any(each.variants for each in self.scales.values())
-        if self.grid or named:
+        by_scale = any(each.variants for each in self.scales.values())
+        if self.grid or by_scale or self.variants not in ({"base": {}}, {PLAIN: {}}):
             raise ValueError(
                 f"a search has two variants, {PLAIN} (the recipe as it is) and {WINNER} (what it finds): no variants "
                 "or grid beside it. What all trials share stands under keys"

@@ -53,6 +53,13 @@ class ResolvedStudy:
     variants: dict[str, Recipe]
 
     @property
+    def shared(self) -> Keys:
+        """The recipe keys that all variants share."""
+        if isinstance(self.study.recipe, str):
+            raise ValueError(f"{self.study.recipe} is not settled")
+        return dict(self.study.recipe)
+
+    @property
     def reference(self) -> str:
         """The variant that the others are measured against."""
         return self.study.reference or next(iter(self.variants))
@@ -182,7 +189,7 @@ def resolve_study(
 def with_winner(resolved: ResolvedStudy, point: Point) -> ResolvedStudy:
     """A study that searched as a study of two variants: the recipe as it is, and the one that the search found."""
     plain = resolved.variants[PLAIN]
-    found = recipe_at(dict(resolved.study.recipe), point, WINNER, plain.seed, f"study {resolved.study.name}, {WINNER}")
+    found = recipe_at(resolved.shared, point, WINNER, plain.seed, f"study {resolved.study.name}, {WINNER}")
     return replace(resolved, variants={PLAIN: plain, WINNER: found})
 
 

@@ -291,10 +291,10 @@ class Trials:
         return None
 
     def _own_point(self) -> Point | None:
-        return own_point(dict(self.resolved.study.recipe), self.axes, self.search)
+        return own_point(self.resolved.shared, self.axes, self.search)
 
     def _recipe(self, point: Point, name: str) -> Recipe:
-        shared, where = dict(self.resolved.study.recipe), f"study {self.resolved.study.name}, {name}"
+        shared, where = self.resolved.shared, f"study {self.resolved.study.name}, {name}"
         return recipe_at(shared, {**point, **TRIAL_ONLY}, name, self.search.seed, where)
 
     def _booked(self, trial: Trial, run: RunDirectory, failed: str | None) -> Trial:
