@@ -19,6 +19,12 @@ def main() -> None:
     accuracy.add_argument("--encoder", type=Path, help="folder of the encoder; all-MiniLM-L6-v2 without it")
     accuracy.add_argument("--rows", type=int, default=10_000)
     accuracy.add_argument("--seeds", type=int, default=3)
+    zero_shot = commands.add_parser("zero-shot", help="UMSAB from English against Trainer: scores, time, memory")
+    zero_shot.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    zero_shot.add_argument("--encoder", type=Path, required=True, help="folder of an encoder with real weights")
+    zero_shot.add_argument("--seeds", type=int, default=4)
+    zero_shot.add_argument("--threads", type=int, default=2)
+    zero_shot.add_argument("--out", type=Path, default=Path("zero-shot.json"), help="what each seed gave")
     transfer = commands.add_parser("transfer", help="glotune-nano against a random encoder on UMSAB, English in")
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
@@ -39,6 +45,7 @@ def main() -> None:
     suite.add_arguments(speed)
     profile = commands.add_parser("profile", help="where the time of a training row's steps goes")
     profile.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    profile.add_argument("--encoder", type=Path, help="an encoder with real weights, in place of random ones")
     profile.add_argument("--row", default="full-12-layers")
     profile.add_argument("--steps", type=int, default=3, help="steps before the profiled one")
     profile.add_argument("--work", type=Path, required=True, help="folder for encoder, texts and caches")
@@ -52,7 +59,7 @@ def main() -> None:
     overhead.add_argument("--epochs", type=int, default=50)
     overhead.add_argument("--pairs", type=int, default=2)
     exports = commands.add_parser(
-        "exports", help="a run, its exports and the pipeline: texts a second, time of one text"
+        "exports", help="a run, its exports and the pipeline: texts a second, time of one text and of a batch"
     )
     serving.add_arguments(exports)
     served = commands.add_parser("serving", help="`glotune serve` under load, beside a server that answers one by one")
@@ -67,7 +74,7 @@ def main() -> None:
         from benchmarks.speed.rows import FULL, training_row
         from benchmarks.speed.world import build
 
-        world = build(arguments.data, arguments.work, FULL)
+        world = build(arguments.data, arguments.work, FULL, arguments.encoder)
         shares, seconds, operations = profiling.profile(training_row(arguments.row), world, arguments.steps)
         print(f"{operations}\n\n{1000 * seconds:.0f} ms a step\n\n{profiling.table(shares)}")
     elif arguments.name == "real-encoder":
@@ -92,6 +99,10 @@ def main() -> None:
 
         pairs = run(arguments.data, arguments.encoder or minilm(), arguments.rows, arguments.seeds)
         print(table(pairs))
+    elif arguments.name == "zero-shot":
+        from benchmarks import zero_shot as shot
+
+        print(shot.run(arguments.data, arguments.encoder, arguments.seeds, arguments.threads, arguments.out))
     elif arguments.name == "transfer":
         from benchmarks import transfer as measured
         from glotune.nano import nano_path

@@ -2,7 +2,7 @@
 
 Every way answers the same texts in the same process, one after another, round by round (A B C D A B C D …), so that a
 machine whose speed changes slows all of them alike. Measured are texts a second in windows of many texts, and the time
-of a single text, one after another.
+that a single text and a batch of texts wait for their answers, one after another.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 Answer = Callable[[list[str]], Any]
 PIPELINE_BATCH = 32
 """Texts that the pipeline pads together, sorted by length first: the best it can do."""
+BATCH = 32
+"""Texts of a batch whose latency is measured."""
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Way:
     """Seconds of each round over all texts."""
     single: list[float] = field(default_factory=list)
     """Seconds of each single text."""
+    batches: list[float] = field(default_factory=list)
+    """Seconds of each batch of `BATCH` texts, in the order in which they came."""
 
 
 def ways(run: Path, exports: Sequence[Path]) -> list[Way]:
@@ -74,6 +78,7 @@ def _pipeline(run: Path) -> Answer:
 
 def measure(found: Sequence[Way], texts: list[str], singles: list[str], rounds: int) -> None:
     """Fills in what each way takes."""
+    batches = [texts[start : start + BATCH] for start in range(0, len(texts) - BATCH + 1, BATCH)]
     for way in found:
         way.answer(texts[:64])
     for _ in range(rounds):
@@ -81,6 +86,8 @@ def measure(found: Sequence[Way], texts: list[str], singles: list[str], rounds: 
             way.many.append(_seconds(way.answer, texts))
         for way in found:
             way.single += [_seconds(way.answer, [text]) for text in singles]
+        for way in found:
+            way.batches += [_seconds(way.answer, batch) for batch in batches]
 
 
 def _seconds(answer: Answer, texts: list[str]) -> float:
@@ -92,18 +99,22 @@ def _seconds(answer: Answer, texts: list[str]) -> float:
 def table(found: Sequence[Way], count: int) -> str:
     """Markdown; ratios are those of the medians of the same rounds."""
     lines = [
-        "| | weights | texts/s | against the pipeline | one text, median | p99 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| | weights | texts/s | against the pipeline | one text, median | p99 | {BATCH} texts, median | p99 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     slowest = np.array(found[-1].many)
     for way in found:
         ratio = statistics.median(slowest / np.array(way.many))
-        median, high = np.percentile(way.single, [50, 99])
         lines.append(
             f"| {way.name} | {way.size / 2**20:,.0f} MiB | {count / statistics.median(way.many):,.0f} | {ratio:.2f} × |"
-            f" {1000 * median:.1f} ms | {1000 * high:.1f} ms |"
+            f" {_latency(way.single)} | {_latency(way.batches)} |"
         )
     return "\n".join(lines)
+
+
+def _latency(seconds: list[float]) -> str:
+    median, high = np.percentile(seconds, [50, 99])
+    return f"{1000 * median:.1f} ms | {1000 * high:.1f} ms"
 
 
 def texts_of(data: Path, per_language: int) -> list[str]:

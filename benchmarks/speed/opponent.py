@@ -33,11 +33,14 @@ def authors_job(row: TrainingRow, world: World) -> Job:
 def best_job(
     row: TrainingRow, world: World, per_device: int, texts: int | None = None, epochs: int = 1
 ) -> Job:  # fmt: skip
-    """Dynamic padding, length grouping, bf16, fused AdamW, accumulation up to the effective batch."""
+    """Dynamic padding, length grouping, fused AdamW, accumulation up to the effective batch, and bf16 where the
+    processor computes in it: elsewhere bf16 is the slower one, many times over."""
+    from glotune.engine.plan import cpu_has_bf16
+
     return {
         **_job(row, world, world.sample(texts or row.texts)),
         "fixed": False,
-        "bf16": True,
+        "bf16": cpu_has_bf16(),
         "optim": "adamw_torch_fused",
         "per_device": per_device,
         "batch_size": row.batch_size,
@@ -176,12 +179,13 @@ def model_of(job: Job) -> Any:
     section = job["model"]
     override = {} if job["dropout"] is None else dict.fromkeys(_DROPOUTS, job["dropout"])
     hf = AutoModelForSequenceClassification.from_pretrained(section["name"], dtype=torch.float32, **override)
+    body = hf.base_model
     if section.get("layers"):
-        hf.roberta.encoder.layer = hf.roberta.encoder.layer[: section["layers"]]
+        body.encoder.layer = body.encoder.layer[: section["layers"]]
         hf.config.num_hidden_layers = section["layers"]
     freeze = section.get("freeze", {})
-    frozen = [hf.roberta.embeddings] if freeze.get("embeddings") else []
-    frozen += list(hf.roberta.encoder.layer[: freeze.get("layers", 0)])
+    frozen = [body.embeddings] if freeze.get("embeddings") else []
+    frozen += list(body.encoder.layer[: freeze.get("layers", 0)])
     for part in frozen:
         part.requires_grad_(False)
         if job.get("no_frozen_dropout"):
@@ -205,9 +209,10 @@ def _adapted(hf: Any, spec: dict[str, Any], dropout: float | None) -> Any:
 
     from glotune.engine.step import seed_initialisation
 
-    inside = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+    inside = [f"attention.{name}" for name in ("self.query", "self.key", "self.value", "output.dense")]
+    inside += ["intermediate.dense", "output.dense"]
     targets = [
-        f"roberta.encoder.layer.{layer}.{'attention.self.' if name in ('query', 'key', 'value') else ''}{name}"
+        f"{hf.base_model_prefix}.encoder.layer.{layer}.{name}"
         for layer in range(hf.config.num_hidden_layers)
         for name in inside
     ]

@@ -28,6 +28,8 @@ KINDS = {
     "tokenize-glotune": ("benchmarks.speed.tokenizing", "ours"),
     "tokenize-datasets": ("benchmarks.speed.tokenizing", "datasets_map"),
     "study-glotune": ("benchmarks.speed.study", "ours"),
+    "zero-shot-glotune": ("benchmarks.zero_shot", "ours"),
+    "zero-shot-trainer": ("benchmarks.zero_shot", "trainers"),
 }
 
 Job = dict[str, Any]

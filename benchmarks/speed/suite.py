@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.speed.rows import FULL, NAMES, SMALL, TRAINING, Shape, TrainingRow
+from benchmarks.speed.rows import FULL, NAMES, SMALL, TRAINING, TrainingRow
 from benchmarks.speed.side import Measure
 from benchmarks.speed.world import World, build
 
@@ -40,6 +40,7 @@ Keep = Callable[[dict[str, Any]], object]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `python -m benchmarks speed` takes."""
     parser.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
+    parser.add_argument("--encoder", type=Path, help="an encoder with real weights, in place of random ones")
     parser.add_argument("--row", action="append", choices=NAMES, help="a row (again for more); all without it")
     parser.add_argument("--part", action="append", choices=PARTS, help="timing or equivalence; both without it")
     parser.add_argument("--quick", action="store_true", help="a small encoder: every part, in under five minutes")
@@ -58,11 +59,11 @@ def run(arguments: argparse.Namespace) -> str:
     shape = SMALL if arguments.quick else FULL
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        world = build(arguments.data, arguments.work or Path(temporary), shape)
+        world = build(arguments.data, arguments.work or Path(temporary), shape, arguments.encoder)
         with settings(arguments) as chosen:
             for name in arguments.row or NAMES:
                 for part in arguments.part or PARTS:
-                    keep = partial(tables.add_result, arguments.out, name, about(arguments, shape))
+                    keep = partial(tables.add_result, arguments.out, name, about(arguments, world))
                     carry_out(name, part, world, chosen, arguments, keep)
     print(f"took {time.perf_counter() - started:.0f} s", flush=True)
     results = tables.read_results(arguments.out)
@@ -132,7 +133,7 @@ def quick(row: TrainingRow) -> TrainingRow:
     return replace(row, batch_size=size, texts=2 * size, fixed_texts=32, per_device=(min(32, size),))
 
 
-def about(arguments: argparse.Namespace, shape: Shape) -> dict[str, Any]:
+def about(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
     """Where and with what it was measured."""
     import torch
     import transformers
@@ -147,7 +148,8 @@ def about(arguments: argparse.Namespace, shape: Shape) -> dict[str, Any]:
             "torch": torch.__version__.partition("+")[0],
             "transformers": transformers.__version__,
         },
-        "hidden": shape.hidden,
+        "hidden": world.shape.hidden,
+        "weights": world.weights,
     }
 
 

@@ -30,11 +30,18 @@ class World:
 
     folder: Path
     shape: Shape
+    weights: str = "random"
+    """Or "real": of an encoder that was given."""
+
+    @property
+    def name(self) -> str:
+        """What tells one encoder's files from another's."""
+        return f"{self.weights}-{self.shape.hidden}" if self.weights == "real" else str(self.shape.hidden)
 
     @property
     def encoder(self) -> Path:
-        """Classifier with random weights, and tokenizer, as Hugging Face saves them."""
-        return self.folder / f"encoder-{self.shape.hidden}"
+        """Classifier and tokenizer, as Hugging Face saves them."""
+        return self.folder / f"encoder-{self.name}"
 
     @property
     def train(self) -> Path:
@@ -44,7 +51,7 @@ class World:
     @property
     def cover(self) -> Path:
         """Texts that use every token which any text uses: with them a sample trims the vocabulary as the whole does."""
-        return self.folder / f"cover-{self.shape.hidden}.csv"
+        return self.folder / f"cover-{self.name}.csv"
 
     @property
     def validation(self) -> Path:
@@ -58,12 +65,10 @@ class World:
 
     def sample(self, texts: int) -> Path:
         """So many training texts with the length distribution of all: every m-th by length."""
-        path = self.folder / f"sample-{self.shape.hidden}-{texts}.csv"
+        path = self.folder / f"sample-{self.name}-{texts}.csv"
         if not path.exists():
             rows = read(self.train)
-            lengths = np.array(
-                json.loads((self.folder / f"lengths-{self.shape.hidden}.json").read_text(encoding="utf-8"))
-            )
+            lengths = np.array(json.loads((self.folder / f"lengths-{self.name}.json").read_text(encoding="utf-8")))
             order = np.argsort(lengths, kind="stable")
             chosen = order[((np.arange(texts) + 0.5) * len(order) / texts).astype(int)]
             shuffled = np.random.default_rng(0).permutation(chosen)
@@ -71,20 +76,23 @@ class World:
         return path
 
 
-def build(data: Path, folder: Path, shape: Shape) -> World:
+def build(data: Path, folder: Path, shape: Shape, given: Path | None = None) -> World:
     """Makes what is missing of the working folder.
+
+    Args:
+        given: folder of an encoder with real weights, in place of one with random weights of the shape.
 
     Raises:
         FileNotFoundError: `data` holds no ``umsab/LANGUAGE.csv``.
     """
-    world = World(folder, shape)
+    world = World(folder, shape) if given is None else World(folder, shape_of(given), "real")
     folder.mkdir(parents=True, exist_ok=True)
     if not world.train.exists():
         write(folder / "all.csv", umsab(data, None))
         write(world.validation, umsab(data, "val")[:96])
         write(world.train, umsab(data, "train"))
     if not (world.encoder / "config.json").exists():
-        _make_encoder(world)
+        _make_encoder(world) if given is None else _take_encoder(world, given)
     if not world.cover.exists():
         _measure_texts(world)
     return world
@@ -123,6 +131,33 @@ def tokenizer_of(world: World) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(world.encoder)
+
+
+def shape_of(encoder: Path) -> Shape:
+    """Of an encoder's configuration."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(encoder)
+    return Shape(
+        hidden=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        feed_forward=config.intermediate_size,
+        vocabulary=config.vocab_size,
+        pieces=config.vocab_size,
+    )
+
+
+def _take_encoder(world: World, given: Path) -> None:
+    """The given encoder under a new head, beside its tokenizer."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    names = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
+    hf = AutoModelForSequenceClassification.from_pretrained(given, dtype=torch.float32, num_labels=len(LABELS), **names)
+    AutoTokenizer.from_pretrained(given).save_pretrained(world.encoder)
+    hf.save_pretrained(world.encoder)
 
 
 def _make_encoder(world: World) -> None:
@@ -191,7 +226,7 @@ def _measure_texts(world: World) -> None:
         return tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]  # type: ignore[no-any-return]
 
     lengths = [len(ids) for ids in ids_of(read(world.train))]
-    (world.folder / f"lengths-{world.shape.hidden}.json").write_text(json.dumps(lengths), encoding="utf-8")
+    (world.folder / f"lengths-{world.name}.json").write_text(json.dumps(lengths), encoding="utf-8")
     rows = read(world.folder / "all.csv")
     seen: set[int] = set()
     covering = []

@@ -58,7 +58,8 @@ def forward(
     """
     compute = network if through is None else through
     packed = PackedWeights() if several else None
-    network.eval()
+    if network.training:  # telling every module takes milliseconds, of a single short text's fifty
+        network.eval()
     for batch in ahead(batches) if several else batches:
         moved = batch.to(device)
         # Not around the whole loop: between two micro-batches this is suspended, and might never be gone on with.

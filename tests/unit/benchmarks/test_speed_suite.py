@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from benchmarks.speed import equivalence, ours, prediction, side, suite, tables
 from benchmarks.speed.measure import Spread, seconds_of_round, whole_epochs
 from benchmarks.speed.rows import FULL, NAMES, TINY, TRAINING, training_row
@@ -14,6 +15,7 @@ from benchmarks.speed.side import SideFailed
 from benchmarks.speed.warm import warm
 from benchmarks.speed.world import LABELS, LANGUAGES, World, build, read
 
+from encoders import make_encoder
 from glotune.run.records import Event
 from small_runs import sentences
 
@@ -135,14 +137,52 @@ def test_parts_of_a_row_are_kept_when_another_is_measured(tmp_path: Path) -> Non
     assert "2.0e-06" in tables.equivalence_table(tables.read_results(path))
 
 
+REAL = {"hidden": 384, "weights": "real", "ratios": {"best": {"low": 1.8, "middle": 1.9, "high": 2.1}}}
+
+
+def test_real_weights_are_held_to_promises_of_their_own(tmp_path: Path) -> None:
+    lines = tables.table({"rows": {"full-12-layers": REAL, "lora-r32": REAL}}).splitlines()
+    assert next(line for line in lines if "12 layers, all" in line and "best" in line).split("|")[3:7] == [
+        " 2 × ",
+        " 2.5 × ",
+        " 1.90 × (1.80–2.10) ",
+        " **missed** ",
+    ]
+    assert next(line for line in lines if "LoRA" in line and "best" in line).split("|")[3:7] == [
+        "  ",
+        "  ",
+        " 1.90 × (1.80–2.10) ",
+        "  ",
+    ]
+
+
+def test_an_encoder_with_real_weights_takes_the_place_of_the_random_one(tmp_path: Path, world: World) -> None:
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    encoder = make_encoder(tmp_path, "bert")
+    taken = build(world.folder, world.folder, TINY, encoder)
+    assert taken.encoder != world.encoder
+    assert taken.sample(32) != world.sample(32)
+    given = AutoModel.from_pretrained(encoder).state_dict()
+    classifier = AutoModelForSequenceClassification.from_pretrained(taken.encoder)
+    assert classifier.config.id2label == dict(enumerate(LABELS))
+    held = classifier.base_model.state_dict()
+    assert all(torch.equal(held[name], given[name]) for name in held)
+
+
 def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
     document = tmp_path / "performance.md"
-    document.write_text(f"before\n{tables.BEGIN}\nstale\n{tables.END}\nafter\n")
-    tables.put_into(document, {"rows": {}})
+    nothing, real = {"rows": {}}, {"rows": {"full-12-layers": REAL}}
+    places = "\n".join(f"{begin}\nstale\n{end}" for begin, end in map(tables.marks, (nothing, real)))
+    document.write_text(f"before\n{places}\nafter\n")
+    tables.put_into(document, nothing)
+    assert document.read_text().count("stale") == 1
+    tables.put_into(document, real)
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "stale" not in text
+    assert text.index("not measured") < text.index("1.90 × (1.80–2.10) | **missed**")
     document.write_text("nothing")
     with pytest.raises(ValueError, match="speed table"):
         tables.put_into(document, {"rows": {}})

@@ -86,3 +86,17 @@ def test_nothing_changes_where_it_is_not_faster(monkeypatch: pytest.MonkeyPatch)
     assert not use_fast_linear(nn.Sequential(layer))
     assert type(layer) is nn.Linear
     assert not isinstance(layer, FastLinear)
+
+
+@pytest.mark.parametrize(
+    ("maker", "flags", "slow"),
+    [
+        ("AuthenticAMD", "avx2 avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),  # both reach the same there, and MKL is faster for a short text
+        ("GenuineIntel", "avx2 avx512f", False),
+        ("HygonGenuine", "avx512f", True),
+    ],
+)
+def test_mkl_is_left_where_it_misses_the_widest_instructions(maker: str, flags: str, slow: bool) -> None:
+    info = f"vendor_id\t: {maker}\nmodel name\t: some processor\nflags\t\t: fpu {flags}\n"
+    assert fast_linear.mkl_is_slow(info) == slow

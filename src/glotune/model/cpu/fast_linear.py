@@ -1,7 +1,8 @@
-"""Linear maps in fp32 by oneDNN where torch would take MKL and MKL is slow: on x86 processors that are not Intel's.
+"""Linear maps in fp32 by oneDNN where torch would take MKL and MKL is slow: on AVX-512 processors that are not Intel's.
 
 MKL keeps its widest instructions for Intel's own processors. Measured on two cores of an AMD EPYC with AVX-512, fp32,
-[2048, 768] x [768, 3072]: MKL 193 GFLOP/s, oneDNN 435. The sums are the same up to their order.
+[2048, 768] x [768, 3072]: MKL 193 GFLOP/s, oneDNN 435. The sums are the same up to their order. On an EPYC whose widest
+instructions are AVX2 both reach 150 GFLOP/s, and for a single short text MKL takes a quarter less: torch's own stay.
 """
 
 from __future__ import annotations
@@ -68,11 +69,16 @@ def is_exact_gelu(activation: object) -> bool:
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether torch has both libraries, and runs on an x86 processor of another maker than Intel."""
+    """Whether torch has both libraries, and runs on an AVX-512 processor of another maker than Intel."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     info = Path("/proc/cpuinfo")
-    flags = set(info.read_text(encoding="utf-8").split()) if info.exists() else set()
-    return bool(flags & {"AuthenticAMD", "HygonGenuine"}) and "avx2" in flags
+    return info.exists() and mkl_is_slow(info.read_text(encoding="utf-8"))
+
+
+def mkl_is_slow(cpuinfo: str) -> bool:
+    """Whether MKL leaves the processor's widest instructions alone, by what Linux says of it."""
+    words = set(cpuinfo.split())
+    return bool(words & {"AuthenticAMD", "HygonGenuine"}) and "avx512f" in words
