@@ -229,7 +229,9 @@ def end(trials: Trials, kind: Any, **changed: Any) -> str:
     """The next trial as a run that ended so."""
     run = trials.next()
     assert run is not None
-    made = make_run(trials.place.runs / run.name, kind, name=run.name, epochs=3, n=30, seed=run.seed)
+    made = make_run(
+        trials.place.runs / run.name, kind, name=run.name, epochs=1, n=12, languages={"en": 0.8}, seed=run.seed
+    )
     if changed:
         made.update_manifest(**changed)
     return trials.ended(run, changed.get("reason"))
@@ -282,7 +284,9 @@ def test_a_search_that_was_cut_off_plans_the_same_trials(tmp_path: Path) -> None
             cut.next()
             (lost,) = trials_of(tmp_path / "cut").under_way
             run = cut.run(lost)
-            make_run(cut.place.runs / run.name, "sound", name=run.name, epochs=3, n=30, seed=run.seed)
+            make_run(
+                cut.place.runs / run.name, "sound", name=run.name, epochs=1, n=12, languages={"en": 0.8}, seed=run.seed
+            )
             cut.ended(run, None)
         else:
             end(cut, "sound")
@@ -321,7 +325,7 @@ def test_trials_are_no_evidence_unless_asked_for(tmp_path: Path) -> None:
     trials = trials_of(tmp_path, budget={"runs": 5})
     end(trials, "sound")
     study = tmp_path / "study"
-    fresh = make_run(study / "runs" / "plain-seed0", "sound", name="plain", epochs=3, n=30)
+    fresh = make_run(study / "runs" / "plain-seed0", "sound", name="plain", epochs=1, n=12, languages={"en": 0.8})
     assert [run.path for run in find_runs(study)] == [fresh.path]
     assert len(find_runs(study, trials=True)) == 2
     assert isinstance(find_runs(study / "search")[0], RunDirectory)
