@@ -71,12 +71,16 @@ class Telling(child.Telling):
 
 
 def write_study(folder: Path, **search: Any) -> Path:
-    recipe = small_recipe(folder, rows=48, train__epochs=3).model_dump(mode="json", exclude={"name", "seed"})
+    keys: dict[str, Any] = {
+        "train__epochs": 3,
+        "model__name": "glotune-nano",
+    }  # which learns what a random one does not
+    recipe = small_recipe(folder, rows=120, **keys).model_dump(mode="json", exclude={"name", "seed"})
     recipe["data"]["test"]["en"] = str(write_csv(folder / "en.csv", sentences("en", 30, 3)))
     space = {"optimizer.learning_rate": {"low": 1e-6, "high": 1e-2, "log": True}, "train.batch_size": [8, 16]}
-    made = {"space": space, "budget": {"runs": 5}, **search}
+    made = {"space": space, "budget": {"runs": 4}, **search}
     path = folder / "made.yaml"
-    path.write_text(yaml.dump({"name": "made", "recipe": recipe, "search": made, "seeds": 2}))
+    path.write_text(yaml.dump({"name": "made", "recipe": recipe, "search": made, "seeds": 1}))
     return path
 
 
@@ -105,7 +109,7 @@ def test_a_search_that_was_cut_off_tries_the_same_and_its_winner_is_trained_on_f
 
     tried = read_trials(whole / "search")
     pruned = [trial for trial in tried if trial.state == "pruned"]
-    assert pruned, "of five trials some are left early"
+    assert pruned, "of four trials some are left early"
     for trial in pruned:
         run = RunDirectory.open(whole / "search" / "runs" / trial.name)
         assert run.read_manifest().status is RunStatus.PRUNED
@@ -113,14 +117,14 @@ def test_a_search_that_was_cut_off_tries_the_same_and_its_winner_is_trained_on_f
         assert not run.checkpoints.exists()
     assert {rung.run for rung in read_rungs(whole / "search" / "rungs.jsonl")} >= {trial.name for trial in pruned}
     assert not any("test" in path.name for path in (whole / "search").rglob("*.parquet")), "no trial saw a test text"
-    assert [run.name for run in found.plan.runs] == ["plain-seed0", "winner-seed0", "plain-seed1", "winner-seed1"]
+    assert [run.name for run in found.plan.runs] == ["plain-seed0", "winner-seed0"]
     for run in found.plan.runs:
         done = RunDirectory.open(whole / "runs" / run.name)
         assert done.read_manifest().status is RunStatus.COMPLETE
         assert done.read_metrics()["test"]
     report = (whole / "report" / "report.md").read_text(encoding="utf-8")
     assert "never seen by the search" in report
-    assert "5 trials" in report
+    assert "4 trials" in report
     assert (whole / "report" / "figures" / "search.png").is_file()
 
 
