@@ -98,14 +98,14 @@ def test_a_search_that_was_cut_off_tries_the_same_and_its_winner_is_trained_on_f
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     found = run_study.run_study(resolved, whole)
     with monkeypatch.context() as patched:
-        patched.setattr(Here, "dies_in", "trial-0002")
+        patched.setattr(Here, "dies_in", "trial-0000")
         with pytest.raises(Killed):
             run_study.run_study(resolved, cut)
-    assert [trial["state"] for trial in trials(cut)][2] == "running"
+    assert [trial["state"] for trial in trials(cut)] == ["running"]
     run_study.run_study(resolved, cut)
     assert trials(cut) == trials(whole)
     assert read_search(cut / "search") == read_search(whole / "search")
-    assert RunDirectory.open(cut / "search" / "runs" / "trial-0002").read_manifest().attempt == 2
+    assert RunDirectory.open(cut / "search" / "runs" / "trial-0000").read_manifest().attempt == 2
 
     tried = read_trials(whole / "search")
     pruned = [trial for trial in tried if trial.state == "pruned"]
