@@ -20,7 +20,7 @@ from glotune.verbs.average import average
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
-from small_runs import small_recipe
+from small_runs import score_recipe, small_recipe
 
 WEIGHTS = "model.safetensors"
 
@@ -98,6 +98,25 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
     )
     assert warned == (found.value < found.best_value)
     assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
+
+
+@pytest.mark.extras
+def test_scores_are_averaged_in_their_own_units(tmp_path: Path) -> None:
+    """A head is saved in the scores' own units and trained in standard deviations, here of other rows in each run."""
+    recipe = score_recipe(tmp_path, train__epochs=4, optimizer__learning_rate=5e-3, data__fraction=0.8)
+    runs = [train(recipe, {"seed": seed}, out=tmp_path / f"run{seed}", report=False) for seed in (1, 2)]
+    deviations = [run.manifest.decision.deviations for run in runs if run.manifest.decision is not None]
+    assert deviations[0] != deviations[1]
+    made = average([run.path for run in runs], out=tmp_path / "soup", report=False)
+    files = [load_file(run.path / "model" / WEIGHTS) for run in runs]
+    for name, value in load_file(made.path / "model" / WEIGHTS).items():
+        mean = torch.stack([file[name].double() for file in files]).mean(0).float()
+        assert torch.allclose(value, mean, rtol=1e-5, atol=1e-6), name
+    found = load_run(made.path).evaluations["validation"]["en"].scores
+    assert made.manifest.averaged is not None
+    assert found["pearson"] == pytest.approx(made.manifest.averaged.value, abs=1e-9)
+    (again,) = [each for each in evaluate(made.path, device="cpu").evaluations if each.split == "test"]
+    assert again.scores["rmse"] == pytest.approx(load_run(made.path).evaluations["test"]["es"].scores["rmse"], rel=1e-4)
 
 
 @pytest.mark.extras

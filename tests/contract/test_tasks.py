@@ -31,7 +31,7 @@ from glotune.engine.step import Prepared, Stepper
 from glotune.errors import InterruptedRun
 from glotune.model.loading import load_tokenizer
 from glotune.model.pretraining import prepare_tokenizer
-from glotune.recipe import Recipe
+from glotune.recipe import Recipe, load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.stats.evaluation import evaluation_of
@@ -76,6 +76,23 @@ def pieces_drawn(folder: Path) -> Parts:
     augment = {"word_dropout": 0.2, "subword": 0.02}
     loss = {"consistency": {"weight": 0.7, "views": ["subword"], "alpha": 0.02}}
     return single_label(folder, loss=loss, data__augment=augment)
+
+
+def switched_and_translated(folder: Path, **overrides: Any) -> Parts:
+    """Texts whose second view is their translation or, of those without one, their words in two languages."""
+    base = small_recipe(folder, rows=70, model__dropout=0.0, checkpoints__every=2, evaluate__every=3)
+    for name, language, count, seed in (("train", "en", 70, 0), ("dev", "en", 24, 1), ("es", "es", 30, 2)):
+        rows = [{"id": f"{name}{at}", **row} for at, row in enumerate(sentences(language, count, seed))]
+        write_csv(folder / f"{name}.csv", rows)
+    write_csv(folder / "into.csv", [{"id": f"train{at}", **row} for at, row in enumerate(sentences("es", 40, 3))])
+    write_csv(folder / "words.csv", [{"en": "good", "es": "buena"}, {"en": "food", "es": "comida buena y rica"}])
+    keys = {
+        "data.columns.id": "id",
+        "data.translations": {"es": str(folder / "into.csv")},
+        "data.augment": {"code_switch": {"share": 0.5, "lexicons": {"es": str(folder / "words.csv")}}},
+        "loss.consistency": {"weight": 0.7, "views": ["translation", "code_switch", "subword"], "alpha": 0.02},
+    }
+    return parts_of(load_recipe(base, keys, overrides), folder)
 
 
 def distilled(folder: Path) -> Parts:
@@ -201,6 +218,7 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label, weighted": weighted,
     "single label, moved embeddings": moved,
     "single label, a second view in other pieces": pieces_drawn,
+    "single label, a second view in other words": switched_and_translated,
     "masked tokens and contrast": pretraining,
     "masked tokens": lambda folder: pretraining(folder, contrastive=0.0),
     "a teacher's vectors": lambda folder: taught(folder, masked_lm=0.0, contrastive=0.0, pooling="first"),
@@ -216,10 +234,16 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "single label in windows, weighted": in_windows(single_label, "mean", data__columns__weight="trust"),
     "several labels in windows": in_windows(several_labels, "max"),
     "scores in windows": in_windows(scores, "mean"),
+    "single label in windows, a second view in other words": in_windows(switched_and_translated, "mean"),
     "toy": toy,
 }
-LATER = ("several labels in windows", "scores in windows")
-"""The same windows under other tasks: with the extras."""
+LATER = {
+    "several labels in windows",
+    "scores in windows",
+    "single label, a second view in other words",
+    "single label in windows, a second view in other words",
+}
+"""The same windows under other tasks, the same second view of other texts: with the extras."""
 make_parts = pytest.mark.parametrize(
     "make",
     [pytest.param(make, id=name, marks=[pytest.mark.extras] * (name in LATER)) for name, make in TASKS.items()],

@@ -1,4 +1,4 @@
-"""The training texts as each epoch reads them: words left out or swapped, pieces drawn at random.
+"""The training texts as each epoch reads them: said otherwise, their words changed, their pieces drawn at random.
 
 Every change is a function of (seed, epoch, row), whatever else was drawn and on whatever machine: a resumed run reads
 the same, and so does one cut otherwise. An epoch's texts are tokenized once, into a store of their own, before the
@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from glotune.data.cache import open_or_build
-from glotune.data.texts import TextData, text_hash
+from glotune.data.coded_columns import strings_of
+from glotune.data.texts import TextData, paraphrases_hash, strings_hash, text_hash
 from glotune.data.tokenization import (
     Cutting,
     OnProgress,
@@ -34,6 +35,7 @@ from glotune.data.tokenization import (
     untruncated,
     write_store,
 )
+from glotune.data.translations import Translations, translations_in
 from glotune.data.unicode_form import normalising
 from glotune.data.windows import Reach
 from glotune.errors import UserError
@@ -41,10 +43,52 @@ from glotune.recipe import schema
 
 STREAM, SECOND = 4, 5
 """Of the texts as an epoch reads them, and of their second view; apart from those of initialisation and training."""
-PIECES = 1
-"""Words and pieces are drawn apart, so that a second view has the same words."""
+PIECES, PARAPHRASE, SWITCH, TRANSLATION = 1, 2, 3, 4
+"""Words, pieces and whole texts are drawn apart, so that a second view has the same words."""
 REMEMBERED = 1 << 16
 """Distinct words whose segmentations are kept."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What one of the views of a training text is made by, from the text to its pieces; nothing: as it is."""
+
+    stream: int
+    """Of its pieces and switched words."""
+    word_dropout: float = 0.0
+    word_swap: float = 0.0
+    subword: float | None = None
+    paraphrased: bool = False
+    switched: float = 0.0
+    """Share of the words with a translation that are replaced."""
+    switch_stream: int = STREAM
+    """Of the replaced words: the second view has those of the first, unless they are what it differs in."""
+    translated: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it reads the texts as they are."""
+        return self == View(self.stream, switch_stream=self.switch_stream)
+
+
+def views_of(recipe: schema.Recipe) -> tuple[View, View | None]:
+    """The first view, and the second; None: it reads what the first one reads."""
+    own, spec = recipe.data.augment, recipe.loss.consistency
+    kinds = set() if spec is None else set(spec.views) - {"dropout"}
+    switch = None if own is None else own.code_switch
+    share = 0.0 if switch is None else switch.share
+    first = View(STREAM)
+    if own is not None:
+        first = replace(first, word_dropout=own.word_dropout, word_swap=own.word_swap, subword=own.subword,
+                        paraphrased=own.back_translations is not None, switched=share)  # fmt: skip
+    second = replace(first, stream=SECOND)
+    if spec is not None and "subword" in kinds:
+        second = replace(second, subword=spec.alpha)
+    if "code_switch" in kinds:
+        first, second = replace(first, switched=0.0), replace(second, switch_stream=SECOND)
+    if "translation" in kinds:
+        second = replace(second, translated=True)
+    return first, second if kinds else None
 
 
 def with_augmented(
@@ -62,18 +106,16 @@ def with_augmented(
     Raises:
         UserError: subword sampling with a tokenizer that is no Unigram model.
     """
-    own, second = recipe.data.augment, recipe.second_view
-    if own is None and second is None:
+    first, second = views_of(recipe)
+    if first.is_plain and second is None:
         return stores
     made: list[TokenStore] = []
     plain = stores["train"]
     augmenting = Augmenting(texts, tokenizer, recipe, cache, on_warning)
     with untruncated(augmenting.backend), normalising(augmenting.backend, recipe.data.normalization):
         for epoch in range(recipe.train.epochs):
-            first = plain if own is None else augmenting.store(own, STREAM, epoch)
-            # A second view of what the first one reads: the same words, their pieces drawn anew.
-            again = None if second is None else (own or second).model_copy(update={"subword": second.subword})
-            made.append(replace(first, twin=None if again is None else augmenting.store(again, SECOND, epoch)))
+            read = plain if first.is_plain else augmenting.store(first, epoch)
+            made.append(replace(read, twin=None if second is None else augmenting.store(second, epoch)))
             if progress is not None:
                 progress(epoch + 1, recipe.train.epochs)
     return {**stores, "train": replace(plain, epochs=tuple(made))}
@@ -94,54 +136,108 @@ class Augmenting:
         """The `tokenizers.Tokenizer`."""
         return fast_backend(self.tokenizer)
 
-    def store(self, spec: schema.Augment, stream: int, epoch: int) -> TokenStore:
+    def store(self, view: View, epoch: int) -> TokenStore:
         """The training texts as an epoch reads them; kept like all tokens, by what they depend on."""
         data, seed, split = self.recipe.data, self.recipe.seed, self.texts.splits["train"]
         uses_types = has_types(self.tokenizer, split.has_pairs)
         special = self.tokenizer.num_special_tokens_to_add(pair=split.has_pairs)
         cutting = Cutting(Reach.of(data, special), data.truncation)
-        sampler = None if spec.subword is None else Segmenter.of(self.backend, spec.subword)
+        sampler = None if view.subword is None else Segmenter.of(self.backend, view.subword)
+        wording = Wording(self.texts, view, seed, epoch, self.translations if view.translated else None)
 
         def encode(chunk: pa.RecordBatch, first: int) -> list[Any]:
-            return _augmented(chunk, first, (seed, epoch), stream, spec, self.backend, sampler)
+            return _encoded(wording.of(chunk, first), first, wording, self.backend, sampler)
 
         def write(folder: Path) -> None:
             write_store(folder, split, cutting, uses_types, encode, lambda done: None)
 
         identity = identity_of(self.tokenizer, self.backend, data, uses_types) + text_hash(split)
-        said = json.dumps([spec.model_dump(), stream, seed, epoch]).encode()
+        said = json.dumps([asdict(view), seed, epoch]).encode() + wording.identity
         key = hashlib.sha256(identity + said).hexdigest()[:40]
         folder, _ = open_or_build(self.cache / "tokens", key, write, on_warning=self.on_warning)
         return open_store(folder, split, self.texts, cutting.reach)
 
+    @cached_property
+    def translations(self) -> Translations:
+        """Of the training texts."""
+        table = self.texts.splits["train"].table
+        return translations_in(table, [*self.texts.source_languages, *self.recipe.data.translations])
 
-def _augmented(
-    chunk: pa.RecordBatch,
-    first: int,
-    drawn_by: tuple[int, int],
-    stream: int,
-    spec: schema.Augment,
-    backend: Any,
-    sampler: Segmenter | None,
-) -> list[Any]:
-    """Encodings of the chunk whose first text is row `first` of the split; words change by (seed, epoch) and row."""
-    seed, epoch = drawn_by
-    drawing = [np.random.default_rng([seed, STREAM, epoch, first + row]) for row in range(chunk.num_rows)]
-    changed: list[Any] = []
-    for text, draw in zip(inputs_of(chunk), drawing, strict=True):
-        parts = tuple(changed_words(part, spec, draw) for part in (text if isinstance(text, tuple) else (text,)))
-        changed.append(parts if len(parts) > 1 else parts[0])
-    encodings = backend.encode_batch_fast(changed)
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of the training texts in one view of one epoch, before they are cut into pieces."""
+
+    texts: TextData
+    view: View
+    seed: int
+    epoch: int
+    translations: Translations | None = None
+    """Where a text may be one of its translations."""
+
+    @property
+    def identity(self) -> bytes:
+        """What it depends on besides the texts, the view, seed and epoch."""
+        languages = strings_hash(strings_of(self.texts.splits["train"].table["language"]))
+        dictionary, paraphrases = self.texts.dictionary, self.texts.paraphrases
+        return b"".join([
+            languages + dictionary.digest if self.view.switched and dictionary is not None else b"-",
+            paraphrases_hash(paraphrases) if self.view.paraphrased and paraphrases is not None else b"-",
+            b"-" if self.translations is None else self.translations.digest,
+        ])  # fmt: skip
+
+    def drawing(self, row: int, stream: int, *purpose: int) -> np.random.Generator:
+        """Chance for one text and purpose: a function of (seed, epoch, row) alone."""
+        return np.random.default_rng([self.seed, stream, self.epoch, row, *purpose])
+
+    def of(self, chunk: pa.RecordBatch, first: int) -> list[Any]:
+        """The texts (or pairs) of the chunk whose first text is row `first` of the split."""
+        rows = list(range(first, first + chunk.num_rows))
+        places, languages = rows, chunk.column("language").to_pylist()
+        if self.translations is not None:
+            places = [self.translations.drawn(row, self.drawing(row, SECOND, TRANSLATION)) for row in rows]
+            chunk = self.texts.splits["train"].table.take(places).combine_chunks().to_batches()[0]
+            languages = chunk.column("language").to_pylist()
+        return [
+            self._reworded(text, row, place, language)
+            for text, row, place, language in zip(inputs_of(chunk), rows, places, languages, strict=True)
+        ]
+
+    def _reworded(self, text: Any, row: int, place: int, language: str) -> Any:
+        if self.view.paraphrased:
+            text = self._paraphrase(text, row, place)
+        draw = self.drawing(row, STREAM)
+        switch = self.drawing(row, self.view.switch_stream, SWITCH) if self.view.switched else None
+        parts = []
+        for part in text if isinstance(text, tuple) else (text,):
+            if switch is not None and self.texts.dictionary is not None:
+                part = self.texts.dictionary.switched(part, language, self.view.switched, switch)
+            parts.append(changed_words(part, self.view, draw))
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def _paraphrase(self, text: Any, row: int, place: int) -> Any:
+        """The text or one of those that say it once more, each as likely."""
+        paraphrases = self.texts.paraphrases
+        if paraphrases is None or place >= len(paraphrases):  # texts without labels, joined below those that have some
+            return text
+        others = paraphrases[place].as_py()
+        at = int(self.drawing(row, STREAM, PARAPHRASE).integers(len(others) + 1)) if others else 0
+        return text if at == 0 else others[at - 1]
+
+
+def _encoded(texts: list[Any], first: int, wording: Wording, backend: Any, sampler: Segmenter | None) -> list[Any]:
+    """Encodings of these texts, the first of which is row `first`."""
+    encodings = backend.encode_batch_fast(texts)
     if sampler is None:
         return list(encodings)
-    pieces = [np.random.default_rng([seed, stream, epoch, first + row, PIECES]) for row in range(chunk.num_rows)]
+    pieces = [wording.drawing(first + at, wording.view.stream, PIECES) for at in range(len(texts))]
     return [
         sampler.drawn(text if isinstance(text, tuple) else (text,), encoding, draw)
-        for text, encoding, draw in zip(changed, encodings, pieces, strict=True)
+        for text, encoding, draw in zip(texts, encodings, pieces, strict=True)
     ]
 
 
-def changed_words(text: str, spec: schema.Augment, draw: np.random.Generator) -> str:
+def changed_words(text: str, spec: View | schema.Augment, draw: np.random.Generator) -> str:
     """Words (between spaces) left out and swapped (Wei & Zou 2019, arXiv:1901.11196); one word at least stays."""
     words = text.split()
     if spec.word_dropout and len(words) > 1:

@@ -59,7 +59,7 @@ def read_csv(
         UserError: names file and row, for a wrong header, ragged rows, broken quoting, bytes that are not UTF-8.
     """
     with reading(path, shown), open_bytes(path) as file:
-        records = _records(path, shown, file, form)
+        records = records_of(path, shown, file, form)
         _, header = next(records)
         mapping = ColumnMap(columns, header, shown, need_label=need_label).index(header)
         stray = StrayQuotes(shown, form.delimiter, mapping.get("label"))
@@ -96,7 +96,7 @@ def _batch(records: list[list[str]], mapping: dict[str, int], last_row: int, sho
     return make_batch(fields, last_row - len(records) + 1, shown)
 
 
-def _records(path: Path, shown: str, file: IO[bytes], form: CsvForm) -> Iterator[tuple[int, list[str]]]:
+def records_of(path: Path, shown: str, file: IO[bytes], form: CsvForm) -> Iterator[tuple[int, list[str]]]:
     """(row, fields), row 0 being the header; blank lines are no rows."""
     csv.field_size_limit(FIELD_LIMIT)
     row = -1

@@ -277,7 +277,7 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
         )
     with on_disk(path, name) as file, reading(file, name):
         _refuse_table(file, name, key)
-        texts = [line for line in _decoded(file, name) if not is_blank(line)]
+        texts = [line for line in decoded_lines(file, name) if not is_blank(line)]
         fingerprint = sha256_of(file, name)
     if not texts:
         raise UserError(f"{name} holds no text", where=key, expected="one text per line")
@@ -296,7 +296,8 @@ def _refuse_table(file: Path, name: str, key: str) -> None:
         )
 
 
-def _decoded(path: Path, name: str) -> Iterator[str]:
+def decoded_lines(path: Path, name: str) -> Iterator[str]:
+    """The lines of a file without the blanks around them; raises UserError for bytes that are not UTF-8."""
     offset = 0
     with open_bytes(path) as file:
         for row, line in enumerate(file, 1):

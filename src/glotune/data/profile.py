@@ -29,7 +29,8 @@ def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, d
         ``fertility`` (tokens without special ones per blank-separated word), ``unknown_token_rate``, duplicates;
         ``leaked``: split -> language -> rows whose text stands in an earlier split too (test: in training or
         validation; validation: in training), by which metrics can be given without them; ``shared_texts``: distinct
-        texts in two or more splits per language; ``skipped``: rows that could not be used, with the reason.
+        texts in two or more splits per language; ``skipped``: rows that could not be used, with the reason;
+        ``translated_words``, with code-switching: source language -> share of its words that have a translation.
     """
     return {
         "schema": SCHEMA,
@@ -51,6 +52,7 @@ def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, d
             "rows": [{"path": row.path, "row": row.row, "reason": row.reason} for row in texts.skipped[:LISTED]],
         },
         "warnings": texts.warnings,
+        **({} if texts.dictionary is None else {"translated_words": dict(texts.dictionary.known)}),
     }
 
 

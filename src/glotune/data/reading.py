@@ -9,8 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from glotune.data.back_translations import KEY as BACK_TRANSLATIONS
+from glotune.data.back_translations import paraphrases_of
 from glotune.data.checks import check_duplicates, refuse_unfit_languages
 from glotune.data.csv_files import about_swallowed
+from glotune.data.dictionaries import read_dictionary
 from glotune.data.label_names import quoted
 from glotune.data.pools import Pools, choose_splits, evaluation_split
 from glotune.data.rows import CELL
@@ -20,7 +23,7 @@ from glotune.data.sources import Source, find_sources
 from glotune.data.spelling import look_alikes, name_of
 from glotune.data.streams import refuse_stream_names
 from glotune.data.targets import meaning_of, refuse_unlearnable
-from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash
+from glotune.data.texts import SPLITS, LabelledTexts, SkippedRow, TextData, content_hash, reworded_hash
 from glotune.data.translations import with_translations
 from glotune.errors import UserError
 from glotune.recipe.data_keys import Sources
@@ -56,7 +59,9 @@ def read_texts(
     pools = choose_splits(selected, reader.data, seed, reader.warn, task)
     if data.hide_test:  # cut away after the splits are made: training and validation are what they are with it
         pools = replace(pools, tables={name: table for name, table in pools.tables.items() if name != "test"})
-    return reader.finish(reader.translated(pools))
+    pools = reader.translated(pools)
+    files = reader.back_translations()
+    return reader.reworded(reader.finish(pools), files)
 
 
 def read_evaluation_texts(
@@ -149,6 +154,31 @@ class _Reader:
         for message in joined.warnings:
             self.warn(message)
         return replace(pools, tables={**pools.tables, "train": joined.train})
+
+    def back_translations(self) -> list[tuple[str, pa.Table]]:
+        """(File, rows) of ``data.augment.back_translations``."""
+        named = None if self.data.augment is None else self.data.augment.back_translations
+        if named is None:
+            return []
+        refuse_stream_names(named, BACK_TRANSLATIONS, "back-translations that are joined by their ids")
+        found = []
+        for source in self.find(named, BACK_TRANSLATIONS):
+            chosen = select(source, self._load(source, need_label=False), self._index(source), self.data)
+            found.append((chosen.name, chosen.as_split(self.data.split_names.train)))
+        return found
+
+    def reworded(self, texts: TextData, files: list[tuple[str, pa.Table]]) -> TextData:
+        """The same texts with what ``data.augment`` makes of the training texts beside them."""
+        spec = None if self.data.augment is None else self.data.augment.code_switch
+        paraphrases, dictionary, sources = None, None, texts.sources
+        if files:
+            held_out = np.concatenate([split.keys for name, split in texts.splits.items() if name != "train"])
+            paraphrases = paraphrases_of(texts.splits["train"].table, held_out, files, self.warn)
+        if spec is not None:
+            dictionary, more = read_dictionary(texts, spec, self.data, self.warn)
+            sources = [*sources, *more]
+        data_hash = reworded_hash(texts.data_hash, dictionary, paraphrases)
+        return replace(texts, paraphrases=paraphrases, dictionary=dictionary, sources=sources, data_hash=data_hash)
 
     def _load(self, source: Source, *, need_label: bool = True) -> SourceTable:
         if source.name not in self.loaded:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ import pyarrow.compute as pc
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
 from glotune.data.csv_files import SwallowingRow
 from glotune.run.records import DataSource
+
+if TYPE_CHECKING:
+    from glotune.data.code_switching import Dictionary
 
 SPLITS = ("train", "validation", "test")
 
@@ -136,6 +140,10 @@ class TextData:
     targets: np.ndarray | None = None
     """[K, L] float32: what the numbers in the column ``label`` stand for, NaN where nothing is annotated; None where
     they are class ids."""
+    paraphrases: pa.ListArray | None = None
+    """[N] lists of strings: what says each training text once more; None: nothing was brought."""
+    dictionary: Dictionary | None = None
+    """Translations of the words of the training texts; None: none were asked for."""
 
 
 def first_rows(keys: np.ndarray) -> np.ndarray:
@@ -160,6 +168,21 @@ def content_hash(splits: dict[str, LabelledTexts], labels: list[str], targets: n
         digest.update(strings_hash(strings_of(split.table["language"])))
         digest.update(text_hash(split))
     return digest.hexdigest()
+
+
+def reworded_hash(data_hash: str, dictionary: Dictionary | None, paraphrases: pa.ListArray | None) -> str:
+    """The hash of what a run reads with what its training texts may become; unchanged where they become nothing."""
+    parts = [
+        *([] if dictionary is None else [dictionary.digest]),
+        *([] if paraphrases is None else [paraphrases_hash(paraphrases)]),
+    ]
+    return hashlib.sha256(b"".join([data_hash.encode(), *parts])).hexdigest() if parts else data_hash
+
+
+def paraphrases_hash(paraphrases: pa.ListArray) -> bytes:
+    """SHA-256 digest over all of them, and how many each row has."""
+    counts = paraphrases.value_lengths().to_numpy(zero_copy_only=False).astype("<i4").tobytes()
+    return hashlib.sha256(counts + strings_hash([paraphrases.flatten()])).digest()
 
 
 def text_hash(split: LabelledTexts) -> bytes:

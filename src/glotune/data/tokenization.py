@@ -78,11 +78,19 @@ class TokenStore:
 
     @cached_property
     def costs(self) -> np.ndarray:
-        """[N] int64, tokens as the attention product sees them: windows of one text as long as the longest."""
-        if self.windows is None:
-            return self.lengths
-        counts = self.windows.counts.astype(np.int64)
-        return np.where(counts > 1, counts * self.windows.reach.max_length, self.lengths)
+        """[N] int64, tokens as the attention product sees them: windows of one text as long as the longest. Of two
+        views of a text, which are held at once, the longer one counts."""
+        own = self.lengths
+        if self.windows is not None:
+            counts = self.windows.counts.astype(np.int64)
+            own = np.where(counts > 1, counts * self.windows.reach.max_length, self.lengths)
+        return own if self.twin is None else np.maximum(own, self.twin.costs)
+
+    @property
+    def read_in_training(self) -> list[TokenStore]:
+        """Every form in which training reads these texts: as each epoch and each view of it has them."""
+        read = self.epochs or (self,)
+        return [each for store in read for each in (store, store.twin) if each is not None]
 
     @property
     def left_out(self) -> np.ndarray:

@@ -6,6 +6,8 @@ training rows after the splits are chosen: what translates a validation or test 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,7 +57,7 @@ def with_translations(
             )
         seen: dict[str, str] = {}
         for name, table in files:
-            ids = _ids(table, name, key)
+            ids = ids_of(table, name, key, "translates")
             for number, each in zip(table["row"].to_pylist(), ids, strict=True):
                 if each in seen:
                     raise UserError(
@@ -67,9 +69,9 @@ def with_translations(
             known = np.array([each in place_of for each in ids])
             if not known.any():
                 raise UserError(
-                    f"none of the {len(ids):,} ids of {name} is that of a training row: {_some(ids)}",
+                    f"none of the {len(ids):,} ids of {name} is that of a training row: {some(ids)}",
                     where=key,
-                    expected=f"ids of the training rows, as {_some(list(place_of))}",
+                    expected=f"ids of the training rows, as {some(list(place_of))}",
                     remedy="Check data.columns.id: translations are keyed by it",
                 )
             if left := int((~known).sum()):
@@ -104,7 +106,42 @@ def _places(rows: pa.Table) -> dict[str, int]:
     return found
 
 
-def _ids(table: pa.Table, name: str, key: str) -> list[str]:
+def versions(train: pa.Table, languages: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Id -> language -> the place of its training row, for rows with an id in these languages."""
+    found: dict[str, dict[str, int]] = {}
+    wanted = set(languages)
+    for place, (each, language) in enumerate(zip(train["id"].to_pylist(), train["language"].to_pylist(), strict=True)):
+        if each and language in wanted:
+            found.setdefault(each, {}).setdefault(language, place)
+    return found
+
+
+@dataclass(frozen=True)
+class Translations:
+    """Which training rows translate each other."""
+
+    of: dict[int, tuple[int, ...]]
+    """Row -> the rows that say the same in other languages; those that have any."""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over all of them."""
+        return hashlib.sha256(repr(sorted(self.of.items())).encode()).digest()
+
+    def drawn(self, row: int, draw: np.random.Generator) -> int:
+        """One of the row's translations, each as likely; the row itself where it has none."""
+        others = self.of.get(row)
+        return row if others is None else others[int(draw.integers(len(others)))]
+
+
+def translations_in(train: pa.Table, languages: Sequence[str]) -> Translations:
+    """The rows of one id among those in these languages."""
+    groups = [tuple(places.values()) for places in versions(train, languages).values() if len(places) > 1]
+    return Translations({row: tuple(each for each in group if each != row) for group in groups for row in group})
+
+
+def ids_of(table: pa.Table, name: str, key: str, does: str) -> list[str]:
+    """The id of each row; raises UserError where one has none. `does`: what a row does to the one with its id."""
     ids = table["id"].to_pylist()
     if not all(ids):
         place = next(at for at, each in enumerate(ids) if not each)
@@ -112,12 +149,13 @@ def _ids(table: pa.Table, name: str, key: str) -> list[str]:
         raise UserError(
             f"{name} has no ids" if everywhere else "no id",
             where=key if everywhere else f"{name}, row {table['row'][place].as_py()}",
-            expected="in each row the id of the training row that it translates, in the column of data.columns.id",
+            expected=f"in each row the id of the training row that it {does}, in the column of data.columns.id",
         )
     return [str(each) for each in ids]
 
 
-def _some(ids: list[str]) -> str:
+def some(ids: list[str]) -> str:
+    """The first of them."""
     return ", ".join(ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
 
 

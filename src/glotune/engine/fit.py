@@ -201,7 +201,7 @@ def expectations(parts: Parts, rates: Rates, cached: Mapping[str, bool]) -> dict
     ``tokens_per_second`` is that of training alone, on all ranks.
     """
     epochs, ranks = parts.settings.train.epochs, parts.processes.ranks
-    lengths, visits = parts.stores["train"].lengths, visits_of(parts)
+    lengths, visits = parts.texts_of(0).lengths, visits_of(parts)
     tokens = sum(int(lengths[rows].sum()) for rows in parts.epoch(0))
     training = tokens * rates.training / ranks + parts.steps_per_epoch * rates.update
     passes = {split: _pass_seconds(parts, split, rates, cached) for split in parts.stores if split != "train"}

@@ -12,7 +12,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from glotune.data.batches import IdMap, PackedBatch, Rows, collate, cut, effective_batches, epoch_order, filled
+from glotune.data.batches import (
+    IdMap,
+    PackedBatch,
+    Rows,
+    by_length,
+    collate,
+    cut,
+    effective_batches,
+    epoch_order,
+    filled,
+)
 from glotune.data.tokenization import TokenStore
 from glotune.engine.forward import Through, autocast, forward
 from glotune.engine.graphs import Graphs
@@ -109,19 +119,26 @@ class Parts:
         """
         read, longest = store or self.stores[split], self.settings.max_length
         for piece, pad_to in cut(rows, read.costs, token_budget, self.settings.train.batching, longest):
-            yield self.load(split, piece, None if pad_to is None else min(pad_to, longest), dress, read)
+            # Cut by the longer of two views, laid out by the first: a CPU's attention wants its texts by length.
+            ordered = piece if read.twin is None else by_length(piece, read.lengths)
+            yield self.load(split, ordered, None if pad_to is None else min(pad_to, longest), dress, read)
 
     def load(
         self, split: str, rows: Rows, pad_to: int | None, dress: Dress | None = None, store: TokenStore | None = None
     ) -> PackedBatch:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
         read, prefix = store or self.stores[split], self.prefixes.get(split)
-        batch = collate(read, rows, pad_to, self.id_map, by_text=prefix is not None)
+        own_pad = pad_to if read.twin is None else self._padding(read, rows, pad_to)
+        batch = collate(read, rows, own_pad, self.id_map, by_text=prefix is not None)
         if read.twin is not None:
-            longest = None if pad_to is None else max(pad_to, int(read.twin.lengths[rows].max()))
-            longest = None if longest is None else min(longest, self.settings.max_length)
-            batch = replace(batch, twin=collate(read.twin, rows, longest, self.id_map))
+            batch = replace(batch, twin=collate(read.twin, rows, self._padding(read.twin, rows, pad_to), self.id_map))
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
         dressed = filled(dressed) if self.plan.attention == "blocks" else dressed
         return dressed.pinned() if self.device.type == "cuda" else dressed
+
+    def _padding(self, view: TokenStore, rows: Rows, pad_to: int | None) -> int | None:
+        """What one of two views is padded to, where the longer one is padded to `pad_to`: the longest of its own."""
+        if pad_to is None or self.settings.train.batching == "fixed":
+            return pad_to
+        return int(view.sequence_lengths(rows).max())

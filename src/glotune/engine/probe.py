@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from glotune.data.batches import PackedBatch, by_length, sent
+from glotune.data.tokenization import TokenStore
 from glotune.engine.parts import Parts
 from glotune.engine.plan import Need
 from glotune.model.cpu.packed_weights import packed_bytes
@@ -198,20 +199,21 @@ class Probe:
     # ---- memory ---------------------------------------------------------------------------------------
 
     def _need(self) -> Need:
-        """The line through two micro-batches of the longest training text, forward and back.
+        """The line through two micro-batches of the longest training text, in any epoch and view, forward and back.
 
         The gradients of weights are left out of the passes and counted by themselves (`Need.held`): in a small
         micro-batch they would hide the activations, which are gone when the last of them comes.
         """
         parts = self.parts
-        lowest = [lowest_trained(parts)]
+        lowest, longest = [lowest_trained(parts)], self._longest()
         peaks: list[tuple[int, int]] = []
         for texts, length in self._sizes():
-            # The longest text again and again: no micro-batch under the budget can hold more per token.
-            rows = np.full(texts, int(np.argmax(parts.stores["train"].costs)))
+            # The longest text again and again: no micro-batch under the budget can hold more per token. It stands for
+            # a second view too, where there is one: no text's views are both longer than the longer of them.
+            rows = np.full(texts, int(np.argmax(longest.costs)))
             pad_to = None if parts.settings.train.batching == "packed" else min(length, parts.settings.max_length)
             dress = parts.task.objective(0, rows).dress
-            micro = self._ready(parts.load("train", rows, pad_to, dress), "train")
+            micro = self._ready(parts.load("train", rows, pad_to, dress, longest), "train")
             parts.network.train()
             work = partial(self._backward, micro, lowest)
             if self._kind == GPU:
@@ -232,10 +234,15 @@ class Probe:
         parts = dict.fromkeys([*network.anatomy.layers[first:], *network.anatomy.head.values()])
         return sum(packed_bytes(part) + cast_bytes(part) for part in parts)
 
+    def _longest(self) -> TokenStore:
+        """The training texts in the epoch and view that has the longest of all, by itself."""
+        views = [replace(store, twin=None, epochs=()) for store in self.parts.stores["train"].read_in_training]
+        return max(views, key=lambda store: int(store.costs.max()))
+
     def _sizes(self) -> list[tuple[int, int]]:
         """(texts, tokens of each as the budget counts them) of the two micro-batches."""
         parts = self.parts
-        longest = int(parts.stores["train"].costs.max())
+        longest = int(self._longest().costs.max())
         if parts.settings.train.batching == "fixed":
             limit = parts.settings.max_length
             longest = -(-longest // limit) * limit
@@ -272,7 +279,9 @@ class Probe:
 
     def _typical(self, split: str) -> list[PackedBatch]:
         """Texts spread evenly over the split's lengths, at most an effective batch of them, cut as in training."""
-        parts, lengths = self.parts, self.parts.stores[split].lengths
+        parts = self.parts
+        store = parts.texts_of(0) if split == "train" else parts.stores[split]
+        lengths = store.lengths
         most = min(len(lengths), parts.settings.train.batch_size)
         count = min(most, max(1, round(TIMED_TOKENS[self._kind] / float(lengths.mean()))))
         # The middle of each of `count` equal parts of the length distribution: neither the shortest nor the longest
@@ -280,7 +289,7 @@ class Probe:
         places = (np.arange(count) + 0.5) * len(lengths) / count
         rows = by_length(np.arange(len(lengths)), lengths)[places.astype(np.int64)]
         dress = parts.task.objective(0, rows).dress if split == "train" else None
-        return list(parts.micro_batches(split, rows, parts.plan.token_budget, dress))
+        return list(parts.micro_batches(split, rows, parts.plan.token_budget, dress, store))
 
     def _fastest(
         self, micro_batches: Sequence[PackedBatch], work: Callable[[Sequence[PackedBatch]], Iterator[object]]

@@ -128,6 +128,11 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         if recipe.data.translations:
             into = ", ".join(map(named, recipe.data.translations))
             yield f"Training saw translations of its source texts into {into}: this is translate-train, not zero-shot."
+        if words := ", ".join(map(named, recipe.data.switched_into)):
+            yield (
+                f"Words of its training texts were replaced by translations into {words}: this is code-switching with "
+                "a dictionary, not zero-shot."
+            )
         if recipe.data.few_shot:
             shots = ", ".join(f"{number} of {named(code)}" for code, number in recipe.data.few_shot.items())
             yield f"Training saw labelled texts of target languages: {shots}."

@@ -144,17 +144,32 @@ def in_own_units(anatomy: Anatomy, decision: Decision | None) -> Iterator[None]:
     final = last_linear(anatomy)
     assert final.bias is not None  # of every family's head of scores
     kept = final.weight.detach().clone(), final.bias.detach().clone()
-    # On the host: not every device has float64.
-    weight, bias = (tensor.cpu().double() for tensor in kept)
-    scale_L = torch.tensor(decision.deviations, dtype=torch.float64)
-    mean_L = torch.tensor(decision.means, dtype=torch.float64)
+    scale_L, mean_L = _units(decision)
     try:
-        final.weight.copy_((weight * scale_L[:, None]).to(final.weight.dtype))
-        final.bias.copy_((bias * scale_L + mean_L).to(final.bias.dtype))
+        _rescale(final, scale_L, mean_L)
         yield
     finally:
         final.weight.copy_(kept[0])
         final.bias.copy_(kept[1])
+
+
+@torch.no_grad()
+def from_own_units(anatomy: Anatomy, decision: Decision) -> None:
+    """The way back, for good: a head that answers scores themselves answers standard deviations from their means."""
+    scale_L, mean_L = _units(decision)
+    _rescale(last_linear(anatomy), 1.0 / scale_L, -mean_L / scale_L)
+
+
+def _units(decision: Decision) -> tuple[Tensor, Tensor]:
+    """[L] standard deviations and means, on the host: not every device has float64."""
+    return torch.tensor(decision.deviations, dtype=torch.float64), torch.tensor(decision.means, dtype=torch.float64)
+
+
+def _rescale(final: nn.Linear, scale_L: Tensor, shift_L: Tensor) -> None:
+    """Its outputs times the scale, plus the shift."""
+    weight, bias = (tensor.detach().cpu().double() for tensor in (final.weight, final.bias))
+    final.weight.copy_((weight * scale_L[:, None]).to(final.weight.dtype))
+    final.bias.copy_((bias * scale_L + shift_L).to(final.bias.dtype))
 
 
 def last_linear(anatomy: Anatomy) -> nn.Linear:

@@ -108,6 +108,37 @@ class MadeSplits(Section):
     """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
+Source = str | list[str]
+Sources = Source | dict[str, Source]
+
+
+class CodeSwitch(Section):
+    """Words of the training texts replaced by their translations, otherwise in each epoch (CoSDA-ML, Qin et al. 2020,
+    arXiv:2006.06402). Words are what stands between spaces; case and punctuation around them stay. With several
+    languages, the language of each replaced word is drawn. Uses no text of a target language, but its words."""
+
+    share: Share = 0.3
+    """Share of the words of a text that are replaced; all that have a translation, where these are fewer."""
+    lexicons: dict[str, Source] = Field(default_factory=dict)
+    """{language: file or files} of word pairs: ``.csv`` or ``.tsv`` with two columns, a word of the source language and
+    its translation (the other way round where the header names the languages so), or ``.txt`` without a header, a pair
+    a line as MUSE has them. A word may have several translations. Of several source languages the header names one."""
+    pairs: dict[str, Source] = Field(default_factory=dict)
+    """{language: file or files} of sentence pairs (``.csv``, ``.tsv``), from which a dictionary is induced by word
+    alignment (IBM model 1 in both directions, Brown et al. 1993). Columns are found by the languages' codes or English
+    names (``english``), the translation's else by ``data.columns.text``. Pairs with a held-out text are left out."""
+    from_translations: bool = False
+    """Induce a dictionary from the training texts and their ``data.translations``."""
+
+    @model_validator(mode="after")
+    def _has_words(self) -> CodeSwitch:
+        if not self.lexicons and not self.pairs and not self.from_translations:
+            raise ValueError(
+                "code_switch has no dictionary: give lexicons or pairs, {language: file}, or from_translations: true"
+            )
+        return self
+
+
 class Augment(Section):
     """The training texts changed at random, otherwise in each epoch: a function of (seed, epoch, row). Validation and
     test texts stay as they are. What it gains differs from task to task, and with a pretrained encoder it is often
@@ -120,11 +151,20 @@ class Augment(Section):
     """Chance of each word (between spaces) to be left out; one stays."""
     word_swap: Fraction = 0.0
     """Swaps of two words, as a share of the number of words (EDA, Wei & Zou 2019, arXiv:1901.11196)."""
+    code_switch: CodeSwitch | None = None
+    back_translations: Sources | None = None
+    """Paraphrases of training texts that you bring, as back-translation makes them (Sennrich et al. 2016,
+    arXiv:1511.06709): a file, a list or {language: file}, each row with a text and the id of the row that it says once
+    more (``data.columns.id``); several rows may share an id. In each epoch the text or one of its paraphrases is read,
+    each as likely. Those of validation and test rows are not used."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Augment:
-        if self.subword is None and not self.word_dropout and not self.word_swap:
-            raise ValueError("data.augment changes nothing: give subword, word_dropout or word_swap")
+        parts = self.subword, self.word_dropout, self.word_swap, self.code_switch, self.back_translations
+        if not any(parts):
+            raise ValueError(
+                "data.augment changes nothing: give subword, word_dropout, word_swap, code_switch or back_translations"
+            )
         return self
 
 
@@ -142,10 +182,6 @@ class Windows(Section):
     pool: Pool = "mean"
     """Logits of a text: the mean over its windows, the largest (``max``) of each label, or those of its first window
     alone (``first``), which reads no other: truncation, to compare with."""
-
-
-Source = str | list[str]
-Sources = Source | dict[str, Source]
 
 
 class Data(Section):
@@ -199,6 +235,15 @@ class Data(Section):
     normalization: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normalization of the texts; saved with the tokenizer."""
 
+    @property
+    def switched_into(self) -> list[str]:
+        """The languages that words of the training texts are replaced by, in one of their views at least."""
+        spec = None if self.augment is None else self.augment.code_switch
+        if spec is None:
+            return []
+        more = self.translations if spec.from_translations else []
+        return list(dict.fromkeys([*spec.lexicons, *spec.pairs, *more]))
+
     @model_validator(mode="after")
     def _windows_of_single_texts(self) -> Data:
         if self.windows is not None and self.columns.text_pair is not None:
@@ -213,4 +258,17 @@ class Data(Section):
             raise ValueError("data.translations needs data.columns.id: the column that says which row each one is of")
         if both := sorted(set(self.translations) & set(self.few_shot)):
             raise ValueError(f"'{both[0]}' stands in data.translations and in data.few_shot: take one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _augment_has_what_it_asks_for(self) -> Data:
+        if self.augment is None:
+            return self
+        if self.augment.back_translations is not None and self.columns.id is None:
+            raise ValueError("data.augment.back_translations needs data.columns.id: the row that each one says again")
+        if self.augment.back_translations is not None and self.columns.text_pair is not None:
+            raise ValueError("data.augment.back_translations are of single texts, and data.columns.text_pair is set")
+        switch = self.augment.code_switch
+        if switch is not None and switch.from_translations and not self.translations:
+            raise ValueError("data.augment.code_switch.from_translations needs data.translations: {language: file}")
         return self

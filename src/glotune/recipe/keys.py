@@ -22,6 +22,8 @@ LATER: dict[str, object] = {
     "loss.huber": None,
     "loss.consistency": None,
     "data.augment": None,
+    "data.augment.code_switch": None,
+    "data.augment.back_translations": None,
     "data.translations": {},
     "data.windows": None,
     "data.hide_test": False,

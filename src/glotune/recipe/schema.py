@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from glotune.recipe.data_keys import Augment, Columns, Data, MadeSplits, SplitNames, Windows
+from glotune.recipe.data_keys import Augment, CodeSwitch, Columns, Data, MadeSplits, SplitNames, Windows
 from glotune.recipe.kinds import KINDS, TaskName
 from glotune.recipe.section import AutoOrOff, Fraction, Names, OnOff, Rate, Section, Share
 from glotune.recipe.settings import TrainingSettings
@@ -18,6 +18,7 @@ __all__ = [
     "AutoOrOff",
     "Average",
     "Checkpoints",
+    "CodeSwitch",
     "Columns",
     "Consistency",
     "Data",
@@ -201,7 +202,6 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
-        ("average.runs", ("single_label", "multi_label"), recipe.is_soup),
     ]
 
 
@@ -279,6 +279,18 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_have_their_texts(self) -> Recipe:
+        views = [] if self.loss.consistency is None else self.loss.consistency.views
+        if "translation" in views and not self.data.translations:
+            raise ValueError("loss.consistency.views: translation needs data.translations: {language: file}")
+        if "code_switch" in views and (self.data.augment is None or self.data.augment.code_switch is None):
+            raise ValueError(
+                "loss.consistency.views: code_switch needs data.augment.code_switch, which says where the words come "
+                "from: {lexicons: {language: file}}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_soup_is_of_whole_models(self) -> Recipe:
         if self.is_soup and (self.model.lora is not None or self.distill is not None or self.speed.trim_vocabulary):
             raise ValueError(
@@ -286,12 +298,6 @@ class Recipe(Section):
                 " glotune average RUN RUN sets all that"
             )
         return self
-
-    @property
-    def second_view(self) -> Augment | None:
-        """How the second view of a training text is cut anew; None: it is not, or there is no second view."""
-        spec = self.loss.consistency
-        return Augment(subword=spec.alpha) if spec is not None and "subword" in spec.views else None
 
     @property
     def is_soup(self) -> bool:

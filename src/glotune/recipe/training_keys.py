@@ -16,9 +16,11 @@ class Consistency(Section):
 
     weight: float = Field(default=1.0, gt=0.0)
     """Weight of the divergence; R-Drop's alpha is twice as much, as it adds the two losses up."""
-    views: list[Literal["dropout", "subword"]] = Field(default=["dropout"], min_length=1)
+    views: list[Literal["dropout", "subword", "translation", "code_switch"]] = Field(default=["dropout"], min_length=1)
     """How the second view differs. dropout: other units are dropped, which holds in any case; subword: its words are
-    cut into pieces drawn at random, too (xTune's first stage, Zheng et al. 2021, arXiv:2106.08226)."""
+    cut into pieces drawn at random, too; translation: it is one of the text's ``data.translations`` (of a translation
+    its text), drawn in each epoch; code_switch: its words are replaced as ``data.augment.code_switch`` says, and those
+    of the first view are not (all of xTune's first stage, Zheng et al. 2021, arXiv:2106.08226)."""
     alpha: float = Field(default=0.2, gt=0.0)
     """For ``subword``: as ``data.augment.subword``."""
 

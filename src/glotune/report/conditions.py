@@ -70,6 +70,13 @@ def _conditions(
             f"it was trained on translations of its source texts into {', '.join(map(named, into))}: no zero-shot run, "
             "though no label of a text in these languages was used.",
         )
+    words = switched_into(data)
+    if words:
+        yield Condition(
+            f"code-switching: {', '.join(words)}",
+            f"words of its training texts were replaced by translations into {', '.join(map(named, words))}: it had a "
+            "dictionary of these languages, which a zero-shot run has not, though no label of a text in them was used.",
+        )
     own = [code for code in trained if run.is_source(code)]
     if own:
         yield Condition(
@@ -117,6 +124,14 @@ def translations(data: Mapping[str, Value]) -> list[str]:
     """Languages that training texts were translated into (``data.translations``)."""
     keys = [key.split(".") for key, value in data.items() if key.startswith("data.translations.") and value is not None]
     return list(dict.fromkeys(key[2] for key in keys))
+
+
+def switched_into(data: Mapping[str, Value]) -> list[str]:
+    """Languages that words of training texts were replaced by (``data.augment.code_switch``)."""
+    begin = "data.augment.code_switch."
+    keys = [key.removeprefix(begin).split(".") for key, value in data.items() if key.startswith(begin) and value]
+    found = [key[1] for key in keys if key[0] in ("lexicons", "pairs") and len(key) > 1]
+    return list(dict.fromkeys([*found, *(translations(data) if ["from_translations"] in keys else [])]))
 
 
 def few_shot(data: Mapping[str, Value]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from glotune.recipe import Recipe
@@ -109,7 +110,7 @@ def _recipe_rows(recipe: Recipe, run: RunData) -> Rows:
         ("Early stopping", f"after {counted(patience, 'evaluation')}" if patience else None),
         ("Test while training", _TESTED[recipe.evaluate.test]),
     ]  # fmt: skip
-    extra.append(("Augmentation", _augmentation(recipe)))
+    extra.append(("Augmentation", _augmentation(recipe, run.data.translated_words)))
     extra.append(("Consistency", _consistency(recipe)))
     extra.append(("Adversarial training", _adversarial(recipe)))
     extra.append(("Average", averaged_weights(run)))
@@ -133,11 +134,13 @@ def _loss(recipe: Recipe) -> str:
     return f"cross-entropy{against}, {focal}class weights {plain(loss.class_weights)}, {smoothing}"
 
 
-def _augmentation(recipe: Recipe) -> str | None:
+def _augmentation(recipe: Recipe, translated_words: Mapping[str, float]) -> str | None:
     spec = recipe.data.augment
     if spec is None:
         return None
     parts = [
+        *(["the text or one of its back-translations"] if spec.back_translations is not None else []),
+        *([_switching(recipe, translated_words)] if spec.code_switch is not None else []),
         *([f"pieces of words drawn (alpha {spec.subword:g})"] if spec.subword is not None else []),
         *([f"{percent(spec.word_dropout)} of the words left out"] if spec.word_dropout else []),
         *([f"swaps of {percent(spec.word_swap)} of the words"] if spec.word_swap else []),
@@ -145,13 +148,32 @@ def _augmentation(recipe: Recipe) -> str | None:
     return f"{', '.join(parts)}; training texts alone, otherwise in each epoch"
 
 
+def _switching(recipe: Recipe, translated_words: Mapping[str, float]) -> str:
+    """``30.0 % of the words replaced by translations into Javanese (jv); 41.2 % of those in English (en) have one``."""
+    consistency = recipe.loss.consistency
+    assert recipe.data.augment is not None
+    assert recipe.data.augment.code_switch is not None
+    into = ", ".join(map(named, recipe.data.switched_into))
+    known = "".join(
+        f"; {percent(share)} of those in {named(code)} have one" for code, share in translated_words.items()
+    )
+    where = " in the second view" if consistency is not None and "code_switch" in consistency.views else ""
+    share = recipe.data.augment.code_switch.share
+    return f"{percent(share)} of the words replaced{where} by translations into {into}{known}"
+
+
 def _consistency(recipe: Recipe) -> str | None:
     spec = recipe.loss.consistency
     if spec is None:
         return None
-    pieces = f" and in pieces drawn at random (alpha {spec.alpha:g})" if "subword" in spec.views else ""
+    ways = [
+        *(["once as one of its translations"] if "translation" in spec.views else []),
+        *(["once with words replaced by translations"] if "code_switch" in spec.views else []),
+        *([f"once in pieces drawn at random (alpha {spec.alpha:g})"] if "subword" in spec.views else []),
+    ]
+    more = "".join(f", {each}" for each in ways)
     return (
-        f"each text passes twice, under other dropout{pieces}; the divergence of its two answers counts "
+        f"each text passes twice, under other dropout{more}; the divergence of its two answers counts "
         f"{spec.weight:g} times beside the mean of their losses (R-Drop)"
     )
 
@@ -225,7 +247,9 @@ def selection(run: RunData) -> str:
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
     into = ", ".join(map(named, run.recipe.data.translations))
-    regime = f"translate-train into {into}: no target label was used" if into else "zero-shot: no target label was used"
+    words = ", ".join(map(named, run.recipe.data.switched_into))
+    ways = [*([f"translate-train into {into}"] if into else []), *([f"words switched into {words}"] if words else [])]
+    regime = f"{' and '.join(ways) or 'zero-shot'}: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
     how = (
         f"source validation{names} ({seen})"

@@ -35,6 +35,8 @@ class DataProfile:
     warnings: tuple[str, ...] = ()
     skipped: int = 0
     max_length: int | None = None
+    translated_words: dict[str, float] = field(default_factory=dict)
+    """Source language -> share of the words of its training texts that the run's dictionary knows."""
 
     def of(self, split: str, language: str) -> LanguageProfile:
         """The profile of one split and language, empty where it is unknown."""
@@ -54,6 +56,11 @@ def parse_profile(content: dict[str, Any]) -> DataProfile:
         tuple(str(line) for line in _list(content.get("warnings"))),
         _count(_mapping(content.get("skipped")).get("count")) or 0,
         _count(content.get("max_length")),
+        {
+            language: share
+            for language, each in _mapping(content.get("translated_words")).items()
+            if (share := _number(each)) is not None
+        },
     )
 
 

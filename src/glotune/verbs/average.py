@@ -23,10 +23,13 @@ from glotune.engine.observer import Observer
 from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
+from glotune.model.saving import from_own_units
 from glotune.recipe import Recipe, load_recipe
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, RunStatus
+from glotune.tasks.scores import ScoreReading
+from glotune.tasks.targets import TargetTask
 from glotune.verbs.lifecycle import Run
 
 WEIGHTS = "model.safetensors"
@@ -88,6 +91,7 @@ def average(
         "model.lora": None,
         "distill": None,
         "data.augment": None,
+        "loss.consistency": None,
         "speed.trim_vocabulary": False,
         "speed.prefix_cache": "off",
         "track": [],
@@ -230,6 +234,9 @@ def put_mean(parts: Parts, members: Sequence[Member]) -> None:
             summed = tensor.double() if summed is None else summed + tensor.double()
         assert summed is not None
         state[name].copy_((summed / len(members)).to(state[name].dtype))
+    if isinstance(parts.task, TargetTask) and isinstance(parts.task.reading, ScoreReading):
+        # A saved model answers scores in their own units, whose mean this is; a network in training does not.
+        from_own_units(parts.network.anatomy, parts.task.reading.decision)
 
 
 def _other_shape(member: Member, name: str, found: torch.Tensor | None, wanted: torch.Tensor | None) -> UserError:

@@ -18,10 +18,10 @@ from glotune.data.reading import read_texts
 from glotune.data.tokenization import TokenStore, tokenize
 from glotune.errors import UserError
 from glotune.model.loading import load_tokenizer
-from glotune.recipe import Recipe
+from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Augment
 from glotune.verbs.train import train
-from small_runs import small_recipe
+from small_runs import sentences, small_recipe, write_csv
 
 
 def draw(*numbers: int) -> np.random.Generator:
@@ -155,3 +155,60 @@ def test_what_can_not_be_is_named(tmp_path: Path) -> None:
         small_recipe(tmp_path, data__augment={})
     with pytest.raises(UserError, match="a teacher was asked about"):
         small_recipe(tmp_path, data__augment={"word_swap": 0.1}, distill={"teacher": "runs/x"})
+
+
+def rows_with_ids(folder: Path) -> dict[str, Any]:
+    """`small_recipe`'s texts with ids, and Spanish translations of most of the training texts; keys that name them."""
+    train_rows = [{"id": str(at), **row} for at, row in enumerate(sentences("en", 60))]
+    write_csv(folder / "train.csv", train_rows)
+    write_csv(folder / "dev.csv", [{"id": f"d{at}", **row} for at, row in enumerate(sentences("en", 24, 1))])
+    write_csv(folder / "es.csv", [{"id": f"t{at}", **row} for at, row in enumerate(sentences("es", 30, 2))])
+    into = [{"id": str(at), "text": row["text"]} for at, row in enumerate(sentences("es", 50, 3))]
+    write_csv(folder / "into.csv", into)
+    write_csv(folder / "words.csv", [{"en": "good", "es": "buena"}, {"en": "food", "es": "comida"}])
+    return {
+        "data.columns.id": "id",
+        "data.translations": {"es": str(folder / "into.csv")},
+        "data.augment": {"code_switch": {"share": 1.0, "lexicons": {"es": str(folder / "words.csv")}}},
+        "data.max_length": 100,
+    }
+
+
+def words_in(store: TokenStore, recipe: Recipe) -> list[str]:
+    tokenizer, cuts = load_tokenizer(recipe.model), zip(store.offsets[:-1], store.offsets[1:], strict=True)
+    return [tokenizer.decode(store.tokens[start:stop], skip_special_tokens=True) for start, stop in cuts]
+
+
+def test_a_second_view_is_a_translation_of_its_text(tmp_path: Path) -> None:
+    base = small_recipe(tmp_path)
+    recipe = load_recipe(base, rows_with_ids(tmp_path), {"data.augment": None, "train.epochs": 1},
+                         {"loss.consistency": {"views": ["translation"]}})  # fmt: skip
+    (epoch,) = stores_of(recipe, tmp_path / "cache")["train"].epochs
+    assert epoch.twin is not None
+    first, second = words_in(epoch, recipe), words_in(epoch.twin, recipe)
+    assert len(first) == 110
+    assert second[:50] == first[60:], "an English text is answered as its translation"
+    assert second[60:] == first[:50], "and a translation as its text"
+    assert second[50:60] == first[50:60], "without one the view differs in dropout alone"
+    assert epoch.twin.labels.tolist() == epoch.labels.tolist()
+    assert (epoch.costs == np.maximum(epoch.lengths, epoch.twin.lengths)).all(), "what is cut counts the longer view"
+
+
+def test_a_second_view_has_words_switched_and_the_first_has_not(tmp_path: Path) -> None:
+    base = small_recipe(tmp_path)
+    keys = rows_with_ids(tmp_path)
+    recipe = load_recipe(base, keys, {"data.translations": {}, "train.epochs": 1},
+                         {"loss.consistency": {"views": ["code_switch"]}})  # fmt: skip
+    stores = stores_of(recipe, tmp_path / "cache")
+    (epoch,) = stores["train"].epochs
+    assert epoch.tokens is stores["train"].tokens
+    assert epoch.twin is not None
+    first, second = words_in(epoch, recipe), words_in(epoch.twin, recipe)
+    assert second == [text.replace("good", "buena").replace("food", "comida") for text in first] != first
+    both = load_recipe(recipe, {"loss.consistency": None})
+    (epoch,) = stores_of(both, tmp_path / "cache")["train"].epochs
+    assert words_in(epoch, recipe) == second, "without that view the text itself is switched"
+    subword = load_recipe(recipe, {"loss.consistency.views": ["subword"], "loss.consistency.alpha": 0.02})
+    (epoch,) = stores_of(subword, tmp_path / "cache")["train"].epochs
+    assert epoch.twin is not None
+    assert words_in(epoch, recipe) == words_in(epoch.twin, recipe) == second, "the same words in other pieces"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from glotune.cli.main import run as glotune
+from glotune.data.tokenization import TokenStore
 from glotune.engine import fit, probe
 from glotune.engine.assembly import Assembled
 from glotune.engine.fit import fit_to_machine, with_cached_prefix
@@ -27,7 +29,7 @@ from glotune.run.records import RunStatus
 from glotune.verbs.preview import preview
 from glotune.verbs.resume import resume
 from glotune.verbs.train import train
-from small_runs import small_recipe
+from small_runs import small_recipe, write_csv
 
 CASES: dict[str, dict[str, Any]] = {
     "all trained": {},
@@ -97,6 +99,38 @@ def test_the_line_holds_for_larger_micro_batches(
     large = Probe(assembled.parts, cached)._need()
     asked, predicted = (need.per_token * 2048 + need.fixed for need in (large, small))
     assert predicted == pytest.approx(asked, rel=0.1)
+
+
+def test_a_longer_second_view_is_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No micro-batch that is cut under a budget holds more than the line says of it."""
+    caught: list[Assembled] = []
+    monkeypatch.setattr("glotune.verbs.preview.fit_to_machine", lambda found, *_: caught.append(found) or found)
+    known = ("good", "bad", "food", "room", "staff", "story")
+    words = [{"en": word, "es": "una palabra mucho más larga"} for word in known]
+    switch = {"share": 1.0, "lexicons": {"es": str(write_csv(tmp_path / "words.csv", words))}}
+    views = {"data__augment": {"code_switch": switch}, "loss__consistency": {"views": ["code_switch"]}}
+    preview(small_recipe(tmp_path, data__max_length=100, **views))
+    parts, cached = caught[0].parts, cached_of(caught[0], tmp_path)
+    found, budget, store = Probe(parts, cached), 512, parts.texts_of(0)
+    assert store.twin is not None
+    assert store.twin.lengths.sum() > 1.5 * store.lengths.sum()
+    lowest = [probe.lowest_trained(parts)]
+
+    def peak() -> int:
+        rows, read = np.arange(len(store)), replace(store)
+        dress = parts.task.objective(0, rows).dress
+        micros = list(parts.micro_batches("train", rows, budget, dress, read))
+        work = [partial(found._backward, micro, lowest) for micro in micros]
+        held = [probe.held_by(micro, parts) for micro in micros]
+        return max(probe.peak_of(each, parts.device, there) for each, there in zip(work, held, strict=True))
+
+    parts.network.train()
+    need = found._need()
+    line = need.fixed + need.per_token * budget
+    assert 0.4 * line < peak() < 1.05 * line
+    plain = replace(store, twin=None)
+    monkeypatch.setattr(TokenStore, "costs", plain.lengths)
+    assert peak() > 1.2 * line, "cut by the first view alone, a micro-batch would hold more"
 
 
 def test_a_cached_prefix_asks_for_less_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

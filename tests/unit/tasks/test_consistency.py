@@ -107,5 +107,11 @@ def test_what_it_does_not_go_with_is_named() -> None:
         load_recipe("quickstart", base, {"task": "multi_label"})
     with pytest.raises(UserError, match="take one of them"):
         load_recipe("quickstart", base, {"distill": {"teacher": "runs/x"}})
-    with pytest.raises(UserError, match=r"loss\.consistency\.views"):
+    with pytest.raises(UserError, match=r"translation needs data\.translations"):
         load_recipe("quickstart", base, {"loss.consistency.views": ["translation"]})
+    with pytest.raises(UserError, match=r"code_switch needs data\.augment\.code_switch"):
+        load_recipe("quickstart", base, {"loss.consistency.views": ["dropout", "code_switch"]})
+    with pytest.raises(UserError, match=r"code_switch has no dictionary: give lexicons or pairs"):
+        load_recipe("quickstart", base, {"data.augment": {"code_switch": {"share": 0.5}}})
+    with pytest.raises(UserError, match=r"loss\.consistency\.views"):
+        load_recipe("quickstart", base, {"loss.consistency.views": ["backwards"]})
