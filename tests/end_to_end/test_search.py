@@ -89,6 +89,7 @@ def trials(folder: Path) -> list[dict[str, Any]]:
     return [trial.model_dump(exclude=timed) for trial in read_trials(folder / "search")]
 
 
+@pytest.mark.timeout(600)
 def test_a_search_that_was_cut_off_tries_the_same_and_its_winner_is_trained_on_fresh_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
