@@ -195,6 +195,8 @@ class Data(Section):
     (``made_splits``)."""
     test: Sources | None = None
     """As ``train``; scored at the end. A source language that is missing here: the test rows of ``train``."""
+    hide_test: bool = False
+    """Leave the test texts out: the run ends with validation scores alone. Trials of a search are trained so."""
     columns: Columns = Columns()
     quoting: Quoting = "standard"
     """In CSV and TSV files. standard: a quoted field may hold delimiters and line breaks (RFC 4180); none: quotes are

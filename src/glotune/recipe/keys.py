@@ -28,6 +28,7 @@ LATER: dict[str, object] = {
     "data.translations": {},
     "data.unlabelled": {},
     "data.windows": None,
+    "data.hide_test": False,
     "data.quoting": "standard",
     "data.levels": None,
     "data.columns.labels": None,

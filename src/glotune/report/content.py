@@ -89,6 +89,8 @@ class ReportContent:
     selection: str
     model: specification.Rows
     training: specification.Rows
+    choices: Table | None
+    """What ``glotune train auto`` chose, and why."""
     cost: specification.Rows
     machine: specification.Rows
     data: Table | None
@@ -131,6 +133,7 @@ def gather(run: RunData) -> ReportContent:
         selection=specification.selection(run),
         model=specification.model_rows(run),
         training=[*teaching_rows(run), *self_training.training_rows(run), *specification.training_rows(run)],
+        choices=_choices(run),
         cost=specification.cost_rows(run),
         machine=specification.machine_rows(run),
         data=_data_table(run),
@@ -511,6 +514,19 @@ def _sources(run: RunData) -> Table | None:
 def _short(path: str) -> str:
     """The last two parts of a path: a report is passed on, the folders above are the author's own."""
     return "/".join(path.rstrip("/").split("/")[-2:])
+
+
+def _choices(run: RunData) -> Table | None:
+    rows = tuple(
+        (
+            each.key,
+            "null" if each.value is None else plain(each.value),
+            each.why,
+            NOTHING if each.is_given else each.measured or "not measured",
+        )
+        for each in run.manifest.choices
+    )
+    return Table(("Key", "Value", "Why", "Shown in"), rows) if rows else None
 
 
 def _notices(run: RunData) -> list[str]:

@@ -309,6 +309,7 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     ]
     sections: list[dict[str, Any]] = [{"title": title, "pairs": rows} for title, rows in pairs if rows]
     tables = [
+        ("Why this recipe", content.choices),
         ("Beside cheap models", content.baselines),
         (f"Student against teacher, {in_a_sentence(content.run.kind.metric)}", content.against_teacher),
         ("Rounds of self-training", content.rounds),

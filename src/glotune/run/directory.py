@@ -280,10 +280,11 @@ class RunDirectory:
     def require_model(self) -> Path:
         """The saved model's folder; raises RunError where the run has none yet."""
         if not (self.model / "config.json").is_file():
-            raise RunError(
-                f"{self.path} holds no saved model: its status is "
-                f"{self.read_manifest().status.value}. Finish it with: glotune resume {self.path}"
-            )
+            status = self.read_manifest().status
+            goes_on = f"Finish it with: glotune resume {self.path}"
+            if status is RunStatus.COMPLETE:  # a trial of a search, or somebody deleted it
+                goes_on = f"Its weights were deleted. Train it again with: glotune train {self.recipe}"
+            raise RunError(f"{self.path} holds no saved model: its status is {status.value}. {goes_on}")
         return self.model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,8 @@ class RunStatus(StrEnum):
     RUNNING = "running"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    PRUNED = "pruned"
+    """A trial of a search that was left early, as others were better at that epoch."""
     COMPLETE = "complete"
 
 
@@ -289,6 +292,24 @@ class Decision(Record):
     """The only values that scores take; empty where they are any numbers."""
 
 
+class Choice(Record):
+    """One key that ``glotune train auto`` chose, or that the user gave in place of what it would have chosen."""
+
+    key: str
+    value: Any
+    why: str
+    measured: str | None = None
+    """Pages of the documentation that show it; None: not measured."""
+    is_given: bool = False
+
+    @property
+    def told(self) -> str:
+        """In a sentence."""
+        value = "null" if self.value is None else json.dumps(self.value, ensure_ascii=False)
+        shown = f"shown in {self.measured}" if self.measured else "not measured"
+        return f"{self.key} = {value}: {self.why}" + ("" if self.is_given else f" ({shown})")
+
+
 class Manifest(Record):
     """``manifest.json``: status, plan, versions, hardware, data hashes, seed, command."""
 
@@ -322,6 +343,8 @@ class Manifest(Record):
     """The teachers and the unlabelled texts of a run that has any."""
     self_training: SelfTrained | None = None
     """Of a run in rounds, from its first step on."""
+    choices: list[Choice] = Field(default_factory=list)
+    """Why the recipe is as it is, where ``glotune train auto`` chose it."""
     best_step: Count | None = None
     averaged: Averaged | None = None
     """None: the recipe asks for no mean, or the run has not come to its end."""
