@@ -256,8 +256,10 @@ def selection(run: RunData) -> str:
     ]
     regime = f"{' and '.join(ways) or 'zero-shot'}: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
+    tested = {code for evaluations in run.evaluations.values() for code in evaluations}
+    beside = "" if tested and not shots and not into and all(map(run.is_source, tested)) else f" ({seen})"
     how = (
-        f"source validation{names} ({seen})"
+        f"source validation{names}{beside}"
         if evaluate.on == "source"
         else f"target validation{names} (an oracle: it saw target labels, so this is no zero-shot result)"
     )
