@@ -70,6 +70,7 @@ def check(words: list[str], block: Block, monkeypatch: pytest.MonkeyPatch) -> No
 def check_keys(command: str, given: dict[str, Any]) -> None:
     """The recipe and its overrides validate, unless the recipe is a placeholder or a run."""
     from glotune.recipe import load_recipe
+    from glotune.recipe.auto import AUTO, Draft
     from glotune.recipe.pretrain import load_pretrain_recipe
     from glotune.recipe.study_loading import load_study, resolve_study
 
@@ -82,6 +83,8 @@ def check_keys(command: str, given: dict[str, Any]) -> None:
     elif command == "study":
         if source not in ("list", "show", "schema") and not source.startswith("my-"):
             resolve_study(load_study(source), given["scale"], [*with_data(given, overrides)])
+    elif command == "train" and source == AUTO:
+        Draft.of(overrides).recipe()
     elif command in ("train", "launch"):
         load_recipe(source, overrides if source.endswith(".yaml") else with_data(given, overrides))
 
@@ -135,7 +138,7 @@ def test_every_recipe_on_a_page_is_valid(page: str, tmp_path: Path, monkeypatch:
     written = write_recipes(page, tmp_path)
     assert written, "a YAML block begins with its name"
     for path in written:
-        if re.search(r"^variants:", path.read_text(encoding="utf-8"), re.MULTILINE):
+        if re.search(r"^(?:variants|search):", path.read_text(encoding="utf-8"), re.MULTILINE):
             study = load_study(path)
             resolve_study(study, "full", [] if "data" in study.keys else ["data.train=en.csv"])
         elif re.search(r"^teacher:", path.read_text(encoding="utf-8"), re.MULTILINE):

@@ -21,6 +21,7 @@ from glotune.evidence.equality import differences
 from glotune.recipe import yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.run.trials import read_trials
 from small_runs import small_recipe
 
 pytestmark = pytest.mark.extras
@@ -157,3 +158,18 @@ def test_an_address_where_nothing_answers_is_named(cluster: Any, folder: Path) -
         assert process.returncode == 2
         assert words in errors
     assert not (folder / "none").exists()
+
+
+def test_a_search_is_carried_out_on_the_nodes(cluster: Any, folder: Path) -> None:
+    pytest.importorskip("optuna", reason="needs glotune[search]")
+    path, out = write_study(folder), folder / "search"
+    content = yaml.read(path)
+    space = {"optimizer.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
+    search = {"search": {"space": space, "budget": {"runs": 3}}, "seeds": 1, "name": "searched"}
+    path.write_text(yaml.dump({"name": "searched", "recipe": content["recipe"], **search}))
+    process = study(cluster, "ray", str(path), "--out", str(out))
+    told, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors[-3000:]
+    assert [trial.state in ("complete", "pruned") for trial in read_trials(out / "search")] == [True] * 3
+    assert sorted(run.name for run in (out / "runs").iterdir()) == ["plain-seed0", "winner-seed0"]
+    assert str(out / "report") in told

@@ -61,6 +61,7 @@ OPTIONAL = {
     "trackio": ("trackio", "sending runs to Trackio"),
     "mlflow": ("mlflow", "sending runs to MLflow"),
     "ray": ("ray", "studies on a cluster: glotune study --on ray"),
+    "optuna": ("search", "a study that searches"),
 }
 """Package -> the extra that brings it, and what it is needed for."""
 

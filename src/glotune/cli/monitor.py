@@ -34,7 +34,7 @@ def monitor(
             expected="a run directory or a folder of runs",
             remedy="Train one: glotune quickstart",
         )
-    if not find_runs(place) and once:
+    if not find_runs(place, trials=True) and once:
         raise UserError(
             f"{place} holds no run",
             expected="a run directory or a folder of runs",

@@ -26,6 +26,7 @@ def list_recipes() -> None:
 
     from glotune.cli.console import out
     from glotune.recipe import builtin_recipes
+    from glotune.recipe.auto import AUTO
     from glotune.recipe.loading import read_extended
     from glotune.recipe.pretrain import PRETRAIN_FOLDER
 
@@ -38,6 +39,8 @@ def list_recipes() -> None:
         for name, path in found.items():
             content = read_extended(path)
             table.add_row(name, content.get("description", ""))
+        if command == "train":
+            table.add_row(AUTO, "None of these: chosen by the texts and the machine, each key with its reason")
         out.print(table)
 
 
@@ -50,11 +53,14 @@ def show_recipe(
     """Print a recipe with its comments: the command, and what each knob does."""
     from glotune.cli.console import show
     from glotune.recipe import builtin_recipes, load_recipe, recipe_yaml
+    from glotune.recipe.auto import AUTO, TABLE
     from glotune.recipe.loading import find_recipe
     from glotune.recipe.pretrain import PRETRAIN_FOLDER, load_pretrain_recipe
 
     pretraining = builtin_recipes(PRETRAIN_FOLDER)
-    if resolved or overrides:
+    if recipe == AUTO and not overrides and not resolved:
+        show(TABLE.read_text(encoding="utf-8").rstrip())
+    elif resolved or overrides:
         load = load_pretrain_recipe if recipe in pretraining else load_recipe
         show(recipe_yaml(load(recipe, overrides or [])).rstrip())
     else:

@@ -74,6 +74,8 @@ def study(
 ) -> None:
     """Train every variant of a study with every seed, and answer its claims with intervals.
 
+    A study with a search finds the best recipe of a space first, and judges it on fresh seeds and unseen texts.
+
     Killed or interrupted, it goes on by the same command, or by its folder's name; finished runs are never repeated.
     """
     if name in VERBS:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A built-in recipe (see: glotune recipes) or a YAML file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A built-in recipe (see: glotune recipes), a YAML file, or auto: chosen by the texts and the machine.",
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -37,18 +41,33 @@ def train(
     from glotune.cli.progress import watch
     from glotune.cli.results import show_run
     from glotune.recipe import load_recipe
+    from glotune.recipe.auto import AUTO
 
-    resolved = load_recipe(recipe, overrides or [])  # a mistake in it is reported before torch is imported
+    is_auto = recipe == AUTO
+    resolved = None if is_auto else load_recipe(recipe, overrides or [])  # a mistake shows before torch is imported
 
     if plan:
-        show_plan(resolved)
+        show_plan(resolved or _chosen(overrides or []))
         return
 
     from glotune.verbs.train import train as train_recipe
 
     with watch() as observer:
-        run = train_recipe(resolved, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
+        given = (overrides or []) if is_auto else []
+        run = train_recipe(resolved or recipe, given, out=out, observer=observer, command=["glotune", *sys.argv[1:]])
     show_run(run.path)
+
+
+def _chosen(overrides: list[str]) -> Recipe:
+    """What auto chooses, shown with its reasons."""
+    from glotune.cli.console import show
+    from glotune.data.given_rows import GivenRows
+    from glotune.verbs.auto import choice_lines, choose_recipe
+
+    found = choose_recipe(GivenRows(), overrides)
+    for line in choice_lines(found.choices):
+        show(line)
+    return found.recipe
 
 
 def show_plan(recipe: Recipe) -> None:

@@ -57,6 +57,8 @@ def read_texts(
     for split in selected:
         reader.warn_of_unused(selected[split])
     pools = choose_splits(selected, reader.data, seed, reader.warn, task)
+    if data.hide_test:  # cut away after the splits are made: training and validation are what they are with it
+        pools = replace(pools, tables={name: table for name, table in pools.tables.items() if name != "test"})
     pools = reader.translated(pools)
     files = reader.back_translations()
     return reader.reworded(reader.finish(pools), files)

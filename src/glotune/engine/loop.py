@@ -20,6 +20,7 @@ from glotune.engine.checkpoints import (
     snapshot,
 )
 from glotune.engine.forward import evaluate
+from glotune.engine.observer import Pruner
 from glotune.engine.optimizer import LossScale, Schedule, allocate_moments
 from glotune.engine.parts import Parts
 from glotune.engine.plan import time_left
@@ -38,6 +39,10 @@ training: no sooner does an evaluation say whether it stays there."""
 
 class DivergedTraining(RunError):
     """A loss or gradient was not finite, and the recipe says to stop."""
+
+
+class PrunedTraining(GlotuneError):
+    """The run's pruner says that it is not worth going on with."""
 
 
 class CollapsedTraining(GlotuneError):
@@ -98,6 +103,7 @@ class Loop:
     recorder: Recorder
     checkpoints: CheckpointStore
     control: Control
+    pruner: Pruner | None = None
     _saved_step: int | None = field(default=None, init=False)
     """Of the checkpoint that this process saved last."""
     _epoch_time: StepTime = field(default_factory=StepTime, init=False)
@@ -111,6 +117,7 @@ class Loop:
 
         Raises:
             InterruptedRun: stopped on request, after a checkpoint.
+            PrunedTraining: the pruner says so at the end of an epoch.
             RunError: a non-finite loss, where the recipe says to stop.
         """
         if self.state.evaluation_due:  # an earlier attempt was asked to stop in front of it
@@ -142,6 +149,7 @@ class Loop:
             except StopNow:
                 self._interrupt()
             self.state.evaluation_due = False
+            self._leave_if_pruned()
         if self._checkpoints_here(evaluates):
             self._checkpoint()
         self.checkpoints.check()
@@ -281,6 +289,17 @@ class Loop:
         total, on_collapse = self.stepper.schedule.total_steps, settings.train.on_collapse
         Watch(total, on_collapse).evaluated(self.state, found.alarm, self.recorder)
 
+    def _leave_if_pruned(self) -> None:
+        """Asks the pruner where an epoch ends and another one follows. No checkpoint is made of this step before: a run
+        that is killed on its way out evaluates it again, and is asked again."""
+        best, epoch = self.state.best_value, self.state.step // self.parts.steps_per_epoch
+        is_over = self.state.step >= self.stepper.schedule.total_steps or self.state.stopped_early
+        if self.pruner is None or best is None or is_over or not self._ends_epoch:
+            return
+        if self.parts.processes.any(self.recorder.is_main and not self.pruner.goes_on(epoch, best)):
+            self.recorder.flush()
+            raise PrunedTraining(f"pruned after epoch {epoch} of {self.parts.settings.train.epochs}")
+
     def _tests_here(self) -> bool:
         wanted = self.parts.settings.test
         is_last = self.state.step == self.stepper.schedule.total_steps or self.state.stopped_early
@@ -332,16 +351,18 @@ def train_to_the_end(
     resumption: Resumption | None,
     recorder: Recorder,
     control: Control | None = None,
+    pruner: Pruner | None = None,
 ) -> TrainingState:
     """Trains from the start or a checkpoint, and leaves the best weights in the network.
 
     Raises:
-        InterruptedRun, RunError, CollapsedTraining: see `Loop`.
+        InterruptedRun, RunError, CollapsedTraining, PrunedTraining: see `Loop`.
     """
     checkpoints = CheckpointStore(recorder.directory.checkpoints, parts.settings.checkpoints.keep)
     try:
         with listening(control or Control()) as listened:
             loop = build_loop(parts, resumption, recorder, checkpoints, listened)
+            loop.pruner = pruner
             loop.run()
             parts.processes.barrier()
             if loop.state.best_step is not None:

@@ -35,6 +35,14 @@ class Observer(Protocol):
         """
 
 
+class Pruner(Protocol):
+    """Says at the end of an epoch whether a run is worth going on with."""
+
+    def goes_on(self, epoch: int, value: float) -> bool:
+        """Whether it is, by the best value so far of the metric that chooses the checkpoint."""
+        ...
+
+
 class Silent:
     """Watches nothing."""
 

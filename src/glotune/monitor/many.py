@@ -15,7 +15,7 @@ from glotune.run.system import Probe, SystemMetrics
 
 FIND_SECONDS = 10.0
 """Between two searches of the folders for runs that are new or gone."""
-OVER = {State.COMPLETE, State.FAILED, State.INTERRUPTED}
+OVER = {State.COMPLETE, State.FAILED, State.INTERRUPTED, State.PRUNED}
 
 
 class Fleet:
@@ -51,7 +51,7 @@ class Fleet:
         """The runs there are, as of a few seconds ago at most; one that is gone is gone at once."""
         gone = any(not run.manifest_path.is_file() for run in self._found)
         if gone or time.monotonic() - self._found_at >= FIND_SECONDS:
-            self._found = find_runs(self.place)
+            self._found = find_runs(self.place, trials=True)
             self._found_at = time.monotonic()
             paths = {run.path for run in self._found}
             self._watchers = {path: watcher for path, watcher in self._watchers.items() if path in paths}

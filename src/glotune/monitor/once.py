@@ -193,7 +193,7 @@ LOOK_SECONDS = 0.2
 def look_at(place: Path) -> tuple[list[RunView], list[str]]:
     """The runs of a place, newest first, and a line for each that can't be read."""
     views, problems = [], []
-    for run in find_runs(place):
+    for run in find_runs(place, trials=True):
         try:
             views.append(Watcher(run).look())
         except UserError as error:

@@ -21,6 +21,7 @@ STYLES = {
     State.FAILED: "bold red",
     State.INTERRUPTED: "yellow",
     State.ELSEWHERE: "yellow",
+    State.PRUNED: "",
     State.COMPLETE: "",
 }
 

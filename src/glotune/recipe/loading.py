@@ -77,10 +77,13 @@ def find_recipe(source: str | Path) -> Path:
         )
     if str(source) in known:
         return known[str(source)]
+    is_auto = str(source) == "auto"
     raise UserError(
         f"there is no recipe '{source}'",
         expected=f"a YAML file or one of: {', '.join(known)}",
-        remedy=did_you_mean(str(source), known),
+        remedy="glotune train auto chooses one; elsewhere name the recipe.yaml of such a run"
+        if is_auto
+        else did_you_mean(str(source), known),
     )
 
 
@@ -199,6 +202,27 @@ def set_key(content: dict[str, Any], key: str, value: Any, schema: type[BaseMode
         content[section] = dict(inner) if isinstance(inner, dict) else {}
         content = content[section]
     content[last] = value
+
+
+def with_keys(content: dict[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `content` with `keys` over it; a dotted key replaces what stands there, a section is merged."""
+    changed = dict(content)
+    for key, value in keys.items():
+        if "." in key:
+            set_key(changed, key, value)
+        elif isinstance(value, dict):
+            changed = merge(changed, {key: value})
+        else:
+            changed[key] = value
+    return changed
+
+
+def value_at(recipe: BaseModel, key: str) -> Any:
+    """What stands at a dotted key, as JSON; None too where the sections above it are null."""
+    value: Any = recipe.model_dump(mode="json")
+    for part in split_key(type(recipe), key)[0]:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def recipe_yaml(recipe: BaseModel) -> str:

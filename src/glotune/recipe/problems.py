@@ -14,6 +14,8 @@ MISSING_EXAMPLES = {
     "data": "data.train=FILE",
     "data.train": "data.train=FILE",
     "model": "model.name=NAME",
+    "search.budget": "budget: {runs: 20} or budget: {minutes: 60} in the section search",
+    "search.space": "space: {KEY: {low: LOW, high: HIGH}} in the section search",
     "model.name": "model.name=NAME (Hub name, folder, or glotune-nano)",
 }
 """How a key without a default is given, as an override."""

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from glotune.recipe.schema import Section
+from glotune.recipe.search import Budget, Search
 
+PLAIN, WINNER = "plain", "winner"
+"""The variants of a study that searches."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Keys = dict[str, Any]
 """Recipe keys, nested as in a recipe (``model: {layers: 6}``) or dotted (``model.layers: 6``)."""
@@ -65,6 +68,8 @@ class Scale(Section):
     """Instead of the study's."""
     folds: int | None = Field(default=None, ge=2)
     """Instead of the study's."""
+    budget: Budget | None = None
+    """Instead of the search's."""
 
 
 class StudyRecipe(Section):
@@ -82,6 +87,8 @@ class StudyRecipe(Section):
     """Recipe keys that override the base recipe, for all variants."""
     variants: dict[Name, Keys] = Field(default={"base": {}}, min_length=1)
     """Name -> recipe keys of the variant."""
+    search: Search | None = None
+    """In the place of variants and grid: the best recipe of a space, against the recipe as it is."""
     grid: dict[str, list[Any] | dict[Name, Keys]] = Field(default_factory=dict)
     """Each axis is crossed with all variants: a recipe key with a list of values, or a name with levels of keys."""
     seeds: Seeds = Field(default=[0, 1, 2])
@@ -102,6 +109,22 @@ class StudyRecipe(Section):
     """Hypotheses; see the keys of a claim."""
     scales: dict[Name, Scale] = Field(default_factory=dict)
     """Name -> the changes; ``full`` changes nothing unless it is named here."""
+
+    @model_validator(mode="after")
+    def _a_search_makes_the_variants(self) -> StudyRecipe:
+        if self.search is None:
+            if named := [name for name, scale in self.scales.items() if scale.budget is not None]:
+                raise ValueError(f"scales.{named[0]}.budget is a search's, and this study has no search")
+            return self
+        by_scale = any(each.variants for each in self.scales.values())
+        if self.grid or by_scale or self.variants not in ({"base": {}}, {PLAIN: {}}):
+            raise ValueError(
+                f"a search has two variants, {PLAIN} (the recipe as it is) and {WINNER} (what it finds): no variants "
+                "or grid beside it. What all trials share stands under keys"
+            )
+        if self.folds is not None or any(scale.folds is not None for scale in self.scales.values()):
+            raise ValueError("a search is judged on validation texts and its winner on test texts: no folds beside it")
+        return self
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> StudyRecipe:

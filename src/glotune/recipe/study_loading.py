@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from glotune.recipe.loading import (
     anchor_paths,
     builtin_recipes,
     find_recipe,
-    merge,
     parsed_overrides,
     read_extended,
     set_key,
     split_key,
+    with_keys,
 )
 from glotune.recipe.problems import refuse
 from glotune.recipe.schema import Recipe
-from glotune.recipe.study import Keys, Scale, StudyRecipe
+from glotune.recipe.search import Search
+from glotune.recipe.space import Point, check_space, recipe_at
+from glotune.recipe.study import PLAIN, WINNER, Keys, Scale, StudyClaim, StudyRecipe
 from glotune.recipe.values import settled
 
 STUDIES_FOLDER = BUILTIN_FOLDER.parent / "studies"
@@ -42,12 +44,20 @@ class ResolvedStudy:
     Attributes:
         study: as written, with everything shared by its variants settled (scale and overrides) in its `recipe`.
         scale: its name.
-        variants: name -> the recipe of its first seed; each recipe is named as its variant.
+        variants: name -> the recipe of its first seed; each recipe is named as its variant. Of a study that searches
+            the plain recipe alone, until the winner is known (`with_winner`).
     """
 
     study: StudyRecipe
     scale: str
     variants: dict[str, Recipe]
+
+    @property
+    def shared(self) -> Keys:
+        """The recipe keys that all variants share."""
+        if isinstance(self.study.recipe, str):
+            raise ValueError(f"{self.study.recipe} is not settled")
+        return dict(self.study.recipe)
 
     @property
     def reference(self) -> str:
@@ -152,9 +162,12 @@ def resolve_study(
         shared = with_keys(shared, {"data": chosen.data})
     for key, value in given:
         set_key(shared, key, value)
-    variants = _expanded(study)
-    _refuse_unknown(study, chosen, list(variants), scale)
     seeds = seeds or chosen.seeds or study.seeds
+    variants = _expanded(study)
+    if study.search is not None:
+        shared = with_keys(shared, {"evaluate.on": _judged_on(study, study.search, shared)})
+        study, variants = _searching(study, study.search, chosen, seeds), {PLAIN: []}
+    _refuse_unknown(study, chosen, list(variants) if study.search is None else [PLAIN, WINNER], scale)
     resolved = {
         name: _recipe(shared, [*keys, chosen.variants.get(name, {})], name, seeds[0], study.name)
         for name, keys in variants.items()
@@ -168,7 +181,47 @@ def resolve_study(
             "scales": {scale: Scale(description=chosen.description, variants=chosen.variants)},
         }
     )
+    if settled.search is not None:
+        check_space(settled.search, shared, study.name)
     return ResolvedStudy(settled, scale, resolved)
+
+
+def with_winner(resolved: ResolvedStudy, point: Point) -> ResolvedStudy:
+    """A study that searched as a study of two variants: the recipe as it is, and the one that the search found."""
+    plain = resolved.variants[PLAIN]
+    found = recipe_at(resolved.shared, point, WINNER, plain.seed, f"study {resolved.study.name}, {WINNER}")
+    return replace(resolved, variants={PLAIN: plain, WINNER: found})
+
+
+def _judged_on(study: StudyRecipe, search: Search, shared: Keys) -> str:
+    """Whose validation texts choose the checkpoints of all runs: those that the search is judged on."""
+    if search.on == "source" and shared.get("evaluate", {}).get("on") == "target":
+        raise UserError(
+            "the recipe chooses its checkpoints on validation texts of the targets (evaluate.on: target), the search "
+            "is judged on those of the sources",
+            where=f"study {study.name}, search.on",
+            expected="evaluate.on: source; or search.on: target, an oracle that every output is marked with",
+        )
+    return search.on
+
+
+def _searching(study: StudyRecipe, search: Search, scale: Scale, seeds: list[int]) -> StudyRecipe:
+    """A study that searches, with the scale's budget and a claim where it states none.
+
+    Raises:
+        UserError: a seed is the search's own.
+    """
+    search = search if scale.budget is None else search.model_copy(update={"budget": scale.budget})
+    if search.seed in seeds:
+        raise UserError(
+            f"seed {search.seed} is the search's own",
+            where=f"study {study.name}, seeds",
+            expected="seeds that the search never used",
+            remedy="Leave it out, or set another search.seed",
+        )
+    claim = StudyClaim(name="What the search found is better than the recipe as it is", form="superior",
+                       variants=[WINNER, PLAIN], metric=study.metric)  # fmt: skip
+    return study.model_copy(update={"search": search, "claims": study.claims or [claim], "variants": {PLAIN: {}}})
 
 
 def load_written(path: Path) -> ResolvedStudy:
@@ -184,19 +237,6 @@ def load_written(path: Path) -> ResolvedStudy:
     except ValidationError as error:
         raise refuse(error, StudyRecipe, str(path), what="study") from error
     return resolve_study(study, scale)
-
-
-def with_keys(content: Keys, keys: Keys) -> Keys:
-    """A copy of `content` with `keys` over it; a dotted key replaces what stands there, a section is merged."""
-    changed = dict(content)
-    for key, value in keys.items():
-        if "." in key:
-            set_key(changed, key, value)
-        elif isinstance(value, dict):
-            changed = merge(changed, {key: value})
-        else:
-            changed[key] = value
-    return changed
 
 
 def _scale(study: StudyRecipe, name: str) -> Scale:

@@ -247,8 +247,13 @@ def selection(run: RunData) -> str:
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
     into = ", ".join(map(named, run.recipe.data.translations))
+    unlabelled = ", ".join(named(code) for code in run.recipe.data.unlabelled if not run.is_source(code))
     words = ", ".join(map(named, run.recipe.data.switched_into))
-    ways = [*([f"translate-train into {into}"] if into else []), *([f"words switched into {words}"] if words else [])]
+    ways = [
+        *([f"translate-train into {into}"] if into else []),
+        *([f"words switched into {words}"] if words else []),
+        *([f"self-training on unlabelled texts in {unlabelled}"] if unlabelled else []),
+    ]
     regime = f"{' and '.join(ways) or 'zero-shot'}: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
     tested = {code for evaluations in run.evaluations.values() for code in evaluations}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from glotune.report.content import gather
 from glotune.report.drawing.files import write_figures
 from glotune.report.figures.build import FIGURE_NAMES, FigureFile, build_figures, captions_of
+from glotune.report.figures.model import FigureData
 from glotune.report.figures.study import STUDY_CAPTIONS, build_study_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import render_page
@@ -53,6 +54,7 @@ def write_study_report(
     title: str,
     markdown: str,
     tables: Sequence[dict[str, Any]] = (),
+    further: Mapping[str, FigureData] | None = None,
 ) -> ReportFiles:
     """Writes the report of several runs: the given Markdown with pictures below it, and one page with a pick of runs.
 
@@ -64,9 +66,11 @@ def write_study_report(
         tables: at the head of the page, each ``{"title", "columns": [{"name", "numeric", "note"}], "rows": [[{"text",
             "value", "best", "href"}]], "notes": [...]}``, e.g. from `glotune.evidence.as_page_table`. A ``href`` must
             be a place in the study's folder or an address that may be followed.
+        further: figures that are not of the runs, by name; `STUDY_CAPTIONS` has their captions.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures = write_figures(build_study_figures(runs), folder / "figures", STUDY_CAPTIONS)
+    built = {**build_study_figures(runs), **(further or {})}
+    figures = write_figures(built, folder / "figures", STUDY_CAPTIONS)
     _remove_stale(folder / "figures", figures)
     report, page = folder / "report.md", folder / "report.html"
     write_atomically(report, markdown.rstrip("\n") + "\n" + _pictures(figures))

@@ -12,6 +12,7 @@ from pathlib import Path
 from glotune.errors import UserError
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, RunStatus
+from glotune.run.trials import TRIALS
 
 
 class State(StrEnum):
@@ -25,6 +26,7 @@ class State(StrEnum):
     """The manifest says running, but its process is gone."""
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    PRUNED = "pruned"
     COMPLETE = "complete"
 
 
@@ -86,24 +88,30 @@ def _holds(holder: Holder, lock: Path) -> bool:
     return False
 
 
-def find_runs(folder: Path, depth: int = 3) -> list[RunDirectory]:
+def find_runs(folder: Path, depth: int = 3, *, trials: bool = False) -> list[RunDirectory]:
     """The runs in `folder`, sorted by path: itself where it is one, otherwise at most `depth` folders down.
 
     A study keeps its runs in folders. Hidden folders are left out (a run set aside is no run to compare), and links
-    to folders are not followed (a run reached by two ways is one run).
+    to folders are not followed (a run reached by two ways is one run). So are the trials of a search below `folder`,
+    unless asked for: they were made to choose by, and are no evidence.
     """
     if (folder / "manifest.json").is_file():
         return [RunDirectory(folder)]
     if depth == 0 or not folder.is_dir():
         return []
     children = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.is_symlink()]
-    return [run for child in children if not child.name.startswith(".") for run in find_runs(child, depth - 1)]
+    return [
+        run
+        for child in children
+        if not child.name.startswith(".") and (trials or not (child / TRIALS).is_file())
+        for run in find_runs(child, depth - 1, trials=trials)
+    ]
 
 
 def readable_runs(folder: Path) -> tuple[list[tuple[RunDirectory, Manifest]], list[str]]:
-    """The runs of a folder with their manifests, and a line for each that can't be read."""
+    """The runs of a folder, trials included, with their manifests, and a line for each that can't be read."""
     found, problems = [], []
-    for run in find_runs(folder):
+    for run in find_runs(folder, trials=True):
         try:
             found.append((run, run.read_manifest()))
         except UserError as error:

@@ -44,8 +44,12 @@ def main(arguments: list[str]) -> int:
 
 def carry_out(directory: Any, name: str, telling: Telling) -> None:
     """The run, and what it cost."""
+    from glotune.engine.loop import PrunedTraining
     from glotune.run.directory import RunDirectory
+    from glotune.run.trials import read_search
+    from glotune.study.halving import Halving
     from glotune.study.measures import measured
+    from glotune.verbs.lifecycle import Run
     from glotune.verbs.resume import resume
     from glotune.verbs.train import train
 
@@ -53,10 +57,16 @@ def carry_out(directory: Any, name: str, telling: Telling) -> None:
     recipe = directory.recipes / f"{name}.yaml"
     loaded, started = resident_bytes(), time.perf_counter()
     resumed = RunDirectory(run_path).manifest_path.exists()
-    if resumed:
-        run = resume(run_path, observer=telling)
-    else:
-        run = train(recipe, out=run_path, observer=telling, command=["glotune", "train", str(recipe)])
+    searched = read_search(directory.path)  # a trial: compared with others on its way, and its report is not drawn
+    pruner = None if searched is None else Halving(directory.path, name, searched)
+    shared: dict[str, Any] = {"observer": telling, "report": searched is None, "pruner": pruner}
+    try:
+        if resumed:
+            run = resume(run_path, **shared)
+        else:
+            run = train(recipe, out=run_path, command=["glotune", "train", str(recipe)], **shared)
+    except PrunedTraining:
+        run = Run(RunDirectory.open(run_path))
     costs = measured(run.directory)
     costs["cache_seconds"] = telling.cache_seconds
     costs["total_seconds"] = None if resumed else time.perf_counter() - started

@@ -10,6 +10,7 @@ from typing import Any
 
 from glotune.errors import UserError
 from glotune.recipe import yaml
+from glotune.run import trials
 from glotune.run.directory import write_atomically
 
 
@@ -21,6 +22,7 @@ class StudyDirectory:
         self.study = self.path / "study.yaml"
         self.recipes = self.path / "recipes"
         self.runs = self.path / "runs"
+        self.search = self.path / trials.FOLDER
         self.logs = self.path / "logs"
         self.folds = self.path / "folds"
         self.out_of_fold = self.path / "out_of_fold"
@@ -60,17 +62,8 @@ class StudyDirectory:
         write_atomically(self.study, yaml.dump(content))
 
     def append_result(self, result: dict[str, Any]) -> None:
-        """Appends one line to ``results.jsonl``, in one write and alone, so that several processes and nodes may.
-
-        A lock makes a network file system look where the file ends now.
-        """
-        line = (json.dumps(result, ensure_ascii=False) + "\n").encode()
-        descriptor = os.open(self.results, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        """Appends one line to ``results.jsonl``."""
+        append_line(self.results, json.dumps(result, ensure_ascii=False))
 
     def read_results(self) -> dict[str, dict[str, Any]]:
         """Run name -> its last result; a torn line (a crash while writing) is skipped."""
@@ -85,3 +78,16 @@ class StudyDirectory:
             if isinstance(result, dict) and isinstance(result.get("run"), str):
                 found[result["run"]] = result
         return found
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends one line, in one write and alone, so that several processes and nodes may.
+
+    A lock makes a network file system look where the file ends now.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)

@@ -6,11 +6,12 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from glotune.errors import EXIT_INTERRUPTED, InterruptedRun, UserError
 from glotune.recipe.kinds import KINDS
@@ -40,6 +41,30 @@ class Outcome:
     """Run -> why."""
 
 
+class Supply(Protocol):
+    """Further runs, planned while others are under way: by how those ended."""
+
+    @property
+    def earlier(self) -> Sequence[str]:
+        """Names of those that ended in earlier sessions, and need no process any more."""
+        ...
+
+    def next(self) -> PlannedRun | None:
+        """The next run to begin; None where there is none, for now or for good."""
+        ...
+
+    def ended(self, run: PlannedRun, failed: str | None) -> str:
+        """Takes note of a run that ended.
+
+        Args:
+            failed: why it has no result; None where it has one.
+
+        Returns:
+            what is told of it.
+        """
+        ...
+
+
 def state_of(run: PlannedRun, directory: StudyDirectory) -> tuple[bool, str | None]:
     """(finished, why it can't be): whether a run needs no process any more."""
     place = RunDirectory(directory.runs / run.name)
@@ -50,18 +75,30 @@ def state_of(run: PlannedRun, directory: StudyDirectory) -> tuple[bool, str | No
     except UserError:
         return False, None
     hopeless = manifest.status is RunStatus.FAILED and (manifest.reason or "").startswith(HOPELESS)
-    return manifest.status is RunStatus.COMPLETE, manifest.reason if hopeless else None
+    return manifest.status in (RunStatus.COMPLETE, RunStatus.PRUNED), manifest.reason if hopeless else None
 
 
-def carry_out(runs: list[PlannedRun], directory: StudyDirectory, workers: Workers, watcher: Watcher) -> Outcome:
+def carry_out(
+    runs: list[PlannedRun],
+    directory: StudyDirectory,
+    workers: Workers,
+    watcher: Watcher,
+    supply: Supply | None = None,
+    total: int | None = None,
+) -> Outcome:
     """Trains what is not finished.
+
+    Args:
+        runs: that are planned already.
+        supply: plans more while there is room.
+        total: how many there will be in all, as far as that is known; None: these.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; the running runs made their checkpoints first.
         RunError: the workers were lost.
     """
     with _stopped_like_from_the_keyboard():
-        return _Queue(directory, workers, Tally([run.name for run in runs], watcher)).work(runs)
+        return _Queue(directory, workers, Tally([run.name for run in runs], watcher, total=total), supply).work(runs)
 
 
 @contextmanager
@@ -84,8 +121,10 @@ def _stopped_like_from_the_keyboard() -> Iterator[None]:
 class _Queue:
     """The waiting and the running runs."""
 
-    def __init__(self, directory: StudyDirectory, workers: Workers, tally: Tally) -> None:
-        self.directory, self.workers, self.tally = directory, workers, tally
+    def __init__(self, directory: StudyDirectory, workers: Workers, tally: Tally, supply: Supply | None = None) -> None:
+        self.directory, self.workers, self.tally, self.supply = directory, workers, tally, supply
+        # A cluster queues what it has no room for yet; what is planned by how others end had better wait.
+        self.at_once = workers.at_once if supply is None else workers.at_once or workers.room
         self.outcome = Outcome()
         self.waiting: deque[PlannedRun] = deque()
         self.running: dict[str, PlannedRun] = {}
@@ -93,22 +132,35 @@ class _Queue:
         self.losses: Counter[str] = Counter()
 
     def work(self, runs: list[PlannedRun]) -> Outcome:
+        for name in self.supply.earlier if self.supply else ():
+            self.tally.skip(name)
         for run in runs:
             self._sort_in(run)
         try:
-            while self.waiting or self.running:
-                while self.waiting and (self.workers.at_once is None or len(self.running) < self.workers.at_once):
-                    self._start(self.waiting.popleft())
+            while self._fill():
                 self._take(self.workers.listen())
         except BaseException as error:
             self.workers.stop()
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedRun(
-                    f"The study was interrupted after {len(self.outcome.finished)} of {len(runs)} runs. Go on with it "
-                    "by the same command"
+                    f"The study was interrupted after {self._done} of {self.tally.total} runs. Go on "
+                    "with it by the same command"
                 ) from error
             raise
         return self.outcome
+
+    @property
+    def _done(self) -> int:
+        return len(self.outcome.finished) + len(self.supply.earlier if self.supply else ())
+
+    def _fill(self) -> bool:
+        """Begins runs while there is room; whether any is under way."""
+        while self.at_once is None or len(self.running) < self.at_once:
+            run = self.waiting.popleft() if self.waiting else self.supply.next() if self.supply else None
+            if run is None:
+                break
+            self._start(run)
+        return bool(self.running)
 
     def _sort_in(self, run: PlannedRun) -> None:
         """What an earlier session ended is not repeated."""
@@ -120,6 +172,8 @@ class _Queue:
         else:
             self.waiting.append(run)
             return
+        if self.supply is not None:  # the session ended before it could take note of it
+            self.supply.ended(run, hopeless)
         self.tally.skip(run.name)
 
     def _start(self, run: PlannedRun) -> None:
@@ -143,20 +197,26 @@ class _Queue:
         finished, hopeless = state_of(run, self.directory)
         if finished:
             self.outcome.finished.append(run.name)
-            self.tally.end(run.name, _metrics(self.directory.runs / run.name))
+            self.tally.end(run.name, self._told(run, None))
             return
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         reason = hopeless or ended.error or _how(ended)
         if hopeless or not self._worth_another(run, ended):
             self.outcome.failed[run.name] = reason
-            self.tally.end(run.name, f"failed: {reason}")
+            self.tally.end(run.name, self._told(run, reason))
             return
         self.tally.say(f"{run.name} failed and is retried: {reason}")
         if ended.error:
             _set_aside(self.directory.runs / run.name, self.attempts[run.name])
         self.tally.restart(run.name)
         self.waiting.appendleft(run)
+
+    def _told(self, run: PlannedRun, failed: str | None) -> str:
+        """One line about a run that ended."""
+        if self.supply is not None:
+            return self.supply.ended(run, failed)
+        return _metrics(self.directory.runs / run.name) if failed is None else f"failed: {failed}"
 
     def _worth_another(self, run: PlannedRun, ended: Ended) -> bool:
         if ended.code is None:
@@ -194,7 +254,8 @@ def _set_aside(run: Path, attempt: int) -> None:
     run.rename(aside)
 
 
-def _told(metric: str, value: float) -> str:
+def score_words(metric: str, value: float) -> str:
+    """``macro-F1 61.2``."""
     return f"macro-F1 {100 * value:.1f}" if metric == "macro_f1" else f"{metric} {value:.3f}"
 
 
@@ -206,5 +267,5 @@ def _metrics(path: Path) -> str:
     told = [entries[language] for language in averaged(entries, manifest.source_languages)]
     metric = KINDS[manifest.task].metric
     scores = [entry[metric] for entry in told if entry.get(metric) is not None]
-    score = _told(metric, sum(scores) / len(scores)) if scores else "no score"
+    score = score_words(metric, sum(scores) / len(scores)) if scores else "no score"
     return f"{score}, {manifest.verdict.status if manifest.verdict else 'no verdict'}"

@@ -23,6 +23,7 @@ class LocalWorkers:
 
     def __init__(self, directory: StudyDirectory, jobs: int) -> None:
         self.at_once: int | None = jobs
+        self.room = jobs
         self.release_seconds = GRACE_SECONDS
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}

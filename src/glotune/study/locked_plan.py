@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from glotune.errors import UserError
 from glotune.recipe import Recipe
-from glotune.recipe.study import StudyClaim
+from glotune.recipe.study import PLAIN, StudyClaim
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.records import SCHEMA, Count, Record
@@ -102,10 +102,13 @@ def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
     """What a study commits itself to, as JSON."""
     study = resolved.study
     kept = ("seeds", "folds", "fold_seed", "metric", "language", "reference", "level")
+    # What a search finds follows from what it is asked: the plan is the same before and after.
+    planned = resolved.variants if study.search is None else {PLAIN: resolved.variants[PLAIN]}
     return {
         "scale": resolved.scale,
         **{name: getattr(study, name) for name in kept},
-        "variants": {name: _own_keys(recipe) for name, recipe in resolved.variants.items()},
+        **({} if study.search is None else {"search": study.search.model_dump(mode="json")}),
+        "variants": {name: _own_keys(recipe) for name, recipe in planned.items()},
         "claims": [claim.model_dump(mode="json") for claim in study.claims],
     }
 

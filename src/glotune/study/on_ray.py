@@ -134,7 +134,8 @@ class RayWorkers:
         self.at_once, self.release_seconds = at_once, RELEASE_SECONDS
         nodes = [node for node in ray.nodes() if node["Alive"]]
         gpus = needs.gpus if needs.gpus is not None else float(any(node["Resources"].get("GPU") for node in nodes))
-        share = _runs_per_node(nodes, needs.cpus, gpus)
+        rooms = _runs_by_node(nodes, needs.cpus, gpus)
+        share, self.room = max(rooms), sum(rooms)
         self._errand = _errand(directory, int(needs.cpus), min(share, at_once or share))
         _check(nodes, self._errand)
         head = {"node:__internal_head__": 0.001}
@@ -202,8 +203,8 @@ def _end(run: str, reference: Any) -> Ended:
         return Ended(run, None, last_words=f"its node or worker was lost ({type(error).__name__})")
 
 
-def _runs_per_node(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
-    """Runs that the roomiest node takes.
+def _runs_by_node(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> list[int]:
+    """Runs that each node takes.
 
     Raises:
         UserError: none takes one.
@@ -219,7 +220,7 @@ def _runs_per_node(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int
             expected=f"no more than a node has: {'; '.join(dict.fromkeys(' and '.join(each) for each in amounts))}",
             remedy="Ask for less with --cpus and --gpus",
         )
-    return max(rooms)
+    return rooms
 
 
 def _errand(directory: StudyDirectory, threads: int, jobs: int) -> Errand:

@@ -140,18 +140,23 @@ def few_seeds(resolved: ResolvedStudy) -> str | None:
     )
 
 
-def check_texts(recipes: Iterable[Recipe]) -> list[str]:
+def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[str]:
     """Reads the texts of every distinct ``data`` section before the first run, so that a mistake shows at once.
+
+    Args:
+        need_test: whether test texts must be there, because validation texts are used up by a search.
 
     Returns:
         the warnings, each once.
 
     Raises:
-        UserError: as `glotune.data.reading.read_texts`; pipes; validation texts that would not choose the checkpoint.
+        UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose
+            the checkpoint; unlabelled texts that the runs are judged by.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
     from glotune.tasks.single_label import refuse_unused_validation
+    from glotune.verbs.self_training import open_rounds
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}
@@ -162,5 +167,13 @@ def check_texts(recipes: Iterable[Recipe]) -> list[str]:
             refuse_streams(recipe.data, "a study")
             texts = read_texts(recipe.data, recipe.seed, recipe.task)
             refuse_unused_validation(recipe.evaluate.on, texts)
-            warnings.update(dict.fromkeys(texts.warnings))
+            if need_test and "test" not in texts.splits:
+                raise UserError(
+                    "a search without test texts: what it finds was chosen by validation, whose score is too good then",
+                    where="data.test",
+                    expected="texts that the search never sees",
+                    remedy="Name some with data.test=FILE, or keep some back: data.made_splits.test=0.2",
+                )
+            rounds = open_rounds(recipe, texts)
+            warnings.update(dict.fromkeys([*texts.warnings, *([] if rounds is None else rounds.record.warnings)]))
     return list(warnings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from glotune.errors import UserError
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.stats.power import planned_difference, seeds_for
+from glotune.study.search import about
 
 SPREADS = (0.005, 0.01, 0.02)
 """Standard deviations over seeds that are reckoned with: fine-tuned encoders mostly scatter by 0.5 to 2 points."""
@@ -18,13 +19,16 @@ ASKED = 0.02
 def plan_lines(resolved: ResolvedStudy) -> list[str]:
     """How many runs the study has, what difference its seeds can show, and how many show 2 points."""
     study, seeds, texts = resolved.study, len(resolved.study.seeds), _test_texts(resolved)
-    runs = len(resolved.variants) * seeds * (study.folds or 1)
+    variants = len(resolved.variants) if study.search is None else 2
+    runs = variants * seeds * (study.folds or 1)
     lines = [
-        f"{len(resolved.variants)} variants, {seeds} seed{'s' * (seeds > 1)} each"
+        f"{variants} variants, {seeds} seed{'s' * (seeds > 1)} each"
         + (f", {study.folds} folds" if study.folds else "")
         + f": {runs} runs"
     ]
-    if len(resolved.variants) < 2:
+    if study.search is not None:
+        lines = [*about(resolved), *lines]
+    if variants < 2:
         return lines
     variance = DISAGREEMENT / texts if texts else 0.0
     level = 1.0 - (1.0 - study.level) / max(1, len(study.claims))

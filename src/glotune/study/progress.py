@@ -51,8 +51,14 @@ class SilentWatcher:
 class Tally:
     """Counts the runs."""
 
-    def __init__(self, names: Sequence[str], watcher: Watcher, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total, self._watcher, self._clock = len(names), watcher, clock
+    def __init__(
+        self,
+        names: Sequence[str],
+        watcher: Watcher,
+        clock: Callable[[], float] = time.monotonic,
+        total: int | None = None,
+    ) -> None:
+        self._planned, self._watcher, self._clock = len(names) if total is None else total, watcher, clock
         self._skipped: set[str] = set()
         self._ended: set[str] = set()
         self._shares: dict[str, float] = {}
@@ -60,6 +66,11 @@ class Tally:
         self._spared: dict[str, float] = {}
         """The share of a run that an earlier session had trained."""
         self._started = clock()
+
+    @property
+    def total(self) -> int:
+        """Runs in all: those that were planned, or more where a budget of time has room for more."""
+        return max(self._planned, len(self._skipped) + len(self._ended) + len(self._shares))
 
     def say(self, message: str) -> None:
         """A line for people."""
@@ -95,7 +106,7 @@ class Tally:
         seconds = self._clock() - self._since.get(name, self._clock())
         left = self.state().seconds_left
         told = f"; {duration(left)} left" if left else ""
-        self._watcher.say(f"[{place}/{self._total}] {name}: {metrics} ({duration(seconds)}{told})")
+        self._watcher.say(f"[{place}/{self.total}] {name}: {metrics} ({duration(seconds)}{told})")
         self._show()
 
     def state(self) -> Progress:
@@ -103,10 +114,10 @@ class Tally:
         elapsed = self._clock() - self._started
         made = len(self._ended) + sum(self._shares.values())
         worked = made - sum(self._spared.values())
-        left = self._total - len(self._skipped) - made
+        left = self.total - len(self._skipped) - made
         return Progress(
             len(self._skipped) + len(self._ended),
-            self._total,
+            self.total,
             tuple(sorted(self._shares.items())),
             elapsed,
             None if worked < 0.1 else elapsed / worked * left,

@@ -16,6 +16,7 @@ from glotune.study.directory import StudyDirectory
 from glotune.study.locked_plan import lock_plan, with_dropped
 from glotune.study.out_of_fold import is_complete
 from glotune.study.plan import StudyPlan, list_runs
+from glotune.study.search import with_found
 from glotune.study.summarise import Summary, write_summary
 
 
@@ -38,6 +39,8 @@ def redraw_study(folder: Path) -> Summary:
     except ValidationError as error:
         raise refuse(error, StudyRecipe, str(directory.study), what="study") from error
     resolved = resolve_study(study, scale, seeds=study.seeds)
+    if study.search is not None:
+        resolved = with_found(resolved, directory)
     # Folds are drawn from texts that may be gone: what each run was trained on stands in its own recipe.
     plan = with_dropped(
         resolved, directory, lambda each: StudyPlan(each, list_runs(each, lambda name, seeded, fold: seeded), {})

@@ -10,6 +10,7 @@ from pathlib import Path
 from glotune.errors import UserError
 from glotune.recipe.study_loading import FULL, ResolvedStudy
 from glotune.run.lock import locked
+from glotune.run.trials import read_search
 from glotune.study.directory import StudyDirectory
 from glotune.study.execute import Outcome, carry_out
 from glotune.study.local import LocalWorkers
@@ -18,7 +19,10 @@ from glotune.study.on_ray import Needs, RayWorkers, connected
 from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, write_recipes
 from glotune.study.power import plan_lines
 from glotune.study.progress import SilentWatcher, Watcher
+from glotune.study.sampler import require_optuna
+from glotune.study.search import open_search, search
 from glotune.study.summarise import Summary, write_summary
+from glotune.study.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,16 @@ def run_study(
         raise UserError(f"{jobs} jobs", expected="at least 1")
     watching = watcher or SilentWatcher()
     directory = StudyDirectory(out or default_folder(resolved))
+
+    def workers(place: StudyDirectory) -> Workers:
+        return LocalWorkers(place, jobs or 1) if on is None else RayWorkers(place, needs or Needs(), jobs)
+
     if (message := few_seeds(resolved)) is not None:
         watching.say(f"warning: {message}")
+    if resolved.study.search is not None and read_search(directory.search) is None:
+        require_optuna()
     if not directory.study.exists():  # a mistake in the data leaves nothing behind
-        for message in check_texts(resolved.variants.values()):
+        for message in check_texts(resolved.variants.values(), need_test=resolved.study.search is not None):
             watching.say(f"warning: {message}")
         for line in plan_lines(resolved):
             watching.say(line)
@@ -74,16 +84,25 @@ def run_study(
             held.enter_context(connected(on))
         directory.create()
         held.enter_context(_only_one(directory))
+        if resolved.study.search is not None:
+            plan_runs(resolved, directory)  # a metric that does not exist shows now, not when the search has ended
+            open_search(resolved, directory)
+            _lock(resolved, directory, watching)
+            resolved = search(resolved, directory, workers, watching)
         plan = with_dropped(resolved, directory, lambda each: plan_runs(each, directory))
         write_recipes(plan, directory)
-        for amended in lock_plan(resolved, directory):
-            watching.say(f"The plan is amended: {amended}")
-        directory.write_study({"scale": resolved.scale, **resolved.study.model_dump()})
-        workers = LocalWorkers(directory, jobs or 1) if on is None else RayWorkers(directory, needs or Needs(), jobs)
-        outcome = carry_out(list(plan.runs), directory, workers, watching)
+        _lock(resolved, directory, watching)
+        outcome = carry_out(list(plan.runs), directory, workers(directory), watching)
         watching.say("Writing the report")
         summary = write_summary(plan, outcome.failed, directory)
     return FinishedStudy(directory, plan, outcome, summary)
+
+
+def _lock(resolved: ResolvedStudy, directory: StudyDirectory, watcher: Watcher) -> None:
+    """Locks the plan, or says what changed since, and writes the study down, to be gone on with by its folder."""
+    for amended in lock_plan(resolved, directory):
+        watcher.say(f"The plan is amended: {amended}")
+    directory.write_study({"scale": resolved.scale, **resolved.study.model_dump()})
 
 
 def default_folder(resolved: ResolvedStudy) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from glotune.run.records import RunStatus
 from glotune.run.state import State, read_holder, readable_runs, state_of, state_of_lock
+from glotune.run.trials import read_trials
 from glotune.study.directory import StudyDirectory
 from glotune.verbs.stop import Log, ask, end_at_once, held_elsewhere, stop
 
@@ -33,7 +34,7 @@ def stop_study(folder: Path, *, now: bool = False, timeout: float | None = None,
         end_at_once(holder)
     elif was_running and holder:
         ask(holder, directory.lock, timeout, log)
-    for run, manifest in readable_runs(directory.runs)[0]:
+    for run, manifest in (*readable_runs(directory.search / "runs")[0], *readable_runs(directory.runs)[0]):
         if state_of(run, manifest) in (State.RUNNING, State.CRASHED):  # it has no study any more
             log(stop(run, now=now, timeout=timeout, log=log))
     return _outcome(directory, was_running)
@@ -43,7 +44,12 @@ def _outcome(directory: StudyDirectory, was_running: bool) -> str:
     planned = len(list(directory.recipes.glob("*.yaml")))
     runs, _ = readable_runs(directory.runs)
     complete = sum(manifest.status is RunStatus.COMPLETE for _, manifest in runs)
-    stands = f"{complete} of {planned} runs are complete"
+    trials = read_trials(directory.search)
+    stands = (
+        f"{complete} of {planned} runs are complete"
+        if planned or not trials
+        else (f"{sum(trial.state != 'running' for trial in trials)} trials of its search have ended")
+    )
     if not was_running:
         return f"{directory.path} is not running: {stands}. Go on with: glotune study {directory.path}"
     return f"{directory.path} stopped: {stands}. Go on with: glotune study {directory.path}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,18 +21,24 @@ from glotune.evidence import (
 )
 from glotune.evidence.cells import ComparisonTable
 from glotune.evidence.claims import ClaimAnswer
-from glotune.recipe.study import StudyRecipe
+from glotune.recipe.loading import value_at
+from glotune.recipe.space import axes_of
+from glotune.recipe.study import PLAIN, StudyRecipe
 from glotune.recipe.study_loading import FULL
+from glotune.report.figures.model import FigureData
+from glotune.report.figures.search import search_slices
 from glotune.report.specification import encoder_name
 from glotune.report.write import ReportFiles, write_report, write_study_report
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
+from glotune.run.trials import read_search, read_trials
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.locked_plan import LockedPlan, evidence_of, keep_look, level_of_look, read_plan
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
+from glotune.study.search_tables import ORACLE, found_table, search_table
 from glotune.study.tables import (
     claims_table,
     costs_table,
@@ -79,6 +86,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
         told = {answer.claim.name: answer.answer for answer in (*answered, *withdrawn)}
         keep_look(directory, [place.path.name for place in complete], evidence, level, told)
     named = _tables(plan, comparison, answered, results, complete, directory)
+    named, pictures = _with_search(named, plan, runs, directory)
     named["plan"] = plan_table(read_plan(directory), withdrawn)
     write_exports(named, directory.report / "tables")
     write_claims(plan.resolved.study, answered, directory.report / "claims.json", level)
@@ -89,6 +97,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
         _title(plan),
         _markdown(plan, list(named.values()), answered, notes, directory),
         _page_tables(named, notes),
+        pictures,
     )
     return Summary(files, answered, tuple(named.values()), tuple(notes))
 
@@ -176,6 +185,27 @@ def _tables(
     return found
 
 
+def _with_search(
+    named: dict[str, ComparisonTable], plan: StudyPlan, runs: list[RunData], directory: StudyDirectory
+) -> tuple[dict[str, ComparisonTable], dict[str, FigureData]]:
+    """The tables with those of the search after the claims, and its picture; as they are where nothing was searched."""
+    study, record = plan.resolved.study, read_search(directory.search)
+    if study.search is None or record is None:
+        return named, {}
+    trials, axes = read_trials(directory.search), axes_of(study.search)
+    plain = plan.resolved.variants[PLAIN]
+    epochs = None if any(axis.key in ("train", "train.epochs") for axis in axes) else plain.train.epochs
+    place = Path(os.path.relpath(directory.search, directory.report))
+    found = {
+        **{name: table for name, table in named.items() if name == "claims"},
+        "found": found_table(record, trials, runs, {axis.key: value_at(plain, axis.key) for axis in axes}),
+        "search": search_table(record, trials, axes, epochs, place),
+        **{name: table for name, table in named.items() if name != "claims"},
+    }
+    slices = search_slices(record, trials, axes)
+    return found, {} if slices is None else {"search": slices}
+
+
 def write_exports(tables: Mapping[str, ComparisonTable], folder: Path) -> None:
     """Each table in every export format."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -256,6 +286,9 @@ def _method(plan: StudyPlan) -> str:
     text = (
         f"{len(plan.resolved.variants)} variants, seeds {seeds}: {len(plan.runs)} runs, each in a process of its own."
     )
+    if study.search is not None:
+        text += " Before them a search chose what 'winner' is, by validation alone."
+        text += f" {ORACLE}" if study.search.on == "target" else ""
     if study.folds is not None:
         text += (
             f" {study.folds}-fold cross-validation, stratified by label and language, exact duplicates in one fold; "

@@ -59,6 +59,8 @@ class Workers(Protocol):
 
     at_once: int | None
     """Runs that may be under way; None where a cluster decides that by its resources."""
+    room: int
+    """Runs that fit at the same time, as far as is known."""
     release_seconds: float
     """How long a run directory may stay locked after its process was lost."""
 

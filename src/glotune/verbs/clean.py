@@ -70,9 +70,9 @@ def delete(items: Iterable[Item]) -> tuple[int, list[str]]:
         try:
             if item.run is not None and item.run.path.exists():
                 with locked(item.run.lock):
-                    _remove(item.path)
+                    remove(item.path)
             else:
-                _remove(item.path)
+                remove(item.path)
             freed += item.bytes
         except UserError as error:
             problems.append(str(error))
@@ -126,7 +126,7 @@ def size(path: Path) -> int:
     return total
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """A folder is moved aside first: no half of it can be taken for a run or a checkpoint."""
     if path.is_symlink() or path.is_file():
         path.unlink()

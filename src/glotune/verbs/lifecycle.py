@@ -13,6 +13,7 @@ from typing import Any
 
 from glotune.data.texts import TextData
 from glotune.engine.checkpoints import CheckpointStore, Resumption
+from glotune.engine.loop import PrunedTraining
 from glotune.engine.observer import Observer
 from glotune.engine.processes import Processes, StopNow
 from glotune.engine.recorder import Recorder
@@ -190,8 +191,12 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
             if isinstance(error, InterruptedRun | StopNow):
                 raise InterruptedRun(f"{error}. Go on with: glotune resume {directory.path}") from error
             raise
+        except PrunedTraining as error:
+            write_end(directory, RunStatus.PRUNED, str(error))
+            raise
         except BaseException as error:
-            if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
+            begun = directory.checkpoints.exists() or directory.rounds.exists()
+            if fresh and isinstance(error, UserError) and not begun:
                 directory.withdraw()
                 raise
             if processes.lost_another(error):

@@ -67,11 +67,11 @@ def test_an_address_where_nothing_listens_is_named_at_once(monkeypatch: pytest.M
 
 def test_runs_go_where_there_is_room() -> None:
     nodes: list[dict[str, Any]] = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 16.0, "GPU": 2.0}}]
-    assert on_ray._runs_per_node(nodes, 1, 0) == 16
-    assert on_ray._runs_per_node(nodes, 4, 1) == 2
-    assert on_ray._runs_per_node(nodes, 4, 0.5) == 4
+    assert max(on_ray._runs_by_node(nodes, 1, 0)) == 16
+    assert max(on_ray._runs_by_node(nodes, 4, 1)) == 2
+    assert max(on_ray._runs_by_node(nodes, 4, 0.5)) == 4
     with pytest.raises(UserError, match="no node of the cluster has the 4 CPUs and 4 GPUs of a run"):
-        on_ray._runs_per_node(nodes, 4, 4)
+        on_ray._runs_by_node(nodes, 4, 4)
 
 
 def test_a_node_carries_a_run_out_and_tells_its_lines(errand: Errand) -> None:

@@ -49,6 +49,8 @@ def _painter(data: FigureData) -> tuple[tuple[float, float], Callable[[Any], Non
         return panels.size_of_panels(data), partial(panels.draw_cooccurrence, data=data)
     if isinstance(data, model.Scatter):
         return panels.size_of_panels(data), partial(panels.draw_scatter, data=data)
+    if isinstance(data, model.Slices):
+        return panels.size_of_panels(data), partial(panels.draw_slices, data=data)
     if isinstance(data, model.Calibration):
         return panels.size_of_panels(data), partial(panels.draw_calibration, data=data)
     return size_of_dashboard(data), partial(draw_dashboard, data=data)

@@ -17,6 +17,8 @@ from glotune.report.figures.model import (
     RocPanel,
     Scatter,
     ScatterPanel,
+    Slice,
+    Slices,
 )
 
 COLUMNS = 3
@@ -28,7 +30,9 @@ MIN_BIN = 20
 """Bins with fewer texts are drawn pale: their accuracy says little."""
 
 
-def size_of_panels(data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter) -> tuple[float, float]:
+def size_of_panels(
+    data: RocCurves | ConfusionMatrices | Cooccurrence | Calibration | Scatter | Slices,
+) -> tuple[float, float]:
     """Rows of three square panels."""
     columns = grid_columns(len(data.panels))
     rows = math.ceil(len(data.panels) / columns)
@@ -192,6 +196,46 @@ def scatter_panel(ax: Any, panel: ScatterPanel, data: Scatter) -> None:
     ax.set_title(f"{style.latin(panel.title)}, {panel.note}", fontsize=10)
     ax.set_xlabel(data.x_label)
     ax.set_ylabel(data.y_label)
+
+
+def draw_slices(figure: Any, data: Slices) -> None:
+    """One panel per key; what was left early or learned nothing stands apart from what was trained to its end."""
+    axes = _grid(figure, len(data.panels), sharey=True)
+    for ax, panel in zip(axes, data.panels, strict=True):
+        _slice_panel(ax, panel, 100 if data.is_percent else 1)
+    axes[0].margins(y=0.1)
+    for place in range(0, len(axes), grid_columns(len(axes))):
+        axes[place].set_ylabel(data.y_label)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=9)
+
+
+def _slice_panel(ax: Any, panel: Slice, scale: float) -> None:
+    small: dict[str, Any] = {"markersize": 6, "marker": "o"}
+    ring: dict[str, Any] = {"markersize": 12, "marker": "o", "color": "none", "mew": 1.8}
+    kinds = (
+        ("trained to its end", [p for p in panel.points if p.outcome == "complete"],
+         {**small, "color": style.BLUE, "mec": "white", "mew": 0.6}),
+        ("left early", [p for p in panel.points if p.outcome == "pruned"],
+         {**small, "color": "none", "mec": style.MUTED, "mew": 1.0}),
+        ("learned nothing", [p for p in panel.points if p.outcome == "unsound"],
+         {**small, "marker": "x", "color": style.VERMILLION, "mew": 1.4}),
+        ("the recipe as it was", [p for p in panel.points if p.is_plain], {**ring, "mec": style.ORANGE}),
+        ("winner", [p for p in panel.points if p.is_winner], {**ring, "mec": style.GREEN}),
+    )  # fmt: skip
+    for name, some, look in kinds:
+        if some:
+            ax.plot([p.x for p in some], [scale * p.y for p in some], linestyle="none", label=name, **look)
+    if panel.is_log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda *_: "")
+    if panel.choices:
+        names = [style.middle(name, 22) for name in panel.choices]
+        slanted = max(map(len, names)) > 6
+        ax.set_xticks(range(len(names)), names, rotation=30 if slanted else 0, ha="right" if slanted else "center")
+        ax.set_xlim(-0.5, len(names) - 0.5)
+    ax.set_title(style.middle(panel.key, 28), fontsize=10)
 
 
 def draw_calibration(figure: Any, data: Calibration) -> None:

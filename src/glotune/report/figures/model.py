@@ -285,6 +285,37 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class SlicePoint:
+    """One trial of a search: the value of a key, or the place of a choice, and what the trial was worth."""
+
+    x: float
+    y: float
+    outcome: Literal["complete", "pruned", "unsound"]
+    is_winner: bool = False
+    is_plain: bool = False
+
+
+@dataclass(frozen=True)
+class Slice:
+    """All trials by one key of the space."""
+
+    key: str
+    points: tuple[SlicePoint, ...]
+    is_log: bool = False
+    choices: tuple[str, ...] = ()
+    """Names of the choices at x = 0, 1, ...; none where x is a number of its own."""
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A panel for each key of a search; the scores are those that the search was judged by."""
+
+    y_label: str
+    is_percent: bool
+    panels: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """One picture of the run: a headline and those of the other figures that exist."""
 
@@ -314,5 +345,6 @@ FigureData = (
     | Cooccurrence
     | Calibration
     | Scatter
+    | Slices
     | Dashboard
 )

@@ -25,6 +25,7 @@ STUDY_CAPTIONS = {
     "there are several.",
     "f1_scores": "The score on validation over the epochs, mean over languages and seeds.",
     "losses": "Validation loss over the epochs, mean over languages and seeds.",
+    "search": "What each trial of the search was worth on the validation texts that it was judged by, by each key.",
 }
 MAX_VARIANTS = 30
 """More variants than this are in the tables and on the page, not in the pictures."""

@@ -1,0 +1,83 @@
+"""`glotune train auto`: reads the texts, looks at the machine, and lets the table choose (`glotune.recipe.auto`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from glotune.data.given_rows import GivenRows
+from glotune.data.streams import refuse_streams
+from glotune.data.texts import LabelledTexts, TextData
+from glotune.engine.plan import choose_device
+from glotune.engine.probe import free_memory
+from glotune.recipe import Recipe
+from glotune.recipe.auto import Draft, Facts, choose
+from glotune.recipe.loading import Overrides
+from glotune.run.records import Choice
+
+LONG = 500
+"""Characters that are roughly 128 tokens."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class AutoRecipe:
+    """What was chosen, by which texts."""
+
+    recipe: Recipe
+    texts: TextData
+    """As the recipe reads them: nothing that is chosen changes which texts there are."""
+    choices: list[Choice]
+
+
+def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
+    """Chooses what the user did not give.
+
+    Raises:
+        UserError: keys that make no recipe, or texts that can't be read.
+    """
+    draft = Draft.of(given.keys, *overrides)
+    begun = draft.recipe()
+    refuse_streams(begun.data, "glotune train auto")
+    texts = given.read(begun)
+    recipe, chosen = choose(draft, facts_of(texts, begun))
+    return AutoRecipe(recipe, texts, [Choice(**asdict(each)) for each in chosen])
+
+
+def facts_of(texts: TextData, recipe: Recipe) -> Facts:
+    """What the table asks about."""
+    train = texts.splits["train"]
+    tested = {name for split in texts.splits.values() for name in split.language_names}
+    device = choose_device(recipe.train.device)
+    sources = np.bincount(train.language_ids, minlength=1)
+    return Facts(
+        task=recipe.task,
+        device="cpu" if device == "cpu" else "gpu",
+        memory_gib=free_memory(torch.device("cpu" if device == "tpu" else device)) / GIB,
+        rows=len(train),
+        balance=_balance(train, texts) if recipe.task == "single_label" else None,
+        targets=len(tested - set(texts.source_languages)),
+        source_ratio=float(sources.max() / max(1, sources[sources > 0].min())),
+        long_share=_long_share(train),
+        pairs=train.has_pairs,
+    )
+
+
+def _balance(train: LabelledTexts, texts: TextData) -> float:
+    counts = np.bincount(train.labels, minlength=len(texts.labels))
+    return float(counts.min() * len(counts) / max(1, counts.sum()))
+
+
+def _long_share(train: LabelledTexts) -> float:
+    longer = sum(int(pc.sum(pc.greater(pc.utf8_length(chunk), LONG)).as_py() or 0)
+                 for chunk in train.table["text"].chunks)  # fmt: skip
+    return longer / max(1, len(train))
+
+
+def choice_lines(choices: Sequence[Choice]) -> list[str]:
+    """A line for each choice, for logs."""
+    return [f"auto: {choice.told}" for choice in choices]
