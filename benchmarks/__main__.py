@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import serving
 from benchmarks.speed import suite
+from benchmarks.tasks import suite as tasks
 
 
 def main() -> None:
@@ -64,9 +65,12 @@ def main() -> None:
     serving.add_arguments(exports)
     served = commands.add_parser("serving", help="`glotune serve` under load, beside a server that answers one by one")
     serving.add_arguments(served)
+    tasks.add_arguments(commands.add_parser("tasks", help="every task on real texts, beside published figures"))
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
+    elif arguments.name == "tasks":
+        print(tasks.run(arguments))
     elif arguments.name in ("exports", "serving"):
         print(measure_exports(arguments))
     elif arguments.name == "profile":

@@ -120,6 +120,26 @@ def votes_recipe(folder: Path, **overrides: Any) -> Recipe:
     return load_recipe(base, {"data.columns.votes": votes}, keys)
 
 
+def unlabelled(folder: Path, language: str, count: int = 40) -> Path:
+    """Texts that stand in no other file."""
+    path = folder / f"more.{language}.txt"
+    lines = [
+        f"{row['text']} {'back at the bazaar' if language == 'en' else 'de verdad'}\n"
+        for row in sentences(language, count, 9)
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def rounds_recipe(folder: Path, **overrides: Any) -> Recipe:
+    """`small_recipe` with self-training on texts in both languages. So few texts teach little, and where the answers to
+    them collapse to one class the rounds end: tests of later rounds switch that off."""
+    spec = {"rounds": 2, "share": 0.5, **overrides.pop("self_training", {})}
+    texts = {language: str(unlabelled(folder, language)) for language in ("en", "es")}
+    keys = {"optimizer__learning_rate": 3e-3, "train__epochs": 6, "evaluate__baselines": False, **overrides}
+    return small_recipe(folder, **{"data__unlabelled": texts, "self_training": spec, **keys})
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
     """A CSV file with the keys of the rows as header."""
     with path.open("w", newline="", encoding="utf-8") as file:

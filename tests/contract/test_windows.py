@@ -1,4 +1,4 @@
-"""C1, C5, C7 and C8 of texts that are read in windows, and how much of a text is read."""
+"""C1, C4, C5, C7 and C8 of texts that are read in windows, and how much of a text is read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import glotune
 from contract.test_savings import FROZEN, losses
@@ -184,6 +185,17 @@ def test_padded_batches_give_the_packed_update(tmp_path: Path, batching: str) ->
 
 
 # ---- whole runs ---------------------------------------------------------------------------------------
+
+
+def test_c4_a_trimmed_run_is_the_full_run(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, model__dropout=0.0, train__epochs=1, **WINDOWS)
+    trimmed = train(recipe, out=tmp_path / "trimmed", report=False)
+    full = train(recipe, {"speed.trim_vocabulary": False}, out=tmp_path / "full", report=False)
+    assert [change.kind for change in trimmed.manifest.changes if change.kind == "trim_vocabulary"]
+    assert losses(trimmed) == pytest.approx(losses(full), abs=1e-6)
+    weights = [load_file(run.path / "model" / "model.safetensors") for run in (trimmed, full)]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], atol=2e-6, err_msg=name)
 
 
 @pytest.mark.extras

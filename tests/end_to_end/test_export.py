@@ -300,6 +300,7 @@ def test_half_weights_halve_the_file(
     [
         (multi_label_recipe, {}),
         (score_recipe, {"data__levels": [0, 40, 80, 100]}),
+        (small_recipe, {"evaluate__tune_thresholds": "macro_f1"}),
         pytest.param(
             small_recipe, {"data__max_length": 8, "data__windows": {"stride": 2, "most": 4}}, marks=pytest.mark.extras
         ),
@@ -315,9 +316,11 @@ def test_other_tasks_go_out_with_what_their_answers_need(
     assert written.record.task == run.manifest.task
     assert max(row.largest_change_inside for row in written.record.parity) < 1e-4
     texts = ["la comida", "the staff was rude", "good food", "la comida fue buena y el lugar bonito " * 3]
-    expected = glotune.load(run.path).predict(texts)
-    for found, before in zip(glotune.load(written.path).predict(texts), expected, strict=True):
-        assert found.labels == before.labels, "thresholds came along"
+    ours, theirs = glotune.load(run.path), glotune.load(written.path)
+    assert theirs.thresholds == ours.thresholds
+    assert bool(ours.thresholds) == (recipe_of is multi_label_recipe or "evaluate__tune_thresholds" in keys)
+    for found, before in zip(theirs.predict(texts), ours.predict(texts), strict=True):
+        assert (found.label, found.labels) == (before.label, before.labels), "answered by these thresholds"
         assert found.truncated == before.truncated, "and windows"
         assert (found.scores or found.probabilities) == pytest.approx(before.scores or before.probabilities, abs=1e-4)
 

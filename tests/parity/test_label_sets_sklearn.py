@@ -80,6 +80,17 @@ def test_weighted_forms_equal_scikit_learn_with_sample_weights(rounded):
     assert sets.statistic("macro_f1")(weights) == pytest.approx(theirs)
 
 
+def test_a_weighting_without_texts_of_a_label_means_over_the_others():
+    sets = made_up(3, 80, 0.4, seed=5)
+    weights = np.ones((1, 80))
+    weights[0, sets.label_BL[:, 1] == 1] = 0.0
+    drawn = weights[0] > 0
+    scores = [sk.average_precision_score(sets.label_BL[drawn, place], sets.probability_BL[drawn, place])
+              for place in (0, 2)]  # fmt: skip
+    assert sets.statistic("average_precision")(weights) == pytest.approx(np.mean(scores))
+    assert np.isnan(sets.statistic("average_precision")(np.zeros((1, 80)))).all()
+
+
 def test_no_other_threshold_has_a_better_f1():
     sets = made_up(3, 90, 0.25, seed=2)
     found = fit_thresholds(sets.label_BL, sets.probability_BL)

@@ -1,6 +1,7 @@
 """Do intervals of several labels and of scores hold the truth as often as they say?"""
 
 import numpy as np
+import pytest
 
 from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import score_intervals
@@ -52,6 +53,14 @@ def test_several_labels():
         assert all(LEAST[num_texts] <= share <= MOST for share in found.values()), (num_texts, found)
 
 
+@pytest.mark.extras
+def test_average_precision():
+    """One of the labels is of five texts in sixty: some draws have none of it, and mean over the others."""
+    for num_texts in (60, 250):
+        found = coverage(some_labels, ("average_precision",), num_texts)
+        assert LEAST[num_texts] <= found["average_precision"] <= MOST, (num_texts, found)
+
+
 def test_scores():
     for num_texts in (60, 250):
         found = coverage(some_scores, ("pearson", "rmse", "mae"), num_texts)
@@ -70,3 +79,14 @@ def test_a_label_that_was_found_every_time_is_not_certain():
     found = label_sets(labels, labels * 0.8 + 0.1, labels == 1)
     assert found.values()["macro_f1"] == 1.0
     assert score_intervals(found, ["macro_f1"], seed=0)["macro_f1"].low < 0.95
+
+
+def test_labels_that_were_ranked_rightly_every_time_are_not_certain():
+    """Three labels of 60 texts, each text with a label ranked above all without: a bootstrap alone says [1, 1]."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 3)) < 0.3).astype(int)
+    found = label_sets(labels, 0.5 * labels + 0.4 * rng.random(labels.shape), labels == 1)
+    assert found.values()["average_precision"] == 1.0
+    interval = score_intervals(found, ["average_precision"], seed=0)["average_precision"]
+    assert 0.9 < interval.low < 0.99
+    assert interval.high == 1.0

@@ -20,9 +20,12 @@ from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
 from glotune.recipe.loading import anchor_paths
 from glotune.recipe.schema import Columns, Data, SplitNames
+from glotune.run.records import DataSource
 
 FOLDER = "data"
 """Of the run directory: where the rows lie, and what its recipe calls them by, so that a run can be moved."""
+UNLABELLED = "unlabelled"
+"""Beside the splits: texts without labels, by language."""
 KINDS = "a DataFrame (pandas, polars), a datasets.Dataset, a pyarrow.Table or (texts, labels)"
 
 
@@ -50,31 +53,50 @@ class GivenRows:
         """
         if self.folder is None:
             return read_texts(recipe.data, recipe.seed, recipe.task)
-        content = recipe.data.model_dump(mode="json")
-        self._refuse_unread(content)
+        self._refuse_unread(recipe.data.model_dump(mode="json"))
         for name, rows in self.tables.items():
-            weighs = name.split(".")[0] == f"{FOLDER}/train" or recipe.data.weighted_metrics
-            _write(rows, self.folder / name, recipe.data.columns if weighs else recipe.data.columns.unweighted())
-        located = Data.model_validate(anchor_paths({"data": content}, self.folder)["data"])
+            kind = _kind(name)
+            weighs = kind == "train" or (recipe.data.weighted_metrics and kind != UNLABELLED)
+            columns = recipe.data.columns if weighs else recipe.data.columns.unweighted()
+            _write(rows, self.folder / name, columns, need_label=kind != UNLABELLED)
+        with self.located(recipe) as located:
+            texts = read_texts(located.data, recipe.seed, recipe.task)
         place = f"{self.folder}/"
-        try:
-            texts = read_texts(located, recipe.seed, recipe.task)
-        except UserError as error:
-            raise error.with_words(place, "") from error
         return replace(
             texts,
-            sources=[each.model_copy(update={"path": each.path.removeprefix(place)}) for each in texts.sources],
+            sources=self.as_named(texts.sources),
             warnings=[each.replace(place, "") for each in texts.warnings],
             skipped=[replace(each, path=each.path.removeprefix(place)) for each in texts.skipped],
         )
 
+    @contextmanager
+    def located(self, recipe: Recipe) -> Iterator[Recipe]:
+        """The recipe with the files that stand in for the rows; messages still call these as the recipe does."""
+        if self.folder is None:
+            yield recipe
+            return
+        data = anchor_paths({"data": recipe.data.model_dump(mode="json")}, self.folder)["data"]
+        try:
+            yield recipe.model_copy(update={"data": Data.model_validate(data)})
+        except UserError as error:
+            raise error.with_words(f"{self.folder}/", "") from error
+
+    def as_named(self, sources: list[DataSource]) -> list[DataSource]:
+        """Files as the recipe calls them."""
+        return [each.model_copy(update={"path": each.path.removeprefix(f"{self.folder}/")}) for each in sources]
+
     def _refuse_unread(self, content: Mapping[str, Any]) -> None:
         """An override that names other files leaves no given rows unread in silence."""
-        named = {name for split in SPLITS for name in _names(content[split])}
+        named = {name for split in (*SPLITS, UNLABELLED) for name in _names(content[split])}
         for name in self.tables:
             if name not in named:
-                split = Path(name).name.split(".")[0]
+                split = _kind(name)
                 raise UserError(f"data gives {split} rows, and a key sets data.{split} too", expected="one of the two")
+
+
+def _kind(name: str) -> str:
+    """``train`` of ``data/train.en.parquet``."""
+    return Path(name).name.split(".")[0]
 
 
 def _names(source: Any) -> Iterator[str]:
@@ -95,6 +117,8 @@ def given_rows(data: Any) -> Iterator[GivenRows]:
     tables: dict[str, Any] = {}
     keys: dict[str, Any] = {f"data.{split}": None for split in SPLITS}
     for split, rows in _by_split(data).items():
+        if split == UNLABELLED and not isinstance(rows, Mapping):
+            raise UserError("data has unlabelled texts without a language", expected="{language: texts}")
         if isinstance(rows, Mapping):
             refuse_unfit_languages(rows)
             keys[f"data.{split}"] = {language: f"{FOLDER}/{split}.{language}.parquet" for language in rows}
@@ -112,6 +136,7 @@ def _by_split(data: Any) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         return {"train": data}
     meaning = {name: split for split, names in SplitNames().model_dump().items() for name in (split, *names)}
+    meaning[UNLABELLED] = UNLABELLED
     found: dict[str, Any] = {}
     for name, rows in data.items():
         if name not in meaning:
@@ -128,13 +153,13 @@ def _by_split(data: Any) -> dict[str, Any]:
     return found
 
 
-def _write(rows: Any, path: Path, columns: Columns) -> None:
+def _write(rows: Any, path: Path, columns: Columns, *, need_label: bool) -> None:
     """The columns that the recipe names, as Parquet; a `datasets.Dataset` a piece at a time."""
     from pyarrow import parquet
 
     shown = f"{FOLDER}/{path.name}"
     try:
-        parts = iter(_tables(rows, columns, shown))
+        parts = iter(_tables(rows, columns, shown, need_label=need_label))
         first = next(parts, None)
         if first is None:
             raise UserError(f"{shown} is empty", expected="data rows")
@@ -150,9 +175,11 @@ def _write(rows: Any, path: Path, columns: Columns) -> None:
         ) from error
 
 
-def _tables(rows: Any, columns: Columns, shown: str) -> Iterable[pa.Table]:
+def _tables(rows: Any, columns: Columns, shown: str, *, need_label: bool) -> Iterable[pa.Table]:
     if type(rows).__module__.partition(".")[0] == "datasets" and hasattr(rows, "num_rows"):
-        return _of_dataset(rows, columns, shown)
+        return _of_dataset(rows, columns, shown, need_label=need_label)
+    if not need_label and isinstance(rows, list | tuple):
+        return [_of_texts(rows, None, columns, shown)]
     if isinstance(rows, tuple) and len(rows) == 2:
         return [_of_texts(*rows, columns, shown)]
     if not hasattr(rows, "__arrow_c_stream__"):
@@ -160,13 +187,13 @@ def _tables(rows: Any, columns: Columns, shown: str) -> Iterable[pa.Table]:
     if hasattr(rows, "reset_index"):  # pandas: its index would come along as a column, and names may be numbers
         rows = rows.reset_index(drop=True).set_axis([str(name) for name in rows.columns], axis=1)
     header = list(rows.column_names if hasattr(rows, "column_names") else rows.columns)
-    wanted = list(ColumnMap(columns, header, shown).names.values())
+    wanted = list(ColumnMap(columns, header, shown, need_label=need_label).names.values())
     return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
 
 
-def _of_dataset(dataset: Any, columns: Columns, shown: str) -> Iterator[pa.Table]:
+def _of_dataset(dataset: Any, columns: Columns, shown: str, *, need_label: bool) -> Iterator[pa.Table]:
     """Class ids as the names that the data set gives them."""
-    names = list(ColumnMap(columns, dataset.column_names, shown).names.values())
+    names = list(ColumnMap(columns, dataset.column_names, shown, need_label=need_label).names.values())
     for part in dataset.select_columns(names).with_format("arrow").iter(CHUNK):
         for place, name in enumerate(part.column_names):
             classes = getattr(dataset.features[name], "names", None)
@@ -177,8 +204,8 @@ def _of_dataset(dataset: Any, columns: Columns, shown: str) -> Iterator[pa.Table
 
 
 def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table:
-    texts, labels = list(texts), list(labels)
-    if len(texts) != len(labels):
+    texts, labels = list(texts), None if labels is None else list(labels)
+    if labels is not None and len(texts) != len(labels):
         raise UserError(f"{len(texts)} texts and {len(labels)} labels", where=shown, expected="one label per text")
     found = {columns.text: texts}
     if texts and not isinstance(texts[0], str) and isinstance(texts[0], Iterable):
@@ -191,4 +218,4 @@ def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table
             )
         found = {columns.text: [text[0] for text in texts], columns.text_pair: [text[1] for text in texts]}
     arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
-    return pa.table({**arrays, columns.label: pa.array(labels, from_pandas=True)})
+    return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})

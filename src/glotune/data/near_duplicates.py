@@ -37,6 +37,18 @@ def near_duplicate_groups(texts: Sequence[str], *, similarity: float = 0.8) -> n
     return np.array([_root(parents, index) for index in range(len(texts))], np.int64)
 
 
+def near_copies(known: Sequence[str], texts: Sequence[str], *, similarity: float = 0.8) -> np.ndarray:
+    """Which of `texts` are near-equal to one of `known`, as `near_duplicate_groups` measures it, [N] bool."""
+    theirs, ours = ([shingles_of(skeleton(text)) for text in each] for each in (known, texts))
+    found = np.zeros(len(texts), bool)
+    for bucket in _buckets(_signatures([*theirs, *ours])):
+        there = [theirs[index] for index in bucket.tolist() if index < len(theirs)]
+        for index in bucket[bucket >= len(theirs)].tolist() if there else []:
+            own = index - len(theirs)
+            found[own] = found[own] or any(jaccard(each, ours[own]) >= similarity for each in there)
+    return found
+
+
 def skeleton(text: str) -> str:
     """The letters and marks of a text (NFKC, case-folded), nothing else."""
     folded = unicodedata.normalize("NFKC", text).casefold()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -183,6 +183,21 @@ def tokenize(
             before += len(split)
             report(len(split))
     return stores
+
+
+def with_other_training_texts(
+    stores: Mapping[str, TokenStore],
+    texts: TextData,
+    tokenizer: Any,
+    data: TokenSettings,
+    cache: Path,
+    *,
+    on_warning: OnWarning | None = None,
+    progress: OnProgress | None = None,
+) -> Mapping[str, TokenStore]:
+    """The same stores, with the training split of `texts` in place of theirs."""
+    train = replace(texts, splits={"train": texts.splits["train"]})
+    return {**stores, **tokenize(train, tokenizer, data, cache, on_warning=on_warning, progress=progress)}
 
 
 def inputs_of(chunk: pa.RecordBatch) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Texts without labels that a run learns from a teacher's answers: read as the labelled ones are, joined below them."""
+"""Texts without labels that a run learns from a model's answers: read as the labelled ones are, joined below them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from glotune.data.checks import refuse_unfit_languages
 from glotune.data.coded_columns import constant, strings_of
 from glotune.data.csv_files import about_swallowed
+from glotune.data.near_duplicates import near_copies
 from glotune.data.plain_text import about_skipped, read_lines, split_named
 from glotune.data.selection import select
 from glotune.data.source_table import load_source, text_keys
@@ -25,7 +27,8 @@ from glotune.run.records import DataSource
 
 UNLABELLED = -100
 """Class id of a text without a label: torch's cross-entropy leaves it out (``ignore_index``)."""
-KEY = "distill.texts"
+SHOWN = 10
+"""Rows that a message names."""
 _NO_LABELS = "\x00no label"
 """No header holds this name: whatever labels a file has stay unread."""
 
@@ -49,28 +52,28 @@ class UnlabelledTexts:
         return hashlib.sha256(languages + text_hash(self.texts)).hexdigest()
 
 
-def read_unlabelled(named: Sources, data: Data) -> UnlabelledTexts:
-    """Reads the texts that ``distill.texts`` names, as ``data`` names columns and splits; labels stay unread.
+def read_unlabelled(named: Sources, data: Data, key: str) -> UnlabelledTexts:
+    """Reads the texts that a key of the recipe names, as ``data`` names columns and splits; labels stay unread.
 
     Of files that say their split, the training rows are read.
 
     Raises:
         UserError: a file that can't be read, lacks the column of texts or holds no text, or an unknown language.
     """
-    refuse_stream_names(named, KEY, "a run with a teacher")
-    reader = _Reader(data)
+    refuse_stream_names(named, key, "a run that learns from texts without labels")
+    reader = _Reader(data, key)
     if data.columns.text_pair is None:
         lines, rest = split_named(named)
     else:
         lines, rest = [], named  # a line holds no pair
     parts = [reader.lines(name, language) for name, language in lines]
     if rest:
-        parts += [reader.rows(source) for source in find_sources(rest, KEY, data.split_names, reader.warnings.append)]
+        parts += [reader.rows(source) for source in find_sources(rest, key, data.split_names, reader.warnings.append)]
     table = pa.concat_tables(parts).unify_dictionaries()
     if not table.num_rows:
         raise UserError(
             f"no row belongs to the training split; the files say {', '.join(sorted(reader.splits))}",
-            where=KEY,
+            where=key,
             expected="rows to train on, in one of the files at least",
             remedy="Name files without a split column, or name their splits in data.split_names",
         )
@@ -82,7 +85,8 @@ def read_unlabelled(named: Sources, data: Data) -> UnlabelledTexts:
 class _Reader:
     """Reads source after source, and gathers fingerprints and warnings."""
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, key: str) -> None:
+        self.key = key
         columns = data.columns.unweighted().model_copy(update={"label": _NO_LABELS, "votes": None})
         self.data = data.model_copy(update={"columns": columns})
         self.sources: list[DataSource] = []
@@ -92,7 +96,7 @@ class _Reader:
 
     def lines(self, name: str, language: str | None) -> pa.Table:
         """A file of a text a line."""
-        table, record = read_lines(name, KEY, language)
+        table, record = read_lines(name, self.key, language)
         rows = pa.array(np.arange(1, len(table) + 1, dtype=np.int32))
         keys = [text_keys(batch, self.data.normalization) for batch in table.select(["text"]).to_batches()]
         languages = constant(table["language"][0].as_py(), [len(table)])
@@ -125,24 +129,59 @@ class _Reader:
 
 def with_unlabelled(texts: TextData, unlabelled: UnlabelledTexts) -> TextData:
     """The same texts with the unlabelled ones below those of the training split; they weigh 1 each."""
-    train, more = texts.splits["train"].table, unlabelled.texts.table
-    shifted = pa.array(unlabelled.texts.table["source"].to_numpy() + np.int16(len(texts.sources)))
+    more = unlabelled.texts.table
+    if "votes" in texts.splits["train"].table.column_names:
+        more = more.append_column("votes", _votes(np.zeros((len(more), len(texts.labels)), np.float32)))
+    return _joined(texts, more, unlabelled.sources)
+
+
+def with_pseudo_labels(
+    texts: TextData, unlabelled: UnlabelledTexts, rows: NDArray[np.int64], shares_SC: NDArray[np.float32], *, soft: bool
+) -> TextData:
+    """The same texts with those at `rows` of the unlabelled ones below the training split, labelled; they weigh 1 each.
+
+    Args:
+        shares_SC: the probabilities of their classes; the label is the most probable one.
+        soft: learn the probabilities, as votes are; a text with a label of its own then has one vote, for that. False:
+            learn the labels.
+    """
+    labels_S = shares_SC.argmax(axis=1).astype(np.int16)
+    more = unlabelled.texts.table.take(pa.array(rows))
+    more = more.set_column(more.column_names.index("label"), "label", pa.array(labels_S))
+    train = texts.splits["train"]
+    if soft or train.votes is not None:
+        votes_SC = shares_SC if soft else np.eye(len(texts.labels), dtype=np.float32)[labels_S]
+        more = more.append_column("votes", _votes(votes_SC))
+    if soft and train.votes is None:
+        own = train.table.append_column("votes", _votes(np.eye(len(texts.labels), dtype=np.float32)[train.labels]))
+        texts = replace(texts, splits={**texts.splits, "train": LabelledTexts(own, "train")})
+    return _joined(texts, more, unlabelled.sources)
+
+
+def _joined(texts: TextData, more: pa.Table, sources: list[DataSource]) -> TextData:
+    """`more` below the training split, with the sources that its rows point at below the others."""
+    train = texts.splits["train"].table
+    shifted = pa.array(more["source"].to_numpy() + np.int16(len(texts.sources)))
     more = more.set_column(more.column_names.index("source"), "source", shifted)
     if "weight" in train.column_names:
         more = more.append_column("weight", pa.array(np.ones(len(more), np.float32)))
-    if "votes" in train.column_names:
-        size = train.schema.field("votes").type.list_size
-        none = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(len(more) * size, np.float32)), size)
-        more = more.append_column("votes", none)
+    if "id" in train.column_names:
+        more = more.append_column("id", pa.nulls(len(more), pa.string()))
     joined = pa.concat_tables([train, more.select(train.column_names).cast(train.schema)]).unify_dictionaries()
     return replace(
         texts,
         splits={**texts.splits, "train": LabelledTexts(joined, "train")},
-        sources=[*texts.sources, *unlabelled.sources],
+        sources=[*texts.sources, *sources],
     )
 
 
-def seen_in_evaluation(texts: TextData, unlabelled: UnlabelledTexts) -> list[str]:
+def _votes(votes_NC: NDArray[np.float32]) -> pa.Array:
+    """[N, C] as a column."""
+    flat = pa.array(np.ascontiguousarray(votes_NC, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, votes_NC.shape[1])
+
+
+def seen_in_evaluation(texts: TextData, unlabelled: UnlabelledTexts, key: str) -> list[str]:
     """A warning for each held-out split that the unlabelled texts hold texts of."""
     found = {
         split: int(np.isin(held.keys, unlabelled.texts.keys).sum())
@@ -150,8 +189,57 @@ def seen_in_evaluation(texts: TextData, unlabelled: UnlabelledTexts) -> list[str
         if split != "train"
     }
     return [
-        f"{number} of {len(texts.splits[split])} {split} texts stand among the unlabelled texts of {KEY} too: the "
+        f"{number} of {len(texts.splits[split])} {split} texts stand among the unlabelled texts of {key} too: the "
         "student sees a teacher's answers to them"
         for split, number in found.items()
         if number
     ]
+
+
+def without_held_out(texts: TextData, unlabelled: UnlabelledTexts, key: str) -> UnlabelledTexts:
+    """The unlabelled texts without near copies of validation and test texts, which are counted in a warning.
+
+    Texts of both that are equal, whatever their language, are no accident: those are refused. Near copies (as
+    ``glotune data`` finds them) come with any corpus, and training on them would flatter the scores all the same.
+
+    Raises:
+        UserError: a text that is validated or tested on, or nothing that is left.
+    """
+    held = {split: each for split, each in texts.splits.items() if split != "train"}
+    for split, each in held.items():
+        _refuse_copies(each, split, unlabelled, key)
+    columns = [each.table["text"] for each in held.values()]
+    known = [text for column in columns for text in column.to_pylist()]
+    near = near_copies(known, unlabelled.texts.table["text"].to_pylist())
+    if not near.any():
+        return unlabelled
+    if near.all():
+        raise UserError(
+            f"all {len(near):,} texts are near copies of validation or test texts",
+            where=key,
+            expected="texts of the language that the run is not judged by",
+        )
+    message = (
+        f"{int(near.sum()):,} of {len(near):,} texts of {key} are near copies of validation or test texts: they are "
+        "not learned from"
+    )
+    kept = LabelledTexts(unlabelled.texts.table.filter(pa.array(~near)), "train")
+    return replace(unlabelled, texts=kept, warnings=[*unlabelled.warnings, message])
+
+
+def _refuse_copies(held: LabelledTexts, split: str, unlabelled: UnlabelledTexts, key: str) -> None:
+    same = np.isin(unlabelled.texts.keys, held.keys)
+    if not same.any():
+        return
+    found = unlabelled.texts.table.filter(pa.array(same)).select(["row", "source", "language"]).to_pylist()
+    first = found[0]
+    rows = [each["row"] for each in found if each["source"] == first["source"]]
+    shown = ", ".join(map(str, rows[:SHOWN])) + (", …" if len(rows) > SHOWN else "")
+    file = unlabelled.sources[first["source"]].path
+    raise UserError(
+        f"{int(same.sum()):,} of {len(same):,} unlabelled texts are {split} texts (row{'s' * (len(rows) > 1)} {shown} "
+        f"of {file}): learning from them would flatter the scores",
+        where=f"{key}.{first['language']}",
+        expected="texts that the run is not judged by",
+        remedy=f"Take the texts of data.{split} out",
+    )

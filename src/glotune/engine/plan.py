@@ -259,7 +259,9 @@ def whole_time(plan: Plan) -> str:
     """``about 35 min 10 s in all, at most 42 s of it to fill the cache of the frozen prefix``."""
     filling = plan.wall["cache_seconds"]
     cache = f", at most {duration(filling)} of it to fill the cache of the frozen prefix" if filling else ""
-    return f"about {duration(plan.wall['seconds'])} in all{cache}"
+    rounds = plan.wall.get("rounds_seconds")
+    more = "" if rounds is None else f"; with all rounds of self-training up to {duration(rounds)}"
+    return f"about {duration(plan.wall['seconds'])} in all{cache}{more}"
 
 
 def time_left(plan: Plan, step: int, steps: int) -> str:

@@ -128,6 +128,11 @@ def limits(run: RunData, content: ReportContent, verdict: Verdict) -> Iterator[s
         if recipe.data.translations:
             into = ", ".join(map(named, recipe.data.translations))
             yield f"Training saw translations of its source texts into {into}: this is translate-train, not zero-shot."
+        if unlabelled := [code for code in recipe.data.unlabelled if not run.is_source(code)]:
+            yield (
+                f"Training saw unlabelled texts in {', '.join(map(named, unlabelled))}, labelled by the model itself "
+                "(self-training): it uses target texts and is not zero-shot, though it used no label of theirs."
+            )
         if words := ", ".join(map(named, recipe.data.switched_into)):
             yield (
                 f"Words of its training texts were replaced by translations into {words}: this is code-switching with "

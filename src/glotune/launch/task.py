@@ -191,6 +191,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
     translations: Sources = dict(recipe.data.translations)
     content["data"]["translations"] = moved(translations, "data.translations") if translations else {}
+    content["data"]["unlabelled"] = renamed(dict(recipe.data.unlabelled))
     augment = content["data"]["augment"] or {"back_translations": None, "code_switch": None}
     augment["back_translations"] = renamed(augment["back_translations"])
     for kind in ("lexicons", "pairs") if augment["code_switch"] is not None else ():

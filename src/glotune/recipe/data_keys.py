@@ -219,6 +219,9 @@ class Data(Section):
     """Translate-train: {language: file or files} with translations of training rows, which are trained on too, with the
     label of the row that has the same id (``data.columns.id``). They need no labels; translations of validation and
     test rows are not used."""
+    unlabelled: dict[str, Source] = Field(default_factory=dict)
+    """{language: file or files} with texts without labels for ``self_training``: tables as ``train``, whose labels stay
+    unread, or ``.txt`` with a text a line. Texts that are validated or tested on are refused."""
     few_shot: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """Few-shot: {language: number of its training rows that are added to training}."""
     fraction: Share = 1.0

@@ -14,6 +14,7 @@ _LINE = re.compile(r"^( *)(- )?(?:([^\s:#'\"][^:]*|'[^']*'|\"[^\"]*\"):(?: (.*))
 LATER: dict[str, object] = {
     "distill": None,
     "teacher": None,
+    "self_training": None,
     "average": None,
     "adversarial": None,
     "model.pooling": None,
@@ -25,6 +26,7 @@ LATER: dict[str, object] = {
     "data.augment.code_switch": None,
     "data.augment.back_translations": None,
     "data.translations": {},
+    "data.unlabelled": {},
     "data.windows": None,
     "data.hide_test": False,
     "data.quoting": "standard",

@@ -77,8 +77,8 @@ KINDS: dict[str, Kind] = {
             followed=("loss", "macro_f1", "micro_f1", "samples_f1", "subset_accuracy", "average_precision"),
             pair=("micro_f1", "macro_f1"),
             counted=(
-                "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "macro_precision", "macro_recall",
-                "subset_accuracy", "hamming_loss",
+                "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "average_precision", "macro_precision",
+                "macro_recall", "subset_accuracy", "hamming_loss",
             ),
             no_skill="Label frequencies",
             named="label",

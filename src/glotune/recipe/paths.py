@@ -12,7 +12,7 @@ from typing import Any
 from glotune.recipe import yaml
 
 PATH_KEYS = {
-    "data": ("train", "validation", "test", "text", "pairs", "translations", "augment"),
+    "data": ("train", "validation", "test", "text", "pairs", "translations", "unlabelled", "augment"),
     "model": ("name",),
     "distill": ("teacher", "texts"),
     "teacher": ("name",),

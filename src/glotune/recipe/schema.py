@@ -10,7 +10,17 @@ from glotune.recipe.data_keys import Augment, CodeSwitch, Columns, Data, MadeSpl
 from glotune.recipe.kinds import KINDS, TaskName
 from glotune.recipe.section import AutoOrOff, Fraction, Names, OnOff, Rate, Section, Share
 from glotune.recipe.settings import TrainingSettings
-from glotune.recipe.training_keys import Adversarial, Consistency, Distill, Loss, Optimizer, Schedule, Speed, Train
+from glotune.recipe.training_keys import (
+    Adversarial,
+    Consistency,
+    Distill,
+    Loss,
+    Optimizer,
+    Schedule,
+    SelfTraining,
+    Speed,
+    Train,
+)
 
 __all__ = [
     "Adversarial",
@@ -38,6 +48,7 @@ __all__ = [
     "Records",
     "Schedule",
     "Section",
+    "SelfTraining",
     "Share",
     "Speed",
     "SplitNames",
@@ -202,6 +213,7 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
         ("distill", ("single_label",), recipe.distill is not None),
+        ("self_training", ("single_label",), recipe.self_training is not None),
     ]
 
 
@@ -218,6 +230,7 @@ class Recipe(Section):
     data: Data
     loss: Loss = Loss()
     distill: Distill | None = None
+    self_training: SelfTraining | None = None
     adversarial: Adversarial | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -279,6 +292,26 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _self_training_has_texts(self) -> Recipe:
+        if self.self_training is None:
+            if self.data.unlabelled:
+                raise ValueError(
+                    "data.unlabelled is for self_training, which is not set: add self_training: {rounds: 3}, or leave"
+                    " the texts out"
+                )
+            return self
+        if not self.data.unlabelled:
+            raise ValueError("self_training needs data.unlabelled: texts without labels, {language: file}")
+        if self.distill is not None:
+            raise ValueError("self_training and distill each bring a teacher: take one of them")
+        if self.evaluate.on == "target":
+            raise ValueError(
+                "self_training chooses its rounds by validation texts of the source languages: leave evaluate.on:"
+                " target out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _views_have_their_texts(self) -> Recipe:
         views = [] if self.loss.consistency is None else self.loss.consistency.views
         if "translation" in views and not self.data.translations:
@@ -303,6 +336,11 @@ class Recipe(Section):
     def is_soup(self) -> bool:
         """Whether it takes the mean over finished runs instead of training."""
         return self.average is not None and self.average.runs is not None
+
+    @property
+    def trains_in_rounds(self) -> bool:
+        """Whether it labels texts by itself; a soup of such runs does no more."""
+        return self.self_training is not None and not self.is_soup
 
     @property
     def settings(self) -> TrainingSettings:

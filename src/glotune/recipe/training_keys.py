@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from glotune.recipe.data_keys import Sources
-from glotune.recipe.section import AutoOrOff, Fraction, Names, Rate, Section
+from glotune.recipe.section import AutoOrOff, Fraction, Names, Rate, Section, Share
 
 
 class Consistency(Section):
@@ -94,6 +94,25 @@ class Distill(Section):
     texts: Sources | None = None
     """Unlabelled texts for the soft loss alone: a file (``.txt``: a text a line), a list, a folder, a Hub data set, or
     {language: any of these}, with the columns and split names of ``data``."""
+
+
+class SelfTraining(Section):
+    """Rounds of learning from the model's own answers to the texts of ``data.unlabelled`` (across languages: Xu et al.
+    2021, EMNLP, arXiv:2109.00194). Round 0 is the ordinary run. In each further round the best model so far on the
+    validation texts of the source languages labels the unlabelled texts, a part of them joins the labelled ones, and a
+    model is trained on both from the encoder on. The run ends with its best round."""
+
+    rounds: int = Field(default=3, ge=1)
+    """Rounds after the ordinary run, at most; fewer where pseudo-labels collapse to one class or change no more."""
+    select: Literal["confidence", "uncertainty", "balanced"] = "balanced"
+    """Which texts of each language join: those with the most probable answers (confidence), with answers of the least
+    entropy (uncertainty; of two classes the same texts), or the same number of each class, the most probable first
+    (balanced; a class with fewer answers gives all of them)."""
+    share: Share = 0.2
+    """Share of the unlabelled texts of each language that each round adds: round 2 takes twice that of round 1. All are
+    labelled and chosen anew each time, so that an early mistake need not stay."""
+    soft: bool = True
+    """Learn the model's probabilities; false: its answer alone."""
 
 
 class Optimizer(Section):

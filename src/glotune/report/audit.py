@@ -14,7 +14,7 @@ from glotune.stats.evaluation import INTERVAL_SEED
 TOLERANCE = 1e-6
 RECOMPUTED: dict[TaskName, str] = {
     "single_label": "Accuracy, F1 and MCC",
-    "multi_label": "F1, precision, recall and the shares of wrong labels",
+    "multi_label": "F1, precision, recall, average precision and the shares of wrong labels",
     "score": "Correlations and errors",
 }
 """What `audit` recomputes, in words."""

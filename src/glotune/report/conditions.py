@@ -63,12 +63,19 @@ def _conditions(
             f"few-shot: {', '.join(f'{number} {code}' for code, number in shots.items())}",
             f"it was trained on labelled texts of target languages too ({said}): no zero-shot run.",
         )
-    into = translations(data)
+    into = languages_under(data, "data.translations")
     if into:
         yield Condition(
             f"translate-train: {', '.join(into)}",
             f"it was trained on translations of its source texts into {', '.join(map(named, into))}: no zero-shot run, "
             "though no label of a text in these languages was used.",
+        )
+    unlabelled = [code for code in languages_under(data, "data.unlabelled") if not run.is_source(code)]
+    if unlabelled:
+        yield Condition(
+            f"uses target texts: {', '.join(unlabelled)}",
+            f"it learned from unlabelled texts in {', '.join(map(named, unlabelled))}, labelled by itself: no "
+            "zero-shot run, though no label of a text in these languages was used.",
         )
     words = switched_into(data)
     if words:
@@ -120,10 +127,10 @@ def reservations(run: RunData) -> list[str]:
     return found + [f"Mind: {each.sentence}" for each in conditions if not each.is_leak]
 
 
-def translations(data: Mapping[str, Value]) -> list[str]:
-    """Languages that training texts were translated into (``data.translations``)."""
-    keys = [key.split(".") for key, value in data.items() if key.startswith("data.translations.") and value is not None]
-    return list(dict.fromkeys(key[2] for key in keys))
+def languages_under(data: Mapping[str, Value], key: str) -> list[str]:
+    """Languages of further texts: those that ``data.translations`` or ``data.unlabelled`` names."""
+    keys = [name.split(".") for name, value in data.items() if name.startswith(f"{key}.") and value is not None]
+    return list(dict.fromkeys(parts[2] for parts in keys))
 
 
 def switched_into(data: Mapping[str, Value]) -> list[str]:
@@ -131,7 +138,9 @@ def switched_into(data: Mapping[str, Value]) -> list[str]:
     begin = "data.augment.code_switch."
     keys = [key.removeprefix(begin).split(".") for key, value in data.items() if key.startswith(begin) and value]
     found = [key[1] for key in keys if key[0] in ("lexicons", "pairs") and len(key) > 1]
-    return list(dict.fromkeys([*found, *(translations(data) if ["from_translations"] in keys else [])]))
+    return list(
+        dict.fromkeys([*found, *(languages_under(data, "data.translations") if ["from_translations"] in keys else [])])
+    )
 
 
 def few_shot(data: Mapping[str, Value]) -> dict[str, int]:

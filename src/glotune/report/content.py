@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from glotune.recipe.kinds import TaskName
-from glotune.report import specification
+from glotune.report import self_training, specification
 from glotune.report.analysis import belonging, label_gaps, mean_of_run, mean_row, ranked, transfer
 from glotune.report.audit import Audit, LeakEffect, audit, leak_effects
 from glotune.report.baselines import baseline_rows, columns_of, note
@@ -81,6 +81,11 @@ class ReportContent:
     transfer_note: str
     against_teacher: Table | None
     against_teacher_costs: specification.Rows
+    rounds: Table | None
+    """Of self-training."""
+    rounds_note: str
+    pseudo_labels: Table | None
+    """Of each round, by language and label."""
     selection: str
     model: specification.Rows
     training: specification.Rows
@@ -122,9 +127,12 @@ def gather(run: RunData) -> ReportContent:
         transfer_note=_transfer_note(run, found) if found else "",
         against_teacher=_teacher_table(run),
         against_teacher_costs=costs(run),
+        rounds=_as_table(self_training.rounds(run)),
+        rounds_note=self_training.note(run),
+        pseudo_labels=_as_table(self_training.selected(run)),
         selection=specification.selection(run),
         model=specification.model_rows(run),
-        training=[*teaching_rows(run), *specification.training_rows(run)],
+        training=[*teaching_rows(run), *self_training.training_rows(run), *specification.training_rows(run)],
         choices=_choices(run),
         cost=specification.cost_rows(run),
         machine=specification.machine_rows(run),
@@ -135,6 +143,10 @@ def gather(run: RunData) -> ReportContent:
         command=shlex.join(run.manifest.command),
         notices=tuple(_notices(run)),
     )
+
+
+def _as_table(found: tuple[tuple[str, ...], tuple[tuple[str, ...], ...]] | None) -> Table | None:
+    return None if found is None else Table(*found)
 
 
 def titled(run: RunData) -> str:
@@ -493,8 +505,8 @@ def _leak_table(run: RunData, effects: list[LeakEffect]) -> Table | None:
 
 
 def _sources(run: RunData) -> Table | None:
-    taught = run.manifest.distillation
-    files = [*run.manifest.data, *(taught.data if taught else [])]
+    beside = [each for each in (run.manifest.distillation, run.manifest.self_training) if each is not None]
+    files = [*run.manifest.data, *(source for each in beside for source in each.data)]
     rows = [(_short(source.path), count(source.rows), source.sha256) for source in files]
     return Table(("File", "Rows", "SHA-256"), tuple(rows)) if rows else None
 

@@ -312,6 +312,8 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
         ("Why this recipe", content.choices),
         ("Beside cheap models", content.baselines),
         (f"Student against teacher, {in_a_sentence(content.run.kind.metric)}", content.against_teacher),
+        ("Rounds of self-training", content.rounds),
+        ("Pseudo-labelled texts of each round", content.pseudo_labels),
         ("Leaked texts", content.leaks),
         ("Transfer gap of each label", content.transfer_by_label),
         (content.per_class_title, content.per_class),
@@ -321,6 +323,8 @@ def _sections(content: ReportContent) -> list[dict[str, Any]]:
     sections += [{"title": title, "columns": each.columns, "rows": each.rows} for title, each in tables if each]
     if content.baselines_note:
         sections.append({"title": "What the cheap models are", "list": [content.baselines_note]})
+    if content.rounds_note:
+        sections.append({"title": "How self-training went", "list": [content.rounds_note]})
     checks = [*content.notices, *content.audit.differences]
     if checks:
         sections.append({"title": "Notices", "list": checks})

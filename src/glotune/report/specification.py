@@ -247,12 +247,19 @@ def selection(run: RunData) -> str:
     names = f" in {', '.join(map(named, chosen))}" if chosen else ""
     shots = ", ".join(f"{number:,} of {named(code)}" for code, number in run.recipe.data.few_shot.items())
     into = ", ".join(map(named, run.recipe.data.translations))
+    unlabelled = ", ".join(named(code) for code in run.recipe.data.unlabelled if not run.is_source(code))
     words = ", ".join(map(named, run.recipe.data.switched_into))
-    ways = [*([f"translate-train into {into}"] if into else []), *([f"words switched into {words}"] if words else [])]
+    ways = [
+        *([f"translate-train into {into}"] if into else []),
+        *([f"words switched into {words}"] if words else []),
+        *([f"self-training on unlabelled texts in {unlabelled}"] if unlabelled else []),
+    ]
     regime = f"{' and '.join(ways) or 'zero-shot'}: no target label was used"
     seen = f"training saw labelled target texts, {shots}: this is no zero-shot result" if shots else regime
+    tested = {code for evaluations in run.evaluations.values() for code in evaluations}
+    beside = "" if tested and not shots and not into and all(map(run.is_source, tested)) else f" ({seen})"
     how = (
-        f"source validation{names} ({seen})"
+        f"source validation{names}{beside}"
         if evaluate.on == "source"
         else f"target validation{names} (an oracle: it saw target labels, so this is no zero-shot result)"
     )

@@ -389,15 +389,15 @@ class RunData:
         """Whether a file of the run is not what the run wrote; False where it kept no hashes."""
         if self.manifest.outputs is None:
             return False
-        key = ("altered", path.name, path.parent.name)
+        key = ("altered", path.relative_to(self.path).as_posix())
         if key not in self.memo:
             self._compare_hash(path, sha256(path) if path.is_file() else None)
         return bool(self.memo[key])
 
     def _compare_hash(self, path: Path, found: str | None) -> None:
         """Keeps whether a file's hash is the one that the run wrote down."""
-        name = path.name if path.parent == self.path else f"{path.parent.name}/{path.name}"
-        self.memo["altered", path.name, path.parent.name] = found != (self.manifest.outputs or {}).get(name)
+        name = path.relative_to(self.path).as_posix()
+        self.memo["altered", name] = found != (self.manifest.outputs or {}).get(name)
 
     def _content(self, path: Path) -> bytes:
         """A small file, read once for what it says and for its hash."""

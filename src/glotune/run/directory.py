@@ -55,6 +55,7 @@ class RunDirectory:
         self.metrics_path = self.path / "metrics.json"
         self.baselines = self.path / "baselines"
         self.teacher = self.path / "teacher"
+        self.rounds = self.path / "rounds"
         self.calibration = self.path / "calibration.json"
         self.report = self.path / "report"
 
@@ -265,11 +266,12 @@ class RunDirectory:
         """The files that a comparison or claim follows from: recipe, scores, profile of the texts, predictions.
 
         What cheap models and a teacher make of the same texts belongs to them (their own records are held by hashes in
-        those files).
+        those files), and what the rounds of self-training said of the unlabelled texts.
         """
         beside = [self.baselines / "baselines.json", self.teacher / "comparison.json"]
         known = [self.recipe, self.metrics_path, self.data_profile, *beside]
-        return [*(path for path in known if path.is_file()), *self.prediction_files()]
+        labelled = sorted(self.rounds.glob("*/labels.parquet"))
+        return [*(path for path in known if path.is_file()), *labelled, *self.prediction_files()]
 
     def hashes(self) -> dict[str, str]:
         """Path inside the run -> SHA-256 of each of its `outputs`."""

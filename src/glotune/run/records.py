@@ -192,6 +192,64 @@ class Distillation(Record):
     """Files of the unlabelled texts."""
 
 
+class Round(Record):
+    """One round of self-training, as it ended."""
+
+    number: Count
+    """0 is the ordinary run."""
+    teacher: Count | None = None
+    """The round whose model labelled the texts that this one learned from; None of round 0."""
+    selected: dict[str, dict[str, Count]] = Field(default_factory=dict)
+    """Language -> label -> pseudo-labelled texts that were trained on."""
+    agreement: float | None = None
+    """Share of all unlabelled texts to which this round's model gives the same label as the model of the round before;
+    None of round 0."""
+    metric: str
+    value: float
+    """Of its best weights, on the validation texts of the source languages: what the kept round is chosen by."""
+    steps: Count
+    verdict: str | None = None
+    wall: dict[str, float] = Field(default_factory=dict)
+    """``train_seconds``: of all steps; ``label_seconds``: of labelling the unlabelled texts with its model."""
+
+    @property
+    def num_texts(self) -> int:
+        """Pseudo-labelled texts that it was trained on."""
+        return sum(sum(counts.values()) for counts in self.selected.values())
+
+    @property
+    def by_label(self) -> dict[str, int]:
+        """Label -> pseudo-labelled texts, of all languages."""
+        found: dict[str, int] = {}
+        for counts in self.selected.values():
+            for label, number in counts.items():
+                found[label] = found.get(label, 0) + number
+        return found
+
+
+class SelfTrained(Record):
+    """What a run with ``self_training`` learned from beside its labelled texts, and what came of its rounds."""
+
+    texts: dict[str, Count]
+    """Language -> unlabelled texts."""
+    texts_hash: str
+    """Over these and their languages, in order."""
+    data: list[DataSource]
+    """Their files."""
+    rounds: list[Round] = Field(default_factory=list)
+    """Those that have ended."""
+    kept: Count | None = None
+    """The round whose model, predictions and events are the run's; None until all have ended."""
+    ended: str = ""
+    """Why there were no more rounds."""
+    warnings: list[str] = Field(default_factory=list)
+
+    @property
+    def train_seconds(self) -> float:
+        """In the steps of all rounds."""
+        return sum(each.wall["train_seconds"] for each in self.rounds if "train_seconds" in each.wall)
+
+
 class Speed(Record):
     """Texts a second, loading apart: of the whole of what answered, several teachers one after another."""
 
@@ -283,6 +341,8 @@ class Manifest(Record):
     """Hash over all texts, labels, languages and splits that the run uses, after its checks."""
     distillation: Distillation | None = None
     """The teachers and the unlabelled texts of a run that has any."""
+    self_training: SelfTrained | None = None
+    """Of a run in rounds, from its first step on."""
     choices: list[Choice] = Field(default_factory=list)
     """Why the recipe is as it is, where ``glotune train auto`` chose it."""
     best_step: Count | None = None

@@ -15,12 +15,9 @@ from glotune.stats.cells import Countable, resample_cells
 from glotune.stats.clusters import common_numbers, sharing_clusters
 from glotune.stats.confusion import COUNT_METRICS, IntArray, is_count_metric
 from glotune.stats.count_bootstrap import kinds_of, resample_kinds, unseen_of_one, unseen_of_pairs
-from glotune.stats.resampling import LEVEL, RESAMPLES, Joint, Resampled, combine
+from glotune.stats.resampling import LEVEL, NEAR_ONE, RESAMPLES, Joint, Resampled, combine
 from glotune.stats.text_bootstrap import auc_posterior, resample_texts, statistic_of
 from glotune.stats.votes import VOTE_METRICS
-
-NEAR_ONE = 0.9
-"""An AUC above it may hang on ranks that few texts could have broken."""
 
 
 @dataclass(frozen=True, eq=False)

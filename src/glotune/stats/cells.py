@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +20,13 @@ from glotune.errors import UserError, did_you_mean
 from glotune.stats.arrays import Answered, Statistic, loss_statistic
 from glotune.stats.confusion import FloatArray, IntArray
 from glotune.stats.resampling import RESAMPLES, Joint
-from glotune.stats.text_bootstrap import JACKKNIFE_LIMIT, draw_weights, resample_texts
+from glotune.stats.text_bootstrap import (
+    JACKKNIFE_LIMIT,
+    UNSEEN_ANSWERS,
+    draw_weights,
+    posterior_of_ranks,
+    resample_texts,
+)
 
 Value = Callable[[FloatArray], FloatArray]
 """Sums [..., M] -> the score [...]."""
@@ -52,6 +59,17 @@ class Countable(Answered):
 
         Args:
             share: clusters per text: copies count once.
+        """
+
+    @abstractmethod
+    def hangs_on_few(self, metric: str) -> bool:
+        """Whether a score of the order of texts hangs on ranks that few texts could have broken."""
+
+    @abstractmethod
+    def with_unseen(self, copies: int, rng: np.random.Generator) -> Countable:
+        """These texts and, behind them, texts that nobody has seen: of each kind `copies`, half a text together.
+
+        As many for every list of answers with as many labels.
         """
 
     def statistic(self, metric: str) -> Statistic:
@@ -114,7 +132,34 @@ def resample_cells(
         if name not in found:
             statistics = [part.statistic(name) for part in parts]
             found[name] = resample_texts(statistics, numbers, num_clusters, seed=seed, resamples=resamples)
+            if found[name].is_defined_P.all() and any(part.hangs_on_few(name) for part in parts):
+                posterior_RP = _of_unseen(parts, numbers, num_clusters, name, seed, resamples)
+                found[name] = replace(found[name], posterior_RP=posterior_RP)
     return found
+
+
+def _of_unseen(
+    parts: Sequence[Countable],
+    numbers: Sequence[IntArray],
+    num_clusters: int,
+    metric: str,
+    seed: Sequence[int],
+    resamples: int,
+) -> FloatArray:
+    """[R, P] posterior draws of a score of the order of texts, those that nobody has seen among them."""
+    rng = np.random.default_rng([*seed, UNSEEN_STREAM])
+    widened = [part.with_unseen(UNSEEN_ANSWERS, rng) for part in parts]
+    statistics = [each.statistic(metric) for each in widened]
+    copies = [part.num_texts / len(np.unique(number_B)) for part, number_B in zip(parts, numbers, strict=True)]
+    return posterior_of_ranks(
+        statistics,
+        numbers,
+        num_clusters,
+        [each.num_texts - part.num_texts for each, part in zip(widened, parts, strict=True)],
+        copies,
+        rng,
+        resamples,
+    )
 
 
 def _of_sums(

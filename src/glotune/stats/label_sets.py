@@ -24,7 +24,7 @@ from glotune.stats.calibration import expected_calibration_error
 from glotune.stats.cells import Countable, Value
 from glotune.stats.confusion import FloatArray, IntArray, ratio
 from glotune.stats.curves import average_precision, roc_auc, weighted_roc_auc
-from glotune.stats.resampling import FEW, FEW_OF_CLASS
+from glotune.stats.resampling import FEW, FEW_OF_CLASS, NEAR_ONE
 from glotune.stats.thresholds import cross_folds
 
 BLANK = -1
@@ -157,7 +157,7 @@ class LabelSets(Countable):
                 for _, positive_N, score_N, known_B in self._columns()
                 if positive_N.any() and (metric != "roc_auc" or not positive_N.all())
             ]
-            return np.asarray(np.mean(found, axis=0)) if found else np.full(len(weights_RB), np.nan)
+            return _mean_of_known(np.array(found).reshape(-1, len(weights_RB)))
 
         return value
 
@@ -193,8 +193,8 @@ class LabelSets(Countable):
         found: dict[str, float | None] = {}
         for name in (*self.kind.counted, "weighted_precision", "weighted_recall"):
             value = self.value(name)
-            assert value is not None  # counted
-            found[name] = float(value(total))
+            if value is not None:  # all but average precision
+                found[name] = float(value(total))
         precisions = [average_precision(positive, score) for _, positive, score in self.rankings() if positive.any()]
         areas = [roc_auc(positive, score) for _, positive, score in self.rankings()]
         known = [area for area in areas if area is not None]
@@ -242,6 +242,32 @@ class LabelSets(Countable):
             for kind in range(4):
                 rows_QM[4 * place + kind, 4 * label + kind] = 1.0
         return rows_QM
+
+    def hangs_on_few(self, metric: str) -> bool:
+        """A label of few texts, or one that ranks them nearly without a mistake: a bootstrap makes none either."""
+        if metric != "average_precision":
+            return False
+        return any(
+            positive_N.sum() < FEW_OF_CLASS or average_precision(positive_N, score_N) > NEAR_ONE
+            for _, positive_N, score_N in self.rankings()
+            if positive_N.any()
+        )
+
+    def with_unseen(self, copies: int, rng: np.random.Generator) -> LabelSets:
+        """Texts that have a label and texts that don't behind these, each annotated with it alone, each of them
+        answered as a text drawn at random is."""
+        size = 2 * copies
+        labels_UL = np.full((size * self.num_labels, self.num_labels), BLANK)
+        probability_UL = np.full(labels_UL.shape, 0.5)
+        for place, _, score_N, _ in self._columns():
+            rows = slice(place * size, (place + 1) * size)
+            labels_UL[rows, place] = np.arange(size) % 2
+            probability_UL[rows, place] = rng.choice(score_N, size)
+        return LabelSets(
+            np.concatenate([self.label_BL, labels_UL]),
+            np.concatenate([self.probability_BL, probability_UL]),
+            np.concatenate([self.answer_BL, probability_UL >= 0.5]),
+        )
 
     def _half_texts(self) -> FloatArray:
         """[2, M] a text like the mean one whose labels are all right, and one of which a label is wrong."""
@@ -319,17 +345,26 @@ _BY_LABEL = {"precision": _precision, "recall": _recall, "f1": f1_of}
 def _weighted_average_precision(
     positive_N: NDArray[np.bool_], score_N: FloatArray, weights_RN: FloatArray
 ) -> FloatArray:
-    """[R] average precision under each weighting; NaN where no text with the label is drawn."""
-    _, level_N = np.unique(-score_N, return_inverse=True)
-    order_N = np.argsort(level_N, kind="stable")
-    starts = np.flatnonzero(np.diff(level_N[order_N], prepend=-1))
-    sorted_RN = weights_RN[:, order_N]
-    positives_RK = np.add.reduceat(sorted_RN * positive_N[order_N], starts, axis=1)
-    all_RK = np.add.reduceat(sorted_RN, starts, axis=1)
-    precision_RK = ratio(np.cumsum(positives_RK, axis=1), np.cumsum(all_RK, axis=1))
-    total_R = positives_RK.sum(axis=1)
+    """[R] average precision under each weighting; NaN where no text with the label is drawn.
+
+    Precision is asked for at the P texts with the label alone, each at the last text of its tie.
+    """
+    order_N = np.argsort(-score_N, kind="stable")
+    last_N = np.searchsorted(-score_N[order_N], -score_N[order_N], side="right") - 1
+    place_P = np.flatnonzero(positive_N[order_N])
+    own_RP = weights_RN[:, order_N[place_P]]
+    last_P = last_N[place_P]
+    all_RP = np.cumsum(weights_RN[:, order_N], axis=1)[:, last_P]
+    found_RP = np.cumsum(own_RP, axis=1)[:, np.searchsorted(place_P, last_P, side="right") - 1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((positives_RK * precision_RK).sum(axis=1) / total_R, dtype=np.float64)
+        return np.asarray((own_RP * ratio(found_RP, all_RP)).sum(axis=1) / own_RP.sum(axis=1), dtype=np.float64)
+
+
+def _mean_of_known(scores_LR: FloatArray) -> FloatArray:
+    """[R] the mean over the labels that some drawn texts have, as `values` takes it; NaN where there is none."""
+    is_known_LR = np.isfinite(scores_LR)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(is_known_LR, scores_LR, 0.0).sum(axis=0) / is_known_LR.sum(axis=0))
 
 
 def _require_names(labels: Sequence[str], count: int) -> None:

@@ -168,6 +168,14 @@ class Ratings(Countable):
         """None: an error is a number, and the bootstrap has as many of them as there are texts."""
         return np.zeros((0, self.cells_BM.shape[1]))
 
+    def hangs_on_few(self, metric: str) -> bool:
+        """No, as above."""
+        return False
+
+    def with_unseen(self, copies: int, rng: np.random.Generator) -> Ratings:
+        """These texts alone, as above."""
+        return self
+
     @property
     def support(self) -> dict[int, int]:
         """None: a score is no class."""

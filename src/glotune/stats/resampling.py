@@ -28,6 +28,8 @@ LEVEL = 0.95
 FEW = 10
 FEW_OF_CLASS = 5
 """The same in each class: more would only widen (tests/simulation: recall covers alike with 5 and 10)."""
+NEAR_ONE = 0.9
+"""An area under a curve above it may hang on ranks that few texts could have broken."""
 DEFINED_SHARE = 0.95
 
 _NORMAL = NormalDist()

@@ -9,6 +9,7 @@ Shape letters: R resamples, G clusters, B texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -119,15 +120,43 @@ def auc_posterior(
         answers = np.concatenate([part.probabilities_BC, part.probabilities_BC[copied_U]])
         copies = part.num_texts / len(np.unique(cluster))
         widened.append((Outcomes(np.concatenate([part.label_B, unseen_U]), answers), copies))
+    return posterior_of_ranks(
+        [partial(weighted_macro_roc_auc, each) for each, _ in widened],
+        clusters,
+        num_clusters,
+        [len(unseen_U)] * len(parts),
+        [copies for _, copies in widened],
+        rng,
+        resamples,
+    )
+
+
+def posterior_of_ranks(
+    statistics: Sequence[Statistic],
+    clusters: Sequence[IntArray],
+    num_clusters: int,
+    unseen: Sequence[int],
+    copies: Sequence[float],
+    rng: np.random.Generator,
+    resamples: int,
+) -> FloatArray:
+    """[R, P] posterior draws (Rubin 1981) of statistics over texts and, behind them, texts that nobody has seen.
+
+    Args:
+        statistics: of each list, weights [R, B + U] to values [R].
+        clusters: of each list, the cluster of each of its B texts.
+        unseen: U of each list, each `UNSEEN_ANSWERS` of them half a text.
+        copies: texts of a cluster of each list: what nobody has seen would be as many.
+    """
     drawn = []
     rows = max(1, CHUNK // max(num_clusters, *map(len, clusters)))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
         gammas_RG = rng.standard_gamma(1.0, size=(size, num_clusters))
-        extra_RU = rng.standard_gamma(0.5 / UNSEEN_ANSWERS, size=(size, len(unseen_U)))
+        extra_RU = rng.standard_gamma(0.5 / UNSEEN_ANSWERS, size=(size, max(unseen)))
         drawn.append([
-            weighted_macro_roc_auc(each, np.concatenate([gammas_RG[:, cluster], copies * extra_RU], axis=1))
-            for (each, copies), cluster in zip(widened, clusters, strict=True)
+            each(np.concatenate([gammas_RG[:, cluster], more * extra_RU[:, :count]], axis=1))
+            for each, cluster, count, more in zip(statistics, clusters, unseen, copies, strict=True)
         ])  # fmt: skip
     return np.concatenate([np.stack(each, axis=1) for each in drawn])
 

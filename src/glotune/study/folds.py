@@ -106,11 +106,12 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             expected="no few-shot texts in a cross-validated study: they belong to no fold",
             remedy="Add the language to data.source_languages, or leave folds out",
         )
-    if recipe.data.translations:
+    if recipe.data.translations or recipe.data.unlabelled:
+        what = "translations" if recipe.data.translations else "unlabelled"
         raise UserError(
-            "data.translations is set",
+            f"data.{what} is set",
             where=recipe.name,
-            expected="no translations in a cross-validated study: they belong to no fold",
+            expected="no translations or unlabelled texts in a cross-validated study: they belong to no fold",
             remedy="Leave folds out",
         )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})

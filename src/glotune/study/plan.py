@@ -151,11 +151,12 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
 
     Raises:
         UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose
-            the checkpoint.
+            the checkpoint; unlabelled texts that the runs are judged by.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
     from glotune.tasks.single_label import refuse_unused_validation
+    from glotune.verbs.self_training import open_rounds
 
     seen: set[str] = set()
     warnings: dict[str, None] = {}
@@ -173,5 +174,6 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
                     expected="texts that the search never sees",
                     remedy="Name some with data.test=FILE, or keep some back: data.made_splits.test=0.2",
                 )
-            warnings.update(dict.fromkeys(texts.warnings))
+            rounds = open_rounds(recipe, texts)
+            warnings.update(dict.fromkeys([*texts.warnings, *([] if rounds is None else rounds.record.warnings)]))
     return list(warnings)

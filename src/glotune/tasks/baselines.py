@@ -107,14 +107,14 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
     held_out = [
         split for name in ("validation", "test") if (split := texts.splits.get(name)) is not None and len(split)
     ]
-    for split, answers in zip(held_out, _answers(recipe, texts, held_out, constant), strict=True):
+    for split, answers in zip(held_out, answers_of(recipe, texts, held_out, constant), strict=True):
         for language, rows in _by_language(split):
             found = answers.outcomes(rows, split.labels)
             scores["majority"].append(
                 evaluation_of(found, split.split, language, None, interval_metrics=found.kind.pair)
             )
     gains, files = [], {}
-    for split, answers in zip(held_out, _answers(recipe, texts, held_out, fitted), strict=True):
+    for split, answers in zip(held_out, answers_of(recipe, texts, held_out, fitted), strict=True):
         _record(directory.baselines / "tfidf", texts, split, answers)
         for language in split.language_names:
             path = directory.baselines / "tfidf" / f"{split.split}.{language}.parquet"
@@ -134,8 +134,8 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
     )
 
 
-def _answers(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[SplitAnswers]:
-    """What a cheap model says of each split, decided on the validation texts as the run decides."""
+def answers_of(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts], said: Said) -> list[SplitAnswers]:
+    """What another model says of each split, decided on the validation texts as the run decides; these come first."""
     outputs = [said(split) for split in splits]
     named = monitored_languages(recipe.evaluate.on, texts.source_languages, texts.splits["validation"].language_names)
     rows = np.sort(np.concatenate([rows for name, rows in _by_language(splits[0]) if name in named]))

@@ -90,7 +90,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def fit(
-        self, X: Sequence[Text], y: ArrayLike, sample_weight: ArrayLike | None = None, *, votes: bool = False
+        self,
+        X: Sequence[Text],
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        votes: bool = False,
+        unlabelled: Mapping[str, Sequence[Text]] | None = None,
     ) -> Classifier:
         """Trains on texts (or pairs, as tuples) and their labels.
 
@@ -101,6 +107,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
                 (NaN where there is none).
             sample_weight: N numbers, how much each text counts in the loss: 2 as two of it, 0 as if it was not there.
             votes: y is [N, C], how many annotators voted for each class, or their shares: a column for each class.
+            unlabelled: {language code: texts} without labels, for ``self_training``; three rounds of it unless the key
+                says otherwise.
 
         Raises:
             UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
@@ -118,14 +126,18 @@ class Classifier(ClassifierMixin, BaseEstimator):
             labels, weights = labels[weights > 0], weights[weights > 0]
         classes, target = meaning(labels)
         table = _table(texts, target.columns, weights)
+        further = (
+            {} if unlabelled is None else {"unlabelled": {code: _texts(each) for code, each in unlabelled.items()}}
+        )
         temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
         run = train(
             self._base(),
             {"model.name": self.encoder, "data.source_languages": [self.language]},
             {"data.columns": {name: name for name in table.column_names if name not in target.names}},
             target.keys,
+            {"self_training": {"rounds": 3}} if further else {},
             keys,
-            data={"train": {self.language: table}},
+            data={"train": {self.language: table}, **further},
             out=_new_folder(self.out) if self.out is not None else Path(temporary.name if temporary else "") / "run",
             report=False,
         )

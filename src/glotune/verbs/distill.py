@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glotune.data.cache import open_or_build
 from glotune.data.spelling import name_of
 from glotune.data.texts import LabelledTexts, TextData, text_hash
-from glotune.data.tokenization import TokenStore, tokenize
+from glotune.data.tokenization import TokenStore, with_other_training_texts
 from glotune.data.unlabelled import UnlabelledTexts, read_unlabelled, seen_in_evaluation, with_unlabelled
 from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
@@ -40,7 +40,7 @@ from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import sha256
 from glotune.words import counted, duration, rate
 
-KEY = "distill.teacher"
+KEY, TEXTS = "distill.teacher", "distill.texts"
 HASHED = (".safetensors", ".bin", ".onnx", ".data", ".json", ".model", ".txt")
 """Files of a model's folder that its answers depend on."""
 WEIGHTS = (".safetensors", ".bin", ".onnx", ".data")
@@ -80,10 +80,10 @@ class Lesson:
         joined, all_stores = texts, stores
         if self.unlabelled is not None:
             joined = with_unlabelled(texts, self.unlabelled)
-            train = replace(joined, splits={"train": joined.splits["train"]})
             progress = recorder.progress("tokenize")
-            found = tokenize(train, tokenizer, recipe.data, cache, on_warning=recorder.warn, progress=progress)
-            all_stores = {**stores, **found}
+            all_stores = with_other_training_texts(
+                stores, joined, tokenizer, recipe.data, cache, on_warning=recorder.warn, progress=progress
+            )
         asked = partial(self._answers, joined.splits["train"], texts.labels, cache, processes, recorder)
         teachers = asked() if processes.is_main else []
         processes.barrier()
@@ -177,9 +177,9 @@ def open_lesson(recipe: Recipe, texts: TextData, own: Path | None, begun: Manife
         warnings += unsound(place)
         folder = model_folder(place)
         teachers.append(TeacherRecord(name=str(place), sha256=identity(folder), size=size_of(predictor, folder)))
-    unlabelled = None if spec.texts is None else read_unlabelled(spec.texts, recipe.data)
+    unlabelled = None if spec.texts is None else read_unlabelled(spec.texts, recipe.data, TEXTS)
     if unlabelled is not None:
-        warnings += [*unlabelled.warnings, *seen_in_evaluation(texts, unlabelled)]
+        warnings += [*unlabelled.warnings, *seen_in_evaluation(texts, unlabelled, TEXTS)]
     record = Record(
         teachers=teachers,
         unlabelled_texts=0 if unlabelled is None else len(unlabelled),
@@ -337,11 +337,17 @@ def columns_of(theirs: list[str], ours: list[str]) -> NDArray[np.int64]:
 
 
 def cached_answers(
-    predictor: Predictor, teacher: TeacherRecord, texts: LabelledTexts, cache: Path, recorder: Recorder
+    predictor: Predictor,
+    teacher: TeacherRecord,
+    texts: LabelledTexts,
+    cache: Path,
+    recorder: Recorder,
+    what: str = "training text",
 ) -> NDArray[np.float32]:
     """[N, C] logits of all texts, in their order, memory-mapped; computed where the cache has none.
 
-    The key names what they depend on: the teacher's files, the texts, and how it reads them.
+    The key names what they depend on: the teacher's files, the texts, and how it reads them. The log calls the texts
+    by `what`.
     """
     data = predictor.engine.encoding.data
     reads = f"{data.max_length}\x1f{data.truncation}\x1f{data.normalization}"
@@ -350,7 +356,7 @@ def cached_answers(
     started = time.perf_counter()
     build = partial(write_answers, predictor, texts, recorder.progress("teacher"))
     folder, was_there = open_or_build(cache / "teachers", key, build, on_warning=recorder.warn)
-    seconds, number = time.perf_counter() - started, counted(len(texts), "training text")
+    seconds, number = time.perf_counter() - started, counted(len(texts), what)
     if was_there:
         recorder.log(f"the answers of {teacher.name} to {number} are in the cache")
     else:

@@ -195,7 +195,8 @@ def status_kept(directory: RunDirectory, processes: Processes, *, fresh: bool) -
             write_end(directory, RunStatus.PRUNED, str(error))
             raise
         except BaseException as error:
-            if fresh and isinstance(error, UserError) and not directory.checkpoints.exists():
+            begun = directory.checkpoints.exists() or directory.rounds.exists()
+            if fresh and isinstance(error, UserError) and not begun:
                 directory.withdraw()
                 raise
             if processes.lost_another(error):

@@ -25,6 +25,7 @@ from glotune.run.records import Change, Plan
 from glotune.tasks.single_label import refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.distill import open_lesson
+from glotune.verbs.self_training import open_rounds
 from glotune.verbs.trackers import check_trackers
 
 
@@ -58,9 +59,11 @@ def preview(
     texts = read_texts(resolved.data, resolved.seed, resolved.task)
     refuse_unused_validation(resolved.evaluate.on, texts)
     lesson = open_lesson(resolved, texts, own=None)
+    rounds = open_rounds(resolved, texts)
     processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
     recorder = Unwritten(RunDirectory("."), watching(observer), attempt=1, is_main=processes.is_main)
-    for message in [*texts.warnings, *(lesson.warnings if lesson is not None else [])]:
+    beside = [] if rounds is None else rounds.record.warnings
+    for message in [*texts.warnings, *(lesson.warnings if lesson is not None else []), *beside]:
         recorder.warn(message)
     tokenizer = load_tokenizer(resolved.model)
     cache = cache_folder(recorder.log)
@@ -81,4 +84,7 @@ def preview(
         recorder.warn(warning)
     assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None, task)
     fitted = fit_to_machine(assembled, cache, recorder)
-    return Preview(fitted.parts.plan, fitted.changes)
+    plan = fitted.parts.plan
+    return Preview(
+        plan if rounds is None else rounds.forecast(plan, resolved, len(texts.splits["train"])), fitted.changes
+    )

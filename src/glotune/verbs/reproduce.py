@@ -20,6 +20,7 @@ from glotune.run.directory import RunDirectory
 from glotune.run.records import Manifest, Plan, RunStatus
 from glotune.verbs.distill import open_lesson
 from glotune.verbs.lifecycle import Run, open_run, status_kept
+from glotune.verbs.self_training import open_rounds
 from glotune.verbs.train import carry_out
 
 CIRCUMSTANCES = (*OWN_TO_AN_ATTEMPT, "warning", "deviation", "plan")
@@ -71,6 +72,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
     if data:
         return Reproduction(original, None, [], data, [])
     lesson = open_lesson(recipe, texts, None if out is None else Path(out), first)
+    rounds = open_rounds(recipe, texts, first)
     plan = plan_here(first.plan)
     device = device_of(plan, recipe.train.device)
     processes = Processes.start(device, deterministic=recipe.train.deterministic)
@@ -82,7 +84,7 @@ def reproduce(path: str | Path, *, out: str | Path | None = None, observer: Obse
         if processes.is_main:
             directory.update_manifest(plan=plan)
         processes.barrier()
-        carry_out(directory, recipe, texts, lesson, processes, watching(observer))
+        carry_out(directory, recipe, texts, lesson, rounds, processes, watching(observer))
     second = directory.read_manifest()
     numbers = differences(original, directory, apart_from=CIRCUMSTANCES)
     if numbers:

@@ -14,6 +14,7 @@ from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.verbs.distill import open_lesson
 from glotune.verbs.lifecycle import Run, count_attempt, draw_report, refuse_changed_data, status_kept
+from glotune.verbs.self_training import open_rounds
 from glotune.verbs.train import carry_out
 
 
@@ -42,6 +43,7 @@ def resume(
     texts = read_again(recipe.data, recipe.seed, manifest.labels, recipe.task)
     refuse_changed_data(manifest, texts.data_hash, directory)
     lesson = open_lesson(recipe, texts, directory.path, manifest)
+    rounds = open_rounds(recipe, texts, manifest)
     device = device_of(manifest.plan, recipe.train.device)
     processes = Processes.start(device, deterministic=recipe.train.deterministic)
     with status_kept(directory, processes, fresh=False):
@@ -51,7 +53,7 @@ def resume(
         if processes.is_main:
             count_attempt(directory, manifest, processes.ranks)
         processes.barrier()
-        carry_out(directory, recipe, texts, lesson, processes, watching(observer), pruner)
+        carry_out(directory, recipe, texts, lesson, rounds, processes, watching(observer), pruner)
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)

@@ -11,7 +11,7 @@ from glotune.data.cache import cache_folder
 from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
 from glotune.data.texts import TextData
-from glotune.data.tokenization import TokenStore, tokenize
+from glotune.data.tokenization import TokenStore, tokenize, with_other_training_texts
 from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
@@ -35,6 +35,7 @@ from glotune.verbs.auto import choice_lines, choose_recipe
 from glotune.verbs.average import end_with_soup, open_members
 from glotune.verbs.distill import Lesson, open_lesson
 from glotune.verbs.lifecycle import Run, draw_report, open_attempt, open_run, status_kept
+from glotune.verbs.self_training import Rounds, open_rounds
 from glotune.verbs.trackers import check_trackers, start_trackers
 
 
@@ -57,7 +58,8 @@ def train(
         overrides: lists of ``key.path=value``, or {"key.path": value}.
         data: the texts themselves, in place of all that the recipe names: a DataFrame (pandas, polars), a
             `datasets.Dataset`, a `pyarrow.Table` or ``(texts, labels)``; or {split: any of these} or
-            {split: {language: any of these}}, as a `datasets.DatasetDict` is. The run keeps the columns that it
+            {split: {language: any of these}}, as a `datasets.DatasetDict` is; beside the splits, under
+            ``unlabelled``, {language: texts} for ``self_training``. The run keeps the columns that it
             reads in its folder ``data``, so that it can be resumed and reproduced.
         out: the run directory; ``runs/NAME-TIME`` otherwise.
         observer: watches; see `glotune.engine.observer`. None: bars in a notebook, nothing elsewhere.
@@ -79,6 +81,8 @@ def train(
         texts = given.read(resolved) if auto is None else auto.texts
         refuse_unused_validation(resolved.evaluate.on, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
+        with given.located(resolved) as located:
+            rounds = open_rounds(located, texts, as_named=given.as_named)
         if resolved.is_soup:
             open_members(resolved, texts)
         load_config(resolved.model)  # refuses an encoder that can't be fine-tuned while there is no directory yet
@@ -87,27 +91,57 @@ def train(
         if auto is not None and processes.is_main:
             directory.update_manifest(choices=auto.choices)
     with status_kept(directory, processes, fresh=True):
-        carry_out(directory, resolved, texts, lesson, processes, watching(observer), pruner)
+        carry_out(directory, resolved, texts, lesson, rounds, processes, watching(observer), pruner)
     if report:
         draw_report(directory, processes, watching(observer))
     return Run(directory)
 
 
-@own_randomness()
 def carry_out(
     directory: RunDirectory,
     recipe: Recipe,
     texts: TextData,
     lesson: Lesson | None,
+    rounds: Rounds | None,
     processes: Processes,
     observer: Observer,
     pruner: Pruner | None = None,
 ) -> None:
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
+
+    def train_once(recipe: Recipe, learned: TextData | None) -> Recipe:
+        rated = pruner if learned is None else None  # a search rates trials by the run that all of them begin with
+        return one_training(directory, recipe, texts, lesson, learned, processes, observer, rated)
+
+    if rounds is None:
+        train_once(recipe, None)
+    else:
+        rounds.carry_out(directory, recipe, texts, processes, observer, train_once)
+
+
+@own_randomness()
+def one_training(
+    directory: RunDirectory,
+    recipe: Recipe,
+    texts: TextData,
+    lesson: Lesson | None,
+    learned: TextData | None,
+    processes: Processes,
+    observer: Observer,
+    pruner: Pruner | None = None,
+) -> Recipe:
+    """One training from the encoder to the judged model: all of a run, or one of its rounds.
+
+    Args:
+        learned: the same texts with pseudo-labelled ones among those that are trained on; None: these alone.
+
+    Returns:
+        the recipe that it ended with: a gentler one where it collapsed.
+    """
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
-    for line in choice_lines(manifest.choices) if resumption is None else ():
+    for line in choice_lines(manifest.choices) if resumption is None and learned is None else ():
         recorder.log(line)
     tokenizer = load_tokenizer(recipe.model)
     cache = cache_folder(recorder.log)
@@ -120,8 +154,19 @@ def carry_out(
         progress=recorder.progress("tokenize"),
     )
     recorder.write_json(directory.data_profile, profile(texts, stores, tokenizer, recipe.data))
+    if learned is not None:
+        stores = with_other_training_texts(
+            stores,
+            learned,
+            tokenizer,
+            recipe.data,
+            cache,
+            on_warning=recorder.warn,
+            progress=recorder.progress("tokenize"),
+        )
+    trained = texts if learned is None else learned
     progress = recorder.progress("augment")
-    stores = with_augmented(stores, texts, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
+    stores = with_augmented(stores, trained, tokenizer, recipe, cache, on_warning=recorder.warn, progress=progress)
     task: Task | None = None
     if lesson is not None:
         if processes.is_main:
@@ -133,14 +178,14 @@ def carry_out(
     # Said once: a resumed run's events are those of one that never stopped.
     if warning and resumption is None and not recipe.is_soup:
         recorder.warn(warning)
-    assembled = assemble(recipe, texts, stores, tokenizer, processes, recorder, manifest.plan, task)
+    assembled = assemble(recipe, trained, stores, tokenizer, processes, recorder, manifest.plan, task)
     if manifest.plan is None:
         assembled = fit_to_machine(assembled, cache, recorder)
-    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None)
+    recorder.say_plan(assembled.parts.plan, goes_on=resumption is not None or learned is not None)
     assembled = with_cached_prefix(assembled, cache, recorder, manifest.changes)
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
-    if processes.is_main:
+    if processes.is_main and not recipe.trains_in_rounds:  # rounds are sent once the best is known
         start_trackers(directory, recipe.track)
     try:
         if recipe.is_soup:
@@ -149,7 +194,7 @@ def carry_out(
             state = train_to_the_end(assembled.parts, resumption, recorder, pruner=pruner)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
-        return carry_out(directory, gentler, texts, lesson, processes, observer, pruner)
+        return one_training(directory, gentler, texts, lesson, learned, processes, observer, pruner)
     except DivergedTraining:
         if processes.is_main:
             judge_diverged(directory)
@@ -157,9 +202,9 @@ def carry_out(
     if state.step:
         recorder.event("cost", token_costs(assembled.parts, state.step, directory))
     record_best(assembled.parts, recorder)
-    if processes.is_main:
+    if processes.is_main and learned is None:
         record_baselines(directory, recipe, texts, recorder.log)
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
     if lesson is not None:
         lesson.compare(directory, texts, processes, recorder)
-    return None
+    return recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,29 @@ def test_a_bucket_that_cannot_rename_is_written_in_place(
     Mirror(run, tmp_path / "bucket").update()
     assert (tmp_path / "bucket" / "manifest.json").read_text() == "{}"
     assert not list((tmp_path / "bucket").glob(".*.tmp"))
+
+
+def test_checkpoints_go_before_a_manifest_that_no_longer_knows_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of self-training has ended: whatever moment the copy ends at, its checkpoints never meet the next one."""
+    mirror = Mirror(run, tmp_path / "bucket")
+    mirror.update()
+    (run / "rounds" / "0").mkdir(parents=True)
+    (run / "rounds" / "0" / "round.json").write_text("{}")
+    shutil.rmtree(run / "checkpoints")
+    (run / "manifest.json").write_text('{"rounds": 1}')
+    copy = mirror_module._copy
+
+    def until_the_manifest(source: Path, target: Path) -> None:
+        if source == run / "manifest.json":
+            raise ConnectionError
+        copy(source, target)
+
+    monkeypatch.setattr(mirror_module, "_copy", until_the_manifest)
+    with pytest.raises(ConnectionError):
+        mirror.update()
+    found = content(tmp_path / "bucket")
+    assert "rounds/0/round.json" in found
+    assert not [name for name in found if name.startswith("checkpoints")]
+    assert found["manifest.json"] == b"{}"

@@ -11,13 +11,15 @@ from matplotlib.figure import Figure
 from glotune.report.drawing import style
 from glotune.report.drawing.curves import draw_curves, emptiest, spread, y_limits
 from glotune.report.drawing.files import draw, write_figures
-from glotune.report.drawing.panels import class_names
+from glotune.report.drawing.panels import class_names, draw_cooccurrence
 from glotune.report.figures.build import build_figures, names_of
 from glotune.report.figures.curves import smoothed
 from glotune.report.figures.growing import MOST, curve_of
-from glotune.report.figures.model import Curves, DotPanels, DotRow, Dots, Estimate, Series
+from glotune.report.figures.labels import _errors
+from glotune.report.figures.model import Cooccurrence, Curves, DotPanels, DotRow, Dots, Estimate, Series
 from glotune.report.figures.panels import MAX_ROC_POINTS, wilson
 from glotune.run.data import load_run
+from glotune.stats.label_sets import label_sets
 from made_runs import make_run
 
 
@@ -334,3 +336,16 @@ def test_of_many_classes_the_best_and_the_worst_curves_are_named(tmp_path):
     named = [text.get_text() for text in draw(data).axes[0].get_legend().get_texts()]
     assert named[-1] == "9 classes between"
     assert [text.split()[-1] for text in named[:-1]] == [f"{auc:.3f}" for auc in (*aucs[:2], *aucs[-2:])]
+
+
+def test_a_label_that_a_language_was_not_annotated_with_has_no_share_of_errors():
+    """Afrikaans has no surprise: an empty row that says so, and not one without errors."""
+    labels = np.array([[1, 0, -1], [0, 1, -1], [1, 1, -1]])
+    panel = _errors("afr", label_sets(labels, np.full(labels.shape, 0.5), np.zeros(labels.shape, bool)))
+    assert panel.blank == (2,)
+    figure = Figure(figsize=(6, 4))
+    draw_cooccurrence(figure, Cooccurrence("test", ("anger", "joy", "surprise"), (panel,)))
+    (ax,) = figure.axes
+    said = [text.get_text() for text in ax.texts]
+    assert said.count("not annotated") == 1
+    assert sorted(said) == sorted(["2", "2", "50 %\n1", "50 %\n1", "not annotated"])

@@ -11,6 +11,7 @@ from glotune.report.figures.build import build_figures
 from glotune.report.markdown import render_markdown
 from glotune.report.page import MAX_CHARACTERS, as_script, finite, page_payload, render_page
 from glotune.report.scores import number, with_interval
+from glotune.report.specification import selection
 from glotune.run.data import load_run
 from glotune.words import code, escaped
 from made_events import event
@@ -32,6 +33,13 @@ def runs(tmp_path_factory):
 
 def markdown(run):
     return render_markdown(gather(run), [])
+
+
+def test_a_run_without_target_languages_is_called_no_zero_shot_result(runs, tmp_path):
+    alone = load_run(make_run(tmp_path / "alone", languages={"en": 0.8}, epochs=1))
+    assert "best Macro-F1 on source validation in English (en)" in selection(alone)
+    assert "zero-shot" not in selection(alone)
+    assert "zero-shot" in selection(runs["sound"])
 
 
 def test_report_holds_every_section(runs):

@@ -370,9 +370,9 @@ def test_unlabelled_rows_of_other_splits_stay_unread(place: Path, tmp_path: Path
         rows = [{"text": f"text {number}", "split": split} for number in range(4)]
         write_csv(tmp_path / "folder" / f"{language}.csv", rows)
     data = small_recipe(place).data
-    assert read_unlabelled(str(tmp_path / "folder"), data).texts.language_names == ["en"]
+    assert read_unlabelled(str(tmp_path / "folder"), data, "distill.texts").texts.language_names == ["en"]
     with pytest.raises(UserError, match="no row belongs to the training split; the files say test"):
-        read_unlabelled(str(tmp_path / "folder" / "es.csv"), data)
+        read_unlabelled(str(tmp_path / "folder" / "es.csv"), data, "distill.texts")
 
 
 def test_unlabelled_rows_weigh_one_each(place: Path) -> None:
@@ -382,7 +382,9 @@ def test_unlabelled_rows_weigh_one_each(place: Path) -> None:
     path = write_csv(place / "weighted.csv", rows)
     recipe = small_recipe(place, data__train={"en": str(path)}, data__columns__weight="trust")
     texts = read_texts(recipe.data, 0)
-    more = read_unlabelled({"en": str(place / "more.en.csv"), "es": str(place / "es.txt")}, recipe.data)
+    more = read_unlabelled(
+        {"en": str(place / "more.en.csv"), "es": str(place / "es.txt")}, recipe.data, "distill.texts"
+    )
     joined = with_unlabelled(texts, more).splits["train"]
     assert joined.weights is not None
     assert joined.weights.tolist() == [3.0] * 30 + [1.0] * 23

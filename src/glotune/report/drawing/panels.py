@@ -117,6 +117,9 @@ def draw_cooccurrence(figure: Any, data: Cooccurrence) -> None:
         for label in range(len(names)):
             shares[label][label] = 0.0  # every error goes with itself: its count alone is told
         _matrix(ax, panel, shares, names, of_itself=True)
+        for label in panel.blank:
+            middle = (len(names) - 1) / 2
+            ax.text(middle, label, "not annotated", ha="center", va="center", fontsize=8, color=style.MUTED)
         ax.set_xlabel("also wrong on", fontsize=9)
         ax.set_ylabel("wrong on", fontsize=9)
         right = f"{100 * panel.accuracy:.0f} % of {panel.n:,} all right"
@@ -154,6 +157,8 @@ def _matrix(
     if size <= 10:
         for true, row in enumerate(panel.counts):
             for predicted, count in enumerate(row):
+                if true in panel.blank or predicted in panel.blank:
+                    continue
                 share = shares[true][predicted]
                 text = f"{100 * share:.0f} %" + ("" if compact or size > 6 else f"\n{count:,}")
                 text = f"{count:,}" if of_itself and true == predicted else text

@@ -61,7 +61,8 @@ def _errors(language: str, sets: LabelSets) -> ConfusionPanel:
     wrong_BL = sets.is_wrong_BL.astype(np.int64)
     counts_LL = wrong_BL.T @ wrong_BL
     right = float((~sets.is_wrong_BL.any(axis=1)).mean())
-    return ConfusionPanel(language, sets.num_texts, right, tuple(tuple(row) for row in counts_LL.tolist()))
+    blank = tuple(np.flatnonzero(~sets.is_known_L).tolist())
+    return ConfusionPanel(language, sets.num_texts, right, tuple(tuple(row) for row in counts_LL.tolist()), blank)
 
 
 def _sets(run: RunData) -> dict[str, LabelSets]:

@@ -201,12 +201,13 @@ class RocCurves:
 
 @dataclass(frozen=True)
 class ConfusionPanel:
-    """``counts[true][predicted]`` of one language."""
+    """``counts[true][predicted]`` of one language; its texts say nothing of the labels in `blank`."""
 
     language: str
     n: int
     accuracy: float
     counts: tuple[tuple[int, ...], ...]
+    blank: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
