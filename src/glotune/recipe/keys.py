@@ -23,8 +23,6 @@ LATER: dict[str, object] = {
     "loss.huber": None,
     "loss.consistency": None,
     "data.augment": None,
-    "data.augment.code_switch": None,
-    "data.augment.back_translations": None,
     "data.translations": {},
     "data.unlabelled": {},
     "data.windows": None,
