@@ -18,7 +18,7 @@ from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.verbs.resume import resume
 from glotune.verbs.train import train
-from small_runs import rounds_recipe, small_recipe
+from small_runs import small_recipe
 
 
 def free_port() -> int:
@@ -69,18 +69,6 @@ def test_many_processes_learn_from_a_teacher_as_one(tmp_path: Path) -> None:
     one = launch(1, path, tmp_path / "one")
     assert losses(many) == pytest.approx(losses(one), abs=1e-6)
     assert many.read_teacher_comparison() is not None
-
-
-@pytest.mark.extras
-def test_many_processes_go_through_rounds_as_one(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(recipe_yaml(rounds_recipe(tmp_path, model__dropout=0.0, self_training={"rounds": 1})))
-    many, one = launch(2, path, tmp_path / "many"), launch(1, path, tmp_path / "one")
-    assert many.log.read_text().count("asked round") == 2, "the main rank asks, once a round"
-    assert losses(many) == pytest.approx(losses(one), abs=1e-5)
-    rounds = [run.read_manifest().self_training.rounds for run in (many, one)]  # type: ignore[union-attr]
-    assert [each.selected for each in rounds[0]] == [each.selected for each in rounds[1]]
-    assert [each.value for each in rounds[0]] == pytest.approx([each.value for each in rounds[1]])
 
 
 @contextmanager

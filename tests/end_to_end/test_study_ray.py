@@ -21,7 +21,6 @@ from glotune.evidence.equality import differences
 from glotune.recipe import yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
-from glotune.run.trials import read_trials
 from small_runs import small_recipe
 
 pytestmark = pytest.mark.extras
@@ -158,19 +157,3 @@ def test_an_address_where_nothing_answers_is_named(cluster: Any, folder: Path) -
         assert process.returncode == 2
         assert words in errors
     assert not (folder / "none").exists()
-
-
-def test_the_trials_of_a_search_are_carried_out_on_the_nodes(cluster: Any, folder: Path) -> None:
-    """So small a random encoder learns nothing, which ends the search; a winner's runs would be those of any study."""
-    pytest.importorskip("optuna", reason="needs glotune[search]")
-    path, out = write_study(folder), folder / "search"
-    content = yaml.read(path)
-    space = {"optimizer.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
-    search = {"search": {"space": space, "budget": {"runs": 3}}, "seeds": 1}
-    path.write_text(yaml.dump({"name": "searched", "recipe": content["recipe"], **search}))
-    process = study(cluster, "ray", str(path), "--out", str(out))
-    errors = process.communicate(timeout=280)[1]
-    assert process.returncode == 2
-    assert "the search ended without one sound trial (3 trials: 3 collapsed)" in errors
-    assert [(trial.state, trial.epochs) for trial in read_trials(out / "search")] == [("complete", 2.0)] * 3
-    assert "Traceback" not in errors
