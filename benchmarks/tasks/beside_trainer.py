@@ -38,11 +38,6 @@ class Comparison:
     name: str
     recipe: Callable[[World], Mapping[str, Any]]
 
-    @property
-    def group(self) -> str:
-        """What it is a part of."""
-        return self.name.partition("/")[0]
-
     def measure(self, world: World) -> Told:
         """Every seed of both sides that isn't there yet, and the contrast of their means over seeds and texts."""
         ours, theirs = [], []

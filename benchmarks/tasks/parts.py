@@ -48,16 +48,6 @@ class Part:
     recipe: Callable[[World], Mapping[str, Any]]
     metrics: tuple[str, ...]
 
-    @property
-    def group(self) -> str:
-        """What it is a part of."""
-        return self.name.partition("/")[0]
-
-    @property
-    def which(self) -> str:
-        """Its name within the group."""
-        return self.name.partition("/")[2]
-
     def measure(self, world: World) -> Told:
         """Trains, or goes on where an earlier call stopped, and says what came out."""
         return told(load_run(trained(self.recipe(world), world.work / "runs" / self.name)), self.metrics)

@@ -40,11 +40,6 @@ class Proof:
     name: str
     recipe: Callable[[World], Mapping[str, Any]]
 
-    @property
-    def group(self) -> str:
-        """What it is a part of."""
-        return self.name.partition("/")[0]
-
     def measure(self, world: World) -> Told:
         """Everything that is to hold; what an earlier call found stands."""
         folder = world.work / "runs" / self.name

@@ -22,11 +22,6 @@ class LabelsAgainstOne:
 
     name: str = "speed/labels"
 
-    @property
-    def group(self) -> str:
-        """What it is a part of."""
-        return "speed"
-
     def measure(self, world: World) -> Told:
         """Seconds of all steps of both, in turns; what an earlier call measured stands."""
         file = with_first_label(world)
