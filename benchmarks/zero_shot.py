@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.speed.side import Job, Result, measure
 from benchmarks.speed.world import LABELS, LANGUAGES, MAX_LENGTH
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Outcomes, softmax
 from glotune.stats.confusion import confusion_matrix, count_metric
 from glotune.stats.seed_scores import run_score, score_contrast
 
@@ -197,13 +197,8 @@ def trainers(job: Job) -> Result:
         )
         clock = clock_of(trainer)
         trainer.train()
-        answers = {language: trainer.predict(encode(language, "test")).predictions for language in LANGUAGES}
+        logits = {language: trainer.predict(encode(language, "test")).predictions for language in LANGUAGES}
     return {
         "seconds": sum(clock.epoch_seconds),
-        "probabilities": {language: _softmax(logits).tolist() for language, logits in answers.items()},
+        "probabilities": {language: softmax(found.astype(np.float64)).tolist() for language, found in logits.items()},
     }
-
-
-def _softmax(logits_BC: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    powers = np.exp(logits_BC.astype(np.float64) - logits_BC.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
