@@ -7,9 +7,9 @@ compared, and whether it went on.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from glotune.errors import UserError
 from glotune.run.records import SCHEMA, Count, Record
 
 FOLDER, ABOUT, TRIALS, RUNGS = "search", "search.json", "trials.jsonl", "rungs.jsonl"
+Line = TypeVar("Line", bound=Record)
 
 
 class Trial(Record):
@@ -61,7 +62,7 @@ class Trial(Record):
     def outcome(self) -> str:
         """How it ended, in a word or two."""
         if self.state == "complete" and self.is_unsound:
-            return "no skill" if self.verdict == "no skill" else str(self.verdict)
+            return str(self.verdict)
         return "diverged" if self.state == "failed" and self.verdict == "diverged" else self.state
 
 
@@ -115,38 +116,23 @@ def read_search(folder: Path) -> SearchRecord | None:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """All trials in order of their numbers, each as it stands; torn lines (a crash while writing) are skipped."""
-    found: dict[int, Trial] = {}
-    for line in _lines(folder / TRIALS):
-        try:
-            trial = Trial.model_validate(line)
-        except ValidationError:
-            continue
-        found[trial.number] = trial
+    """All trials in order of their numbers, each as it stands."""
+    found = {trial.number: trial for trial in _lines(folder / TRIALS, Trial)}
     return [found[number] for number in sorted(found)]
 
 
 def read_rungs(path: Path) -> list[Rung]:
     """What stands in a ``rungs.jsonl``."""
-    found = []
-    for line in _lines(path):
+    return list(_lines(path, Rung))
+
+
+def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
+    """The records of a file, one a line; torn lines (a crash while writing) are skipped, and no file has none."""
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
-            found.append(Rung.model_validate(line))
+            yield kind.model_validate_json(line)
         except ValidationError:
             continue
-    return found
-
-
-def _lines(path: Path) -> list[Any]:
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_bytes().splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
 
 
 def best_of(trials: list[Trial], *, higher_is_better: bool) -> Trial | None:
