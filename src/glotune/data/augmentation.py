@@ -178,11 +178,12 @@ class Wording:
     @property
     def identity(self) -> bytes:
         """What it depends on besides the texts, the view, seed and epoch."""
-        languages = strings_hash(strings_of(self.texts.splits["train"].table["language"]))
-        dictionary, paraphrases = self.texts.dictionary, self.texts.paraphrases
+        dictionary = self.texts.dictionary if self.view.switched else None
+        paraphrases = self.texts.paraphrases if self.view.paraphrased else None
+        languages = self.texts.splits["train"].table["language"]
         return b"".join([
-            languages + dictionary.digest if self.view.switched and dictionary is not None else b"-",
-            paraphrases_hash(paraphrases) if self.view.paraphrased and paraphrases is not None else b"-",
+            b"-" if dictionary is None else strings_hash(strings_of(languages)) + dictionary.digest,
+            b"-" if paraphrases is None else paraphrases_hash(paraphrases),
             b"-" if self.translations is None else self.translations.digest,
         ])  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -123,9 +124,9 @@ class Translations:
     of: dict[int, tuple[int, ...]]
     """Row -> the rows that say the same in other languages; those that have any."""
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
-        """SHA-256 over all of them."""
+        """SHA-256 over all of them; asked for in each epoch."""
         return hashlib.sha256(repr(sorted(self.of.items())).encode()).digest()
 
     def drawn(self, row: int, draw: np.random.Generator) -> int:
