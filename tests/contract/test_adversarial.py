@@ -113,8 +113,9 @@ def test_a_run_with_frozen_layers_says_what_it_gives_up(tmp_path: Path) -> None:
     )
     run = train(recipe, out=tmp_path / "run", report=False)
     assert run.manifest.plan is not None
-    assert run.manifest.plan.reasons["prefix_cache"].startswith("off: adversarial training moves the embeddings")
-    assert all(change.kind != "prefix_cache" for change in run.manifest.changes)
+    assert "train: another one at every visit" in run.manifest.plan.reasons["prefix_cache"]
+    cached = [change.details["splits"] for change in run.manifest.changes if change.kind == "prefix_cache"]
+    assert cached == [{"train": False, "validation": True, "test": False}], "only training texts are moved"
     told = dict(gather(load_run(run.path)).training)["Adversarial training"]
     assert told.startswith("FreeLB, 2 moves of a text's word embeddings within a length of 0.5: 3 passes")
 

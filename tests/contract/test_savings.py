@@ -72,6 +72,21 @@ def test_a_warm_prefix_store_gives_the_bits_of_a_cold_one(tmp_path: Path, monkey
     assert differences(cold.directory, warm.directory) == []
 
 
+def test_runs_of_other_seeds_share_the_prefix_of_texts_that_each_reads_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe(tmp_path, speed__prefix_cache="all", **FROZEN)
+    monkeypatch.setenv("GLOTUNE_CACHE", str(tmp_path / "store"))
+    first = train(recipe, out=tmp_path / "first", report=False)
+    stores = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("hidden.bin")}
+    assert len(stores) == 3, "training, validation and test"
+    train(recipe, {"seed": 1}, out=tmp_path / "second", report=False)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("hidden.bin")} == stores
+    afresh = train(recipe, {"speed.prefix_cache": "off"}, out=tmp_path / "afresh", report=False)
+    for language, scores in first.metrics["test"].items():
+        assert scores["loss"] == pytest.approx(afresh.metrics["test"][language]["loss"], abs=1e-5)
+
+
 @pytest.mark.parametrize("family", WORDS)
 def test_a_cached_prefix_trains_as_one_computed_afresh(tmp_path: Path, family: str) -> None:
     recipe = small_recipe(tmp_path, family, model__dropout=0.0, **FROZEN)

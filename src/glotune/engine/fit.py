@@ -26,7 +26,7 @@ from glotune.engine.probe import Probe, Rates, free_memory, local_ranks
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import StepTime
 from glotune.evidence.trend import FEW_STEPS
-from glotune.model.prefix_cache import Filling, cache_prefixes, decide
+from glotune.model.prefix_cache import Filling, Use, cache_prefixes, decide
 from glotune.run.directory import RunDirectory
 from glotune.run.history import read_history
 from glotune.run.records import Change
@@ -68,10 +68,6 @@ def _remedy(texts: int, batch_size: int, epochs: int) -> str:
     return f"Raise train.epochs ({enough} gives {ENOUGH} steps), or give more training texts."
 
 
-MOVED = "off: adversarial training moves the embeddings, which lie in front of the frozen layers"
-"""Why nothing is cached then."""
-
-
 def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, stored: list[Change]) -> Assembled:
     """The same run, reading the output of its frozen layers from a store; unchanged where that does not pay.
 
@@ -79,15 +75,14 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
         stored: the changes of an earlier attempt: splits that it cached and this one can't are a deviation.
     """
     parts = assembled.parts
-    is_off = parts.settings.speed.prefix_cache == "off" or parts.settings.adversarial is not None
-    if is_off or not parts.plan.reads_prefix:
+    if parts.settings.speed.prefix_cache == "off" or not parts.plan.reads_prefix:
         return assembled
     states = partial(parts.forward, through=parts.network.prefix)
     filling = Filling(parts.network, states, parts.plan.precision, parts.device, parts.id_map)
     prefixes = cache_prefixes(
         filling,
         parts.stores,
-        visits_of(parts),
+        uses_of(parts),
         precision=parts.settings.speed.prefix_precision,
         cache=cache,
         on_warning=recorder.warn,
@@ -103,15 +98,13 @@ def with_cached_prefix(assembled: Assembled, cache: Path, recorder: Recorder, st
 def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
     """What `with_cached_prefix` is going to do: in words, and split -> whether its prefix is read from the cache."""
     network, speed = parts.network, parts.settings.speed
-    if parts.settings.adversarial is not None:
-        return MOVED, dict.fromkeys(parts.stores, False)
     if speed.prefix_cache == "off":
         return "off, as the recipe says", dict.fromkeys(parts.stores, False)
     if network.prefix_depth is None:
         return "no frozen layer in front of the first trained weight", dict.fromkeys(parts.stores, False)
-    visits, precision = visits_of(parts), speed.prefix_precision
+    uses, precision = uses_of(parts), speed.prefix_precision
     decided = {
-        split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
+        split: decide(network, store, use=uses[split], precision=precision, cache=cache)
         for split, store in parts.stores.items()
     }
     reasons: dict[str, list[str]] = {}
@@ -121,14 +114,20 @@ def decide_prefixes(parts: Parts, cache: Path) -> tuple[str, dict[str, bool]]:
     return how, {split: decision.use for split, decision in decided.items()}
 
 
+def uses_of(parts: Parts) -> Mapping[str, Use]:
+    """What the run makes of the prefix of each split's texts."""
+    settings = parts.settings
+    fixed = {"train": settings.adversarial is None and not parts.stores["train"].epochs}
+    others = settings.speed.prefix_cache == "all"
+    return {split: Use(count, others, fixed.get(split, True)) for split, count in visits_of(parts).items()}
+
+
 def visits_of(parts: Parts) -> Mapping[str, int]:
     """How often each split's texts pass the network: epochs; evaluations and the final one; once."""
     settings, epochs = parts.settings, parts.settings.train.epochs
     every = settings.evaluate_every
     evaluations = epochs if every == "epoch" else math.ceil(parts.steps_per_epoch * epochs / every)
     tests = {"never": 0, "last": 1, "each": evaluations}[settings.test]
-    if parts.stores["train"].epochs:  # each epoch reads other pieces
-        epochs = 1
     visits = {"train": epochs, "validation": evaluations + 1, "test": tests + 1}
     return {split: visits[split] for split in parts.stores}
 

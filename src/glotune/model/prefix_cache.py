@@ -62,6 +62,18 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Use:
+    """What a run makes of the prefix of one split."""
+
+    visits: int
+    """How often each text is read: epochs for training texts, evaluations for others."""
+    by_other_runs: bool = False
+    """They read the same texts behind the same layers."""
+    is_fixed: bool = True
+    """A text's prefix is the same at every visit: no augmentation, no move of its embeddings."""
+
+
+@dataclass(frozen=True)
 class PrefixStore:
     """Hidden states of every text of one split, memory-mapped: ``[total_tokens, H]``."""
 
@@ -193,11 +205,10 @@ def estimated_size(network: Network, store: TokenStore, precision: Precision) ->
     return int(store.offsets[-1]) * network.hidden_size * _BYTES[precision]
 
 
-def decide(network: Network, store: TokenStore, *, visits: int, precision: Precision, cache: Path) -> Decision:
+def decide(network: Network, store: TokenStore, *, use: Use, precision: Precision, cache: Path) -> Decision:
     """Whether caching a split's prefix pays and fits.
 
     Args:
-        visits: how often each text is read: epochs for training texts, evaluations for others.
         cache: folder of the cache; older prefixes in it make room where that helps.
     """
     needed = estimated_size(network, store, precision)
@@ -209,12 +220,15 @@ def decide(network: Network, store: TokenStore, *, visits: int, precision: Preci
             "only the embeddings are fixed: looking them up (2 us a token) costs no more than reading them",
             needed,
         )
-    if visits < 2:
+    if not use.is_fixed:
+        return Decision(False, "another one at every visit, as its texts are augmented or their embeddings moved", needed)
+    if use.visits < 2 and not use.by_other_runs:
         return Decision(False, "each text is read once: there is nothing to save", needed)
     room = _room(cache)
     if needed + RESERVE > room:
         return Decision(False, f"{size(needed)} asked, {size(max(0, room - RESERVE))} free in {cache}", needed)
-    saved = f"{network.prefix_depth} of {network.num_layers} layers computed once instead of {visits} times"
+    instead = f"instead of {use.visits} times" if use.visits > 1 else "for all runs that read these texts"
+    saved = f"{network.prefix_depth} of {network.num_layers} layers computed once {instead}"
     return Decision(True, f"{saved}, {size(needed)} on disk", needed)
 
 
@@ -254,7 +268,7 @@ def open_or_fill(
 def cache_prefixes(
     filling: Filling,
     stores: Mapping[str, TokenStore],
-    visits: Mapping[str, int],
+    uses: Mapping[str, Use],
     *,
     precision: Precision,
     cache: Path,
@@ -270,7 +284,7 @@ def cache_prefixes(
         return Prefixes()
     counts = Counts.of(network.hf)
     decisions = {
-        split: decide(network, store, visits=visits[split], precision=precision, cache=cache)
+        split: decide(network, store, use=uses[split], precision=precision, cache=cache)
         for split, store in stores.items()
     }
     opened: dict[str, PrefixStore] = {}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from glotune.recipe.data_keys import Augment, CodeSwitch, Columns, Data, MadeSplits, SplitNames, Windows
 from glotune.recipe.kinds import KINDS, TaskName
-from glotune.recipe.section import AutoOrOff, Fraction, Names, OnOff, Rate, Section, Share
+from glotune.recipe.section import AutoAllOrOff, Fraction, Names, OnOff, Rate, Section, Share
 from glotune.recipe.settings import TrainingSettings
 from glotune.recipe.training_keys import (
     Adversarial,
@@ -25,7 +25,7 @@ from glotune.recipe.training_keys import (
 __all__ = [
     "Adversarial",
     "Augment",
-    "AutoOrOff",
+    "AutoAllOrOff",
     "Average",
     "Checkpoints",
     "CodeSwitch",

@@ -36,7 +36,7 @@ def _on_or_off(value: Any) -> Any:
 
 
 OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_or_off)]
-AutoOrOff = Annotated[Literal["auto", "off"], BeforeValidator(_on_or_off)]
+AutoAllOrOff = Annotated[Literal["auto", "all", "off"], BeforeValidator(_on_or_off)]
 
 
 def as_list(value: Any) -> Any:

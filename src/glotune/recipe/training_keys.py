@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from glotune.recipe.data_keys import Sources
-from glotune.recipe.section import AutoOrOff, Fraction, Names, Rate, Section, Share
+from glotune.recipe.section import AutoAllOrOff, Fraction, Names, Rate, Section, Share
 
 
 class Consistency(Section):
@@ -185,8 +185,9 @@ class Speed(Section):
     """Compute queries and feed-forward of the last layer for the pooled token only."""
     trim_vocabulary: bool = True
     """Train with only the embedding rows that the texts use; the saved model has all of them."""
-    prefix_cache: AutoOrOff = "auto"
-    """Cache the output of frozen layers on disk, where that saves time."""
+    prefix_cache: AutoAllOrOff = "auto"
+    """Cache the output of frozen layers on disk: where that saves this run time, or (``all``) also of texts that it reads
+    once, for other runs over the same texts, as in a study or a search."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
     frozen_weights: Literal["auto", "fp32"] = "auto"

@@ -21,7 +21,7 @@ from glotune.model import prefix_cache
 from glotune.model.card import Card
 from glotune.model.cpu import packed_weights
 from glotune.model.network import Network
-from glotune.model.prefix_cache import FILE, Filling, States, cache_prefixes, decide, fixed_cut, open_or_fill
+from glotune.model.prefix_cache import FILE, Filling, States, Use, cache_prefixes, decide, fixed_cut, open_or_fill
 from glotune.model.surgery.operate import operate
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import gradients, load, random_ids
@@ -207,12 +207,20 @@ def test_two_processes_fill_once(tmp_path: Path) -> None:
 
 def test_decisions_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, store = make_filling(tmp_path / "a").network, make_store()
-    asked = {"visits": 10, "precision": "fp32", "cache": tmp_path}
+    asked = {"use": Use(visits=10), "precision": "fp32", "cache": tmp_path}
     taken = decide(network, store, **asked)  # type: ignore[arg-type]
     assert taken.use
     assert "2 of 3 layers" in taken.reason
     assert taken.size == sum(LENGTHS) * 32 * 4
-    assert not decide(network, store, **(asked | {"visits": 1})).use  # type: ignore[arg-type]
+    once = decide(network, store, **(asked | {"use": Use(visits=1)}))  # type: ignore[arg-type]
+    assert not once.use
+    assert "read once" in once.reason
+    shared = decide(network, store, **(asked | {"use": Use(visits=1, by_other_runs=True)}))  # type: ignore[arg-type]
+    assert shared.use
+    assert shared.reason.startswith("2 of 3 layers computed once for all runs that read these texts")
+    moved = decide(network, store, **(asked | {"use": Use(10, True, is_fixed=False)}))  # type: ignore[arg-type]
+    assert not moved.use
+    assert "another one at every visit" in moved.reason
     shallow = make_filling(tmp_path / "b", freeze=Freeze(embeddings=True)).network
     refused = decide(shallow, store, **asked)  # type: ignore[arg-type]
     assert not refused.use
@@ -255,12 +263,12 @@ def test_old_prefixes_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_all_splits_at_once(tmp_path: Path) -> None:
     filling = make_filling(tmp_path / "encoder")
     stores = {"train": make_store(), "test": make_store(1)}
-    found = cache_prefixes(filling, stores, {"train": 5, "test": 1}, precision="fp32", cache=tmp_path / "cache")
+    found = cache_prefixes(filling, stores, {"train": Use(5), "test": Use(1)}, precision="fp32", cache=tmp_path / "cache")
     assert set(found.stores) == {"train"}
     assert found.change is not None
     assert found.change.details["splits"] == {"train": True, "test": False}
     trained = make_filling(tmp_path / "free", layers=2)
-    assert cache_prefixes(trained, stores, {"train": 5, "test": 1}, precision="fp32", cache=tmp_path).change is None
+    assert cache_prefixes(trained, stores, {"train": Use(5), "test": Use(1)}, precision="fp32", cache=tmp_path).change is None
 
 
 def test_the_cut_depends_on_lengths_alone() -> None:

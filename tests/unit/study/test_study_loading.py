@@ -21,6 +21,17 @@ def written(folder: Path, **content: Any) -> Path:
 
 
 SHIPPED = ("cross-lingual-xlmr", "cross-lingual-mbert", "bangla-lora", "humor-v2", "humor-v3", "methods")
+OF_ONES_OWN = {
+    "translations": [
+        "data.train.id=id.csv",
+        "data.columns.id=id",
+        "data.translations.jv=jv.csv",
+        "data.augment.code_switch.lexicons.jv=words.csv",
+        "data.augment.code_switch.pairs.jv=pairs.csv",
+    ],
+    "self-training": ["data.train=en.csv", "data.unlabelled.bn=more.csv"],
+}
+"""Studies that can't run without files of one's own."""
 
 
 ENCODERS = {"tiny": {"glotune-nano"}, "small": {"intfloat/multilingual-e5-small"}}
@@ -30,8 +41,6 @@ ENCODERS = {"tiny": {"glotune-nano"}, "small": {"intfloat/multilingual-e5-small"
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_studies_resolve_at_every_scale(name: str, scale: str) -> None:
     study = load_study(name)
-    if scale == "small" and name == "methods":
-        pytest.skip("its full scale is the small encoder's")
     resolved = resolve_study(study, scale, ["data.train=en.csv"])
     assert len(resolved.variants) >= 5
     assert len({recipe_hash(recipe) for recipe in resolved.variants.values()}) == len(resolved.variants), (
@@ -44,8 +53,17 @@ def test_the_shipped_studies_resolve_at_every_scale(name: str, scale: str) -> No
         assert {recipe.model.name for recipe in resolved.variants.values()} == ENCODERS[scale]
 
 
+@pytest.mark.parametrize("scale", ["full", "small"])
+@pytest.mark.parametrize("name", OF_ONES_OWN)
+def test_the_studies_of_ones_own_files_resolve(name: str, scale: str) -> None:
+    variants = resolve_study(load_study(name), scale, OF_ONES_OWN[name]).variants
+    assert len({recipe_hash(recipe) for recipe in variants.values()}) == len(variants) >= 4
+    plain = variants["plain"].data
+    assert (plain.translations, plain.augment, plain.unlabelled) == ({}, None, {})
+
+
 def test_every_shipped_study_is_one_of_the_documents_or_of_the_methods() -> None:
-    assert set(builtin_studies()) == set(SHIPPED)
+    assert set(builtin_studies()) == {*SHIPPED, *OF_ONES_OWN}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
