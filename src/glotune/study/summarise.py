@@ -227,11 +227,16 @@ def write_claims(
         "level": study.level,
         "level_of_look": study.level if level_of_look is None else level_of_look,
         "claims": [
-            {"claim": claim.model_dump(mode="json"), "answer": {**asdict(answer), "claim": claim.name}}
+            {"claim": claim.model_dump(mode="json"), "answer": _figures_of(answer)}
             for claim, answer in zip(study.claims, answered, strict=False)
         ],
     }
-    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n")
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def _figures_of(answer: ClaimAnswer) -> dict[str, Any]:
+    interval = None if answer.interval is None else answer.interval.model_dump()
+    return asdict(answer) | {"claim": answer.claim.name, "interval": interval}
 
 
 def _page_tables(named: Mapping[str, ComparisonTable], notes: list[str]) -> list[dict[str, Any]]:

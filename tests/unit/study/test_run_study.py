@@ -170,6 +170,8 @@ def test_a_study_answers_its_claims_and_never_repeats_a_run(tmp_path: Path) -> N
             assert (tmp_path / f"study/report/tables/{name}.{ending}").stat().st_size > 50
     claims = json.loads((tmp_path / "study/report/claims.json").read_text())["claims"]
     assert [each["answer"]["answer"] for each in claims] == ["supported", "refuted", "supported"]
+    first = claims[0]["answer"]
+    assert first["interval"]["low"] < first["improvement"] < first["interval"]["high"]
 
     again = studied(tmp_path)
     assert len(started(tmp_path)) == 6, "finished runs are never repeated"
