@@ -12,6 +12,7 @@ import time
 import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from glotune.data.texts import LabelledTexts, TextData
+from glotune.errors import UserError
 from glotune.recipe import Recipe
 from glotune.recipe.kinds import KINDS
 from glotune.run.baselines import FILE, Baselines, Gain, Name
@@ -268,17 +270,24 @@ def _record(folder: Path, texts: TextData, split: LabelledTexts, answers: SplitA
 def _gains(
     directory: RunDirectory, split: str, languages: Sequence[str], sources: Sequence[str], metric: str
 ) -> list[Gain]:
-    """For each language, and for the mean of the source and of the target languages where there are several."""
+    """For each language, and for the mean of the source and of the target languages where there are several; of the
+    languages in which the metric is defined: Pearson's r is not where all texts have one score."""
     ours = answers_in(directory.predictions, split, languages)
     theirs = answers_in(directory.baselines / "tfidf", split, languages)
-    finite = [language for language in ours if ours[language].is_finite]
-    groups = [[language] for language in finite]
-    for is_source in (True, False):
-        together = [language for language in finite if (language in sources) == is_source]
-        groups += [together] if len(together) > 1 else []
-    gains = []
-    for group in groups:
+
+    def gain(group: list[str]) -> Gain:
         pair = ({name: ours[name] for name in group}, {name: theirs[name] for name in group})
         found = paired_mean_difference(metric, *pair, seed=INTERVAL_SEED)
-        gains.append(Gain(split=split, languages=group, value=found.estimate, interval=found.interval()))
+        return Gain(split=split, languages=group, value=found.estimate, interval=found.interval())
+
+    gains = []
+    for language in ours:
+        if ours[language].is_finite:
+            with suppress(UserError):
+                gains.append(gain([language]))
+    defined = [language for alone in gains for language in alone.languages]
+    for is_source in (True, False):
+        together = [language for language in defined if (language in sources) == is_source]
+        if len(together) > 1:
+            gains.append(gain(together))
     return gains

@@ -1,5 +1,6 @@
 """Cheap models beside a run: what is written, what follows from it, and that the run itself is none the wiser."""
 
+import csv
 import json
 
 import numpy as np
@@ -19,7 +20,7 @@ from glotune.run.records import Interval
 from glotune.stats.scores import score_outcomes
 from glotune.tasks import baselines as module
 from glotune.tasks.baselines import record_baselines
-from small_runs import small_recipe
+from small_runs import score_recipe, small_recipe, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +162,15 @@ def test_pairs_and_class_weights_are_used(tmp_path):
     found = read_baselines(train(recipe, out=tmp_path / "run", report=False).directory)
     assert found.left_out is None
     assert found.score("tfidf", "validation", "en").scores["macro_f1"] > 0.8
+
+
+def test_a_language_whose_texts_have_one_score_costs_the_others_nothing(tmp_path):
+    recipe = score_recipe(tmp_path, **{"train.epochs": 1})
+    test = tmp_path / "es.csv"
+    rows = list(csv.DictReader(test.open(encoding="utf-8", newline="")))
+    write_csv(test, [{**row, "funny": "40", "rude": "80"} for row in rows])
+    found = read_baselines(train(recipe, out=tmp_path / "run", report=False).directory)
+    assert found.left_out is None
+    assert found.gain("validation", ["en"]) is not None
+    assert found.gain("test", ["es"]) is None, "a correlation with one score is undefined"
+    assert found.score("tfidf", "test", "es").scores["rmse"] is not None
