@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import serving
+from benchmarks import anchors, serving
 from benchmarks.speed import suite
 from benchmarks.tasks import suite as tasks
 
@@ -66,11 +66,15 @@ def main() -> None:
     served = commands.add_parser("serving", help="`glotune serve` under load, beside a server that answers one by one")
     serving.add_arguments(served)
     tasks.add_arguments(commands.add_parser("tasks", help="every task on real texts, beside published figures"))
+    anchored = commands.add_parser("anchors", help="NusaX, UMSAB, BLP and HAHA beside their papers' figures")
+    anchors.add_arguments(anchored)
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
     elif arguments.name == "tasks":
         print(tasks.run(arguments))
+    elif arguments.name == "anchors":
+        print(anchors.run(arguments))
     elif arguments.name in ("exports", "serving"):
         print(measure_exports(arguments))
     elif arguments.name == "profile":

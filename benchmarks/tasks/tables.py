@@ -240,14 +240,22 @@ def put_into(document: Path, results: Results) -> None:
     Raises:
         ValueError: the document has no marks for one of them.
     """
-    text = document.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        begin, end = f"<!-- tasks, {name}: begin -->", f"<!-- tasks, {name}: end -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{document} holds no {begin} … {end}")
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{_or_nothing(table(results))}\n\n{end}{rest.partition(end)[2]}"
-    document.write_text(text, encoding="utf-8")
+        put_between(document, f"tasks, {name}", _or_nothing(table(results)))
+
+
+def put_between(document: Path, name: str, content: str) -> None:
+    """Puts `content` between the marks of this name in a document.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
+    text = document.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"{document} holds no {begin} … {end}")
+    before, _, rest = text.partition(begin)
+    document.write_text(f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def _or_nothing(table: str) -> str:

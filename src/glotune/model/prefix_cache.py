@@ -221,7 +221,8 @@ def decide(network: Network, store: TokenStore, *, use: Use, precision: Precisio
             needed,
         )
     if not use.is_fixed:
-        return Decision(False, "another one at every visit, as its texts are augmented or their embeddings moved", needed)
+        why = "another one at every visit, as its texts are augmented or their embeddings moved"
+        return Decision(False, why, needed)
     if use.visits < 2 and not use.by_other_runs:
         return Decision(False, "each text is read once: there is nothing to save", needed)
     room = _room(cache)

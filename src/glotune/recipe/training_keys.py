@@ -186,8 +186,8 @@ class Speed(Section):
     trim_vocabulary: bool = True
     """Train with only the embedding rows that the texts use; the saved model has all of them."""
     prefix_cache: AutoAllOrOff = "auto"
-    """Cache the output of frozen layers on disk: where that saves this run time, or (``all``) also of texts that it reads
-    once, for other runs over the same texts, as in a study or a search."""
+    """Cache the output of frozen layers on disk: where that saves this run time, or (``all``) also that of texts which
+    it reads once, for other runs over the same texts, as in a study or a search."""
     prefix_precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the cache; bf16 halves its size and is no longer exact."""
     frozen_weights: Literal["auto", "fp32"] = "auto"

@@ -263,12 +263,13 @@ def test_old_prefixes_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_all_splits_at_once(tmp_path: Path) -> None:
     filling = make_filling(tmp_path / "encoder")
     stores = {"train": make_store(), "test": make_store(1)}
-    found = cache_prefixes(filling, stores, {"train": Use(5), "test": Use(1)}, precision="fp32", cache=tmp_path / "cache")
+    uses = {"train": Use(5), "test": Use(1)}
+    found = cache_prefixes(filling, stores, uses, precision="fp32", cache=tmp_path / "cache")
     assert set(found.stores) == {"train"}
     assert found.change is not None
     assert found.change.details["splits"] == {"train": True, "test": False}
     trained = make_filling(tmp_path / "free", layers=2)
-    assert cache_prefixes(trained, stores, {"train": Use(5), "test": Use(1)}, precision="fp32", cache=tmp_path).change is None
+    assert cache_prefixes(trained, stores, uses, precision="fp32", cache=tmp_path).change is None
 
 
 def test_the_cut_depends_on_lengths_alone() -> None:
