@@ -227,7 +227,7 @@ def _table(group: str, paper: Paper, results: Mapping[str, Told]) -> str:
         cells += [_percent(tfidf.get(code))] if ours else []
         cells += ["" if code not in each else f"{each[code]:.1f}" for each in paper.scores.values()]
         lines.append(f"| {code} | {' | '.join(cells)} |")
-    if len(languages) > 1:
+    if len(languages) != 1:
         means = [_mean(each["score"][0] for each in found.values()) for found in ours.values()]
         means += [_mean(tfidf.values())] if ours else []
         means += [f"{each.get('mean', statistics.mean(each.values())):.1f}" for each in paper.scores.values()]
