@@ -28,7 +28,11 @@ from glotune.model.packed.kernels import PADDED, Kernels
 from packed_batches import packed, random_ids
 
 make_parts = pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
-every_kernel = pytest.mark.parametrize("kernels", [Kernels("flash", "flash"), PADDED], ids=["varlen", "padded"])
+VARLEN = Kernels("flash", "flash")
+every_kernel = pytest.mark.parametrize("kernels", [VARLEN, PADDED], ids=["varlen", "padded"])
+every_kernel_in_turn = pytest.mark.parametrize(
+    "kernels", [VARLEN, pytest.param(PADDED, marks=pytest.mark.extras)], ids=["varlen", "padded"]
+)
 
 
 def moved(parts: Parts, kernels: Kernels) -> Parts:
@@ -44,7 +48,7 @@ def stepper_of(parts: Parts, folder: Path, budget: int) -> Stepper:
     return stepper
 
 
-@every_kernel
+@every_kernel_in_turn
 @make_parts
 def test_the_host_waits_once_in_a_step(
     make: Callable[[Path], Parts], kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ from doc_stand_ins import expected_extras, make_stand_ins, small_quickstart
 DOCS = PROJECT / "docs"
 RUN_ELSEWHERE = {"docs/tour.md": "tests/end_to_end/test_tour.py"}
 """Pages whose commands another test runs; here they are parsed."""
-TRAINING_PAGES = ("README.md", "docs/start.md", "docs/guides/")
+TRAINING_PAGES = ("README.md", "docs/index.md", "docs/start.md", "docs/guides/")
 """Pages with minutes of training in them."""
 PAGES = [PROJECT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "examples" not in path.parts)]
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]

@@ -106,6 +106,7 @@ def run_payload(content: ReportContent, place: int, quota: int) -> dict[str, Any
         "selection": content.selection,
         "labels": run.manifest.labels,
         "metric": run.kind.metric,
+        "scored": run.kind.name == "score",
         "told": run.kind.told,
         "tunedFor": metric,
         "answering": answering(run),

@@ -61,20 +61,29 @@ const traitOf = (metric) => DATA.metrics[metric] || { name: metric.replace(/_/g,
 const shownValue = (metric, value) => (value === null || value === undefined ? null : traitOf(metric).percent ? 100 * value : value);
 const digitsOf = (metric) => (traitOf(metric).percent ? 1 : 3);
 
+const scored = DATA.runs.every((run) => run.scored);
 const holders = {};
 function section(key, title, ...before) {
   holders[key] = element("div");
   return element("section", { id: key }, title ? element("h2", {}, title) : null, before, holders[key]);
 }
 
+// What stands under "errors": scores have neither classes nor curves, several labels no confusion of one with another.
+function errorsTitle() {
+  if (scored) return null;
+  const matrix = DATA.runs.some((run) => Object.values(run.evaluations[run.split] || {}).some((each) => each.confusion.length));
+  return matrix ? "Confusion, curves and calibration" : "Curves and calibration";
+}
+
 function build() {
+  const errors = errorsTitle();
   const main = document.getElementById("main");
   main.replaceChildren(...[
     several ? null : section("overview", null),
     DATA.tables.length ? section("runs", null) : null,
     several ? section("overview", null) : null, section("picks", null),
     section("results", "Results"), section("charts", "Scores and transfer"), section("training", "Training"),
-    section("errors", "Confusion, curves and calibration"), section("mistakes", "Mistakes"), section("details", "Details"),
+    errors ? section("errors", errors) : null, section("mistakes", "Mistakes"), section("details", "Details"),
     element("footer", {}, "Written by glotune. This page holds all its data and asks for nothing from outside."),
   ].filter(Boolean));
   holders.picks.parentElement.className = "picks";
@@ -178,7 +187,7 @@ function drawResults() {
   holders.results.replaceChildren(
     splits.length > 1 ? element("div", { class: "bar" }, select("Split", splits.map((split) => [split, split]), picked.split, (value) => { picked.split = value; redraw(); })) : "",
     rows.length ? sortable(columns, rows, sorting.results) : element("p", {}, "Nothing was evaluated on a kept checkpoint yet."),
-    element("p", { class: "note" }, "Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. ECE by chance: what a perfectly calibrated model would show on so many texts. Click a column to sort."),
+    element("p", { class: "note" }, `Below each score: its 95 % bootstrap interval over texts; it says nothing about other seeds. ${scored ? "" : "ECE by chance: what a perfectly calibrated model would show on so many texts. "}Click a column to sort.`),
     ...pickedRuns().filter((run) => run.answering).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: ` : ""}${run.answering}`)),
     ...pickedRuns().filter((run) => run.split).map((run) => element("p", { class: "note" }, `${several ? `${runTitle(run)}: checkpoint` : "Checkpoint"} kept: ${run.selection}.`)));
 }
@@ -234,6 +243,7 @@ function drawTraining() {
 }
 
 function drawErrors() {
+  if (!holders.errors) return;
   const places = pickedRuns().flatMap((run) => ordered(run, run.evaluations[run.split]).map(([code]) => code).filter((code) => picked.languages.has(code)).map((code) => ({ run, code, key: `${run.id}/${code}` })));
   if (!places.length) { holders.errors.replaceChildren(element("p", { class: "note" }, "Pick a run and a language.")); return; }
   const place = places.find((each) => each.key === picked.matrix) || places[0];
@@ -261,8 +271,8 @@ function buildMistakes() {
   holders.mistakes.replaceChildren(
     element("div", { class: "bar" },
       element("input", { type: "search", id: "search", placeholder: "Search the texts", "aria-label": "Search the texts", dir: "auto", oninput: (event) => change("search")(event.target.value) }),
-      select("Order", [["loss", "worst errors"], ["confidence", "most confident mistakes"]], mistakes.order, (value) => { sorting.mistakes.column = null; change("order")(value); }),
-      select("True", choices, "", change("label")), select("Predicted", choices, "", change("predicted"))),
+      ...(scored ? [] : [select("Order", [["loss", "worst errors"], ["confidence", "most confident mistakes"]], mistakes.order, (value) => { sorting.mistakes.column = null; change("order")(value); }),
+      select("True", choices, "", change("label")), select("Predicted", choices, "", change("predicted"))])),
     holders.mistakeTable);
 }
 
@@ -288,9 +298,9 @@ function drawMistakes() {
       row.text === null ? element("span", { class: "note" }, "(the recipe keeps no text)") : element("div", {}, marked(row.text, needle)), row.pair ? element("div", { class: "pair" }, marked(row.pair, needle)) : null) },
     { name: "Language", words: true, key: (row) => row.code, cell: (row) => row.code },
     ...(several ? [{ name: "Run", words: true, key: (row) => row.run.name, cell: (row) => runTitle(row.run) }] : []),
-    { name: "True", words: true, key: (row) => row.label, cell: (row) => element("td", { class: "words", dir: "auto" }, row.label) },
-    { name: "Predicted", words: true, key: (row) => row.predicted, cell: (row) => element("td", { class: "words bad", dir: "auto" }, row.predicted) },
-    { name: "Confidence", key: (row) => row.confidence, cell: (row) => percentText(row.confidence) },
+    { name: "True", words: true, key: (row) => row.label, cell: (row) => element("td", { class: "words said", dir: "auto" }, row.label) },
+    { name: "Predicted", words: true, key: (row) => row.predicted, cell: (row) => element("td", { class: "words said bad", dir: "auto" }, row.predicted) },
+    ...(scored ? [] : [{ name: "Confidence", key: (row) => row.confidence, cell: (row) => percentText(row.confidence) }]),
     { name: "Loss", key: (row) => row.loss, cell: (row) => fixed(row.loss, 2) },
     { name: "Row", note: "Row in the source file", key: (row) => row.row, cell: (row) => row.row },
   ];
@@ -299,7 +309,7 @@ function drawMistakes() {
   const held = pickedRuns().reduce((sum, run) => sum + run.mistakes.filter((each) => picked.languages.has(each[0])).length, 0);
   const all = pickedRuns().reduce((sum, run) => sum + Object.entries(run.mistakeCounts).reduce((part, [code, count]) => part + (picked.languages.has(code) ? count : 0), 0), 0);
   holders.mistakeTable.replaceChildren(
-    element("p", { class: "note", id: "found" }, `${rows.length.toLocaleString("en")} found${rows.length > mistakes.shown ? `, ${mistakes.shown} shown` : ""}. The page holds ${held.toLocaleString("en")} of ${all.toLocaleString("en")} mistakes in the picked languages: the worst and the most confident of each.`),
+    element("p", { class: "note", id: "found" }, `${rows.length.toLocaleString("en")} found${rows.length > mistakes.shown ? `, ${mistakes.shown} shown` : ""}. The page holds ${held.toLocaleString("en")} of ${all.toLocaleString("en")} mistakes in the picked languages: the worst${scored ? "" : " and the most confident"} of each.`),
     rows.length ? sortable(columns, rows, sorting.mistakes) : "",
     rows.length > mistakes.shown ? element("div", { class: "bar" }, element("button", { type: "button", id: "more", onclick: () => { mistakes.shown += 100; drawMistakes(); } }, "Show more")) : "");
 }
