@@ -113,6 +113,12 @@ class SelfTraining(Section):
     labelled and chosen anew each time, so that an early mistake need not stay."""
     soft: bool = True
     """Learn the model's probabilities; false: its answer alone."""
+    align: bool = False
+    """Shift the model's answers in each language until classes are as frequent among them as among the labelled texts
+    (distribution alignment: Berthelot et al. 2020, arXiv:1911.09785). For targets where that is so."""
+    keep: Literal["best", "last"] = "best"
+    """Which round labels the texts of the next one, and which one the run is: the best on the source languages'
+    validation texts, which see nothing of what is gained in the targets, or the last."""
 
 
 class Optimizer(Section):

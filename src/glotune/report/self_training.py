@@ -31,7 +31,8 @@ def training_rows(run: RunData) -> list[tuple[str, str]]:
         (
             "Self-training",
             f"at most {counted(spec.rounds, 'round')}; each adds {percent(spec.share)} of the texts of a language, "
-            f"{HOW[spec.select]}; learned from the best model before: {aim}",
+            f"{HOW[spec.select]}; learned from the {spec.keep} model before: {aim}"
+            + (", shifted in each language to the class shares of the labelled texts" if spec.align else ""),
         ),
     ]
 
@@ -43,7 +44,7 @@ def note(run: RunData) -> str:
         return ""
     metric, languages = in_a_sentence(found.rounds[0].metric), ", ".join(map(named, run.sources))
     parts = [
-        "Round 0 is the ordinary run on the labelled texts. In each round after it, the best model so far labelled "
+        "Round 0 is the ordinary run on the labelled texts. In each round after it, the model kept so far labelled "
         f"{count(sum(found.texts.values()))} unlabelled texts in {', '.join(map(language_name, found.texts))}, and a "
         "new model learned from some of them beside the labelled ones. No label of these texts was used, and none of "
         "them is validated or tested on."
@@ -51,10 +52,15 @@ def note(run: RunData) -> str:
     if found.kept is None:
         parts.append("The rounds have not ended.")
     else:
-        parts.append(
-            f"The run is round {found.kept}, the best by {metric} on the validation texts of the source languages "
-            f"({languages}). There were no more rounds: {found.ended}."
+        is_last = (
+            run.recipe is not None and run.recipe.self_training is not None and run.recipe.self_training.keep == "last"
         )
+        chosen = (
+            "the last"
+            if is_last
+            else f"the best by {metric} on the validation texts of the source languages ({languages})"
+        )
+        parts.append(f"The run is round {found.kept}, {chosen}. There were no more rounds: {found.ended}.")
     labelling = sum(each.wall.get("label_seconds", 0.0) for each in found.rounds)
     kept = next((each for each in found.rounds if each.number == found.kept), None)
     alone = "" if kept is None else f", {_seconds(kept)} of it in the round that was kept"

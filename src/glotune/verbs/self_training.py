@@ -41,7 +41,7 @@ from glotune.run.records import (
 )
 from glotune.stats.arrays import softmax
 from glotune.stats.traits import trait
-from glotune.tasks.pseudo_labels import choose, is_one_class
+from glotune.tasks.pseudo_labels import aligned, choose, is_one_class
 from glotune.verbs.distill import cached_answers, identity, open_teacher, size_of
 from glotune.verbs.sealed_rounds import (
     Ended,
@@ -142,7 +142,7 @@ class Rounds:
             return None, ""
         if number > self.spec.rounds:
             return None, "the recipe's last round is made"
-        teacher = best_of([each.round for each in ended]).number
+        teacher = self._kept([each.round for each in ended]).number
         shares_UC, _ = read_labels(directory, teacher)
         share = min(1.0, number * self.spec.share)
         rows_S = choose(shares_UC, self.unlabelled.texts.language_ids, self.spec.select, share)
@@ -151,7 +151,7 @@ class Rounds:
             return None, f"nothing new to learn: round {number} would repeat round {last.number}"
         pseudo = PseudoLabels(teacher, rows_S, shares_UC[rows_S])
         counts_C = pseudo.counts(len(texts.labels))
-        labelled_C = np.bincount(texts.splits["train"].labels, minlength=len(texts.labels))
+        labelled_C = labels_of(texts)
         if is_one_class(counts_C, labelled_C):
             label, largest = texts.labels[int(counts_C.argmax())], counts_C.max() / counts_C.sum()
             return None, (
@@ -182,7 +182,7 @@ class Rounds:
             return
         if ended:
             clear(directory)
-            drop_weights(directory, apart_from=best_of([each.round for each in ended]))
+            drop_weights(directory, apart_from=self._kept([each.round for each in ended]))
         directory.update_manifest(self_training=self._told(ended), **said_of(None))
 
     def _told(self, sealed: Sequence[Ended], **more: Any) -> SelfTrained:
@@ -190,13 +190,17 @@ class Rounds:
         warnings = [*self.record.warnings, *warnings_of(rounds)]
         return self.record.model_copy(update={"rounds": rounds, "warnings": warnings, **more})
 
+    def _kept(self, rounds: Sequence[Round]) -> Round:
+        """The round that labels for the next, and that the run ends with if there is none."""
+        return best_of(rounds) if self.spec.keep == "best" else rounds[-1]
+
     def _seal(
         self, directory: RunDirectory, texts: TextData, ended: Sequence[Ended], pseudo: PseudoLabels | None,
         processes: Processes, recorder: Recorder,
     ) -> None:  # fmt: skip
         """Labels all unlabelled texts with the model that was trained, and keeps the round."""
         number, started = len(ended), time.perf_counter()
-        shares_UC = self._answers(directory, f"round {number}", processes, recorder)
+        shares_UC = self._answers(directory, f"round {number}", texts, processes, recorder)
         wall = {"label_seconds": round(time.perf_counter() - started, 6)}
         agreement = None
         if number:
@@ -220,14 +224,19 @@ class Rounds:
         write_labels(path, self.unlabelled, shares_UC, rows_S)
 
     def _answers(
-        self, directory: RunDirectory, name: str, processes: Processes, recorder: Recorder
+        self, directory: RunDirectory, name: str, texts: TextData, processes: Processes, recorder: Recorder
     ) -> NDArray[np.float32]:
-        """Probabilities [U, C] of the trained model; cached by its weights and the texts."""
+        """Probabilities [U, C] of the trained model, cached by its weights and the texts; aligned where the recipe says
+        so."""
         predictor = open_teacher(directory.path, processes.device.type)
         teacher = TeacherRecord(name=name, sha256=identity(directory.model), size=size_of(predictor, directory.model))
         cache = cache_folder()
         logits_UC = cached_answers(predictor, teacher, self.unlabelled.texts, cache, recorder, "unlabelled text")
-        return softmax(logits_UC.astype(np.float64)).astype(np.float32)
+        shares_UC = softmax(logits_UC.astype(np.float64)).astype(np.float32)
+        if not self.spec.align:
+            return shares_UC
+        labelled_C = labels_of(texts)
+        return aligned(shares_UC, self.unlabelled.texts.language_ids, labelled_C / labelled_C.sum())
 
     def _selected(self, pseudo: PseudoLabels, labels: Sequence[str]) -> dict[str, dict[str, int]]:
         found = self.unlabelled.texts
@@ -243,11 +252,12 @@ class Rounds:
         known = directory.read_manifest().self_training
         if known is None or known.kept is None:
             rounds = [each.round for each in ended]
-            best = best_of(rounds)
-            put_back(directory, best.number)
-            told = self._told(ended, kept=best.number, ended=why)
-            directory.update_manifest(self_training=told, **said_of(ended[best.number]))
-            recorder.log(f"self-training ends ({why}): the run is round {best.number}, the best on source validation")
+            kept = self._kept(rounds).number
+            put_back(directory, kept)
+            told = self._told(ended, kept=kept, ended=why)
+            directory.update_manifest(self_training=told, **said_of(ended[kept]))
+            reason = "the best on source validation" if self.spec.keep == "best" else "the last"
+            recorder.log(f"self-training ends ({why}): the run is round {kept}, {reason}")
             for warning in warnings_of(rounds):
                 recorder.log(f"warning: {warning}")
         drop_weights(directory)
@@ -297,6 +307,11 @@ def open_rounds(
             remedy="Put the files back, or train anew into another directory",
         )
     return Rounds(recipe.self_training, unlabelled, record)
+
+
+def labels_of(texts: TextData) -> NDArray[np.int64]:
+    """Labelled training texts of each class, [C]."""
+    return np.bincount(texts.splits["train"].labels, minlength=len(texts.labels))
 
 
 def best_of(rounds: Sequence[Round]) -> Round:

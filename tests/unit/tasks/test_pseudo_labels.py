@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glotune.tasks.pseudo_labels import Select, choose, is_one_class
+from glotune.tasks.pseudo_labels import Select, aligned, choose, is_one_class
 
 SURE, HALF, FLAT = [0.9, 0.05, 0.05], [0.5, 0.5, 0.0], [0.46, 0.27, 0.27]
 
@@ -65,3 +65,33 @@ def test_one_class_is_a_collapse_unless_the_labels_are_so_too() -> None:
     assert not is_one_class(np.array([90, 5, 5]), np.array([40, 30, 30]))
     assert not is_one_class(np.array([97, 3]), np.array([970, 30])), "a rare class is no collapse"
     assert is_one_class(np.array([100, 0]), np.array([970, 30]))
+
+
+@given(seed=st.integers(0, 2**16), wanted=st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3))
+def test_aligned_answers_name_each_class_as_often_as_is_wanted(seed: int, wanted: list[float]) -> None:
+    rng = np.random.default_rng(seed)
+    languages = np.repeat(np.arange(2), 30).astype(np.int16)
+    answers = rng.dirichlet([1, 1, 1], 60).astype(np.float32)
+    shares = np.array(wanted) / np.sum(wanted)
+    moved = aligned(answers, languages, shares)
+    assert np.allclose(moved.sum(axis=1), 1.0, atol=1e-5)
+    for language in (0, 1):
+        own = languages == language
+        assert np.allclose(moved[own].mean(axis=0), shares, atol=1e-5)
+        logs = np.log(moved[own]) - np.log(answers[own])
+        shift = logs - logs[:, :1]
+        assert np.allclose(shift, shift[0], atol=1e-3), "one shift for each class, the same for all texts of a language"
+        alone = aligned(answers[own], languages[own], shares)
+        assert np.array_equal(alone, moved[own]), "whatever other languages there are"
+
+
+def test_answers_that_are_as_frequent_already_stay() -> None:
+    answers = np.array([[0.75, 0.25], [0.25, 0.75]], np.float32)
+    assert np.array_equal(aligned(answers, np.zeros(2, np.int16), np.array([0.5, 0.5])), answers)
+
+
+def test_a_class_that_no_labelled_text_has_is_never_named() -> None:
+    moved = aligned(
+        np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]], np.float32), np.zeros(2, np.int16), np.array([0.5, 0.5, 0.0])
+    )
+    assert moved[:, 2].tolist() == [0.0, 0.0]

@@ -235,6 +235,24 @@ def test_labels_of_one_class_end_the_rounds(place: Path, tmp_path: Path, monkeyp
     assert "pseudo-labels collapsed" in gather(load_run(run.path)).rounds_note
 
 
+def test_the_last_round_may_be_kept_and_its_labels_aligned(place: Path, tmp_path: Path) -> None:
+    rounds = {"rounds": 2, "share": 0.5, "keep": "last", "align": True}
+    run = train(rounds_recipe(place, self_training=rounds), out=tmp_path / "run", report=False)
+    record = run.manifest.self_training
+    assert record is not None
+    assert (record.kept, [each.teacher for each in record.rounds]) == (2, [None, 0, 1])
+    labels = np.array([LABELS.index(row["label"]) for row in sentences("en", 60, 0)])
+    shares_UC = read_labels(run.directory, 1)[0]
+    codes = read_unlabelled(dict(load_run(run.path).recipe.data.unlabelled), load_run(run.path).recipe.data, "")
+    for code in np.unique(codes.texts.language_ids):
+        mean_C = shares_UC[codes.texts.language_ids == code].mean(axis=0)
+        assert np.allclose(mean_C, np.bincount(labels, minlength=3) / len(labels), atol=1e-4)
+    content = gather(load_run(run.path))
+    assert "The run is round 2, the last." in content.rounds_note
+    assert "learned from the last model before" in dict(content.training)["Self-training"]
+    assert "class shares of the labelled texts" in dict(content.training)["Self-training"]
+
+
 @pytest.mark.extras
 def test_rounds_that_would_repeat_end(place: Path, tmp_path: Path) -> None:
     """Round 1 learns from every text, and is not better: round 2 would learn the same from the same teacher."""
