@@ -92,7 +92,7 @@ def _with_interval(value: float | None, interval: Any) -> list[float | None]:
 def _beside(run: RunData, language: str, metric: str) -> Told:
     """What knows the targets' frequencies alone, TF-IDF, and the run minus TF-IDF, by the task's own metric."""
     if run.baselines is None or run.baselines.left_out is not None:
-        return {}
+        return {"majority": None, "tfidf": None}
     found: Told = {}
     for name in ("majority", "tfidf"):
         scores = run.baselines.score(name, SPLIT, language)
