@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import anchors, serving
+from benchmarks import anchors, auto_recipe, serving
 from benchmarks.speed import suite
 from benchmarks.tasks import suite as tasks
 
@@ -68,6 +68,8 @@ def main() -> None:
     tasks.add_arguments(commands.add_parser("tasks", help="every task on real texts, beside published figures"))
     anchored = commands.add_parser("anchors", help="NusaX, UMSAB, BLP and HAHA beside their papers' figures")
     anchors.add_arguments(anchored)
+    against = "what `glotune train auto` chooses against the shipped recipes and Trainer's defaults"
+    auto_recipe.add_arguments(commands.add_parser("auto", help=against))
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
@@ -75,6 +77,8 @@ def main() -> None:
         print(tasks.run(arguments))
     elif arguments.name == "anchors":
         print(anchors.run(arguments))
+    elif arguments.name == "auto":
+        print(auto_recipe.run(arguments))
     elif arguments.name in ("exports", "serving"):
         print(measure_exports(arguments))
     elif arguments.name == "profile":

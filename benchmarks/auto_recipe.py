@@ -1,0 +1,176 @@
+"""Is `glotune train auto` never worse than a shipped recipe or Trainer's defaults, and better on average?
+
+One study for each data set, all variants from the same encoder on the same rows: what `auto` chooses, every shipped
+recipe for one label per text with its encoder replaced, and Trainer's defaults. The claims are stated before: auto's
+macro-F1 is not more than one point below each of the others. Two of the data sets had no part in choosing its table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.anchors import UMSAB
+from benchmarks.tasks.emotions import rows_of, write_rows
+from benchmarks.tasks.parts import World
+from benchmarks.tasks.tables import put_between
+from glotune.data.given_rows import GivenRows
+from glotune.recipe.loading import find_recipe, read_extended
+from glotune.recipe.study import StudyClaim, StudyRecipe
+from glotune.recipe.study_loading import resolve_study
+from glotune.study.run_study import run_study
+from glotune.verbs.auto import choose_recipe
+
+AUTO, TRAINER = "auto", "trainer-defaults"
+RECIPES = ("e5", "xlmr-6-layers", "mbert-6-layers-frozen", "bangla-lora", "bangla-full", "humor-v2", "humor-v3")
+DEFAULTS = {
+    "optimizer": {"learning_rate": 5e-5, "weight_decay": 0.0},
+    "schedule": {"name": "linear"},
+    "train": {"epochs": 3, "batch_size": 8},
+}
+"""`TrainingArguments` as it comes; the best epoch is kept all the same, as everywhere here."""
+SECTIONS = ("model", "loss", "optimizer", "schedule", "train", "evaluate", "average", "adversarial")
+"""Of a recipe: what is not the data's."""
+TEST_ROWS, MARGIN, LEVEL = 500, 0.01, 0.95
+"""Of a language, at most; of macro-F1, as a fraction."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Texts with one label each.
+
+    Attributes:
+        name: of its folder.
+        source: language that is trained on; the others are tested on without having been seen.
+        languages: all that are tested on.
+        data: keys of the section ``data`` beside the files.
+        chose: whether the table of `auto` was chosen with a look at it.
+    """
+
+    name: str
+    source: str
+    languages: tuple[str, ...]
+    data: Mapping[str, Any]
+    chose: bool
+
+
+DATA_SETS = (
+    DataSet("umsab", "en", UMSAB, {}, True),
+    DataSet("nusax", "id", ("id", "jv", "min", "su"), {}, True),
+    DataSet("blp23_bangla", "bn", ("bn",), {"split_names": {"train": ["dev"], "validation": [], "test": ["test"]},
+                                            "made_splits": {"validation": 0.1}}, False),
+    DataSet("humor_haha", "es", ("es",), {"made_splits": {"validation": 0.05, "test": 0.05}}, False),
+)  # fmt: skip
+
+
+def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRecipe:
+    """All variants on one data set, with a claim for each but `auto`."""
+    files = {language: _shortened(world, data_set, language) for language in data_set.languages}
+    data = {
+        "train": {data_set.source: files.pop(data_set.source)}, "test": files or None, "max_length": 128,
+        "train_rows": rows, **data_set.data,
+    }  # fmt: skip
+    base = {"model": {"name": str(world.encoder)}, "data": data, "evaluate": {"metric": "macro_f1"}}
+    given = {"model.name": str(world.encoder), "data": data}
+    chosen = choose_recipe(GivenRows(), given).recipe.model_dump(mode="json")
+    variants: dict[str, Any] = {AUTO: {name: chosen[name] for name in SECTIONS} | {"data": _texts_keys(chosen["data"])}}
+    for name in RECIPES:
+        known = read_extended(find_recipe(name))
+        keys = {section: known[section] for section in SECTIONS if section in known}
+        variants[name] = keys | {"model": {**keys.get("model", {}), "name": str(world.encoder)}}
+    variants[TRAINER] = DEFAULTS
+    claims = [
+        StudyClaim(name=f"auto is at most a point worse than {name}", form="non_inferior", margin=MARGIN,
+                   variants=[AUTO, name])
+        for name in (*RECIPES, TRAINER)
+    ]  # fmt: skip
+    return StudyRecipe(
+        name=f"auto-{data_set.name}",
+        recipe=base,
+        variants=variants,
+        reference=AUTO,
+        seeds=list(range(seeds)),
+        claims=claims,
+    )
+
+
+def _texts_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: data[key] for key in ("sampling_alpha", "windows")}
+
+
+def _shortened(world: World, data_set: DataSet, language: str) -> str:
+    """The file with its first test rows alone; where nothing says which they are, as it is."""
+    path = world.file(data_set.name, language)
+    rows, kept, seen = rows_of(path), [], 0
+    for row in rows:
+        seen += row["split"] == "test"
+        if row["split"] != "test" or seen <= TEST_ROWS:
+            kept.append(row)
+    return write_rows(world.work / "data" / data_set.name / f"{language}.csv", kept)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `python -m benchmarks auto` takes."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv and others")
+    parser.add_argument("--encoder", type=Path, required=True, help="encoder of every variant: a folder or a name")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for the studies, kept: they go on where they were"
+    )
+    parser.add_argument("--rows", type=int, default=800, help="training rows of a data set, at most")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--document", type=Path, help="Markdown with marks named auto, drawn anew")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Carries out every study, and returns the table of differences."""
+    world = World(arguments.data, arguments.encoder, arguments.work)
+    answers = {}
+    for data_set in DATA_SETS:
+        study = study_of(data_set, world, arguments.rows, arguments.seeds)
+        done = run_study(resolve_study(study), arguments.work / "studies" / data_set.name)
+        answers[data_set.name] = json.loads((done.directory.report / "claims.json").read_text(encoding="utf-8"))
+        print(f"{data_set.name} done", flush=True)
+    shown = table(answers)
+    if arguments.document is not None:
+        put_between(arguments.document, "auto", shown)
+    return shown
+
+
+def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: auto minus each other on each data set in points, whether it is at most one worse, and on average.
+
+    The mean over data sets takes them as independent; its standard error is that of their mean.
+    """
+    names = list(answers)
+    lines = [
+        f"| auto minus | {' | '.join(names)} | mean of {len(names)} |",
+        f"| --- |{' --- |' * (len(names) + 1)}",
+    ]
+    for place, other in enumerate((*RECIPES, TRAINER)):
+        found = [answers[name]["claims"][place]["answer"] for name in names]
+        cells = [_cell(each) for each in found]
+        lines.append(f"| {other} | {' | '.join(cells)} | {_mean(found)} |")
+    return "\n".join(lines)
+
+
+def _cell(answer: Mapping[str, Any]) -> str:
+    if answer["interval"] is None:
+        return f"no answer: {answer['reason']}"
+    low, high = 100 * answer["interval"]["low"], 100 * answer["interval"]["high"]
+    return f"{100 * answer['improvement']:+.1f} [{low:+.1f}, {high:+.1f}], {answer['answer']}"
+
+
+def _mean(answers: Sequence[Mapping[str, Any]]) -> str:
+    known = [each for each in answers if each["interval"] is not None]
+    if not known:
+        return ""
+    mean = 100 * statistics.mean(each["improvement"] for each in known)
+    halves = [50 * (each["interval"]["high"] - each["interval"]["low"]) for each in known]
+    half = math.sqrt(sum(half**2 for half in halves)) / len(known)
+    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
