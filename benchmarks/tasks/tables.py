@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.tasks.parts import Told
 from benchmarks.tasks.published import CROSS_LINGUAL, INTENSITY, MONOLINGUAL
+from glotune.recipe.kinds import KINDS
 from glotune.stats.traits import trait
 
 Results = Mapping[str, Told]
@@ -17,6 +18,8 @@ MONOLINGUAL_HEAD = (
     "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | --- |"
 )
 NOTHING = "Not measured yet."
+OWN = {kind.metric for kind in KINDS.values()}
+"""Metrics of a task's own, by which the cheap models are told."""
 INTENSITY_HEAD = (
     "| language | test texts | TF-IDF | glotune [95 % interval] | minus TF-IDF | XLM-R | LaBSE |\n"
     "| --- | ---: | ---: | --- | --- | ---: | ---: |"
@@ -189,9 +192,9 @@ def metrics_table(results: Results, group: str) -> str:
 
 
 def _metrics_of(told: Told) -> Iterator[tuple[str, str, str, str]]:
-    for place, (metric, found) in enumerate(told["scores"].items()):
+    for metric, found in told["scores"].items():
         percent = trait(metric).is_percent
-        beside = place == 0 and told.get("tfidf") is not None
+        beside = metric in OWN and told["tfidf"] is not None
         yield (
             trait(metric).display,
             shown(found, percent=percent),

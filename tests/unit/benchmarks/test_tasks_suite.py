@@ -126,3 +126,15 @@ def test_a_part_is_measured_once(tmp_path: Path) -> None:
     assert kept["languages"]["es"]["gain"][0] == pytest.approx(
         kept["languages"]["es"]["scores"]["macro_f1"][0] - kept["languages"]["es"]["tfidf"], abs=1e-4
     )
+
+
+def test_cheap_models_stand_beside_the_metric_that_they_were_scored_by() -> None:
+    found = {
+        "texts": 10,
+        "scores": {"accuracy": [0.9, 0.8, 1.0], "macro_f1": [0.6, 0.5, 0.7]},
+        "tfidf": 0.5,
+        "gain": [0.1, 0, 0.2],
+    }
+    table = tables.metrics_table({"long-texts/de": {"languages": {"de": found}}}, "long-texts")
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert [row[4:] for row in rows] == [["", " |"], ["50.0", "+10.0 [+0.0, +20.0] |"]]
