@@ -184,7 +184,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `python -m benchmarks anchors` takes."""
     parser.add_argument("--data", type=Path, required=True, help="folder with nusax/LANGUAGE.csv and others")
     parser.add_argument("--encoder", required=True, help="folder of an encoder, or its name on the Hub")
-    parser.add_argument("--name", required=True, help="of the encoder in the tables")
+    parser.add_argument("--called", required=True, help="name of the encoder in the tables")
     parser.add_argument("--settings", choices=KINDS, default="base", help="how it is fine-tuned")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs, kept")
     parser.add_argument("--part", default="*", help="SET/LANGUAGES, * for any")
@@ -194,10 +194,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """Measures what isn't measured yet of one encoder, and returns the tables of all."""
-    world = World(arguments.data, Path(arguments.encoder), arguments.work / arguments.name)
+    world = World(arguments.data, Path(arguments.encoder), arguments.work / arguments.called)
     settings = KINDS[arguments.settings]
     for anchor in ANCHORS:
-        key = f"{arguments.name}/{anchor.name}"
+        key = f"{arguments.called}/{anchor.name}"
         if fnmatch(anchor.name, arguments.part) and key not in read_results(arguments.out):
             add_result(arguments.out, key, {**anchor.measure(world, settings), "settings": settings.told})
             print(f"{key} done", flush=True)

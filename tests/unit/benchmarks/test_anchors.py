@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import anchors
+from benchmarks.__main__ import main
 from benchmarks.anchors import ANCHORS, PAPERS, Anchor, Settings, tables
 from benchmarks.tasks.parts import World, read_results
 from benchmarks.tasks.tables import put_between
@@ -62,3 +63,25 @@ def test_means_are_over_the_languages_of_each_column() -> None:
     assert "| ar | 50.0 [40.0, 60.0] | 30.0 | 64.3 | 66.9 |" in table
     assert "| mean | 60.0 | 40.0 | 68.5 | 70.5 |" in table
     assert "| mean | 75.4 | 72.7 | 76.2 | 80.0 |" in table, "a data set without results shows what is published"
+
+
+def test_its_options_leave_the_command_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = [
+        "--data",
+        "x",
+        "--encoder",
+        "x",
+        "--called",
+        "mine",
+        "--work",
+        "x",
+        "--part",
+        "none",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    monkeypatch.setattr("sys.argv", ["benchmarks", "anchors", *options])
+    main()
+    assert "**NusaX" in capsys.readouterr().out
