@@ -48,7 +48,7 @@ def class_weights_of(parts: Parts) -> torch.Tensor:
     return torch.from_numpy(parts.task.class_weights)
 
 
-@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("pairs", [pytest.param(False, marks=pytest.mark.extras), True])
 @pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
 def test_an_update_does_not_depend_on_the_cut(tmp_path: Path, family: str, pairs: bool) -> None:
     recipe = recipe_for(tmp_path, family, pairs=pairs)

@@ -337,6 +337,7 @@ def test_the_plan_is_locked_and_what_is_changed_stands_in_the_report(glotune: Gl
     assert "stated when runs were complete already" in again
 
 
+@pytest.mark.extras
 def test_claims_stand_on_what_the_runs_wrote_and_name_their_conditions(glotune: Glotune, study: Path) -> None:
     keys = {"optimizer.learning_rate": 1e-4, "data.few_shot": {"bn": 50}}
     for seed in range(3):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from glotune.evidence.equality import differences
 from glotune.recipe import load_recipe
 from glotune.verbs.train import train
 from small_runs import small_recipe
 
 
+@pytest.mark.extras
 def test_auto_says_why_and_its_recipe_gives_the_same_run(tmp_path: Path) -> None:
     small = small_recipe(tmp_path)
     given = [

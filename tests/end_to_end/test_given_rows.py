@@ -55,6 +55,7 @@ def test_a_run_on_frames_is_that_on_files(tmp_path: Path) -> None:
     assert on_frames.manifest.data[0].path == "data/train.en.parquet"
 
 
+@pytest.mark.extras
 def test_it_is_resumed_evaluated_and_reproduced_from_its_directory_alone(tmp_path: Path, recipe: Recipe) -> None:
     whole = glotune.train(recipe, data=ROWS, out=tmp_path / "whole", report=False)
     with pytest.raises((InterruptedRun, KeyboardInterrupt)):

@@ -170,6 +170,7 @@ def test_folds_keep_the_votes(folder: Path, tmp_path: Path) -> None:
     assert votes["fold"].items() <= votes["whole"].items()
 
 
+@pytest.mark.extras
 def test_metrics_weigh_texts_where_the_recipe_says_so(folder: Path, tmp_path: Path) -> None:
     keys = {"data__columns__weight": "trust", "data__weighted_metrics": True, "evaluate__baselines": False}
     run = glotune.train(votes_recipe(folder, rows=60, **keys), out=tmp_path / "run", report=False)

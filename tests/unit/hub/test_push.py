@@ -87,6 +87,7 @@ def test_pushed_again_it_updates_and_keeps_the_visibility(run: RunDirectory, ser
     assert server.repositories["ada/humor"].commits == 2
 
 
+@pytest.mark.extras
 def test_public_checkpoints_and_logs_only_when_asked(run: RunDirectory, server: HubStandIn) -> None:
     done = push(run, server.url, "--public", "--checkpoints", "--logs")
     assert done.returncode == 0, done.stderr
@@ -124,6 +125,7 @@ def test_an_adapter_goes_with_its_tokenizer_and_a_base_that_others_can_load(
     }
 
 
+@pytest.mark.extras
 def test_a_dry_run_needs_neither_hub_nor_credentials_and_shows_files_and_card(run: RunDirectory) -> None:
     done = push(run, "http://127.0.0.1:9", "--dry-run", token=None)
     assert done.returncode == 0, done.stderr

@@ -143,6 +143,7 @@ def test_labels_in_other_scripts_become_class_ids_and_formulas_stay_text():
     assert style.RC["text.parse_math"] is False
 
 
+@pytest.mark.extras
 def test_drawing_survives_hostile_labels(tmp_path):
     labels = ("$\\badmath{$", "ইতিবাচক", "<b>|x|</b>")
     run = load_run(

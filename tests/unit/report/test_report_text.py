@@ -163,6 +163,7 @@ def test_a_recipe_that_keeps_no_text_shows_none(tmp_path):
     assert all(row[6] is None for row in rows)
 
 
+@pytest.mark.extras
 def test_writing_again_replaces_and_removes_what_no_longer_holds(tmp_path, monkeypatch):
     made = make_run(tmp_path / "again", "sound", epochs=1, n=60, languages=FEW)
     files = write_report(made)

@@ -344,6 +344,7 @@ def _alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("now", [False, True])
 def test_a_study_is_stopped_by_its_folder_with_all_its_runs(now: bool, tmp_path: Path) -> None:
     behave(tmp_path, {"bad-seed0": ["slow"]})

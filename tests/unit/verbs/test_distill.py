@@ -207,6 +207,7 @@ def test_a_run_goes_on_with_its_own_teacher_alone(place: Path, teacher: Path, tm
         resume(run.path)
 
 
+@pytest.mark.extras
 def test_unlabelled_texts_that_are_tested_on_are_told(place: Path, teacher: Path, tmp_path: Path) -> None:
     recipe = student(place, str(teacher), distill__texts={"es": str(place / "es.csv")})
     run = train(recipe, out=tmp_path / "student")

@@ -235,6 +235,7 @@ def test_labels_of_one_class_end_the_rounds(place: Path, tmp_path: Path, monkeyp
     assert "pseudo-labels collapsed" in gather(load_run(run.path)).rounds_note
 
 
+@pytest.mark.extras
 def test_the_last_round_may_be_kept_and_its_labels_aligned(place: Path, tmp_path: Path) -> None:
     rounds = {"rounds": 2, "share": 0.5, "keep": "last", "align": True}
     run = train(rounds_recipe(place, self_training=rounds), out=tmp_path / "run", report=False)

@@ -72,6 +72,7 @@ def hold(run: RunDirectory) -> Iterator[object]:
         process.stdout.close()
 
 
+@pytest.mark.extras
 def test_a_run_is_asked_and_waited_for(run: RunDirectory, hold) -> None:
     process = hold("listening")
     told: list[str] = []
@@ -84,6 +85,7 @@ def test_a_run_is_asked_and_waited_for(run: RunDirectory, hold) -> None:
     assert state_of(run) is State.INTERRUPTED
 
 
+@pytest.mark.extras
 def test_a_busy_run_is_not_waited_for_longer_than_told(run: RunDirectory, hold) -> None:
     process = hold("busy")
     with pytest.raises(RunError, match="--now"):
