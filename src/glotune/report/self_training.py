@@ -52,14 +52,9 @@ def note(run: RunData) -> str:
     if found.kept is None:
         parts.append("The rounds have not ended.")
     else:
-        is_last = (
-            run.recipe is not None and run.recipe.self_training is not None and run.recipe.self_training.keep == "last"
-        )
-        chosen = (
-            "the last"
-            if is_last
-            else f"the best by {metric} on the validation texts of the source languages ({languages})"
-        )
+        spec = None if run.recipe is None else run.recipe.self_training
+        best = f"the best by {metric} on the validation texts of the source languages ({languages})"
+        chosen = "the last" if spec is not None and spec.keep == "last" else best
         parts.append(f"The run is round {found.kept}, {chosen}. There were no more rounds: {found.ended}.")
     labelling = sum(each.wall.get("label_seconds", 0.0) for each in found.rounds)
     kept = next((each for each in found.rounds if each.number == found.kept), None)
