@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.documents import put_between
+from benchmarks.speed.world import LANGUAGES
 from benchmarks.tasks.parts import Told, World, add_result, read_results, trained
-from benchmarks.tasks.tables import put_between, shown
+from benchmarks.tasks.tables import shown
 from glotune.recipe.loading import with_keys
-from glotune.run.data import load_run
+from glotune.run.data import RunData, load_run
 from glotune.stats.arrays import Outcomes
 from glotune.stats.bootstrap import score_intervals
 from glotune.stats.confusion import count_metric
@@ -26,8 +28,12 @@ from glotune.stats.evaluation import INTERVAL_SEED
 
 RESULTS = Path(__file__).with_name("anchors.json")
 NUSAX = ("ace", "ban", "bbc", "bjn", "en", "id", "jv", "min", "su")
-UMSAB = ("ar", "de", "en", "es", "fr", "it")
 HUMOR = "humor"
+HAHA_ROWS = 6000
+BLP_SPLITS: dict[str, Any] = {
+    "split_names": {"train": ["dev"], "validation": [], "test": ["test"]},
+    "made_splits": {"validation": 0.1},
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Anchor:
             "languages": {name: self._told(run, name, cast(Outcomes, found)) for name, found in tests.items()},
         }
 
-    def _told(self, run: Any, language: str, found: Outcomes) -> Told:
+    def _told(self, run: RunData, language: str, found: Outcomes) -> Told:
         metric = (
             self.metric.replace(HUMOR, str(run.manifest.labels.index(HUMOR))) if HUMOR in self.metric else self.metric
         )
@@ -109,17 +115,12 @@ def nusax(language: str, world: World) -> dict[str, Any]:
 
 def umsab(world: World) -> dict[str, Any]:
     """Sentiment of tweets, all languages together."""
-    return {"train": {language: world.file("umsab", language) for language in UMSAB}}
+    return {"train": {language: world.file("umsab", language) for language in LANGUAGES}}
 
 
 def blp(world: World) -> dict[str, Any]:
     """Bangla comments; the development texts are learned from."""
-    splits = {"train": ["dev"], "validation": [], "test": ["test"]}
-    return {
-        "train": {"bn": world.file("blp23_bangla", "bn")},
-        "split_names": splits,
-        "made_splits": {"validation": 0.1},
-    }
+    return {"train": {"bn": world.file("blp23_bangla", "bn")}, **BLP_SPLITS}
 
 
 def haha(world: World) -> dict[str, Any]:
@@ -128,7 +129,6 @@ def haha(world: World) -> dict[str, Any]:
     return {"train": {"es": world.file("humor_haha", "es")}, "made_splits": made, "train_rows": HAHA_ROWS}
 
 
-HAHA_ROWS = 6000
 ANCHORS = (
     *(Anchor(f"nusax/{language}", partial(nusax, language), 10, "macro_f1") for language in NUSAX),
     Anchor("umsab/all", umsab, 3, "macro_f1"),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.documents import put_between
 from benchmarks.speed.rows import FULL, OTHERS, TRAINING
 
 Results = dict[str, Any]
@@ -84,10 +85,9 @@ def equivalence_table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def marks(results: Results) -> tuple[str, str]:
-    """Between which lines of a document the tables of these results stand."""
-    which = "speed table, real weights" if has_real_weights(results) else "speed table"
-    return f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
+def place_of(results: Results) -> str:
+    """The name of the marks in a document between which the tables of these results stand."""
+    return "speed table, real weights" if has_real_weights(results) else "speed table"
 
 
 def put_into(document: Path, results: Results) -> None:
@@ -96,11 +96,4 @@ def put_into(document: Path, results: Results) -> None:
     Raises:
         ValueError: the document has no marks.
     """
-    begin, end = marks(results)
-    text = document.read_text(encoding="utf-8")
-    if begin not in text or end not in text:
-        raise ValueError(f"{document} holds no {begin} … {end}")
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    shown = f"{table(results)}\n\n{equivalence_table(results)}"
-    document.write_text(f"{before}{begin}\n\n{shown}\n\n{end}{after}", encoding="utf-8")
+    put_between(document, place_of(results), f"{table(results)}\n\n{equivalence_table(results)}")

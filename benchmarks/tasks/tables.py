@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.documents import put_between
 from benchmarks.tasks.parts import Told
 from benchmarks.tasks.published import CROSS_LINGUAL, INTENSITY, MONOLINGUAL
 from glotune.recipe.kinds import KINDS
@@ -245,20 +246,6 @@ def put_into(document: Path, results: Results) -> None:
     """
     for name, table in TABLES.items():
         put_between(document, f"tasks, {name}", _or_nothing(table(results)))
-
-
-def put_between(document: Path, name: str, content: str) -> None:
-    """Puts `content` between the marks of this name in a document.
-
-    Raises:
-        ValueError: the document has no such marks.
-    """
-    text = document.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"{document} holds no {begin} … {end}")
-    before, _, rest = text.partition(begin)
-    document.write_text(f"{before}{begin}\n\n{content}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def _or_nothing(table: str) -> str:

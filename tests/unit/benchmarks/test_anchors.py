@@ -7,8 +7,8 @@ import pytest
 from benchmarks import anchors
 from benchmarks.__main__ import main
 from benchmarks.anchors import ANCHORS, PAPERS, Anchor, Settings, tables
+from benchmarks.documents import put_between
 from benchmarks.tasks.parts import World, read_results
-from benchmarks.tasks.tables import put_between
 
 from encoders import make_encoder
 from small_runs import sentences, write_csv

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.documents import marks
 from benchmarks.speed import equivalence, ours, prediction, side, suite, tables
 from benchmarks.speed.measure import Spread, seconds_of_round, whole_epochs
 from benchmarks.speed.rows import FULL, NAMES, TINY, TRAINING, training_row
@@ -173,7 +174,9 @@ def test_an_encoder_with_real_weights_takes_the_place_of_the_random_one(tmp_path
 def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
     document = tmp_path / "performance.md"
     nothing, real = {"rows": {}}, {"rows": {"full-12-layers": REAL}}
-    places = "\n".join(f"{begin}\nstale\n{end}" for begin, end in map(tables.marks, (nothing, real)))
+    places = "\n".join(
+        f"{begin}\nstale\n{end}" for begin, end in (marks(tables.place_of(each)) for each in (nothing, real))
+    )
     document.write_text(f"before\n{places}\nafter\n")
     tables.put_into(document, nothing)
     assert document.read_text().count("stale") == 1
