@@ -13,9 +13,10 @@ from glotune.hub.metadata import base_model, metadata
 from glotune.hub.paths import public_command, public_path
 from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data
-from glotune.report.content import ReportContent, Table, ece_floors, gather
+from glotune.report.content import ReportContent, gather
 from glotune.report.scores import in_a_sentence, with_interval
 from glotune.report.specification import averaged_weights
+from glotune.report.tables import Table, ece_floors
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Verdict

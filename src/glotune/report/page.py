@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from glotune.languages import direction
 from glotune.report.analysis import main_tables, ranked, transfer
 from glotune.report.baselines import gains
-from glotune.report.content import ReportContent, answering, ece_floors, tuned_for, without_thresholds
+from glotune.report.content import ReportContent
 from glotune.report.figures.curves import best_epoch, curves, learning_rate
 from glotune.report.figures.model import Curves
 from glotune.report.figures.panels import calibration_panel, precision_recall_lines, roc_lines
 from glotune.report.markdown import TEMPLATES, environment
 from glotune.report.scores import display, in_a_sentence
+from glotune.report.sentences import answering
+from glotune.report.tables import ece_floors, tuned_for, without_thresholds
 from glotune.run.data import RunData
 from glotune.run.predictions import Predictions
 from glotune.run.records import Evaluation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from glotune.report.scores import display, in_a_sentence
+from glotune.report.tables import Table
 from glotune.run.data import RunData
 from glotune.run.records import Round
 from glotune.stats.traits import trait
@@ -13,8 +14,6 @@ HOW = {
     "uncertainty": "the answers of least entropy",
     "balanced": "as many of each class, the most probable first",
 }
-Rows = tuple[tuple[str, ...], ...]
-Columns = tuple[str, ...]
 
 
 def training_rows(run: RunData) -> list[tuple[str, str]]:
@@ -69,7 +68,7 @@ def _seconds(each: Round) -> str:
     return duration(each.wall.get("train_seconds"))
 
 
-def rounds(run: RunData) -> tuple[Columns, Rows] | None:
+def rounds(run: RunData) -> Table | None:
     """A row for each round; None for a run without."""
     found = run.manifest.self_training
     if found is None or not found.rounds:
@@ -95,7 +94,7 @@ def rounds(run: RunData) -> tuple[Columns, Rows] | None:
                 _seconds(each),
             )
         )
-    return columns, tuple(rows)
+    return Table(columns, tuple(rows))
 
 
 def _largest(each: Round) -> str:
@@ -105,7 +104,7 @@ def _largest(each: Round) -> str:
     return f"{percent(number / each.num_texts)} {label}"
 
 
-def selected(run: RunData) -> tuple[Columns, Rows] | None:
+def selected(run: RunData) -> Table | None:
     """Pseudo-labelled texts of each round, by language and label; None where none was learned from."""
     found = run.manifest.self_training
     if found is None or not any(each.num_texts for each in found.rounds):
@@ -116,4 +115,4 @@ def selected(run: RunData) -> tuple[Columns, Rows] | None:
         for each in found.rounds
         for language, counts in each.selected.items()
     ]
-    return ("Round", "Language", "Texts", *labels), tuple(rows)
+    return Table(("Round", "Language", "Texts", *labels), tuple(rows))

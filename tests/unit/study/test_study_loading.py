@@ -20,7 +20,16 @@ def written(folder: Path, **content: Any) -> Path:
     return path
 
 
-SHIPPED = ("cross-lingual-xlmr", "cross-lingual-mbert", "bangla-lora", "humor-v2", "humor-v3", "methods")
+SHIPPED = (
+    "cross-lingual-xlmr",
+    "cross-lingual-mbert",
+    "bangla-lora",
+    "humor-v2",
+    "humor-v3",
+    "methods",
+    "method-costs",
+    "adversarial",
+)
 OF_ONES_OWN = {
     "translations": [
         "data.train.id=id.csv",
@@ -29,7 +38,11 @@ OF_ONES_OWN = {
         "data.augment.code_switch.lexicons.jv=words.csv",
         "data.augment.code_switch.pairs.jv=pairs.csv",
     ],
-    "zero-shot": ["data.train=en.csv", "data.unlabelled.bn=more.csv"],
+    "zero-shot": [
+        "data.train=en.csv",
+        "data.unlabelled.bn=more.csv",
+        "data.augment.code_switch.pairs.bn=pairs.csv",
+    ],
     "self-training": ["data.train=en.csv", "data.unlabelled.bn=more.csv"],
 }
 """Studies that can't run without files of one's own."""
