@@ -21,6 +21,7 @@ from glotune.evidence.equality import differences
 from glotune.recipe import yaml
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
+from glotune.run.trials import read_search, read_trials
 from small_runs import small_recipe
 
 pytestmark = pytest.mark.extras
@@ -63,6 +64,21 @@ def write_study(folder: Path, epochs: int = 2) -> Path:
         "claims": [],
     }
     path = folder / "made.yaml"
+    path.write_text(yaml.dump(content))
+    return path
+
+
+def write_search(folder: Path) -> Path:
+    """Of three trials, pruned at epochs 1 and 3, over an encoder that learns what a random one does not."""
+    recipe = small_recipe(folder, rows=120, train__epochs=3, model__name="glotune-nano")
+    space = {"optimizer.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}, "train.batch_size": [8, 16]}
+    content = {
+        "name": "searched",
+        "recipe": recipe.model_dump(mode="json", exclude={"name", "seed"}),
+        "search": {"space": space, "budget": {"runs": 3}},
+        "seeds": 1,
+    }
+    path = folder / "searched.yaml"
     path.write_text(yaml.dump(content))
     return path
 
@@ -135,6 +151,29 @@ def test_ctrl_c_lets_the_runs_make_their_checkpoints(cluster: Any, folder: Path)
     (run,) = (out / "runs").iterdir()
     assert RunDirectory.open(run).read_manifest().status is RunStatus.INTERRUPTED
     assert not [each for each in psutil.process_iter(["cmdline"]) if str(out) in (each.info["cmdline"] or [])]
+
+
+def test_a_search_on_a_cluster_is_cut_off_and_gone_on_with(cluster: Any, folder: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the extra 'search'")
+    out, path = folder / "search", str(write_search(folder))
+    process = study(cluster, "ray", path, "--out", str(out))
+    until(lambda: [trial for trial in read_trials(out / "search") if trial.state != "running"], process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    before = read_trials(out / "search")
+    assert 1 <= len(before) < 3
+    process = study(cluster, "ray", str(out))
+    errors = process.communicate(timeout=280)[1]
+    assert process.returncode == 0, errors[-3000:]
+    trials = read_trials(out / "search")
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert [trial.values for trial in trials[: len(before)]] == [trial.values for trial in before]
+    assert {trial.state for trial in trials} <= {"complete", "pruned"}
+    winner = read_search(out / "search").winner  # type: ignore[union-attr]
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert sorted(line["run"] for line in lines) == ["plain-seed0", "winner-seed0"], "both on a fresh seed"
+    assert winner in {trial.number for trial in trials if trial.state == "complete"}
+    assert (out / "report" / "report.html").is_file()
 
 
 def test_what_a_node_lacks_is_told_before_the_first_run(cluster: Any, folder: Path) -> None:
