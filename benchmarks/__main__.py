@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import anchors, auto_recipe, serving
+from benchmarks import anchors, auto_recipe, methods, serving
 from benchmarks.speed import suite
 from benchmarks.tasks import suite as tasks
 
@@ -70,6 +70,8 @@ def main() -> None:
     anchors.add_arguments(anchored)
     against = "what `glotune train auto` chooses against the shipped recipes and Trainer's defaults"
     auto_recipe.add_arguments(commands.add_parser("auto", help=against))
+    told = "the shipped studies' answers as the table of docs/methods.md; --study keeps those of a finished one"
+    methods.add_arguments(commands.add_parser("methods", help=told))
     arguments = parser.parse_args()
     if arguments.name == "speed":
         print(suite.run(arguments))
@@ -77,6 +79,8 @@ def main() -> None:
         print(tasks.run(arguments))
     elif arguments.name == "anchors":
         print(anchors.run(arguments))
+    elif arguments.name == "methods":
+        print(methods.run(arguments))
     elif arguments.name == "auto":
         print(auto_recipe.run(arguments))
     elif arguments.name in ("exports", "serving"):

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from glotune.data.encoding import Text
-from glotune.data.label_names import odd_labels, quoted
-from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe import Recipe
-from glotune.recipe.kinds import KINDS
 from glotune.run.directory import RunDirectory
-from glotune.verbs.predict import Predictor, load, problem_of
+from glotune.verbs.fit_inputs import read_target, table_of, texts_of, weights_of
+from glotune.verbs.predict import Predictor, load
 from glotune.verbs.train import train
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Meaning = Callable[[NDArray[Any]], tuple[NDArray[Any], "_Target"]]
-"""Labels, a row for each text, to ``classes_`` and what is learned."""
 NO_LANGUAGE = "und"
 """ISO 639-3 for texts whose language was not said."""
 SAID_BY_FIT = ("data.train", "data.labels", "data.columns", "data.source_languages")
@@ -114,20 +107,20 @@ class Classifier(ClassifierMixin, BaseEstimator):
             UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
                 labels differ in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
         """
-        texts = _texts(X)
+        texts = texts_of(X)
         keys = self._keys()
         _refuse_what_fit_says(keys)
-        labels, meaning = _read(y, keys, votes)
+        labels, meaning = read_target(y, keys, votes)
         if len(labels) != len(texts):
             raise UserError(f"{len(texts)} texts and labels of shape {labels.shape}", expected="one label per text")
-        weights = None if sample_weight is None else _weights(sample_weight, len(texts))
+        weights = None if sample_weight is None else weights_of(sample_weight, len(texts))
         if weights is not None:
             texts = [text for text, weight in zip(texts, weights, strict=True) if weight]
             labels, weights = labels[weights > 0], weights[weights > 0]
         classes, target = meaning(labels)
-        table = _table(texts, target.columns, weights)
+        table = table_of(texts, target.columns, weights)
         further = (
-            {} if unlabelled is None else {"unlabelled": {code: _texts(each) for code, each in unlabelled.items()}}
+            {} if unlabelled is None else {"unlabelled": {code: texts_of(each) for code, each in unlabelled.items()}}
         )
         temporary = tempfile.TemporaryDirectory(prefix="glotune-") if self.out is None else None
         run = train(
@@ -151,7 +144,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """The label of each text, of the type given to `fit`; of several labels [N, L] of 1 and 0; scores as given."""
         check_is_fitted(self, "run_")
         predictor = self._kept.predictor
-        answers, kind = predictor.read(predictor.logits(_texts(X)))[1], predictor.kind.name
+        answers, kind = predictor.read(predictor.logits(texts_of(X)))[1], predictor.kind.name
         if kind == "score":
             return answers if answers.shape[1] > 1 else answers[:, 0]
         return answers.astype(np.int64) if kind == "multi_label" else np.asarray(self.classes_[answers])
@@ -161,12 +154,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "run_")
         if self._kept.predictor.kind.name == "score":
             raise UserError("this classifier answers scores, which state no probability", expected="predict")
-        return self._kept.predictor.predict_proba(_texts(X))
+        return self._kept.predictor.predict_proba(texts_of(X))
 
     def decision_function(self, X: Sequence[Text]) -> NDArray[np.float64]:
         """Logits_NC, columns in the order of ``classes_``; of two classes [N], the second's minus the first's."""
         check_is_fitted(self, "run_")
-        logits_NC = self._kept.predictor.logits(_texts(X))
+        logits_NC = self._kept.predictor.logits(texts_of(X))
         if len(self.classes_) > 2 or self._kept.predictor.kind.name == "multi_label":
             return logits_NC
         return logits_NC[:, 1] - logits_NC[:, 0]
@@ -273,197 +266,3 @@ def _refuse_what_fit_says(keys: dict[str, Any]) -> None:
     for key in keys:
         if key.replace("__", ".").startswith(SAID_BY_FIT):
             raise UserError(f"the key {key}", expected="what fit is given to say it", remedy="Leave it out")
-
-
-def _texts(given: Any) -> list[Text]:
-    if isinstance(given, str):
-        raise UserError("one string was given", expected="a list of texts")
-    if hasattr(given, "columns"):  # a DataFrame goes by its columns; its rows are meant
-        given = np.asarray(given)
-    texts: list[Text] = [_text(text) for text in given]
-    if not texts:
-        raise UserError("no texts were given", expected="a list of texts")
-    takes_pairs = isinstance(texts[0], tuple)
-    for number, text in enumerate(texts, 1):
-        problem = problem_of(text, takes_pairs)
-        if problem:
-            raise UserError(problem, where=f"text {number}", expected="texts with content, or pairs of them throughout")
-    return [str(text) if isinstance(text, str) else (str(text[0]), str(text[1])) for text in texts]
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What `fit` was given to learn, as columns of a table and keys of a recipe."""
-
-    columns: dict[str, Any]
-    keys: dict[str, Any]
-
-    @property
-    def names(self) -> set[str]:
-        """Of the columns of several labels, which the recipe names in a list."""
-        return set(self.columns) - {"label"}
-
-
-def _of_classes(labels: NDArray[Any]) -> tuple[NDArray[Any], _Target]:
-    """The classes of one label for each text, sorted, and their names."""
-    classes, ids = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise UserError(f"the one label {classes.tolist()[0]!r} in y: 1 class", expected="at least two classes")
-    names = _label_names(classes)
-    _warn_of_odd_labels(classes, ids)
-    return classes, _Target({"label": [names[index] for index in ids]}, {"data.labels": names})
-
-
-def _read(given: Any, keys: Mapping[str, Any], votes: bool) -> tuple[NDArray[Any], Meaning]:
-    """What `fit` was given as y, a row for each text, and what it means.
-
-    Raises:
-        UserError: it can't be read so.
-    """
-    if votes or keys.get("task") == "score":
-        numbers = _numbers(given, "votes" if votes else "scores")
-        if votes and numbers.shape[1] < 2:
-            raise UserError(
-                f"votes of shape {numbers.shape}", expected="[N, C], a column for each of at least two classes"
-            )
-        return numbers, lambda rows: _of_columns(rows, given, "votes" if votes else "score")
-    several = _indicators(given)
-    if several is None:
-        return _labels(given), _of_classes
-    return several, lambda rows: _of_columns(rows, given, "multi_label")
-
-
-def _of_columns(
-    labels_NL: NDArray[np.float64], given: Any, kind: Literal["multi_label", "score", "votes"]
-) -> tuple[NDArray[Any], _Target]:
-    """A column for each of several labels, scores or classes, by its name in a DataFrame, else by its number."""
-    named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
-    names = named or [str(place) for place in range(labels_NL.shape[1])]
-    taken = {"text", "text_pair", "weight", "label"}
-    columns = {
-        f"label {name}" if name in taken else name: pa.array(column_N, from_pandas=True)
-        for name, column_N in zip(names, labels_NL.T, strict=True)
-    }
-    classes = np.array(names) if named else np.arange(len(names))
-    keys: dict[str, Any] = {"data.columns.labels": list(columns), "task": kind, "data.labels": None}
-    if kind == "votes":
-        keys = {"data.columns.votes": dict(zip(names, columns, strict=True)), "data.labels": None}
-    if kind == "score":
-        keys["evaluate.metric"] = KINDS["score"].metric
-    return classes, _Target(columns, keys)
-
-
-def _numbers(given: Any, what: str) -> NDArray[np.float64]:
-    """[N, L]; raises UserError where it is something else."""
-    try:
-        found = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"y holds something else than {what} ({error})", expected="numbers") from error
-    if found.ndim not in (1, 2):
-        raise UserError(f"{what} of shape {found.shape}", expected="[N] or [N, L], a row for each text")
-    return found.reshape(len(found), -1)
-
-
-def _indicators(given: Any) -> NDArray[np.float64] | None:
-    """[N, L] of 1, 0 and NaN where several labels are given for each text; None where it is one.
-
-    Raises:
-        UserError: numbers other than 1 and 0.
-    """
-    try:
-        found = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
-        return None
-    return found
-
-
-def _text(given: Any) -> Any:
-    """A row of one column is its text, one of two a pair."""
-    if not isinstance(given, list | np.ndarray):
-        return given
-    return given[0] if isinstance(given, np.ndarray) and given.shape == (1,) else tuple(given)
-
-
-def _labels(given: ArrayLike) -> NDArray[Any]:
-    """[N] labels of one type.
-
-    Raises:
-        UserError: no labels of classes, one is missing, or they are of several types.
-    """
-    if given is None:
-        raise UserError("Classifier requires y to be passed, but the target y is None", expected="a label per text")
-    labels = np.asarray(given)
-    labels = column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1:
-        raise UserError(f"labels of shape {labels.shape}", expected="one label per text")
-    as_given = np.asarray(given, dtype=object).ravel().tolist()  # NumPy makes strings of what stands beside one
-    for number, label in enumerate(as_given, 1):
-        if _is_missing(label):
-            raise UserError(f"Input y contains NaN: label {number} is {label}", expected="a label for each text")
-    kinds = sorted({type(label).__name__ for label in as_given})
-    strings_and_others = len({isinstance(label, str) for label in as_given}) > 1
-    if strings_and_others or (labels.dtype == object and len(kinds) > 1):
-        raise UserError(f"labels of the types {' and '.join(kinds)}", expected="labels of one type")
-    labels = np.array(labels.tolist()) if labels.dtype == object else labels
-    if type_of_target(labels) not in ("binary", "multiclass"):
-        raise UserError(
-            f"Unknown label type: {type_of_target(labels)}",
-            expected="labels of classes: strings, whole numbers or truth values",
-            remedy="Bring scores into classes first",
-        )
-    return labels
-
-
-def _is_missing(label: Any) -> bool:
-    if label is None or type(label).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(label, float) and not np.isfinite(label)
-
-
-def _weights(given: ArrayLike, count: int) -> NDArray[np.float32]:
-    """[N] finite weights of at least 0.
-
-    Raises:
-        UserError: others, another number of them, or none above 0.
-    """
-    try:
-        weights = np.asarray(given, np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"sample_weight holds something else than numbers ({error})") from error
-    if weights.shape != (count,):
-        raise UserError(f"sample_weight has the shape {weights.shape}", expected=f"({count},), a weight per text")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        number = int(np.argmin(np.isfinite(weights) & (weights >= 0))) + 1
-        raise UserError(f"weight {number} is {weights[number - 1]}", expected="finite weights of at least 0")
-    if not weights.any():
-        raise UserError("every weight is zero", expected="a sample_weight with a weight above zero")
-    return weights
-
-
-def _label_names(classes: NDArray[Any]) -> list[str]:
-    """The classes as label names; their numbers where a name is empty."""
-    names = [name_of(str(label)) for label in classes]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        alike = [str(label) for label, name in zip(classes, names, strict=True) if name == twice]
-        raise UserError(f"the labels {quoted(alike)} look the same", expected="one spelling of a label")
-    return names if all(names) else [str(index) for index in range(len(names))]
-
-
-def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:
-    """Python warnings about labels that are hardly meant as classes; 1.0 is as good a class as 1."""
-    names = [f"{label:g}" if isinstance(label, float) else str(label) for label in classes]
-    for odd in odd_labels(dict(zip(names, np.bincount(ids).tolist(), strict=True))):
-        warnings.warn(odd.message, stacklevel=3)
-
-
-def _table(texts: list[Text], target: dict[str, Any], weights: NDArray[np.float32] | None) -> pa.Table:
-    columns: dict[str, Any] = {"text": [text if isinstance(text, str) else text[0] for text in texts]}
-    if isinstance(texts[0], tuple):
-        columns["text_pair"] = [text[1] for text in texts]
-    columns |= target
-    if weights is not None:
-        columns["weight"] = weights
-    return pa.table(columns)

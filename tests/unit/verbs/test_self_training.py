@@ -298,7 +298,7 @@ def test_the_plan_forecasts_all_rounds(place: Path) -> None:
 def test_a_classifier_takes_texts_without_labels(place: Path) -> None:
     rows = sentences("en", 60)
     found = Classifier(
-        str(place / "xlm-roberta-2"), language="en", self_training={"rounds": 1, "share": 0.5}, train__epochs=6,
+        rounds_recipe(place).model.name, language="en", self_training={"rounds": 1, "share": 0.5}, train__epochs=6,
         optimizer__learning_rate=3e-3, evaluate__baselines=False,
     )  # fmt: skip
     more = unlabelled(place, "es").read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,0 +1,135 @@
+"""What each method was worth: the answers of the shipped studies, as one table of claims by data sets.
+
+The studies run by `glotune study`; this reads the finished ones, keeps figures alone, and draws the table of
+docs/methods.md. A claim that no study has answered stands there as not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.documents import put_between
+from glotune.errors import UserError
+from glotune.recipe.study import StudyClaim
+from glotune.recipe.study_loading import load_study
+from glotune.stats.traits import trait
+
+RESULTS = Path(__file__).with_name("methods.json")
+STUDIES = ("zero-shot", "methods", "adversarial", "translations", "self-training", "method-costs")
+SECONDS = "train_seconds"
+"""In steps: what a method costs where it acts; tests and intervals cost the same with any."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `python -m benchmarks methods` takes."""
+    parser.add_argument("--study", type=Path, help="folder of a finished study to be kept")
+    parser.add_argument("--on", help="data set that it ran on, and how much of it")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--document", type=Path, help="Markdown with marks named methods, drawn anew")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Keeps a study where one is given, and returns the table of all that are kept."""
+    kept = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.exists() else []
+    if arguments.study is not None:
+        found = answers_of(arguments.study, arguments.on)
+        kept = [each for each in kept if (each["study"], each["data"]) != (found["study"], found["data"])] + [found]
+        kept.sort(key=lambda each: (STUDIES.index(each["study"]), each["data"]))
+        arguments.results.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    shown = table(kept)
+    if arguments.document is not None:
+        put_between(arguments.document, "methods", shown)
+    return shown
+
+
+def answers_of(folder: Path, data: str) -> dict[str, Any]:
+    """The claims of a finished study with their answers, and each variant's score and seconds in steps.
+
+    Raises:
+        UserError: the study has no report yet, or is none of those shipped.
+    """
+    path = folder / "report" / "claims.json"
+    if not path.exists():
+        raise UserError(f"{folder} holds no answers", expected=str(path), remedy=f"Run: glotune study {folder}")
+    written = json.loads(path.read_text(encoding="utf-8"))
+    if written["study"] not in STUDIES:
+        raise UserError(f"{folder} is the study {written['study']}", expected=f"one of {', '.join(STUDIES)}")
+    with (folder / "report" / "tables" / "variants.csv").open(encoding="utf-8", newline="") as lines:
+        scores = {row["Variant"]: float(row["Macro-F1, %"]) for row in csv.DictReader(lines)}
+    seconds = _seconds(folder / "results.jsonl", scores)
+    return {
+        "study": written["study"],
+        "data": data,
+        "scores": scores,
+        "seconds": seconds,
+        "claims": [_kept(each["claim"], each["answer"]) for each in written["claims"]],
+    }
+
+
+def _seconds(path: Path, variants: Iterable[str]) -> dict[str, float]:
+    """Variant -> median over its runs."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {
+        name: statistics.median(line[SECONDS] for line in lines if line["run"].rpartition("-seed")[0] == name)
+        for name in variants
+    }
+
+
+def _kept(claim: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("name", "form", "variants", "metric", "margin")
+    found = ("answer", "improvement", "interval", "seeds", "scale")
+    return {name: claim[name] for name in kept} | {name: answer[name] for name in found}
+
+
+def table(kept: Iterable[Mapping[str, Any]]) -> str:
+    """Markdown: the claims about scores by data sets, then those about time."""
+    kept = list(kept)
+    data = list(dict.fromkeys(each["data"] for each in kept))
+    scores = [f"| claim | {' | '.join(data)} | time in steps |", f"| --- |{' --- |' * (len(data) + 1)}"]
+    times = ["| claim about time | held against | measured | answer |", "| --- | ---: | ---: | --- |"]
+    for study in STUDIES:
+        ran = [each for each in kept if each["study"] == study]
+        for claim in load_study(study).claims:
+            found = {each["data"]: answer for each in ran for answer in each["claims"] if answer["name"] == claim.name}
+            if trait(claim.metric).is_percent:
+                cells = [_cell(found[name]) if name in found else "not run" for name in data]
+                scores.append(f"| {claim.name} | {' | '.join(cells)} | {_ratios(ran, *claim.variants)} |")
+            else:
+                times += [_timed(claim, name, answer) for name, answer in found.items()] or [
+                    f"| {claim.name} | {_held(claim)} | not run | |"
+                ]
+    return "\n".join([*scores, "", *times])
+
+
+def _cell(answer: Mapping[str, Any]) -> str:
+    """``+1.2 [-0.5, +2.9] inconclusive``: points, the interval corrected for all claims of the study."""
+    if answer["interval"] is None:
+        return str(answer["answer"])
+    low, high = 100 * answer["interval"]["low"], 100 * answer["interval"]["high"]
+    return f"{100 * answer['improvement']:+.1f} [{low:+.1f}, {high:+.1f}] {answer['answer']}"
+
+
+def _ratios(ran: Iterable[Mapping[str, Any]], first: str, second: str) -> str:
+    """How many times as long as the variant it is held against, on each data set."""
+    return ", ".join(f"× {each['seconds'][first] / each['seconds'][second]:.2f}" for each in ran)
+
+
+def _held(claim: StudyClaim) -> str:
+    """The factor of time that a claim allows: a margin of `superior` says how many times as fast."""
+    margin = claim.margin or 1.0
+    return f"× {margin if claim.form == 'non_inferior' else 1 / margin:.3g}"
+
+
+def _timed(claim: StudyClaim, data: str, answer: Mapping[str, Any]) -> str:
+    """Answers hold how many times as fast; here stands how many times as long."""
+    if answer["interval"] is None:
+        return f"| {claim.name} ({data}) | {_held(claim)} | | {answer['answer']} |"
+    low, high = 1 / answer["interval"]["high"], 1 / answer["interval"]["low"]
+    measured = f"× {1 / answer['improvement']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"| {claim.name} ({data}) | {_held(claim)} | {measured} | {answer['answer']} |"
