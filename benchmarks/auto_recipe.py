@@ -22,7 +22,9 @@ from benchmarks.speed.world import LANGUAGES
 from benchmarks.tasks.emotions import rows_of, write_rows
 from benchmarks.tasks.parts import World
 from glotune.data.given_rows import GivenRows
+from glotune.model.loading import load_config
 from glotune.recipe.loading import find_recipe, read_extended
+from glotune.recipe.schema import Model
 from glotune.recipe.study import StudyClaim, StudyRecipe
 from glotune.recipe.study_loading import resolve_study
 from glotune.study.run_study import run_study
@@ -81,7 +83,7 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRec
     for name in RECIPES:
         known = read_extended(find_recipe(name))
         keys = {section: known[section] for section in SECTIONS if section in known}
-        variants[name] = keys | {"model": {**keys.get("model", {}), "name": str(world.encoder)}}
+        variants[name] = keys | {"model": _replaced(keys.get("model", {}), str(world.encoder))}
     variants[TRAINER] = DEFAULTS
     claims = [
         StudyClaim(name=f"auto is at most a point worse than {name}", form="non_inferior", margin=MARGIN,
@@ -96,6 +98,21 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRec
         seeds=list(range(seeds)),
         claims=claims,
     )
+
+
+def _replaced(model: Mapping[str, Any], encoder: str) -> dict[str, Any]:
+    """The section ``model`` of a recipe over an encoder of twelve layers, for another: the same share of its layers."""
+    layers = int(load_config(Model(name=encoder)).num_hidden_layers)
+    keys = {**model, "name": encoder}
+    if keys.get("layers"):
+        keys["layers"] = _share(keys["layers"], layers)
+    if keys.get("freeze", {}).get("layers"):
+        keys["freeze"] = {**keys["freeze"], "layers": _share(keys["freeze"]["layers"], layers)}
+    return keys
+
+
+def _share(of_twelve: Any, layers: int) -> int:
+    return max(1, round(int(of_twelve) * layers / 12))
 
 
 def _texts_keys(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def main(folder: str, max_length: int) -> None:
     lock = threading.Lock()
     app = FastAPI()
 
-    @app.post("/predict")
+    @app.post("/predict")  # type: ignore[untyped-decorator]
     def predict(asked: dict[str, object]) -> object:
         with lock:
             return classify([str(asked["inputs"])], truncation=True, max_length=max_length)[0]

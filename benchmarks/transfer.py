@@ -9,14 +9,14 @@ from pathlib import Path
 
 from glotune.evidence.judgement import recorded_outcomes
 from glotune.recipe import Recipe, load_recipe
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered
 from glotune.stats.seed_scores import run_score, score_contrast
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
 
 LANGUAGES = ("en", "ar", "de", "es", "fr", "it")
 METRIC = "macro_f1"
-RunOutcomes = Mapping[str, Outcomes]
+RunOutcomes = Mapping[str, Answered]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,7 +144,7 @@ class Measured:
 def _line(part: Part, scale: Scale, device: torch.device, rate: float, *, compiled: bool) -> str:
     store = made_texts(part.shape, scale.texts)
     precision = "bf16" if device.type == "cuda" else "fp32"
-    common = {"batch": part.batch, "dropout": part.dropout, "precision": precision}
+    common: dict[str, Any] = {"batch": part.batch, "dropout": part.dropout, "precision": precision}
     batches = list(islice(fresh_batches(len(store), part.batch), 64))
     tokens = float(np.mean([store.lengths[rows].sum() for rows in batches]))
     flops = float(np.mean([flops_of(part.shape, store.lengths[rows].tolist()) for rows in batches]))
@@ -229,7 +230,7 @@ def _profiled(side: Side, device: torch.device) -> tuple[int, str]:
     if device.type != "cuda":
         side.step()
         return 0, "-"
-    from torch.autograd import DeviceType
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:

@@ -60,7 +60,7 @@ class Ours:
             sampling_alpha=None,
             optimizer=schema.Optimizer(learning_rate=LEARNING_RATE),
             schedule=schema.Schedule(name="constant"),
-            train=schema.Train(batch_size=batch, precision=precision),  # type: ignore[arg-type]
+            train=schema.Train(batch_size=batch, precision=precision),
             speed=schema.Speed(prefix_cache="off", cuda_graphs=recorded),
             checkpoints=schema.Checkpoints(),
             evaluate_every="epoch",
@@ -146,7 +146,7 @@ def _trainer(gate: Gated, model: Any, examples: list[dict[str, Any]], folder: Pa
 
     on_gpu = next(model.parameters()).device.type == "cuda"
 
-    class Turns(TrainerCallback):  # type: ignore[misc]
+    class Turns(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **named: Any) -> Any:
             control.should_training_stop = gate.wait_for_turn()
             return control
@@ -154,7 +154,7 @@ def _trainer(gate: Gated, model: Any, examples: list[dict[str, Any]], folder: Pa
         def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
             gate.ended(trainer.last_loss())
 
-    class Remembering(Trainer):  # type: ignore[misc]
+    class Remembering(Trainer):
         losses: Any = None
 
         def training_step(self, *given: Any, **named: Any) -> Any:

@@ -6,15 +6,16 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from benchmarks.speed import opponent, ours, prediction, study, tokenizing
 from benchmarks.speed.rows import TrainingRow, training_row
 from benchmarks.speed.side import Job, Measure, Result, SideFailed
 from benchmarks.speed.world import World
 
-Measured = dict[str, object]
+Measured = dict[str, Any]
 Say = Callable[[str], None]
-Keep = Callable[[Measured], None]
+Keep = Callable[[Measured], object]
 """Writes down what is measured so far: after each round, so that an interrupted call loses one at most."""
 
 

@@ -128,7 +128,7 @@ def make_trainer(job: Job, folder: Path, *, checkpoints: bool = False) -> tuple[
         seed=0,
     )
 
-    class Corrected(Trainer):  # type: ignore[misc]
+    class Corrected(Trainer):
         """Trainer that divides an accumulated loss by its number of parts, and remembers the parts."""
 
         loss_is_scaled_for_ga = False
@@ -249,7 +249,7 @@ def clock_of(trainer: Any) -> Clock:
 
     clock = Clock()
 
-    class Timing(TrainerCallback):  # type: ignore[misc]
+    class Timing(TrainerCallback):
         def on_train_begin(self, *given: Any, **named: Any) -> None:
             clock.started = time.perf_counter()
 

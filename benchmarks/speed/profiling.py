@@ -57,7 +57,8 @@ def profile(row: TrainingRow, world: World, steps: int) -> tuple[dict[str, float
 
     os.environ["GLOTUNE_CACHE"] = str(world.cache)
     recorder = recording(activities=[ProfilerActivity.CPU])
-    own, seconds = Stepper._step, []
+    own = Stepper._step
+    seconds: list[float] = []
 
     def step(self: Any, *given: Any, **named: Any) -> Any:
         with recorder if len(seconds) == steps else nullcontext():

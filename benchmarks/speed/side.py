@@ -56,7 +56,7 @@ def measure(job: Job, threads: int) -> Result:
         result = folder / "result.json"
         if done.returncode != 0 or not result.exists():
             raise SideFailed(f"{job['kind']}: " + "\n".join((done.stdout + done.stderr).splitlines()[-30:]))
-        return json.loads(result.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads(result.read_text(encoding="utf-8"))
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -48,7 +48,7 @@ def warm(threads: int) -> Iterator[Measure]:
             if code != "0" or not result.exists():
                 said = (folder / "log").read_text("utf-8", "replace") if (folder / "log").exists() else ""
                 raise SideFailed(f"{job['kind']}: " + "\n".join([f"exit code {code}", *said.splitlines()[-30:]]))
-            return json.loads(result.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+            return json.loads(result.read_text(encoding="utf-8"))
 
     try:
         yield measure

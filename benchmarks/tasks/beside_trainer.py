@@ -128,11 +128,12 @@ def make_trainer(recipe: Recipe, train: Any, collator: Any, num_labels: int, fol
     from torch.nn import functional
     from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
 
-    loss_of = {
+    losses: dict[str, Any] = {
         "multi_label": functional.binary_cross_entropy_with_logits,
         "score": functional.mse_loss,
         "single_label": functional.cross_entropy,
-    }[recipe.task]
+    }
+    loss_of = losses[recipe.task]
 
     class OfTheRecipe(Trainer):
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:

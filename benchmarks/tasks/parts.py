@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.kinds import KINDS
@@ -32,6 +32,17 @@ class World:
             if (path := self.data / dataset / name).is_file():
                 return str(path)
         raise FileNotFoundError(f"{self.data / dataset} holds no {language}.csv")
+
+
+class Measurable(Protocol):
+    """What has a name and is measured once."""
+
+    @property
+    def name(self) -> str:
+        """``GROUP/WHICH``."""
+
+    def measure(self, world: World) -> Told:
+        """Whatever is kept of it."""
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def classifier(recipe: Recipe, out: Path) -> Told:
 
     texts = read_texts(recipe.data, recipe.seed, recipe.task)
     train, test = texts.splits["train"], texts.splits[SPLIT]
-    keys = {
+    keys: dict[str, Any] = {
         key.replace(".", "__"): value
         for key, value in flat_keys(recipe_yaml(recipe)).items()
         if key in ("model.layers", "train.epochs", "optimizer.learning_rate", "data.max_length", "train.precision")
@@ -135,8 +135,8 @@ def classifier(recipe: Recipe, out: Path) -> Told:
         targets = texts.targets[train.labels]
     else:
         targets = train.labels if train.votes is None else train.votes
-    own = {"task": "score"} if recipe.task == "score" else {}
-    windows = {} if recipe.data.windows is None else {"data__windows": recipe.data.windows.model_dump()}
+    own: dict[str, Any] = {"task": "score"} if recipe.task == "score" else {}
+    windows: dict[str, Any] = {} if recipe.data.windows is None else {"data__windows": recipe.data.windows.model_dump()}
     made = glotune.Classifier(recipe.model.name, out=out, evaluate__baselines=False, **keys, **own, **windows)
     made.fit(train.table["text"].to_pylist(), targets, votes=train.votes is not None)
     column = test.table["text"].to_pylist()

@@ -25,7 +25,10 @@ class LabelsAgainstOne:
     def measure(self, world: World) -> Told:
         """Seconds of all steps of both, in turns; what an earlier call measured stands."""
         file = with_first_label(world)
-        columns = {"single_label": {"label": "first"}, "multi_label": {"labels": list(EMOTIONS)}}
+        columns: dict[str, dict[str, Any]] = {
+            "single_label": {"label": "first"},
+            "multi_label": {"labels": list(EMOTIONS)},
+        }
         seconds: dict[str, list[float]] = {task: [] for task in columns}
         for number in range(ROUNDS):
             for task, column in columns.items():

@@ -206,9 +206,9 @@ def _metrics_of(told: Told) -> Iterator[tuple[str, str, str, str]]:
 
 def shown(found: list[float | None] | None, *, percent: bool = True, signed: bool = False) -> str:
     """``42.8 [40.1, 45.0]``."""
-    if found is None or found[0] is None:
+    value, low, high = found or (None, None, None)
+    if value is None:
         return ""
-    value, low, high = found
     if low is None or high is None:
         return _number(value, percent, signed)
     return f"{_number(value, percent, signed)} [{_number(low, percent, signed)}, {_number(high, percent, signed)}]"

@@ -31,6 +31,9 @@ def test_every_variant_reads_the_same_rows_from_the_same_encoder(tmp_path: Path)
         variants["humor-v3"].optimizer.layer_decay == load_recipe("humor-v3", {"data.train": "x"}).optimizer.layer_decay
     )
     assert (variants[TRAINER].train.batch_size, variants[TRAINER].optimizer.learning_rate) == (8, 5e-5)
+    layers = {name: (variants[name].model.layers, variants[name].model.freeze.layers) for name in RECIPES}
+    assert layers["xlmr-6-layers"] == (2, 1), "half of the encoder's four"
+    assert layers["mbert-6-layers-frozen"] == (2, 1)
     assert [claim.variants for claim in study.claims] == [[AUTO, name] for name in (*RECIPES, TRAINER)]
 
 
