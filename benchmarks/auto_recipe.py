@@ -76,7 +76,7 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRec
         "train": {data_set.source: files.pop(data_set.source)}, "test": files or None, "max_length": 128,
         "train_rows": rows, **data_set.data,
     }  # fmt: skip
-    base = {"model": {"name": str(world.encoder)}, "data": data, "evaluate": {"metric": "macro_f1"}}
+    base = {"model": {"name": str(world.encoder)}, "data": data, "evaluate": {"metric": "macro_f1", "baselines": False}}
     given = {"model.name": str(world.encoder), "data": data}
     chosen = choose_recipe(GivenRows(), given).recipe.model_dump(mode="json")
     variants: dict[str, Any] = {AUTO: {name: chosen[name] for name in SECTIONS} | {"data": _texts_keys(chosen["data"])}}

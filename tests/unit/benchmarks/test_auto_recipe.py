@@ -26,7 +26,7 @@ def test_every_variant_reads_the_same_rows_from_the_same_encoder(tmp_path: Path)
     assert {recipe.model.name for recipe in variants.values()} == {"glotune-nano"}
     assert {recipe.data.train_rows for recipe in variants.values()} == {20}
     assert len({str(recipe.data.test) for recipe in variants.values()}) == 1
-    assert variants[AUTO].optimizer.learning_rate == 1e-3, "as the table has it for this encoder"
+    assert variants[AUTO].optimizer.learning_rate == 2e-4, "as the table has it for this encoder"
     assert (
         variants["humor-v3"].optimizer.layer_decay == load_recipe("humor-v3", {"data.train": "x"}).optimizer.layer_decay
     )

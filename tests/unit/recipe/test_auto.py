@@ -45,6 +45,10 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
     assert why["schedule.warmup_ratio"].measured == "studies.md"
     assert why["train.epochs"].measured is None
     assert chosen(replace(FACTS, memory_gib=1.2))[0].model.name == "glotune-nano"
+    small = chosen(replace(FACTS, memory_gib=1.2))[0]
+    assert (small.model.freeze.layers, small.optimizer.learning_rate) == (2, 2e-4), "there are languages without labels"
+    small = chosen(replace(FACTS, memory_gib=1.2, targets=0))[0]
+    assert (small.model.freeze.layers, small.optimizer.learning_rate) == (0, 1e-3)
     assert chosen(replace(FACTS, memory_gib=None))[0].model.name == "intfloat/multilingual-e5-small"
     large = chosen(replace(FACTS, device="gpu", memory_gib=24.0))[0]
     assert (large.model.name, large.optimizer.learning_rate) == ("FacebookAI/xlm-roberta-base", 2e-5)
