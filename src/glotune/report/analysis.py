@@ -39,10 +39,18 @@ def belonging(run: RunData, split: str, languages: Sequence[str]) -> list[str]:
         return []
     found, told = run.clusters(split, sorted(languages)), []
     for group in found.parallel:
+        where = f"The {split} texts in {len(group)} languages ({', '.join(group)})"
+        if found.by_accident:
+            told.append(
+                f"{where} stand in the same rows with the same labels, which follow a rule: they may be translations "
+                "of one another, or not. Intervals count those of a row together, as a precaution; data.columns.id "
+                "says which texts belong together."
+            )
+            continue
         why = "by the column that data.columns.id names" if found.by_key else "the same rows with the same labels"
         told.append(
-            f"The {split} texts in {len(group)} languages ({', '.join(group)}) are taken for translations of one "
-            f"another ({why}): intervals count the translations of a text together."
+            f"{where} are taken for translations of one another ({why}): intervals count the translations of a text "
+            "together."
         )
     if found.repeated:
         told.append(

@@ -27,6 +27,10 @@ from glotune.stats.confusion import IntArray
 
 FEWEST_ROWS = 2
 """Files of fewer rows are never called parallel by their look."""
+FEWEST_OF_A_LABEL = 10
+"""Texts of a label on average, for its successors to show a rule."""
+RULED = 0.95
+"""Share of labels that the one before tells, from which on an order of labels says nothing about texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,8 @@ class Clusters:
         cluster_B: language -> cluster number of each text; empty where every text stands for itself.
         parallel: groups of languages whose texts are taken for translations of one another.
         by_key: whether `parallel` follows from a named column; otherwise from rows and labels.
+        by_accident: whether labels follow a rule, sorted or in turn: such files look parallel whatever they hold, and
+            `parallel` is a precaution.
         repeated: texts beyond the first of each set of equal ones.
     """
 
@@ -61,6 +67,7 @@ class Clusters:
     parallel: tuple[tuple[str, ...], ...] = ()
     by_key: bool = False
     repeated: int = 0
+    by_accident: bool = False
 
 
 def find_clusters(languages: Mapping[str, TextKeys]) -> Clusters:
@@ -89,6 +96,7 @@ def find_clusters(languages: Mapping[str, TextKeys]) -> Clusters:
         parallel,
         key_N is not None,
         repeated,
+        key_N is None and any(_follows_a_rule(languages[group[0]].label_B) for group in parallel),
     )
 
 
@@ -156,6 +164,22 @@ def _parallel_by_look(
             groups[look].append(name)
             place_N[starts[name] : starts[name] + size] = np.arange(starts[first], starts[first] + size)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1), place_N
+
+
+def _follows_a_rule(labels: IntArray) -> bool:
+    """Whether nearly every label says which one comes next, as in sorted files and where classes take turns.
+
+    Args:
+        labels: [B], or [B, L] of several labels or scores.
+    """
+    rows_BL = labels.reshape(len(labels), -1)
+    seen, code_B = np.unique(rows_BL, axis=0, return_inverse=True)
+    if FEWEST_OF_A_LABEL * len(seen) > len(labels):  # what occurs once or twice is followed by one thing anyway
+        return False
+    pairs, counts = np.unique(np.stack([code_B[:-1], code_B[1:]]), axis=1, return_counts=True)
+    most = np.zeros(len(seen), dtype=np.int64)
+    np.maximum.at(most, pairs[0], counts)
+    return bool(most.sum() >= RULED * (len(labels) - 1))
 
 
 def _components(links: Sequence[IntArray]) -> IntArray:

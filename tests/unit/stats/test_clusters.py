@@ -22,6 +22,22 @@ def test_files_with_the_same_rows_and_labels_are_parallel():
     assert not set(found.cluster_B["en"]) & set(found.cluster_B["fr"])
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2] * 20, [0] * 20 + [1] * 20 + [2] * 20])
+def test_labels_that_follow_a_rule_say_nothing_about_texts(labels):
+    found = find_clusters({"en": keys(labels), "bn": keys(labels)})
+    assert found.parallel == (("en", "bn"),), "counted together all the same"
+    assert found.by_accident
+    shuffled = np.random.default_rng(0).permutation(labels)
+    assert not find_clusters({"en": keys(shuffled), "bn": keys(shuffled)}).by_accident
+
+
+def test_scores_that_occur_once_follow_no_rule():
+    scores = np.arange(60).reshape(20, 3)
+    found = find_clusters({"en": keys(scores), "bn": keys(scores)})
+    assert found.parallel
+    assert not found.by_accident
+
+
 def test_a_named_column_decides_alone():
     labels = [0, 1, 1]
     one, other = keys(labels, key_B=np.array([7, 8, 9])), keys(labels, key_B=np.array([9, 8, 5]))
