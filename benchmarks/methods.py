@@ -12,11 +12,11 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.documents import put_between
 from glotune.errors import UserError
-from glotune.recipe.study import StudyClaim
+from glotune.recipe.study import StudyClaim, StudyRecipe
 from glotune.recipe.study_loading import load_study
 from glotune.stats.traits import trait
 
@@ -29,7 +29,7 @@ SECONDS = "train_seconds"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `python -m benchmarks methods` takes."""
     parser.add_argument("--study", type=Path, help="folder of a finished study to be kept")
-    parser.add_argument("--on", help="data set that it ran on, and how much of it")
+    parser.add_argument("--on", help="what it ran on, DATA SET: HOW MUCH OF IT")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--document", type=Path, help="Markdown with marks named methods, drawn anew")
 
@@ -88,23 +88,47 @@ def _kept(claim: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]
 
 
 def table(kept: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: the claims about scores by data sets, then those about time."""
+    """Markdown: the studies that ran, their claims about scores and about time, and what is still open."""
     kept = list(kept)
-    data = list(dict.fromkeys(each["data"] for each in kept))
-    scores = [f"| claim | {' | '.join(data)} | time in steps |", f"| --- |{' --- |' * (len(data) + 1)}"]
+    data = list(dict.fromkeys(_name(each) for each in kept))
+    ran = ["| study | on | seeds | macro-F1 of its reference |", "| --- | --- | ---: | ---: |"]
+    scores = [f"| claim | {' | '.join(data)} | time |", f"| --- |{' --- |' * (len(data) + 1)}"]
     times = ["| claim about time | held against | measured | answer |", "| --- | ---: | ---: | --- |"]
-    for study in STUDIES:
-        ran = [each for each in kept if each["study"] == study]
-        for claim in load_study(study).claims:
-            found = {each["data"]: answer for each in ran for answer in each["claims"] if answer["name"] == claim.name}
-            if trait(claim.metric).is_percent:
-                cells = [_cell(found[name]) if name in found else "not run" for name in data]
-                scores.append(f"| {claim.name} | {' | '.join(cells)} | {_ratios(ran, *claim.variants)} |")
+    left = []
+    for name in STUDIES:
+        study, found = load_study(name), [each for each in kept if each["study"] == name]
+        ran += [_ran(study, each) for each in found]
+        for claim in study.claims:
+            answers = {_name(each): answer for each in found if (answer := _answer(each, claim)) is not None}
+            if not answers:
+                left.append(f"- `{name}`: {claim.name}")
+            elif trait(claim.metric).is_percent:
+                cells = [_cell(answers[each]) if each in answers else "" for each in data]
+                scores.append(f"| {claim.name} | {' | '.join(cells)} | {_ratios(found, *claim.variants)} |")
             else:
-                times += [_timed(claim, name, answer) for name, answer in found.items()] or [
-                    f"| {claim.name} | {_held(claim)} | not run | |"
-                ]
-    return "\n".join([*scores, "", *times])
+                times += [_timed(claim, each, answer) for each, answer in answers.items()]
+    parts = [part for part in (ran, scores, times) if len(part) > 2]
+    parts += [["Stated, and not answered yet:", "", *left]] if left else []
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _ran(study: StudyRecipe, kept: Mapping[str, Any]) -> str:
+    score = 100 * kept["scores"][str(study.reference)]
+    return f"| `{study.name}` | {kept['data']} | {max(kept['claims'][0]['seeds'])} | {score:.1f} ({study.reference}) |"
+
+
+def _name(kept: Mapping[str, Any]) -> str:
+    """Of a data set, without how much of it was used."""
+    return str(kept["data"]).partition(":")[0]
+
+
+def _answer(kept: Mapping[str, Any], claim: StudyClaim) -> Mapping[str, Any] | None:
+    """The kept answer to a claim of a shipped study: the same question, whatever words it had when it ran."""
+    asked = (claim.form, list(claim.variants), claim.metric, claim.margin)
+    for each in kept["claims"]:
+        if (each["form"], each["variants"], each["metric"], each["margin"]) == asked:
+            return cast(Mapping[str, Any], each)
+    return None
 
 
 def _cell(answer: Mapping[str, Any]) -> str:
