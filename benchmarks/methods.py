@@ -35,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Keeps a study where one is given, and returns the table of all that are kept."""
+    """Keeps a study where one is given, and returns the table of all that are kept.
+
+    Raises:
+        UserError: as `answers_of`, or nothing says what the study ran on.
+    """
+    if arguments.study is not None and not arguments.on:
+        raise UserError("--study without --on", expected='what it ran on, --on "UMSAB: 600 English texts"')
     kept = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.exists() else []
     if arguments.study is not None:
         found = answers_of(arguments.study, arguments.on)

@@ -74,6 +74,8 @@ def test_times_are_shown_as_times_and_not_as_speeds(tmp_path: Path) -> None:
 def test_what_is_no_finished_shipped_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no answers"):
         answers_of(tmp_path, "UMSAB")
+    with pytest.raises(UserError, match="--study without --on"):
+        run(argparse.Namespace(study=tmp_path, on=None, results=tmp_path / "none.json", document=None))
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "claims.json").write_text(json.dumps({"study": "mine", "claims": []}))
     with pytest.raises(UserError, match="is the study mine"):
