@@ -20,6 +20,7 @@ from glotune.engine.forward import forward
 from glotune.model import prefix_cache
 from glotune.model.card import Card
 from glotune.model.cpu import packed_weights
+from glotune.model.families import MEAN_POOLED
 from glotune.model.network import Network
 from glotune.model.prefix_cache import FILE, Filling, States, Use, cache_prefixes, decide, fixed_cut, open_or_fill
 from glotune.model.surgery.operate import operate
@@ -129,6 +130,8 @@ def test_key_names_what_the_content_depends_on(tmp_path: Path) -> None:
     assert key != filling.key(make_store(seed=1), "fp32"), "texts"
     shallower = make_filling(tmp_path / "depth", freeze=Freeze(embeddings=True, layers=1))
     assert key != shallower.key(store, "fp32"), "depth"
+    filling.network.anatomy.config.model_type += MEAN_POOLED
+    assert key == filling.key(store, "fp32"), "what the head reads doesn't matter"
     with torch.no_grad():
         filling.network.anatomy.layers[2].output.dense.weight.add_(1.0)
         assert key == filling.key(store, "fp32"), "layers above the prefix don't matter"
