@@ -21,6 +21,7 @@ from benchmarks.documents import put_between
 from benchmarks.speed.world import LANGUAGES
 from benchmarks.tasks.emotions import rows_of, write_rows
 from benchmarks.tasks.parts import World
+from benchmarks.tasks.tables import gain, shown
 from glotune.data.given_rows import GivenRows
 from glotune.model.loading import load_config
 from glotune.recipe.loading import find_recipe, read_extended
@@ -79,11 +80,12 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRec
     base = {"model": {"name": str(world.encoder)}, "data": data, "evaluate": {"metric": "macro_f1", "baselines": False}}
     given = {"model.name": str(world.encoder), "data": data}
     chosen = choose_recipe(GivenRows(), given).recipe.model_dump(mode="json")
+    layers = int(load_config(Model(name=str(world.encoder))).num_hidden_layers)
     variants: dict[str, Any] = {AUTO: {name: chosen[name] for name in SECTIONS} | {"data": _texts_keys(chosen["data"])}}
     for name in RECIPES:
         known = read_extended(find_recipe(name))
         keys = {section: known[section] for section in SECTIONS if section in known}
-        variants[name] = keys | {"model": _replaced(keys.get("model", {}), str(world.encoder))}
+        variants[name] = keys | {"model": {**_share_of(keys.get("model", {}), layers), "name": str(world.encoder)}}
     variants[TRAINER] = DEFAULTS
     claims = [
         StudyClaim(name=f"auto is at most a point worse than {name}", form="non_inferior", margin=MARGIN,
@@ -100,18 +102,17 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: int) -> StudyRec
     )
 
 
-def _replaced(model: Mapping[str, Any], encoder: str) -> dict[str, Any]:
-    """The section ``model`` of a recipe over an encoder of twelve layers, for another: the same share of its layers."""
-    layers = int(load_config(Model(name=encoder)).num_hidden_layers)
-    keys = {**model, "name": encoder}
+def _share_of(model: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """The section ``model`` of a recipe over twelve layers, with the same share of an encoder of so many."""
+    keys = dict(model)
     if keys.get("layers"):
-        keys["layers"] = _share(keys["layers"], layers)
+        keys["layers"] = _scaled(keys["layers"], layers)
     if keys.get("freeze", {}).get("layers"):
-        keys["freeze"] = {**keys["freeze"], "layers": _share(keys["freeze"]["layers"], layers)}
+        keys["freeze"] = {**keys["freeze"], "layers": _scaled(keys["freeze"]["layers"], layers)}
     return keys
 
 
-def _share(of_twelve: Any, layers: int) -> int:
+def _scaled(of_twelve: Any, layers: int) -> int:
     return max(1, round(int(of_twelve) * layers / 12))
 
 
@@ -172,17 +173,15 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _cell(answer: Mapping[str, Any]) -> str:
-    if answer["interval"] is None:
-        return f"no answer: {answer['reason']}"
-    low, high = 100 * answer["interval"]["low"], 100 * answer["interval"]["high"]
-    return f"{100 * answer['improvement']:+.1f} [{low:+.1f}, {high:+.1f}], {answer['answer']}"
+    found = gain(answer)
+    return f"{found}, {answer['answer']}" if found else f"no answer: {answer['reason']}"
 
 
 def _mean(answers: Sequence[Mapping[str, Any]]) -> str:
     known = [each for each in answers if each["interval"] is not None]
     if not known:
         return ""
-    mean = 100 * statistics.mean(each["improvement"] for each in known)
-    halves = [50 * (each["interval"]["high"] - each["interval"]["low"]) for each in known]
+    mean = statistics.mean(each["improvement"] for each in known)
+    halves = [(each["interval"]["high"] - each["interval"]["low"]) / 2 for each in known]
     half = math.sqrt(sum(half**2 for half in halves)) / len(known)
-    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
+    return shown([mean, mean - half, mean + half], signed=True)

@@ -1,7 +1,7 @@
 """What each method was worth: the answers of the shipped studies, as one table of claims by data sets.
 
 The studies run by `glotune study`; this reads the finished ones, keeps figures alone, and draws the table of
-docs/methods.md. A claim that no study has answered stands there as not run.
+docs/methods.md. Claims that no study has answered are listed below it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from benchmarks.documents import put_between
+from benchmarks.tasks.parts import add_result, read_results
+from benchmarks.tasks.tables import gain
 from glotune.errors import UserError
 from glotune.recipe.study import StudyClaim, StudyRecipe
 from glotune.recipe.study_loading import load_study
 from glotune.stats.traits import trait
+from glotune.study.directory import StudyDirectory
 
 RESULTS = Path(__file__).with_name("methods.json")
 STUDIES = ("zero-shot", "methods", "adversarial", "translations", "self-training", "method-costs")
@@ -42,12 +45,10 @@ def run(arguments: argparse.Namespace) -> str:
     """
     if arguments.study is not None and not arguments.on:
         raise UserError("--study without --on", expected='what it ran on, --on "UMSAB: 600 English texts"')
-    kept = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.exists() else []
     if arguments.study is not None:
         found = answers_of(arguments.study, arguments.on)
-        kept = [each for each in kept if (each["study"], each["data"]) != (found["study"], found["data"])] + [found]
-        kept.sort(key=lambda each: (STUDIES.index(each["study"]), each["data"]))
-        arguments.results.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        add_result(arguments.results, f"{found['study']}, {found['data']}", found)
+    kept = list(read_results(arguments.results).values())
     shown = table(kept)
     if arguments.document is not None:
         put_between(arguments.document, "methods", shown)
@@ -60,37 +61,36 @@ def answers_of(folder: Path, data: str) -> dict[str, Any]:
     Raises:
         UserError: the study has no report yet, or is none of those shipped.
     """
-    path = folder / "report" / "claims.json"
+    directory = StudyDirectory(folder)
+    path = directory.report / "claims.json"
     if not path.exists():
         raise UserError(f"{folder} holds no answers", expected=str(path), remedy=f"Run: glotune study {folder}")
     written = json.loads(path.read_text(encoding="utf-8"))
     if written["study"] not in STUDIES:
         raise UserError(f"{folder} is the study {written['study']}", expected=f"one of {', '.join(STUDIES)}")
-    with (folder / "report" / "tables" / "variants.csv").open(encoding="utf-8", newline="") as lines:
+    with (directory.report / "tables" / "variants.csv").open(encoding="utf-8", newline="") as lines:
         scores = {row["Variant"]: float(row["Macro-F1, %"]) for row in csv.DictReader(lines)}
-    seconds = _seconds(folder / "results.jsonl", scores)
+    results = directory.read_results()
     return {
         "study": written["study"],
         "data": data,
         "scores": scores,
-        "seconds": seconds,
+        "seconds": {
+            name: statistics.median(found[SECONDS] for run, found in results.items() if variant_of(run) == name)
+            for name in scores
+        },
         "claims": [_kept(each["claim"], each["answer"]) for each in written["claims"]],
     }
 
 
-def _seconds(path: Path, variants: Iterable[str]) -> dict[str, float]:
-    """Variant -> median over its runs."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {
-        name: statistics.median(line[SECONDS] for line in lines if line["run"].rpartition("-seed")[0] == name)
-        for name in variants
-    }
+def variant_of(run: str) -> str:
+    """``plain`` of ``plain-seed0``."""
+    return run.rpartition("-seed")[0]
 
 
 def _kept(claim: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("name", "form", "variants", "metric", "margin")
-    found = ("answer", "improvement", "interval", "seeds", "scale")
-    return {name: claim[name] for name in kept} | {name: answer[name] for name in found}
+    asked, found = ("name", "form", "variants", "metric", "margin"), ("answer", "improvement", "interval", "seeds")
+    return {name: claim[name] for name in asked} | {name: answer[name] for name in found}
 
 
 def table(kept: Iterable[Mapping[str, Any]]) -> str:
@@ -131,18 +131,15 @@ def _name(kept: Mapping[str, Any]) -> str:
 def _answer(kept: Mapping[str, Any], claim: StudyClaim) -> Mapping[str, Any] | None:
     """The kept answer to a claim of a shipped study: the same question, whatever words it had when it ran."""
     asked = (claim.form, list(claim.variants), claim.metric, claim.margin)
-    for each in kept["claims"]:
-        if (each["form"], each["variants"], each["metric"], each["margin"]) == asked:
-            return cast(Mapping[str, Any], each)
-    return None
+    found: Iterable[Mapping[str, Any]] = kept["claims"]
+    return next(
+        (each for each in found if (each["form"], each["variants"], each["metric"], each["margin"]) == asked), None
+    )
 
 
 def _cell(answer: Mapping[str, Any]) -> str:
     """``+1.2 [-0.5, +2.9] inconclusive``: points, the interval corrected for all claims of the study."""
-    if answer["interval"] is None:
-        return str(answer["answer"])
-    low, high = 100 * answer["interval"]["low"], 100 * answer["interval"]["high"]
-    return f"{100 * answer['improvement']:+.1f} [{low:+.1f}, {high:+.1f}] {answer['answer']}"
+    return f"{gain(answer)} {answer['answer']}".lstrip()
 
 
 def _ratios(ran: Iterable[Mapping[str, Any]], first: str, second: str) -> str:

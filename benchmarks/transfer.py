@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.speed.world import LANGUAGES
 from glotune.evidence.judgement import recorded_outcomes
 from glotune.recipe import Recipe, load_recipe
 from glotune.stats.arrays import Answered
@@ -14,7 +15,6 @@ from glotune.stats.seed_scores import run_score, score_contrast
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
 
-LANGUAGES = ("en", "ar", "de", "es", "fr", "it")
 METRIC = "macro_f1"
 RunOutcomes = Mapping[str, Answered]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.documents import put_between
 from benchmarks.tasks.parts import Told
@@ -212,6 +213,12 @@ def shown(found: list[float | None] | None, *, percent: bool = True, signed: boo
     if low is None or high is None:
         return _number(value, percent, signed)
     return f"{_number(value, percent, signed)} [{_number(low, percent, signed)}, {_number(high, percent, signed)}]"
+
+
+def gain(answer: Mapping[str, Any]) -> str:
+    """``+1.2 [-0.5, +2.9]`` of a study's answer to a claim about scores, in points; empty without an interval."""
+    interval = answer["interval"]
+    return "" if interval is None else shown([answer["improvement"], interval["low"], interval["high"]], signed=True)
 
 
 def _number(value: float, percent: bool, signed: bool = False) -> str:

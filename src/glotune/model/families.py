@@ -227,9 +227,14 @@ def refuse_unfit(model_type: str) -> None:
         )
 
 
+def own_type(config: Any) -> str:
+    """The ``model_type`` of a family, however its head pools."""
+    return str(config.model_type).removesuffix(MEAN_POOLED)
+
+
 def family_of(core: Any) -> Family:
     """The facts about a sequence classification model: known by its type, or found by looking."""
-    model_type = core.config.model_type.removesuffix(MEAN_POOLED)
+    model_type = own_type(core.config)
     for family in KNOWN:
         if model_type in family.model_types and not getattr(core.config, "is_decoder", False):
             return family

@@ -28,7 +28,7 @@ from glotune.data.cache import damage_of, open_or_build
 from glotune.data.tokenization import TokenStore
 from glotune.errors import UserError
 from glotune.model.card import Card
-from glotune.model.families import MEAN_POOLED
+from glotune.model.families import own_type
 from glotune.model.network import Network
 from glotune.model.surgery.counting import Counts
 from glotune.run.records import Change
@@ -151,7 +151,7 @@ class Filling:
         digest = hashlib.sha256()
         anatomy = self.network.anatomy
         config = {name: value for name, value in anatomy.config.to_dict().items() if _matters(name)}
-        config["model_type"] = str(config["model_type"]).removesuffix(MEAN_POOLED)  # the head reads behind the prefix
+        config["model_type"] = own_type(anatomy.config)  # the head reads behind the prefix
         machine = (
             torch.__version__,
             torch.backends.cpu.get_cpu_capability(),

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -58,16 +59,21 @@ class Clusters:
         cluster_B: language -> cluster number of each text; empty where every text stands for itself.
         parallel: groups of languages whose texts are taken for translations of one another.
         by_key: whether `parallel` follows from a named column; otherwise from rows and labels.
-        by_accident: whether labels follow a rule, sorted or in turn: such files look parallel whatever they hold, and
-            `parallel` is a precaution.
         repeated: texts beyond the first of each set of equal ones.
+        looks: labels of each group that is parallel by its look.
     """
 
     cluster_B: Mapping[str, IntArray]
     parallel: tuple[tuple[str, ...], ...] = ()
     by_key: bool = False
     repeated: int = 0
-    by_accident: bool = False
+    looks: tuple[IntArray, ...] = ()
+
+    @cached_property
+    def by_accident(self) -> bool:
+        """Whether labels follow a rule, sorted or in turn: such files look parallel whatever they hold, and `parallel`
+        is a precaution."""
+        return any(map(_follows_a_rule, self.looks))
 
 
 def find_clusters(languages: Mapping[str, TextKeys]) -> Clusters:
@@ -96,7 +102,7 @@ def find_clusters(languages: Mapping[str, TextKeys]) -> Clusters:
         parallel,
         key_N is not None,
         repeated,
-        key_N is None and any(_follows_a_rule(languages[group[0]].label_B) for group in parallel),
+        () if key_N is not None else tuple(languages[group[0]].label_B for group in parallel),
     )
 
 
@@ -176,9 +182,9 @@ def _follows_a_rule(labels: IntArray) -> bool:
     seen, code_B = np.unique(rows_BL, axis=0, return_inverse=True)
     if FEWEST_OF_A_LABEL * len(seen) > len(labels):  # what occurs once or twice is followed by one thing anyway
         return False
-    pairs, counts = np.unique(np.stack([code_B[:-1], code_B[1:]]), axis=1, return_counts=True)
+    pairs, counts = np.unique(code_B[:-1] * len(seen) + code_B[1:], return_counts=True)
     most = np.zeros(len(seen), dtype=np.int64)
-    np.maximum.at(most, pairs[0], counts)
+    np.maximum.at(most, pairs // len(seen), counts)
     return bool(most.sum() >= RULED * (len(labels) - 1))
 
 

@@ -3,11 +3,11 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from benchmarks.documents import marks
 from benchmarks.methods import RESULTS, STUDIES, answers_of, run, table
+from benchmarks.tasks.parts import read_results
 
 from glotune.errors import UserError
 from glotune.recipe.study_loading import builtin_studies, load_study
@@ -88,7 +88,7 @@ def test_every_study_about_methods_is_in_the_table() -> None:
 
 
 def test_the_page_shows_the_kept_answers() -> None:
-    kept: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    kept = list(read_results(RESULTS).values())
     begin, end = marks("methods")
     shown = DOCUMENT.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
     assert shown == table(kept)
