@@ -49,8 +49,10 @@ def reference_varlen(
 def kernels_on_the_cpu(varlen: Any = reference_varlen) -> Iterator[None]:
     """Lets a CPU take the way of a GPU with these kernels, with a stand-in for the kernels themselves."""
 
-    def of(self: Kernels, query: Tensor, window: int | None) -> str:
+    def of(self: Kernels, query: Tensor, window: int | None, dropout: float = 0.0) -> str:
         kernel = self.half if query.dtype in (torch.bfloat16, torch.float16) else self.full
+        if dropout > 0.0 and kernel in self.undropped:
+            return "sdpa"
         return "sdpa" if kernel == "efficient" and window is not None else kernel
 
     with pytest.MonkeyPatch.context() as patch:

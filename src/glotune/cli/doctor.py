@@ -136,16 +136,19 @@ def _attention(card: Card, precision: str) -> tuple[str, str]:
     import torch
 
     from glotune.model.network import ATTENTION_OF
-    from glotune.model.packed.comparison import faults_of_kernels
+    from glotune.model.packed.comparison import compared
     from glotune.model.packed.kernels import PADDED, kernels_of
 
     kernels, why = kernels_of(card, TYPICAL_HIDDEN // TYPICAL_HEADS)
     if kernels == PADDED:
         return ATTENTION_OF["sdpa"], f"texts run end to end; {why}"
-    faults = faults_of_kernels(kernels, TYPICAL_HEADS, TYPICAL_HIDDEN // TYPICAL_HEADS, torch.device(card.kind))
-    if faults:
-        return ATTENTION_OF["sdpa"], f"the faster kernels did not pass their check here: {'; '.join(faults)}"
-    return ATTENTION_OF[kernels.full if precision == "fp32" else kernels.half], f"{why}; checked here, with dropout"
+    sound, faults = compared(kernels, TYPICAL_HEADS, TYPICAL_HIDDEN // TYPICAL_HEADS, torch.device(card.kind))
+    kernel, left = (kernels.full, sound.full) if precision == "fp32" else (kernels.half, sound.half)
+    if left == "sdpa":
+        return ATTENTION_OF["sdpa"], f"the faster kernels did not pass their check here: {'; '.join(faults[kernel])}"
+    if kernel in sound.undropped:
+        return ATTENTION_OF[kernel], f"{why}; padded under dropout: {'; '.join(faults[kernel])}"
+    return ATTENTION_OF[kernel], f"{why}; checked here, with dropout"
 
 
 def versions() -> Rows:

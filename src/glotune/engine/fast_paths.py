@@ -22,7 +22,7 @@ from glotune.engine.probe import lowest_trained
 from glotune.engine.recorder import Recorder
 from glotune.model.card import Card
 from glotune.model.network import head_width
-from glotune.model.packed.comparison import faults_of_kernels, relative_error
+from glotune.model.packed.comparison import compared, relative_error
 from glotune.model.packed.kernels import BLOCKS, PADDED, Kernels, kernels_of
 from glotune.words import size
 
@@ -101,8 +101,8 @@ def faults_of_graphs(parts: Parts) -> list[str]:
 
 
 def _few_rows(parts: Parts, count: int) -> Rows:
-    """Training texts from short to long."""
-    lengths = parts.stores["train"].lengths
+    """Rows that a step may draw, from short to long: of pairs the texts, which bring their translations along."""
+    lengths = parts.stores["train"].lengths[: parts.task.drawn]
     return by_length(np.arange(len(lengths)), lengths)[np.linspace(0, len(lengths) - 1, count).astype(np.int64)]
 
 
@@ -186,15 +186,21 @@ def _with_kernels(parts: Parts, card: Card, recorder: Recorder) -> Parts:
         network.kernels = BLOCKS
     if parts.plan.attention not in ("varlen", "efficient"):
         return parts
-    kernels, _ = kernels_of(card, head_width(network.anatomy))
+    offered, _ = kernels_of(card, head_width(network.anatomy))
     heads, width = int(network.anatomy.config.num_attention_heads), head_width(network.anatomy)
-    found = [*faults_of_kernels(kernels, heads, width, parts.device), *faults_of_network(parts, kernels)]
-    fault = _agreed(parts, found)
-    network.kernels = kernels if fault is None else PADDED
-    if fault is None:
-        return parts
-    recorder.deviation(f"attention without padding is off, texts are padded around the product: {fault}")
-    return _planned(parts, "attention", "packed_sdpa", fault)
+    kernels, faults = compared(offered, heads, width, parts.device)
+    used, left = (offered.full, kernels.full) if parts.plan.precision == "fp32" else (offered.half, kernels.half)
+    own = faults.get(used, [])
+    fault = _agreed(parts, own if left != used else faults_of_network(parts, kernels))
+    if fault is not None:
+        network.kernels = PADDED
+        recorder.deviation(f"attention without padding is off, texts are padded around the product: {fault}")
+        return _planned(parts, "attention", "packed_sdpa", fault)
+    if (fault := _agreed(parts, own)) is not None:
+        kernels = replace(kernels, undropped=kernels.undropped | {used})
+        recorder.deviation(f"under dropout, texts are padded around the attention product: {fault}")
+    network.kernels = kernels
+    return parts
 
 
 def _planned(parts: Parts, what: str, choice: str, why: str) -> Parts:

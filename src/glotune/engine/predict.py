@@ -23,7 +23,7 @@ from glotune.engine.plan import choose_precision
 from glotune.model.card import Card
 from glotune.model.cpu.tune import tune
 from glotune.model.network import Network, head_width
-from glotune.model.packed.comparison import faults_of_kernels
+from glotune.model.packed.comparison import compared
 from glotune.model.packed.kernels import BLOCKS, kernels_of
 
 WINDOW = 2048
@@ -85,8 +85,7 @@ class TorchModel:
             anatomy = self.network.anatomy
             kernels, _ = kernels_of(Card.of(device), head_width(anatomy))
             heads, width = int(anatomy.config.num_attention_heads), head_width(anatomy)
-            if kernels == BLOCKS or not faults_of_kernels(kernels, heads, width, device):
-                self.network.kernels = kernels
+            self.network.kernels = kernels if kernels == BLOCKS else compared(kernels, heads, width, device)[0]
 
     @property
     def parameters(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glotune.model.card import Card
 from glotune.model.packed import kernels as known
-from glotune.model.packed.comparison import faults_of_kernels
+from glotune.model.packed.comparison import compared
 from glotune.model.packed.kernels import PADDED, Kernels, kernels_of, varlen
 from varlen_reference import kernels_on_the_cpu, reference_varlen
 
@@ -21,7 +21,7 @@ FLASH = Kernels("flash", "efficient")
 
 def faults(wrong: Callable[..., Tensor] = reference_varlen) -> list[str]:
     with kernels_on_the_cpu(wrong):
-        return faults_of_kernels(FLASH, heads=4, width=32, device=CPU)
+        return [fault for found in compared(FLASH, heads=4, width=32, device=CPU)[1].values() for fault in found]
 
 
 def test_right_kernels_pass() -> None:
@@ -103,7 +103,26 @@ def test_each_wrong_kernel_is_seen(wrong: Callable[..., Tensor], words: str) -> 
 
 
 def test_without_kernels_there_is_nothing_to_compare() -> None:
-    assert faults_of_kernels(PADDED, 2, 16, CPU) == []
+    assert compared(PADDED, 2, 16, CPU) == (PADDED, {})
+
+
+def test_one_kernel_that_is_wrong_does_not_stand_in_for_the_other() -> None:
+    """What torch 2.11's memory-efficient attention was found to do on an H200: wrong under dropout, right without."""
+
+    def wrong(*given: Any) -> Tensor:
+        return other_mask_back(*given) if given[0] == "efficient" else reference_varlen(*given)
+
+    with kernels_on_the_cpu(wrong):
+        found, faults = compared(FLASH, heads=4, width=32, device=CPU)
+    assert found == Kernels("flash", "efficient", frozenset({"efficient"}))
+    assert list(faults) == ["efficient"]
+    query = torch.empty(3, 2, 16, device="meta")
+    assert found.of(query, None) == "efficient"
+    assert found.of(query, None, dropout=0.1) == "sdpa"
+    assert found.of(query.bfloat16(), None, dropout=0.1) == "flash"
+    with kernels_on_the_cpu(lambda *given: wrong(*given) + (2.0 if given[0] == "flash" else 0.0)):
+        found, _ = compared(FLASH, heads=4, width=32, device=CPU)
+    assert found == Kernels("sdpa", "efficient", frozenset({"efficient"}))
 
 
 @pytest.mark.parametrize(

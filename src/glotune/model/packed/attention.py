@@ -84,7 +84,7 @@ def attend(
         The shape of the query.
     """
     scale = query_TAD.shape[-1] ** -0.5 if scaling is None else scaling
-    kernel = packing.kernels.of(query_TAD, window)
+    kernel = packing.kernels.of(query_TAD, window, dropout)
     if kernel == "blocks":
         return _blocks(query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     if kernel != "sdpa":
@@ -235,8 +235,7 @@ _SIMILAR = 0.8
 _WASTE = 4096
 """Query-key pairs of padding that a group may hold in any case: about what one more group costs in calls."""
 _HIDDEN = -1e30
-"""Added to the scores of keys out of sight: their weight is exactly 0. Finite, because padding among the queries may
-see no key at all under local attention: with -inf its row would be NaN, and so every gradient below it."""
+"""Added to the scores of keys out of sight: their weight is exactly 0."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +272,13 @@ class Group:
         if self.longest - 1 <= window:
             return self.mask
         places = torch.arange(self.longest, device=device)
-        far = (places[:queries, None] - places[None, :]).abs() > window
-        local = torch.zeros(far.shape, device=device).masked_fill(far, _HIDDEN)[None, None]
-        return local if self.mask is None else self.mask + local
+        apart = (places[:queries, None] - places[None, :]).abs()
+        local = torch.zeros(apart.shape, device=device).masked_fill(apart > window, _HIDDEN)[None, None]
+        if self.mask is None:
+            return local
+        # Padding may see itself, and nothing else sees it: a query that sees no key at all has weights that a fused
+        # kernel computes from differences of numbers as large as those that hide, and its gradient is not finite.
+        return (self.mask + local).masked_fill(apart == 0, 0.0)
 
 
 @dataclass(frozen=True)

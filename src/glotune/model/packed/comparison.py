@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,25 +25,58 @@ ROUNDED = 1 / 255
 """Flash attention draws one byte for each weight: it rounds the rate so."""
 
 
-def faults_of_kernels(kernels: Kernels, heads: int, width: int, device: torch.device) -> list[str]:
-    """Where the kernels answer otherwise than the padded product, in words; none where they agree."""
-    found = []
+@dataclass(frozen=True)
+class Faults:
+    """Where a kernel answers otherwise than the padded product, in words."""
+
+    product: list[str]
+    dropout: list[str]
+    """Under dropout alone."""
+
+
+def compared(kernels: Kernels, heads: int, width: int, device: torch.device) -> tuple[Kernels, dict[Kernel, list[str]]]:
+    """The kernels that answer as the padded product does, and the faults of the others.
+
+    One that fails under dropout alone is kept for what has none (`Kernels.undropped`): torch 2.11's memory-efficient
+    attention draws one mask for all texts and heads, and its gradient another, where texts are told by their bounds.
+    """
     half = torch.float16 if Card.of(device).has_fp16 and not Card.of(device).has_bf16 else torch.bfloat16
-    for kernel, dtype in ((kernels.half, half), (kernels.full, torch.float32)):
-        if kernel == "sdpa":
+    faults: dict[Kernel, list[str]] = {}
+    left, undropped = [kernels.half, kernels.full], set[Kernel]()
+    for place, dtype in enumerate((half, torch.float32)):
+        if (kernel := left[place]) == "sdpa":
             continue
-        try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-                torch.manual_seed(0)
-                found += [
-                    f"{kernel} attention, {fault}" for fault in _faults(kernels, kernel, heads, width, dtype, device)
-                ]
-        except (RuntimeError, TypeError, NotImplementedError) as error:
-            found.append(f"{kernel} attention fails: {str(error).splitlines()[0]}")
+        found = _faults_of(kernels, kernel, heads, width, dtype, device)
+        if said := [*found.product, *found.dropout]:
+            faults[kernel] = said
+        if found.product:
+            left[place] = "sdpa"
+        elif found.dropout:
+            undropped.add(kernel)
+    sound = replace(kernels, half=left[0], full=left[1], undropped=kernels.undropped | undropped)
+    return sound, faults
+
+
+def _faults_of(
+    kernels: Kernels, kernel: Kernel, heads: int, width: int, dtype: torch.dtype, device: torch.device
+) -> Faults:
+    found = Faults([], [])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        for place, faults in (
+            (found.product, _faults_of_product(kernels, kernel, heads, width, dtype, device)),
+            (found.dropout, _faults_of_dropout(kernels, heads, width, dtype, device)),
+        ):
+            try:
+                place += [f"{kernel} attention, {fault}" for fault in faults]
+            except (RuntimeError, TypeError, NotImplementedError) as error:
+                place.append(f"{kernel} attention fails: {str(error).splitlines()[0]}")
+            if place:
+                break
     return found
 
 
-def _faults(
+def _faults_of_product(
     kernels: Kernels, kernel: Kernel, heads: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[str]:
     tensors = torch.randn(3, sum(LENGTHS), heads, width, device=device, dtype=dtype)
@@ -52,7 +86,6 @@ def _faults(
             for name, fast, plain in zip(("output", "gradient"), *answers, strict=True):
                 if (error := relative_error(fast, plain)) > TOLERANCES[dtype]:
                     yield f"the {name} is off by {error:.2g}"
-    yield from _faults_of_dropout(kernels, heads, width, dtype, device)
 
 
 def _packing(lengths: Sequence[int], device: torch.device, kernels: Kernels) -> Packing:

@@ -72,13 +72,17 @@ class Kernels:
 
     half: Kernel = "sdpa"
     full: Kernel = "sdpa"
+    undropped: frozenset[Kernel] = frozenset()
+    """Those that answer as they should without dropout alone: under dropout texts are padded."""
 
-    def of(self, query: Tensor, window: int | None) -> Kernel:
+    def of(self, query: Tensor, window: int | None, dropout: float = 0.0) -> Kernel:
         """The kernel for this query. Memory-efficient attention knows no window that looks to both sides."""
         kernel = self.half if query.dtype in HALF else self.full
         if kernel == "blocks":
             return kernel
-        return "sdpa" if query.device.type == "cpu" or (kernel == "efficient" and window is not None) else kernel
+        if query.device.type == "cpu" or (kernel == "efficient" and window is not None):
+            return "sdpa"
+        return "sdpa" if dropout > 0.0 and kernel in self.undropped else kernel
 
 
 PADDED = Kernels()
