@@ -140,7 +140,10 @@ class Processes:
             before_cuda(deterministic=deterministic)
         with signals_as_before():  # joining can wait long for the others, where no handler of ours would be run
             state = PartialState(cpu=device == "cpu")
-        return cls(rank=state.process_index, ranks=state.num_processes, device=torch.device(state.device))
+        # Accelerate's state is one for as long as the process lives, on the device of whoever asked first.
+        alone = state.num_processes == 1 and state.device.type != device
+        own = torch.device(device if alone else state.device)
+        return cls(rank=state.process_index, ranks=state.num_processes, device=own)
 
     @property
     def is_main(self) -> bool:

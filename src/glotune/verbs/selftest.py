@@ -13,6 +13,7 @@ import numpy as np
 
 from glotune.engine.plan import choose_device
 from glotune.errors import GlotuneError
+from glotune.model.card import Card
 from glotune.run.directory import RunDirectory
 from glotune.verbs.predict import load
 from glotune.verbs.train import train
@@ -37,10 +38,13 @@ def selftest(device: str = "auto") -> Iterator[Check]:
     """Trains the embedded encoder for 20 steps on the CPU and on the device, on toy texts; writes nothing that stays.
 
     Yields:
-        Each check as soon as it is made: losses and predictions without dropout in fp32, losses in the precision that a
-        run would choose, a run with dropout, whether every fast path of the plan passed its own comparison.
+        Each check as soon as it is made: which device it is, and whether the runs were on it; losses and predictions
+        without dropout in fp32, losses in the precision that a run would choose, a run with dropout, whether every fast
+        path of the plan passed its own comparison.
     """
     kind = choose_device(device, key=None)
+    alone = "the CPU, compared with itself: no accelerator is here that this torch could use"
+    yield Check("device", True, alone if kind == "cpu" else str(Card.of(kind)))
     with tempfile.TemporaryDirectory(prefix="glotune-selftest-") as name:
         folder = Path(name)
         there = _trained(folder / "cpu", "cpu", train__precision="fp32", model__dropout=0.0)
@@ -53,6 +57,9 @@ def selftest(device: str = "auto") -> Iterator[Check]:
 def _compared(folder: Path, reference: RunDirectory, kind: str) -> Iterator[Check]:
     expected = _losses(reference)
     plain = _trained(folder / "fp32", kind, train__precision="fp32", model__dropout=0.0)
+    for run, wanted in ((reference, "cpu"), (plain, kind)):
+        if (plan := run.read_manifest().plan) is None or plan.device != wanted:
+            yield Check(f"training on {wanted}", False, f"the run was on {'nothing' if plan is None else plan.device}")
     yield _apart(f"{len(expected)} losses in fp32", _losses(plain), expected, EXACT)
     texts = ["a lovely book", "the machine never works", "it arrived on Monday, as it was announced two weeks ago"]
     answers = [load(run.path, device=where).predict_proba(texts) for run, where in ((reference, "cpu"), (plain, kind))]

@@ -14,6 +14,7 @@ from glotune.cli import doctor as machine
 from glotune.cli.main import build_app
 from glotune.model.card import Card
 from glotune.model.packed import comparison
+from glotune.model.packed.kernels import Kernels
 from glotune.verbs import selftest
 
 
@@ -40,14 +41,15 @@ def test_doctor_explains_every_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_attention_follows_card_and_precision(
     card: Card, precision: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: [])
+    monkeypatch.setattr(comparison, "compared", lambda kernels, *given: (kernels, {}))
     found, why = machine._attention(card, precision)
     assert found == attention
     assert ("checked here" in why) == (card.kind == "cuda")
 
 
 def test_kernels_that_do_not_pass_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "faults_of_kernels", lambda *given: ["flash attention, the output is off by 0.4"])
+    faults = {"flash": ["flash attention, the output is off by 0.4"]}
+    monkeypatch.setattr(comparison, "compared", lambda kernels, *given: (Kernels("sdpa", kernels.full), faults))
     found, why = machine._attention(Card("cuda", "B200", (10, 0)), "bf16")
     assert found == "packed_sdpa"
     assert why == "the faster kernels did not pass their check here: flash attention, the output is off by 0.4"
@@ -67,8 +69,12 @@ def test_the_selftest_holds_on_the_cpu_itself() -> None:
     assert "each passed its comparison" in shown
 
 
-def made_up(monkeypatch: pytest.MonkeyPatch, **losses: list[float]) -> list[selftest.Check]:
-    """The checks of a device that trains so, by the name of the run."""
+def made_up(monkeypatch: pytest.MonkeyPatch, on: str | None = None, **losses: list[float]) -> list[selftest.Check]:
+    """The checks of a device that trains so, by the name of the run; behind the first, which names it.
+
+    Args:
+        on: the device that the runs are on, whatever they were asked for.
+    """
     known = {
         "cpu": [1.0, 0.5],
         "fp32": [1.0, 0.5],
@@ -80,13 +86,16 @@ def made_up(monkeypatch: pytest.MonkeyPatch, **losses: list[float]) -> list[self
     def trained(folder: Path, device: str, **overrides: Any) -> Any:
         if losses.get(folder.name) == []:
             raise RuntimeError("CUDA error: no kernel image\nmore")
-        return SimpleNamespace(path=folder, read_manifest=lambda: SimpleNamespace(plan=None, deviations=deviations))
+        plan = SimpleNamespace(device=on or device, precision="fp32", attention="packed_sdpa")
+        return SimpleNamespace(path=folder, read_manifest=lambda: SimpleNamespace(plan=plan, deviations=deviations))
 
     monkeypatch.setattr(selftest, "_trained", trained)
     monkeypatch.setattr(selftest, "_losses", lambda run: (known | losses)[run.path.name])
     answers = SimpleNamespace(predict_proba=lambda texts: np.zeros((3, 3)))
     monkeypatch.setattr(selftest, "load", lambda path, device: answers)
-    return list(selftest.selftest("cpu"))
+    named, *checks = selftest.selftest("cpu")
+    assert named.found.startswith("the CPU, compared with itself")
+    return checks
 
 
 def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +108,7 @@ def test_a_device_that_trains_otherwise_fails_the_selftest(monkeypatch: pytest.M
     assert not made_up(monkeypatch, fp32=[1.0])[0].holds, "a step is missing"
     (check,) = made_up(monkeypatch, fp32=[])
     assert (check.holds, check.found) == (False, "CUDA error: no kernel image")
+    assert [check.found for check in made_up(monkeypatch, on="cuda") if not check.holds] == ["the run was on cuda"] * 2
 
 
 def test_what_is_missing_has_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
