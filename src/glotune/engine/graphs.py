@@ -9,11 +9,13 @@ which lie on the device; what the host knew when they were recorded is the shape
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from glotune.data.batches import PackedBatch, filled
 from glotune.engine.forward import autocast
@@ -47,13 +49,29 @@ def recorded_by_cuda(device: torch.device) -> Record:
                 backward()
         torch.cuda.current_stream(device).wait_stream(stream)
         graphs = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        for graph, work in zip(graphs, (forward, backward), strict=True):
-            # The thread that reads ahead locks memory meanwhile, which a recording of all threads would not survive.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                work()
+        try:
+            for graph, work in zip(graphs, (forward, backward), strict=True):
+                # The thread that reads ahead locks memory meanwhile; a recording of all threads would not survive that.
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    work()
+        except RuntimeError as error:
+            _end_recording()
+            raise RuntimeError(str(_cause(error))) from error
         return graphs[0].replay, graphs[1].replay
 
     return record
+
+
+def _end_recording() -> None:
+    """After a recording that failed, the generator of chance goes on as if there were one, and refuses to draw: one of
+    nothing, which ends as it should, sets it right."""
+    with suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        pass
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What failed first: ending a recording that has failed fails too."""
+    return error if error.__context__ is None else _cause(error.__context__)
 
 
 @dataclass
@@ -65,10 +83,25 @@ class Graphs:
     parameters: Sequence[nn.Parameter]
     record: Record
     _passes: dict[Shape, Passes] = field(default_factory=dict)
+    _leaves: dict[str, Tensor] = field(default_factory=dict)
+    """By its name in the network, each parameter's memory as a tensor of its own. Autograd holds on to the stream in
+    which it first met a parameter; these it meets nowhere but in recordings."""
     _sums: dict[nn.Parameter, Tensor] = field(default_factory=dict)
     """Where recorded passes add the gradients of a step."""
     calls: int = 0
     """Forward passes that were replayed so far."""
+
+    def __post_init__(self) -> None:
+        names = {parameter: name for name, parameter in self.network.named_parameters()}
+        self._leaves = {names[each]: each.detach().requires_grad_() for each in self.parameters}
+
+    def logits(self, batch: PackedBatch) -> Tensor:
+        """The network's, as functions of `_leaves`."""
+        return cast(Tensor, functional_call(self.network, self._leaves, (batch,)))
+
+    def gradients(self, logits: Tensor, upstream: Tensor) -> None:
+        """Takes a pass back, and adds what it finds."""
+        self.add(torch.autograd.grad(logits, list(self._leaves.values()), upstream, allow_unused=True))
 
     def filled(self, batch: PackedBatch) -> PackedBatch:
         """The batch with dummy texts at its end, in one of the shapes; as it is where it is too large for them."""
@@ -120,6 +153,8 @@ class Passes:
 
     def __init__(self, graphs: Graphs, batch: PackedBatch, longest: int) -> None:
         self._graphs = graphs
+        self._way_back: Tensor | None = None
+        """Logits that autograd knows the way back from."""
         # The kernels are launched for the shape's longest text, and find the texts themselves by their bounds.
         lengths = lengths_of(len(batch), batch.num_tokens, longest)
         self._batch = replace(batch, lengths=lengths, targets={}, twin=None).copied()
@@ -127,16 +162,19 @@ class Passes:
         self.upstream = torch.zeros_like(self.logits)
         self._backward()
         self.forward, self.backward = graphs.record(self._forward, self._backward)
+        self._way_back = None
 
     def _forward(self) -> None:
+        self._way_back = None  # of the pass before, which lay in another stream
         # Casts belong into the recording: those that a step or autocast keeps are of weights as they once were.
         device, precision = self._batch.input_ids.device, self._graphs.precision
         with torch.enable_grad(), PackedWeights.in_use(None), autocast(device, precision, keeps_casts=False):
-            self._logits = self._graphs.network(self._batch)
-        self.logits = self._logits.detach()
+            self._way_back = self._graphs.logits(self._batch)
+        self.logits = self._way_back.detach()
 
     def _backward(self) -> None:
-        self._graphs.add(torch.autograd.grad(self._logits, self._graphs.parameters, self.upstream, allow_unused=True))
+        assert self._way_back is not None
+        self._graphs.gradients(self._way_back, self.upstream)
 
     def called(self) -> int:
         """The number of this forward pass."""
