@@ -25,6 +25,7 @@ def main() -> None:
     zero_shot.add_argument("--encoder", type=Path, required=True, help="folder of an encoder with real weights")
     zero_shot.add_argument("--seeds", type=int, default=4)
     zero_shot.add_argument("--threads", type=int, default=2)
+    zero_shot.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     zero_shot.add_argument("--out", type=Path, default=Path("zero-shot.json"), help="what each seed gave")
     transfer = commands.add_parser("transfer", help="glotune-nano against a random encoder on UMSAB, English in")
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
@@ -40,7 +41,8 @@ def main() -> None:
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     texts = commands.add_parser("nano-texts", help="the texts that glotune-nano is trained on, as two files")
-    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_emotions and afrisenti")
+    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_* and afrisenti")
+    texts.add_argument("--teacher", type=Path, required=True, help="folder of the teacher, for its tokenizer.json")
     texts.add_argument("--out", type=Path, required=True, help="folder to write")
     speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
     suite.add_arguments(speed)
@@ -118,7 +120,8 @@ def main() -> None:
     elif arguments.name == "zero-shot":
         from benchmarks import zero_shot as shot
 
-        print(shot.run(arguments.data, arguments.encoder, arguments.seeds, arguments.threads, arguments.out))
+        given = (arguments.data, arguments.encoder, arguments.seeds, arguments.threads, arguments.out)
+        print(shot.run(*given, arguments.device))
     elif arguments.name == "transfer":
         from benchmarks import transfer as measured
         from glotune.nano import nano_path
@@ -128,7 +131,7 @@ def main() -> None:
     elif arguments.name == "nano-texts":
         from benchmarks.nano_texts import write
 
-        print(*write(arguments.data, arguments.out))
+        print(*write(arguments.data, arguments.out, arguments.teacher))
     elif arguments.name == "adaptation":
         from benchmarks import adaptation as adapted
         from glotune.nano import nano_path

@@ -30,19 +30,20 @@ MARGIN = 0.01
 METRIC = "macro_f1"
 
 
-def run(data: Path, encoder: Path, seeds: int, threads: int, out: Path) -> str:
+def run(data: Path, encoder: Path, seeds: int, threads: int, out: Path, device: str = "cpu") -> str:
     """Trains both sides with each seed that `out` does not hold yet, and returns the tables.
 
     Args:
         data: folder with ``umsab/LANGUAGE.csv``.
         encoder: a folder with real weights.
         out: JSON with what each seed gave; written after every pair, so that a second call goes on.
+        device: ``cpu`` or ``cuda``, of both sides.
     """
     found: dict[str, dict[str, Result]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     for seed in range(seeds):
         if str(seed) in found:
             continue
-        job = {"data": str(data / "umsab"), "encoder": str(encoder), "seed": seed}
+        job = {"data": str(data / "umsab"), "encoder": str(encoder), "seed": seed, "device": device}
         sides = ("glotune", "trainer") if seed % 2 == 0 else ("trainer", "glotune")
         pair = {side: measure({**job, "kind": f"zero-shot-{side}"}, threads) for side in sides}
         found[str(seed)] = pair
@@ -83,10 +84,12 @@ def tables(pairs: Sequence[dict[str, Result]], gold_B: dict[str, list[int]]) -> 
         f"Not inferior by {100 * MARGIN:g} point: {'supported' if held else 'not supported'}, {len(pairs)} seeds.",
     ]
     ratios = [pair["trainer"]["seconds"] / pair["glotune"]["seconds"] for pair in pairs]
-    peaks = [pair["glotune"]["peak_memory_bytes"] / pair["trainer"]["peak_memory_bytes"] for pair in pairs]
+    on_gpu = all(pair["glotune"].get("device_bytes") for pair in pairs)
+    where, bytes_ = ("on the GPU", "device_bytes") if on_gpu else ("of the process", "peak_memory_bytes")
+    peaks = [pair["glotune"][bytes_] / pair["trainer"][bytes_] for pair in pairs]
     shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     lines.append(f"Trainer's time over glotune's, by seed: {shown}; median {statistics.median(ratios):.2f}.")
-    lines.append(f"Peak memory of the process, glotune's over Trainer's: {statistics.median(peaks):.2f}.")
+    lines.append(f"Peak memory {where}, glotune's over Trainer's: {statistics.median(peaks):.2f}.")
     return "\n".join(lines)
 
 
@@ -101,6 +104,7 @@ def ours(job: Job) -> Result:
     """glotune: seconds of the training steps, and probabilities of the test texts."""
     import glotune
     from benchmarks.speed.ours import Watch, resolved, seconds_of_epochs
+    from glotune.study.child import device_peak
     from glotune.verbs import train as spine
 
     folder = Path(job["data"])
@@ -110,7 +114,7 @@ def ours(job: Job) -> Result:
         "data": {"train": {SOURCE: str(folder / f"{SOURCE}.csv")}, "labels": list(LABELS), "max_length": MAX_LENGTH},
         "optimizer": {name: SETTINGS[name] for name in ("learning_rate", "weight_decay")},
         "schedule": {"name": "linear", "warmup_ratio": SETTINGS["warmup_ratio"]},
-        "train": {"epochs": SETTINGS["epochs"], "batch_size": SETTINGS["batch_size"], "device": "cpu"},
+        "train": {"epochs": SETTINGS["epochs"], "batch_size": SETTINGS["batch_size"], "device": job["device"]},
         "evaluate": {"metric": METRIC, "baselines": False},
         "checkpoints": {"keep": 1},
         "seed": job["seed"],
@@ -119,17 +123,18 @@ def ours(job: Job) -> Result:
         watch = Watch(None)
         done = spine.train(resolved(recipe), out=Path(name) / "run", observer=watch, report=False)
         steps = [event for event in done.directory.events() if event.kind == "step"]
-        predictor = glotune.load(done.path, device="cpu", precision="fp32")
+        held = device_peak(done.manifest.plan)
+        predictor = glotune.load(done.path, device=job["device"], precision="fp32")
         answers = {
             language: predictor.predict_proba([row["text"] for row in rows_of(folder, language, "test")]).tolist()
             for language in LANGUAGES
         }
-    return {"seconds": sum(seconds_of_epochs(steps, watch.ends)), "probabilities": answers}
+    return {"seconds": sum(seconds_of_epochs(steps, watch.ends)), "probabilities": answers, "device_bytes": held}
 
 
 def trainers(job: Job) -> Result:
-    """The same with Trainer at its best: length grouping, fused AdamW, bf16 where the processor has it."""
-    from datasets import Dataset
+    """The same with Trainer at its best: length grouping, fused AdamW, bf16 where the device has it."""
+    import torch
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -148,19 +153,17 @@ def trainers(job: Job) -> Result:
     def encode(language: str, split: str) -> Any:
         rows = rows_of(folder, language, split)
         encoded = tokenizer([row["text"] for row in rows], truncation=True, max_length=MAX_LENGTH)
-        return Dataset.from_dict(
-            {
-                **encoded,
-                "labels": [LABELS.index(row["label"]) for row in rows],
-                "length": [len(ids) for ids in encoded["input_ids"]],
-            }
-        )
+        return [
+            {"input_ids": ids, "attention_mask": mask, "labels": LABELS.index(row["label"])}
+            for ids, mask, row in zip(encoded["input_ids"], encoded["attention_mask"], rows, strict=True)
+        ]
 
     def macro_f1(found: Any) -> dict[str, float]:
         return {
             METRIC: float(count_metric(METRIC)(confusion_matrix(found[1], np.argmax(found[0], axis=1), len(LABELS))))
         }
 
+    on_gpu = job["device"] == "cuda"
     set_seed(job["seed"])
     with tempfile.TemporaryDirectory() as name:
         arguments = TrainingArguments(
@@ -173,7 +176,7 @@ def trainers(job: Job) -> Result:
             warmup_steps=SETTINGS["warmup_ratio"],
             lr_scheduler_type="linear",
             optim="adamw_torch_fused",
-            bf16=cpu_has_bf16(),
+            bf16=on_gpu or cpu_has_bf16(),
             train_sampling_strategy="group_by_length",
             eval_strategy="epoch",
             save_strategy="epoch",
@@ -181,7 +184,7 @@ def trainers(job: Job) -> Result:
             metric_for_best_model=METRIC,
             save_total_limit=1,
             seed=job["seed"],
-            use_cpu=True,
+            use_cpu=not on_gpu,
             report_to=[],
             disable_tqdm=True,
             logging_strategy="no",
@@ -197,8 +200,10 @@ def trainers(job: Job) -> Result:
         )
         clock = clock_of(trainer)
         trainer.train()
+        held = torch.cuda.max_memory_allocated() if on_gpu else None
         logits = {language: trainer.predict(encode(language, "test")).predictions for language in LANGUAGES}
     return {
         "seconds": sum(clock.epoch_seconds),
         "probabilities": {language: softmax(found.astype(np.float64)).tolist() for language, found in logits.items()},
+        "device_bytes": held,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -235,16 +234,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.started = self.last = self.updating = self._before = 0.0
-        self._ends: list[float] = []
-
-    @property
-    def epoch_seconds(self) -> list[float]:
-        """Of each epoch, from the end of the last step before it to the end of its own."""
-        return [end - start for start, end in pairwise([self.started, *self._ends])]
+        self.epoch_seconds: list[float] = []
+        """Of each epoch, from its beginning to the end of its last step: evaluations and checkpoints lie between."""
+        self._began = 0.0
 
 
 def clock_of(trainer: Any) -> Clock:
     """Adds a clock to a Trainer."""
+    import torch
     from transformers import TrainerCallback
 
     clock = Clock()
@@ -252,6 +249,9 @@ def clock_of(trainer: Any) -> Clock:
     class Timing(TrainerCallback):
         def on_train_begin(self, *given: Any, **named: Any) -> None:
             clock.started = time.perf_counter()
+
+        def on_epoch_begin(self, *given: Any, **named: Any) -> None:
+            clock._began = time.perf_counter()
 
         def on_pre_optimizer_step(self, *given: Any, **named: Any) -> None:
             clock._before = time.perf_counter()
@@ -263,7 +263,10 @@ def clock_of(trainer: Any) -> Clock:
             clock.last = time.perf_counter()
 
         def on_epoch_end(self, *given: Any, **named: Any) -> None:
-            clock._ends.append(clock.last)
+            if torch.cuda.is_available():  # steps are only asked for until then
+                torch.cuda.synchronize()
+                clock.last = time.perf_counter()
+            clock.epoch_seconds.append(clock.last - clock._began)
 
     trainer.add_callback(Timing())
     return clock
