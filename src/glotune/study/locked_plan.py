@@ -81,21 +81,28 @@ class LockedPlan(Record):
 
     @property
     def withdrawn(self) -> list[StudyClaim]:
-        """Claims that stood while runs were complete and stand no more, as they were stated."""
-        claims = [
-            each.before for each in self.amendments if each.what.startswith("claim") and each.runs and each.before
-        ]
-        gone = [claim for claim in claims if claim not in self.current["claims"]]
-        return [StudyClaim.model_validate(claim) for place, claim in enumerate(gone) if claim not in gone[:place]]
+        """Claims that stood while runs were complete and stand no more, as they were stated. One that is put into other
+        words asks what it asked, and still stands."""
+        stood = [each.before for each in self.amendments if each.what.startswith("claim") and each.runs and each.before]
+        asked = [_question(claim) for claim in self.current["claims"]]
+        gone = {json.dumps(_question(claim)): claim for claim in stood if _question(claim) not in asked}
+        return [StudyClaim.model_validate(claim) for claim in gone.values()]
 
     @property
     def added_later(self) -> set[str]:
-        """Names of claims that were first stated, or changed, when runs were complete already."""
-        known = {each["name"] for each in self.current["claims"]}
+        """Names of claims that were first stated, or changed in more than words, when runs were complete already."""
         if self.runs:
-            return known
-        later = [each.after for each in self.amendments if each.what.startswith("claim") and each.runs and each.after]
-        return {claim["name"] for claim in later if claim in self.current["claims"]} & known
+            return {each["name"] for each in self.current["claims"]}
+        early = [
+            each.after for each in self.amendments if each.what.startswith("claim") and not each.runs and each.after
+        ]
+        asked = [_question(claim) for claim in (*self.content["claims"], *early)]
+        return {claim["name"] for claim in self.current["claims"] if _question(claim) not in asked}
+
+
+def _question(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What a claim asks, whatever its words."""
+    return {key: value for key, value in claim.items() if key != "name"}
 
 
 def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
@@ -174,6 +181,11 @@ def _changes(known: LockedPlan, content: dict[str, Any]) -> Iterator[tuple[str, 
             yield f"variant {verb}: {name}", old, new
     old_claims = {claim["name"]: claim for claim in before["claims"]}
     new_claims = {claim["name"]: claim for claim in content["claims"]}
+    for name, new in new_claims.items():
+        same = (old for each, old in old_claims.items() if each not in new_claims and _question(old) == _question(new))
+        if name not in old_claims and (old := next(same, None)) is not None:
+            yield f"claim put into other words: {name}", old, new
+            old_claims = {each: claim for each, claim in old_claims.items() if each != old["name"]} | {name: new}
     for name in dict.fromkeys([*old_claims, *new_claims]):
         old, new = old_claims.get(name), new_claims.get(name)
         if old != new:

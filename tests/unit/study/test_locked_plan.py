@@ -81,6 +81,25 @@ def test_every_kind_of_change_is_an_amendment(directory: StudyDirectory) -> None
     assert [claim.margin for claim in again.withdrawn] == [0.01], "back again, only the other one is withdrawn"
 
 
+def test_a_claim_in_other_words_is_the_same_claim(directory: StudyDirectory) -> None:
+    """Tested once: two wordings of one question would be corrected for as two."""
+    reworded = {**CLAIM, "name": "four epochs are better than one"}
+    second = {**CLAIM, "name": "base is better", "variants": ["base", "longer"]}
+    assert lock_plan(resolved(claims=[reworded, second]), directory) == [
+        "claim put into other words: four epochs are better than one",
+        "claim added: base is better",
+    ]
+    plan = read_plan(directory)
+    assert plan is not None
+    assert plan.withdrawn == []
+    assert plan.added_later == {"base is better"}
+    assert lock_plan(resolved(claims=[reworded, second]), directory) == []
+    lock_plan(resolved(claims=[second]), directory)
+    plan = read_plan(directory)
+    assert plan is not None
+    assert [claim.name for claim in plan.withdrawn] == ["four epochs are better than one"], "and once where it is gone"
+
+
 def test_a_change_before_any_result_withdraws_nothing(tmp_path: Path) -> None:
     directory = StudyDirectory(tmp_path / "study")
     directory.create()
