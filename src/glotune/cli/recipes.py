@@ -79,7 +79,7 @@ def show_schema(
     """
     from glotune.cli.console import show_json
     from glotune.recipe import Recipe
+    from glotune.recipe.loading import file_schema
     from glotune.recipe.pretrain import PretrainRecipe
 
-    schema = PretrainRecipe if pretrain else Recipe
-    show_json(schema.model_json_schema())
+    show_json(file_schema(PretrainRecipe if pretrain else Recipe))

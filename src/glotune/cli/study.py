@@ -147,11 +147,12 @@ def _tell_plan(resolved: ResolvedStudy) -> None:
 def _tell(verb: str, names: list[str]) -> None:
     from glotune.cli.console import out, show, show_json
     from glotune.errors import UserError
+    from glotune.recipe.loading import file_schema
     from glotune.recipe.study import StudyRecipe
     from glotune.recipe.study_loading import builtin_studies, find_study, load_study
 
     if verb == "schema":
-        show_json(StudyRecipe.model_json_schema())
+        show_json(file_schema(StudyRecipe))
     elif verb == "show":
         if len(names) != 1:
             raise UserError(f"{len(names)} names", expected="one: glotune study show NAME")

@@ -105,6 +105,20 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(below, content)
 
 
+def file_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON schema of a file with the keys of a recipe: one that extends another needs to give none of them itself."""
+    schema = model.model_json_schema()
+    schema["properties"] = {
+        "extends": {
+            "type": "string",
+            "description": "Name or file of another one: what it says holds where this one says nothing.",
+        },
+        **schema["properties"],
+    }
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
+    return schema
+
+
 def anchor_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Paths in a recipe file are relative to that file: those that exist there become absolute."""
 

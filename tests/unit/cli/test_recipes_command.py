@@ -40,7 +40,9 @@ def test_show_resolved_applies_overrides() -> None:
 def test_schema_is_json_schema() -> None:
     schema = json.loads(run("recipes", "schema"))
     assert schema["type"] == "object"
-    assert {"model", "data"} <= set(schema["required"])
+    assert schema["anyOf"] == [{"required": ["extends"]}, {"required": ["name", "model", "data"]}]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["extends"]["type"] == "string"
 
 
 def test_the_schema_is_coloured_on_a_terminal_and_plain_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
