@@ -89,6 +89,17 @@ def test_new_pieces_are_used() -> None:
     assert sum(map(len, after(texts).input_ids)) < sum(map(len, before(texts).input_ids))
 
 
+def test_characters_that_are_new_come_before_longer_pieces() -> None:
+    """Or a text in a new script would stay unknown, however many of its words are pieces."""
+    before = tokenizer_of()
+    other = ["ფქღ", "ღფ ქქ", "ყ"]
+    assert before.unk_token_id in before(other[0]).input_ids
+    after = extend_tokenizer(before, [*lines(300, seed=1), *other], 5)
+    assert {"ფ", "ქ", "ღ"} <= set(after.get_vocab())
+    assert after.unk_token_id not in after(other[:2]).input_ids[0] + after(other[:2]).input_ids[1]
+    assert "ყ" not in after.get_vocab(), "it occurs once"
+
+
 def test_more_new_pieces_than_the_texts_support() -> None:
     with pytest.raises(UserError, match="5000 new pieces are wanted"):
         extend_tokenizer(tokenizer_of(), lines(20), 5000)

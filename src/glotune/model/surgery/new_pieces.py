@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,6 +21,9 @@ OVERSAMPLING = 3
 
 def extend_tokenizer(tokenizer: Any, lines: Sequence[str], wanted: int) -> Any:
     """Adds the likeliest pieces of `lines` that the tokenizer lacks, after its last id: no old id moves.
+
+    Characters that it lacks come first, those that occur once apart: a text in a script that is new to it would stay
+    unknown whatever longer pieces it gets.
 
     Args:
         tokenizer: a fast Unigram tokenizer (XLM-R's family).
@@ -37,7 +43,12 @@ def extend_tokenizer(tokenizer: Any, lines: Sequence[str], wanted: int) -> Any:
         )
     known = {piece for piece, _ in content["model"]["vocab"]}
     learned = learn_pieces(list(lines), OVERSAMPLING * wanted + len(set("".join(lines))) + 16, ("<unk>",))
-    fresh = [(piece, score) for piece, score in learned if piece not in known and len(piece.strip("▁")) > 1]
+    counts = Counter(chain.from_iterable(unicodedata.normalize("NFKC", line) for line in lines))
+    fresh = [
+        (piece, score)
+        for piece, score in learned
+        if piece not in known and (len(piece.strip("▁")) > 1 or counts[piece] > 1)
+    ]
     if len(fresh) < wanted:
         raise UserError(
             f"{wanted} new pieces are wanted, and the texts support {len(fresh)}",
@@ -45,7 +56,7 @@ def extend_tokenizer(tokenizer: Any, lines: Sequence[str], wanted: int) -> Any:
             expected=f"at most {len(fresh)}",
             remedy="Give more text, or ask for fewer",
         )
-    likeliest = sorted(fresh, key=lambda each: (-each[1], each[0]))[:wanted]
+    likeliest = sorted(fresh, key=lambda each: (len(each[0]) > 1, -each[1], each[0]))[:wanted]
     content["model"]["vocab"] += [list(each) for each in likeliest]
     return _rebuilt(tokenizer, content)
 
