@@ -27,9 +27,12 @@ def main() -> None:
     zero_shot.add_argument("--threads", type=int, default=2)
     zero_shot.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     zero_shot.add_argument("--out", type=Path, default=Path("zero-shot.json"), help="what each seed gave")
-    transfer = commands.add_parser("transfer", help="glotune-nano against a random encoder on UMSAB, English in")
+    transfer = commands.add_parser("transfer", help="glotune-nano against a random or another encoder on UMSAB")
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
     transfer.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
+    transfer.add_argument(
+        "--against", type=Path, help="folder of another encoder; a random one of its shape without it"
+    )
     transfer.add_argument("--seeds", type=int, default=3)
     adaptation = commands.add_parser("adaptation", help="glotune-nano adapted to AfriSenti texts against as it is")
     adaptation.add_argument("--data", type=Path, required=True, help="folder with afrisenti/LANGUAGE.csv")
@@ -41,7 +44,7 @@ def main() -> None:
     retrieval.add_argument("--pairs", type=Path, required=True, help="Tatoeba's parallel.csv.gz")
     retrieval.add_argument("--encoder", type=Path, help="folder of the encoder; glotune-nano without it")
     texts = commands.add_parser("nano-texts", help="the texts that glotune-nano is trained on, as two files")
-    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_* and afrisenti")
+    texts.add_argument("--data", type=Path, required=True, help="folder with tatoeba, brighter_emotions and afrisenti")
     texts.add_argument("--teacher", type=Path, required=True, help="folder of the teacher, for its tokenizer.json")
     texts.add_argument("--out", type=Path, required=True, help="folder to write")
     speed = commands.add_parser("speed", help="speed and memory against Trainer, pipeline and datasets.map")
@@ -126,8 +129,9 @@ def main() -> None:
         from benchmarks import transfer as measured
         from glotune.nano import nano_path
 
-        rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds)
-        print(measured.table(rows, arguments.seeds))
+        against = arguments.against
+        rows = measured.measure(arguments.data, arguments.encoder or nano_path(), arguments.seeds, against)
+        print(measured.table(rows, arguments.seeds, "random" if against is None else against.name))
     elif arguments.name == "nano-texts":
         from benchmarks.nano_texts import write
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.transfer import METRIC, Row, RunOutcomes, outcomes_on_test
+from benchmarks.transfer import METRIC, Row, RunOutcomes, outcomes_on_test, row_of
 from glotune.recipe import Recipe, load_recipe
-from glotune.stats.seed_scores import run_score, score_contrast
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.pretrain import pretrain
 from glotune.verbs.train import train
@@ -55,7 +54,7 @@ def measure(data: Path, language: str, encoder: Path, seeds: int, new_pieces: in
     """Fine-tunes both encoders with each seed; the difference on the test split.
 
     Returns:
-        A row whose `pretrained` is the adapted encoder and whose `random` is the unadapted one.
+        A row whose `pretrained` is the adapted encoder and whose `other` is the unadapted one.
     """
     adapted: list[RunOutcomes] = []
     unadapted: list[RunOutcomes] = []
@@ -71,9 +70,7 @@ def measure(data: Path, language: str, encoder: Path, seeds: int, new_pieces: in
                 )
                 found.append(outcomes_on_test(run))
                 print(f"{label}, seed {seed}: {run.metrics['test'][language][METRIC]:.4f}", flush=True)
-    contrast = score_contrast([adapted, unadapted], [1.0, -1.0], METRIC)
-    means = [sum(run_score(run, METRIC) for run in runs) / len(runs) for runs in (adapted, unadapted)]
-    return Row(language, means[0], means[1], float(contrast.estimate), float(contrast.half_width(0.95)))
+    return row_of(language, [language], adapted, unadapted)
 
 
 def claim(row: Row, seeds: int) -> str:
@@ -86,6 +83,6 @@ def claim(row: Row, seeds: int) -> str:
     else:
         said = "no difference is shown"
     return (
-        f"{row.language}, {seeds} seeds: macro-F1 {100 * row.pretrained:.1f} adapted, {100 * row.random:.1f} as it is; "
+        f"{row.name}, {seeds} seeds: macro-F1 {100 * row.pretrained:.1f} adapted, {100 * row.other:.1f} as it is; "
         f"difference {100 * row.difference:+.1f} points [{low:+.1f}, {high:+.1f}]: {said}."
     )

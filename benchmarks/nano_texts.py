@@ -1,8 +1,10 @@
-"""The texts that glotune-nano is taught on: pairs, tweets, and the words of both.
+"""The texts that glotune-nano is taught on: pairs, tweets, their words, and what can be made of these.
 
 A word alone is the shortest text: where a language has a few hundred sentences, what its words mean is most of what
-there is to learn from them, and the teacher knows it. Nothing is read that is held out: of pairs only those that the
-recipe trains on, of tables with a column ``split`` only rows of ``train``, of labels none.
+there is to learn from them, and the teacher knows it. It can also be asked about texts that nobody wrote: sentences
+some of whose words are replaced by others of their language put rare words beside frequent ones, and the pieces of the
+teacher's own vocabulary that are words are words that no text here has. Nothing is read that is held out: of pairs only
+those that the recipe trains on, of tables with a column ``split`` only rows of ``train``, of labels none.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -24,26 +27,34 @@ from glotune.recipe.pretrain import load_pretrain_recipe
 
 RELATED = "arq arz wuu yue zsm"
 """Languages of pairs beside those that the recipe holds pairs out of: so close to one of them that it learns too."""
-EMOTIONS = "arq ary chn deu eng esp ptbr rus ukr"
+EMOTIONS = "arq ary chn deu eng esp ptbr rus swe ukr"
 """Of BRIGHTER: languages of pairs, and their dialects."""
 SENTIMENT = "sw"
 """Of AfriSenti, by the same rule: what there are few pairs of."""
-MOST_TWEETS, MOST_WORDS, MOST_PHRASES = 400, 1200, 300
-"""Of a language."""
-LONGEST_TWEET = 70
-"""Characters. Longer ones would take most of the teacher's time; their words are learned all the same."""
+MOST_TWEETS, MOST_WORDS, MOST_PHRASES, MOST_MADE = 4000, 20_000, 2000, 4000
+"""Of a language: tweets, words, runs of words, sentences with words replaced."""
+MOST_PIECES = 20_000
+"""Of a script: words of the teacher's vocabulary, the most frequent first."""
+SPACED = ("arabic", "bengali", "cyrillic", "devanagari", "greek", "hangul", "hebrew", "latin")
+UNSPACED = ("cjk", "hiragana", "katakana", "thai")
+"""Scripts of the languages of pairs, as Unicode's names of characters begin."""
+REPLACED = 0.4
+"""Share of the words of a made sentence that are replaced."""
+LONGEST_TWEET = 200
+"""Characters. Longer ones are left out; their words are learned all the same."""
 WITHOUT_SPACES = {"cmn", "jpn", "tha", "wuu", "yue", "khm", "chn"}
 SEED = 0
 
 
-def write(data: Path, out: Path) -> tuple[Path, Path]:
+def write(data: Path, out: Path, teacher: Path) -> tuple[Path, Path]:
     """Writes ``pairs.csv.gz`` (language, text, english) and ``texts.csv.gz`` (language, text); returns both.
 
     Args:
         data: a folder with ``tatoeba``, ``brighter_emotions`` and ``afrisenti``.
+        teacher: a folder with the teacher's ``tokenizer.json``, a Unigram's.
     """
     out.mkdir(parents=True, exist_ok=True)
-    recipe = load_pretrain_recipe("nano-taught", {"data.pairs": "", "data.text": None})
+    recipe = load_pretrain_recipe("nano", {"data.pairs": "", "data.text": None})
     languages = {*(recipe.data.held_out.languages or []), *RELATED.split()}
     pairs = _write(out / "pairs.csv.gz", ("language", "text", "english"), _pairs(data, languages))
     given = load_pretrain_recipe(recipe, {"data.pairs": str(pairs)}).data
@@ -56,8 +67,11 @@ def write(data: Path, out: Path) -> tuple[Path, Path]:
     ]
     for language in sorted(of_pairs | tweets):
         if language not in WITHOUT_SPACES:
-            texts = of_pairs.get(language, []) + tweets.get(language, [])
-            rows += [(f"{language}-words", part) for part in parts(texts, [SEED, *language.encode()])]
+            texts, seed = of_pairs.get(language, []) + tweets.get(language, []), [SEED, *language.encode()]
+            rows += [(f"{language}-words", part) for part in parts(texts, seed)]
+            rows += [(f"{language}-made", made) for made in mixtures(texts, seed)]
+    for script, words in pieces(teacher / "tokenizer.json").items():
+        rows += [(f"{script}-pieces", word) for word in words]
     return pairs, _write(out / "texts.csv.gz", ("language", "text"), rows)
 
 
@@ -74,6 +88,39 @@ def parts(texts: Sequence[str], seed: Sequence[int]) -> list[str]:
             start = int(generator.integers(0, len(words) - length + 1))
             phrases.add(" ".join(words[start : start + length]))
     return [*chosen, *sorted(phrases)]
+
+
+def mixtures(texts: Sequence[str], seed: Sequence[int]) -> list[str]:
+    """Sentences of these texts, some of whose words are replaced by others of them, a rare one as likely as any."""
+    split = [words for text in texts if len(words := _words(text)) > 2]
+    known = sorted({word for words in split for word in words})
+    generator = np.random.default_rng(seed)
+    made = set()
+    for place in generator.integers(0, len(split), MOST_MADE).tolist():
+        words = split[place]
+        others = generator.integers(0, len(known), len(words)).tolist()
+        replaced = generator.random(len(words)) < REPLACED
+        made.add(
+            " ".join(known[other] if new else word for word, other, new in zip(words, others, replaced, strict=True))
+        )
+    return sorted(made)
+
+
+def pieces(tokenizer: Path) -> dict[str, list[str]]:
+    """Script -> the most frequent pieces of a Unigram vocabulary that are words, or may be.
+
+    Where words stand between spaces, a piece that begins one and has three letters; elsewhere two letters.
+    """
+    vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
+    found: dict[str, dict[str, None]] = {script: {} for script in (*SPACED, *UNSPACED)}
+    for piece, _ in sorted(vocabulary, key=lambda entry: (-entry[1], entry[0])):
+        word = piece.removeprefix("▁").casefold()
+        if len(word) < 2 or any(unicodedata.category(character)[0] not in "LM" for character in word):
+            continue
+        script = unicodedata.name(word[0], "").split(" ")[0].lower()
+        if script in UNSPACED or (script in SPACED and piece != word and len(word) > 2):
+            found[script][word] = None
+    return {script: list(words)[:MOST_PIECES] for script, words in found.items()}
 
 
 def _words(text: str) -> list[str]:

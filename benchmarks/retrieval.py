@@ -27,6 +27,8 @@ def measure(pairs: Path, encoder: Path) -> dict[str, HeldOutScores]:
         "nano",
         {
             "data.pairs": str(pairs),
+            "data.text": None,
+            "teacher": None,
             "model.scratch": None,
             "model.name": str(encoder),
             "train.precision": "fp32",

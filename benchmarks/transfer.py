@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,11 @@ RunOutcomes = Mapping[str, Answered]
 
 @dataclass(frozen=True)
 class Row:
-    """One language: mean macro-F1 of both encoders over the seeds, and the difference with its 95 % interval."""
+    """Languages: mean macro-F1 of both encoders over the seeds, and the difference with its 95 % interval."""
 
-    language: str
+    name: str
     pretrained: float
-    random: float
+    other: float
     difference: float
     half_width: float
 
@@ -70,43 +70,53 @@ def outcomes_on_test(run: Run) -> RunOutcomes:
     return recorded_outcomes(run.directory)
 
 
-def measure(data: Path, encoder: Path, seeds: int) -> list[Row]:
-    """Trains both encoders with each seed; one row per test language."""
+def measure(data: Path, encoder: Path, seeds: int, against: Path | None = None) -> list[Row]:
+    """Trains both encoders with each seed; one row per test language, and one for the mean of those without labels.
+
+    Args:
+        against: another encoder's folder; None: one of the same shape with random weights, anew for each seed.
+    """
     pretrained: list[RunOutcomes] = []
-    random: list[RunOutcomes] = []
+    others: list[RunOutcomes] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed in range(seeds):
-            twin = random_twin(encoder, folder / f"twin-{seed}", seed)
-            for found, source, label in ((pretrained, encoder, "nano"), (random, twin, "random")):
+            other = against or random_twin(encoder, folder / f"twin-{seed}", seed)
+            for found, source, label in ((pretrained, encoder, "nano"), (others, other, "other")):
                 run = train(recipe_for(data, str(source), seed), out=folder / f"{label}-{seed}", report=False)
                 found.append(outcomes_on_test(run))
                 print(f"{label}, seed {seed}: {_shown(run)}", flush=True)
-    return [_row(language, pretrained, random) for language in LANGUAGES]
+    return rows_of(pretrained, others)
 
 
-def _row(language: str, pretrained: list[RunOutcomes], random: list[RunOutcomes]) -> Row:
-    ours = [{language: run[language]} for run in pretrained]
-    theirs = [{language: run[language]} for run in random]
-    contrast = score_contrast([ours, theirs], [1.0, -1.0], METRIC)
-    means = [sum(run_score(run, METRIC) for run in runs) / len(runs) for runs in (ours, theirs)]
-    return Row(language, means[0], means[1], float(contrast.estimate), float(contrast.half_width(0.95)))
+def rows_of(pretrained: list[RunOutcomes], others: list[RunOutcomes]) -> list[Row]:
+    """What `measure` found, from the outcomes of its runs."""
+    groups = {language: (language,) for language in LANGUAGES} | {"mean of the five targets": LANGUAGES[1:]}
+    return [row_of(name, languages, pretrained, others) for name, languages in groups.items()]
+
+
+def row_of(name: str, languages: Sequence[str], pretrained: list[RunOutcomes], others: list[RunOutcomes]) -> Row:
+    """The mean over these languages."""
+    sides = [[{each: run[each] for each in languages} for run in runs] for runs in (pretrained, others)]
+    contrast = score_contrast(sides, [1.0, -1.0], METRIC)
+    ours, theirs = (sum(run_score(run, METRIC) for run in runs) / len(runs) for runs in sides)
+    return Row(name, ours, theirs, float(contrast.estimate), float(contrast.half_width(0.95)))
 
 
 def _shown(run: Run) -> str:
     return ", ".join(f"{language} {scores[METRIC]:.3f}" for language, scores in run.metrics["test"].items())
 
 
-def table(rows: list[Row], seeds: int) -> str:
+def table(rows: list[Row], seeds: int, against: str = "random") -> str:
     """Markdown, in points."""
     lines = [
-        f"| language | nano, {seeds} seeds | random, {seeds} seeds | difference, points [95 % interval] |",
+        f"| language | nano, {seeds} seeds | {against}, {seeds} seeds | difference, points [95 % interval] |",
         "| --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = 100 * (row.difference - row.half_width), 100 * (row.difference + row.half_width)
         lines.append(
-            f"| {row.language} | {100 * row.pretrained:.1f} | {100 * row.random:.1f} | "
+            f"| {row.name} | {100 * row.pretrained:.1f} | {100 * row.other:.1f} | "
             f"{100 * row.difference:+.1f} [{low:+.1f}, {high:+.1f}] |"
         )
     return "\n".join(lines)

@@ -113,6 +113,21 @@ def load_masked_lm(model: schema.Model, log: Log) -> Any:
     return hf.train()
 
 
+@torch.no_grad()
+def interpolate(trained: Any, recipe: PretrainRecipe, tokenizer: Any) -> None:
+    """Mixes the existing encoder's own weights into what was trained, by the recipe's share of them.
+
+    Left as trained are rows of new pieces, which were nothing but the mean of others before, and the output layer,
+    which not every encoder brings along.
+    """
+    built, _ = build_encoder(recipe, tokenizer, lambda message: None)
+    before, old = dict(built.base_model.named_parameters()), len(load_tokenizer(recipe.model.source))
+    for name, weight in trained.base_model.named_parameters():
+        grown = recipe.model.new_pieces and weight is trained.get_input_embeddings().weight
+        rows = slice(old) if grown else slice(None)
+        weight[rows].lerp_(before[name][rows].to(weight), recipe.model.interpolate)
+
+
 def save_encoder(hf: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     """Saves encoder, output layer and tokenizer as any Hugging Face folder, all at once or not at all."""
     with whole_folder(folder) as aside, quiet():

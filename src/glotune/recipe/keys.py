@@ -18,6 +18,7 @@ LATER: dict[str, object] = {
     "average": None,
     "adversarial": None,
     "model.pooling": None,
+    "model.interpolate": 0.0,
     "loss.pos_weight": "none",
     "loss.focal_gamma": 0.0,
     "loss.huber": None,

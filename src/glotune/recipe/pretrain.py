@@ -56,6 +56,10 @@ class Encoder(Section):
     new_pieces: int = Field(default=0, ge=0)
     """Number of new pieces, learned from the texts, that are added to the vocabulary of an existing encoder. The
     embedding of each starts as the mean of the pieces that it was tokenized into before."""
+    interpolate: Fraction = 0.0
+    """Share of the existing encoder's own weights in those that are saved, what was trained being the rest (Wortsman et
+    al. 2022, arXiv:2109.01903): less of what it could do before is forgotten. New pieces and the output layer are saved
+    as they were trained."""
     dropout: Fraction | None = None
     """Dropout probability in training; null: the encoder's own. The saved configuration keeps the encoder's own."""
     saved_as: Literal["float32", "float16"] = "float32"
@@ -67,6 +71,8 @@ class Encoder(Section):
             raise ValueError("give either model.name (an encoder to adapt) or model.scratch (a new one)")
         if self.scratch is not None and self.new_pieces:
             raise ValueError("new_pieces is for an existing encoder; from scratch, set scratch.vocabulary")
+        if self.scratch is not None and self.interpolate:
+            raise ValueError("interpolate is for an existing encoder: a new one has no weights of before")
         if self.scratch is not None and self.layers is not None:
             raise ValueError("layers is for an existing encoder; from scratch, set scratch.layers")
         return self

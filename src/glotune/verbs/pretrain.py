@@ -19,7 +19,7 @@ from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.step import own_randomness
 from glotune.errors import UserError
-from glotune.model.pretraining import prepare_tokenizer, save_encoder
+from glotune.model.pretraining import interpolate, prepare_tokenizer, save_encoder
 from glotune.recipe.loading import Overrides
 from glotune.recipe.pretrain import PretrainRecipe, load_pretrain_recipe
 from glotune.report.pretraining import write_pretraining_report
@@ -99,6 +99,9 @@ def carry_out(
     if resumption is None:
         recorder.planned(assembled.parts.plan, assembled.changes)
     state = train_to_the_end(assembled.parts, resumption, recorder)
+    if recipe.model.interpolate:
+        interpolate(assembled.parts.network.hf, recipe, tokenizer)
+        recorder.log(f"{recipe.model.interpolate:.0%} of the weights of before, the rest as trained")
     record_best(assembled.parts, recorder)
     dtype = torch.float16 if recipe.model.saved_as == "float16" else torch.float32
     save_encoder(assembled.parts.network.hf, tokenizer, directory.model, dtype)

@@ -18,7 +18,7 @@ def load(tmp_path: Path, text: str, *overrides: str) -> PretrainRecipe:
 
 
 def test_every_built_in_recipe_is_valid() -> None:
-    assert set(builtin_recipes(PRETRAIN_FOLDER)) == {"adapt", "nano", "nano-taught"}
+    assert set(builtin_recipes(PRETRAIN_FOLDER)) == {"adapt", "nano", "nano-all"}
     assert load_pretrain_recipe("nano").model.scratch is not None
     adapted = load_pretrain_recipe("adapt", ["data.text.ha=ha.csv"])
     assert adapted.data.text == {"ha": "ha.csv"}

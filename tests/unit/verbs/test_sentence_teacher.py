@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from encoders import PACKED_FAMILIES, make_encoder
@@ -117,6 +118,31 @@ def test_the_first_layers_of_an_encoder_are_a_student(tmp_path: Path) -> None:
     run = pretrain(recipe, out=tmp_path / "run")
     assert "first 1 of 2 layers kept" in run.manifest.changes[0].description
     assert AutoModel.from_pretrained(run.path / "model").config.num_hidden_layers == 1
+
+
+def test_what_is_saved_lies_between_what_was_there_and_what_was_trained(tmp_path: Path) -> None:
+    taught_recipe(tmp_path)
+    start = make_encoder(tmp_path / "start", "xlm-roberta", hidden=32)
+    weights = []
+    for number, share in enumerate((0.0, 0.25)):
+        model = {"scratch": None, "name": str(start), "new_pieces": 4, "interpolate": share}
+        recipe = taught_recipe(tmp_path, model=model, train={"epochs": 1})
+        run = pretrain(recipe, out=tmp_path / f"run-{number}")
+        weights.append(load_file(run.path / "model" / "model.safetensors"))
+    trained, mixed = weights
+    before = load_file(start / "model.safetensors")
+    compared = 0
+    for name in (each for each in mixed if each.startswith("roberta.")):
+        old = before[name if name in before else name.removeprefix("roberta.")]
+        rows = len(AutoTokenizer.from_pretrained(start)) if "word_embeddings" in name else len(old)
+        between = 0.25 * old[:rows] + 0.75 * trained[name][:rows]
+        assert torch.allclose(mixed[name][:rows], between, atol=1e-6), name
+        assert torch.equal(mixed[name][rows:], trained[name][rows:]), "new pieces were nothing before"
+        compared += 1
+    assert compared > 20
+    head = [name for name in mixed if name.startswith("lm_head.")]
+    assert head
+    assert all(torch.equal(mixed[name], trained[name]) for name in head)
 
 
 class StopsAfter(Silent):
