@@ -52,6 +52,28 @@ def test_c2_the_update_and_the_sums_are_the_plain_runs(make: Callable[[Path], Pa
             assert_close(wanted, gradient)
 
 
+def test_a_recording_meets_no_parameter_itself(tmp_path: Path) -> None:
+    """Autograd holds on to the stream in which it first met one, which a recording must not wait for: on the same
+    memory lie tensors that nothing else uses, and no way back is kept."""
+    parts = recorded(single_label(tmp_path))
+    with as_recorded_on_a_gpu():
+        sums_and_gradients(parts, tmp_path, 64)
+    assert parts.graphs is not None
+    assert parts.graphs._passes
+    for passes in parts.graphs._passes.values():
+        assert passes._way_back is None
+        met, left = set[Any](), [parts.graphs.logits(passes._batch).grad_fn]
+        while left:
+            node = left.pop()
+            if hasattr(node, "variable"):
+                met.add(id(node.variable))
+            left += [each for each, _ in node.next_functions if each is not None] if node is not None else []
+        leaves = parts.graphs._leaves.values()
+        assert met <= set(map(id, leaves))
+        assert not met & set(map(id, parts.trainable.values()))
+        assert {each.data_ptr() for each in leaves} == {each.data_ptr() for each in parts.trainable.values()}
+
+
 def losses(parts: Parts, folder: Path, budget: int, steps: int) -> list[float]:
     stepper = stepper_of(parts, folder, budget)
     batches = [rows for epoch in range(4) for rows in parts.epoch(epoch)][:steps]

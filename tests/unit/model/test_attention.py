@@ -118,6 +118,20 @@ def test_the_layout_of_a_gpu(lengths: list[int], window: int | None, pooled: boo
     assert gradient.isfinite().all()
 
 
+def test_under_a_window_every_query_sees_a_key_padding_too() -> None:
+    """A fused kernel's gradient is not finite where a query sees none (an H200)."""
+    (group,) = OnItsDevice(**vars(packing_of((3, 17, 1, 9)))).groups
+    mask = group.local_mask(4, group.longest, torch.device("cpu"))
+    assert mask is not None
+    assert mask.shape == (4, 1, 17, 17)
+    assert (mask == 0).any(dim=-1).all()
+    tokens = torch.arange(17)
+    for text, length in enumerate((3, 17, 1, 9)):
+        seen = (mask[text, 0] == 0) & (tokens[:, None] < length)
+        near = (tokens[:, None] - tokens).abs() <= 4
+        assert torch.equal(seen, near & (tokens[:, None] < length) & (tokens < length)), "and no text sees padding"
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("pooled", [False, True])
