@@ -10,13 +10,13 @@ from encoders import TEXTS, make_encoder
 from small_runs import LABELS, WORDS, sentences, write_csv
 
 ENCODERS = {
-    "FacebookAI/xlm-roberta-base": "xlm-roberta",
-    "FacebookAI/xlm-roberta-large": "xlm-roberta",
-    "google-bert/bert-base-multilingual-uncased": "bert",
-    "intfloat/multilingual-e5-small": "bert",
+    "FacebookAI/xlm-roberta-base": ("xlm-roberta", 7),
+    "FacebookAI/xlm-roberta-large": ("xlm-roberta", 7),
+    "google-bert/bert-base-multilingual-uncased": ("bert", 7),
+    "intfloat/multilingual-e5-small": ("bert", 12),
 }
-"""A folder of this name in the working directory is found before the Hub is asked."""
-LAYERS = 7
+"""Family and layers by name: a folder of this name in the working directory is found before the Hub is asked. What a page
+freezes or keeps has to exist; more layers only cost time."""
 
 THREE_CLASSES = (
     "en.csv", "en_dev.csv", "reviews.csv", "reviews_en.csv", "hi.csv", "bn.csv", "bn_train.csv", "bangla.csv", "sw.csv",
@@ -30,9 +30,9 @@ QUICKSTART = {"train": 48, "validation": 24, "test": 24}
 def make_stand_ins(folder: Path) -> None:
     """Everything but the runs, in `folder`."""
     texts = [row["text"] for language in WORDS for row in sentences(language, 40)]
-    for name, family in ENCODERS.items():
+    for name, (family, layers) in ENCODERS.items():
         encoder = folder / name
-        make_encoder(encoder, family, layers=LAYERS, hidden=16, max_position=160, texts=[*TEXTS, *texts])
+        make_encoder(encoder, family, layers=layers, hidden=16, max_position=160, texts=[*TEXTS, *texts])
     for number, name in enumerate(THREE_CLASSES):
         write_csv(folder / name, sentences("en", 36, number))
     (folder / "corpus").mkdir()
