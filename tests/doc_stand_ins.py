@@ -15,8 +15,8 @@ ENCODERS = {
     "google-bert/bert-base-multilingual-uncased": ("bert", 7),
     "intfloat/multilingual-e5-small": ("bert", 12),
 }
-"""Family and layers by name: a folder of this name in the working directory is found before the Hub is asked. What a page
-freezes or keeps has to exist; more layers only cost time."""
+"""Family and layers by name: a folder of this name in the working directory is found before the Hub is asked. What a
+page freezes or keeps has to exist; more layers only cost time."""
 
 THREE_CLASSES = (
     "en.csv", "en_dev.csv", "reviews.csv", "reviews_en.csv", "hi.csv", "bn.csv", "bn_train.csv", "bangla.csv", "sw.csv",

@@ -182,7 +182,8 @@ def test_dropout_acts_in_training_only(tmp_path: Path, family: str) -> None:
 
 def test_attention_dropout_is_unbiased() -> None:
     """The mean over many draws approaches the product without dropout: the plain path scales what it keeps."""
-    from glotune.model.packed.attention import Packing, attend
+    from glotune.model.packed.attention import attend
+    from glotune.model.packed.packing import Packing
 
     torch.manual_seed(0)
     lengths = (3, 7, 7)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glotune.model.card import Card
-from glotune.model.packed.attention import Group, Packing, _bounds, attend, place, take
+from glotune.model.packed.attention import attend
 from glotune.model.packed.kernels import Kernels, kernels_of
+from glotune.model.packed.packing import Group, Packing, _bounds, place, take
 from varlen_reference import kernels_on_the_cpu
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from glotune.model.packed.attention import Packing, attend
+from glotune.model.packed.attention import attend
+from glotune.model.packed.packing import Packing
 from glotune.model.packed.walk import attend_from_first, is_plain
 
 HEADS, WIDTH, HIDDEN = 2, 4, 6

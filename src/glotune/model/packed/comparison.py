@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from glotune.model.card import Card
-from glotune.model.packed.attention import Packing, attend
+from glotune.model.packed.attention import attend
 from glotune.model.packed.kernels import PADDED, Kernel, Kernels
+from glotune.model.packed.packing import Packing
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 """Relative error, by the norm, of an attention product and of its gradients. A wrong bound, scale or mask is off by
