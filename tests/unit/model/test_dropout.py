@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from glotune.model.cpu.dropout import Dropout, dropout, use_fast_dropout
+from glotune.model.cpu.dropout import Dropout, dropout, scaled_mask, use_fast_dropout
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 0.5, 0.9])
@@ -19,6 +20,18 @@ def test_share_and_scale(rate: float, dtype: torch.dtype) -> None:
     assert abs(dropped - rate) < 5 * (rate * (1 - rate) / count) ** 0.5 + 1 / 65536
     (scale,) = out[out != 0].unique()
     assert abs(float(scale) * (1 - rate) - 1) < (1e-3 if dtype == torch.float32 else 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_mask_is_the_plain_one_of_drawn_bits(dtype: torch.dtype) -> None:
+    torch.manual_seed(3)
+    found = scaled_mask(torch.Size((7, 33)), 0.1, dtype)
+    torch.manual_seed(3)
+    seed = int(torch.randint(2**63 - 1, (1,), dtype=torch.int64))
+    words = np.random.Generator(np.random.SFC64(seed)).integers(0, 2**64, 58, dtype=np.uint64)
+    kept = round(0.9 * 2**16)
+    plain = torch.from_numpy(words.view(np.int16))[:231].view(7, 33) < kept - 2**15
+    assert torch.equal(found, plain.to(dtype) * torch.tensor(2**16 / kept, dtype=dtype))
 
 
 def test_elements_are_independent() -> None:
