@@ -16,8 +16,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from glotune.model.cpu.dropout import dropout as drop
+from glotune.model.packed.grouped import How, attend_in_groups
 from glotune.model.packed.kernels import Kernel, varlen
-from glotune.model.packed.packing import HIDDEN, Group, Packing, place, places_of, take
+from glotune.model.packed.packing import HIDDEN, Group, Packing, added, place, places_of, take
 
 NAME = "glotune_packed"
 """What ``config._attn_implementation`` says for packed families."""
@@ -85,12 +86,15 @@ def attend(
     if kernel != "sdpa":
         return _varlen(kernel, query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     pooled = _asks_one_token_each(query_TAD, key_TAD, packing)
+    heads = query_TAD.shape[1]
+    if not (pooled or _fuses(query_TAD, dropout)):
+        fused_TX = torch.cat([part.flatten(1) for part in (query_TAD, key_TAD, value_TAD)], dim=1)
+        return attend_in_groups(fused_TX, How(packing, heads, scale, dropout, window)).view(query_TAD.shape)
     order = packing.token_order_T
     query_order = packing.text_order_B if pooled else order
     query, key, value = query_TAD.flatten(1), key_TAD.flatten(1), value_TAD.flatten(1)
     if order is not None and query_order is not None:
         query, key, value = take(query, query_order), take(key, order), take(value, order)
-    heads = query_TAD.shape[1]
     parts = [_product(query, key, value, group, heads, pooled, scale, dropout, window) for group in packing.groups]
     output = parts[0] if len(parts) == 1 else torch.cat(parts)
     if query_order is not None:
@@ -129,13 +133,8 @@ def _product(
 def _softmax_product(
     query_BALD: Tensor, key_BALD: Tensor, value_BALD: Tensor, mask: Tensor | None, scale: float, dropout: float
 ) -> Tensor:
-    """softmax(q k' * scale + mask) v, by the way that is fastest where it runs.
-
-    On a CPU torch's fused kernel is slower than plain products in bf16 (12-64 tokens a text: 4-8 times) and falls
-    back to an unfused path under dropout; the plain products below beat both.
-    """
-    on_cpu = query_BALD.device.type == "cpu"
-    if not on_cpu or (query_BALD.dtype == torch.float32 and dropout == 0.0):
+    """softmax(q k' * scale + mask) v, by torch's fused kernel or by plain products."""
+    if _fuses(query_BALD, dropout):
         bias = None if mask is None else added(mask, query_BALD.dtype)
         return functional.scaled_dot_product_attention(
             query_BALD, key_BALD, value_BALD, attn_mask=bias, dropout_p=dropout, scale=scale
@@ -149,14 +148,18 @@ def _softmax_product(
     return torch.matmul(weights, value_BALD)
 
 
-def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask as it is added to scores of this type: finite in fp16 too, whose range ends at 65504."""
-    return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)
-
-
 def _asks_one_token_each(query_TAD: Tensor, key_TAD: Tensor, packing: Packing) -> bool:
     """Whether the queries are the texts' first tokens alone; False where every text has one token."""
     return bool(query_TAD.shape[0] == len(packing.lengths) != key_TAD.shape[0])
+
+
+def _fuses(values: Tensor, dropout: float) -> bool:
+    """Whether torch's fused kernel is the fastest way here.
+
+    On a CPU it is slower than plain products in bf16 (12-64 tokens a text: 4-8 times) and falls back to an unfused path
+    under dropout.
+    """
+    return values.device.type != "cpu" or (values.dtype == torch.float32 and dropout == 0.0)
 
 
 def _blocks(

@@ -5,7 +5,7 @@ Computed once per batch, where the batch lies: an accelerator never waits for th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -77,6 +77,8 @@ class Packing:
     """[B + 1] int32, on the batch's device"""
     device: torch.device
     kernels: Kernels = PADDED
+    _hidden: dict[tuple[int, int | None, torch.dtype], Tensor | None] = field(default_factory=dict, compare=False)
+    """See `hidden`."""
 
     @cached_property
     def starts_B(self) -> Tensor:
@@ -117,6 +119,20 @@ class Packing:
         starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
         order = np.concatenate([np.arange(starts[text], starts[text] + lengths[text]) for text in texts])
         return torch.from_numpy(order).to(self.device)
+
+    def hidden(self, group: Group, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """[texts or 1, 1, longest, longest]: what is added to a group's scores, the same for all heads and layers.
+
+        Laid out in full once: adding one row of a mask to every row of short texts takes eight times as long.
+        """
+        key = (group.first, window, dtype)
+        if key not in self._hidden:
+            longest = group.longest
+            mask = group.mask if window is None else group.local_mask(window, longest, self.device)
+            self._hidden[key] = (
+                None if mask is None else added(mask, dtype).expand(-1, -1, longest, longest).contiguous()
+            )
+        return self._hidden[key]
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -182,6 +198,11 @@ def places_of(bounds: Tensor, total: int) -> tuple[Tensor, Tensor]:
     )
     within = torch.arange(total, device=bounds.device) - bounds.long().index_select(0, texts)
     return texts, within
+
+
+def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as it is added to scores of this type: finite in fp16 too, whose range ends at 65504."""
+    return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)
 
 
 class Place(torch.autograd.Function):

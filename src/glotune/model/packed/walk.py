@@ -18,9 +18,9 @@ from glotune.data.batches import PackedBatch
 from glotune.model.cpu.dropout import dropout as drop
 from glotune.model.families import Anatomy
 from glotune.model.half_weights import laid_together
-from glotune.model.packed.attention import added, attend
+from glotune.model.packed.attention import attend
 from glotune.model.packed.kernels import Kernels
-from glotune.model.packed.packing import Group, Packing, place, take
+from glotune.model.packed.packing import Group, Packing, added, place, take
 
 Rotary = tuple[Tensor, Tensor]
 Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
