@@ -36,6 +36,8 @@ def table(results: Results) -> str:
         for (key, against), floor, aim in zip(pairs, row.floors, row.aims, strict=True):
             lines.append(_line(results, row.name, row.title, key, against, (floor, aim), lower=False))
     for other in OTHERS:
+        if has_real_weights(results) and other.name not in results["rows"]:
+            continue  # what no weights take part in is measured once, in the other table
         bounds, lower = (other.floor, other.aim), other.lower_is_better
         lines.append(_line(results, other.name, other.title, "best", other.against, bounds, lower=lower))
     return "\n".join(lines)

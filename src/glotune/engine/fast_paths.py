@@ -92,12 +92,15 @@ def faults_of_graphs(parts: Parts) -> list[str]:
         first, again, other = (float(_step_of(parts, parts.graphs, rows, seed)[0]) for seed in (1, 1, 2))
     except RuntimeError as error:
         return [*found, f"recording fails: {str(error).splitlines()[0]}"]
-    has_dropout = any(isinstance(part, nn.Dropout) and part.p > 0 for part in parts.network.modules())
     if abs(first - again) > NETWORK_TOLERANCES[parts.plan.precision] * abs(first):
         found.append("recorded, the same seed draws another dropout mask")
-    if has_dropout and first == other:
+    if _drops_out(parts.network) and first == other:
         found.append("recorded, every seed draws the same dropout mask")
     return found
+
+
+def _drops_out(network: nn.Module) -> bool:
+    return any(isinstance(part, nn.Dropout) and part.p > 0 for part in network.modules())
 
 
 def _few_rows(parts: Parts, count: int) -> Rows:
@@ -198,7 +201,8 @@ def _with_kernels(parts: Parts, card: Card, recorder: Recorder) -> Parts:
         return _planned(parts, "attention", "packed_sdpa", fault)
     if (fault := _agreed(parts, own)) is not None:
         kernels = replace(kernels, undropped=kernels.undropped | {used})
-        recorder.deviation(f"under dropout, texts are padded around the attention product: {fault}")
+        if _drops_out(network):
+            recorder.deviation(f"under dropout, texts are padded around the attention product: {fault}")
     network.kernels = kernels
     return parts
 

@@ -186,6 +186,7 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
     assert text.endswith("after\n")
     assert "stale" not in text
     assert text.index("not measured") < text.index("1.90 × (1.80–2.10) | **missed**")
+    assert text.count("| tokenizing 1,000,000 rows |") == 1, "of real weights, what was measured with them"
     document.write_text("nothing")
     with pytest.raises(ValueError, match="speed table"):
         tables.put_into(document, {"rows": {}})

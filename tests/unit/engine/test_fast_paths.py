@@ -75,6 +75,23 @@ def test_kernels_that_fail_are_switched_off_on_all_ranks(tmp_path: Path, monkeyp
     assert said.endswith("it failed on another rank")
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_what_is_wrong_under_dropout_alone_is_said_of_runs_with_dropout(
+    rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = single_label(tmp_path)
+    for part in parts.network.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = rate
+    plan = parts.plan.model_copy(update={"attention": "efficient"})
+    recorder, said = recorder_in(tmp_path), []
+    monkeypatch.setattr(recorder, "deviation", said.append)
+    with kernels_on_the_cpu(lambda *given: reference_varlen(*given) * (0.9 if given[9] else 1.0)):
+        with_fast_paths(replace(parts, plan=plan), A100, recorder)
+    assert parts.network.kernels == replace(BOTH, undropped=frozenset({"efficient", "flash"}))
+    assert [line.split(",")[0] for line in said] == (["under dropout"] if rate else [])
+
+
 def test_a_plan_that_names_none_compares_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = single_label(tmp_path)
     monkeypatch.setattr(fast_paths, "compared", lambda *given: 1 / 0)
