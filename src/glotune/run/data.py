@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,10 +14,11 @@ from numpy.typing import NDArray
 from glotune.errors import UserError
 from glotune.recipe.keys import Value, flat_keys, section_keys, variant_key
 from glotune.recipe.kinds import KINDS, Kind
-from glotune.run.baselines import Baselines, read_baselines
+from glotune.run.as_written import AsWritten
+from glotune.run.baselines import Baselines
+from glotune.run.contents import Contents
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, read_history, read_last
-from glotune.run.metrics import parse_metrics
 from glotune.run.predictions import (
     Predictions,
     numbered_alike,
@@ -28,9 +27,8 @@ from glotune.run.predictions import (
     split_and_language,
     text_digest,
 )
-from glotune.run.profile import DataProfile, parse_profile, read_leaked
+from glotune.run.profile import DataProfile, read_leaked
 from glotune.run.records import Evaluation, Manifest, TeacherComparison, Verdict
-from glotune.whole_files import sha256
 
 if TYPE_CHECKING:
     from glotune.recipe.schema import Recipe
@@ -94,12 +92,12 @@ class RunData:
     @property
     def recipe(self) -> Recipe | None:
         """None where recipe.yaml is of another kind or version: then `recipe_yaml` is shown as it stands."""
-        return self._recipe[0]
+        return self._contents.recipe[0]
 
     @property
     def recipe_yaml(self) -> str:
         """recipe.yaml as it stands; empty where it can't be read."""
-        return self._recipe_file[0]
+        return self._contents.recipe_file[0]
 
     @cached_property
     def keys(self) -> dict[str, Value]:
@@ -147,12 +145,12 @@ class RunData:
     @property
     def metrics(self) -> dict[str, Any]:
         """``metrics.json``: split -> language -> entry; empty where it can't be read."""
-        return self._metrics[0]
+        return self._contents.metrics[0]
 
     @property
     def evaluations(self) -> dict[str, dict[str, Evaluation]]:
         """split -> language -> scores of the best checkpoint, source languages first."""
-        return self._evaluations[0]
+        return self._contents.evaluations[0]
 
     @property
     def main_split(self) -> str | None:
@@ -328,14 +326,7 @@ class RunData:
     @property
     def teacher_comparison(self) -> TeacherComparison | None:
         """Size and speed of student and teacher; None without a teacher, before the run's end, or unreadable."""
-        return self._teacher[0]
-
-    @cached_property
-    def _teacher(self) -> tuple[TeacherComparison | None, UserError | None]:
-        try:
-            return self.directory.read_teacher_comparison(), None
-        except UserError as error:
-            return None, error
+        return self._contents.teacher[0]
 
     # ---- data, and what could not be read --------------------------------------------------------------
 
@@ -344,26 +335,25 @@ class RunData:
         """split -> language -> source rows whose text stands in an earlier split too; the rest of the profile, which is
         many times as long, is not read."""
         try:
-            return read_leaked(self._content(self.directory.data_profile))
+            return read_leaked(self._files.content(self.directory.data_profile))
         except OSError:
             return {}
 
     @property
     def data(self) -> DataProfile:
         """What ``data_profile.json`` tells."""
-        return self._profile[0]
+        return self._contents.profile[0]
 
     @property
     def baselines(self) -> Baselines | None:
         """What cheap models make of the same texts; None where the run has none, or they can't be read."""
-        return self._baselines[0]
+        return self._contents.baselines[0]
 
     @property
     def problems(self) -> tuple[str, ...]:
         """Files that are not what the run wrote or could not be read, each with its reason; the report shows them."""
-        found = (self._recipe[1], self._evaluations[1], self._profile[1], self._baselines[1], self._teacher[1])
         altered = (f"{name} is not what the run wrote: what is shown of it proves nothing." for name in self.altered)
-        return (*altered, *(str(problem) for problem in found if problem is not None))
+        return (*altered, *map(str, self._contents.problems))
 
     def require_scores(self) -> RunData:
         """Itself.
@@ -372,7 +362,7 @@ class RunData:
             UserError: its recipe or its scores can't be read, or are not what the run wrote, so that it can't be
                 compared.
         """
-        for problem in (self._recipe_file[1], self._metrics[1]):
+        for problem in (self._contents.recipe_file[1], self._contents.metrics[1]):
             if problem is not None:
                 raise problem
         self.require_as_written([self.directory.recipe, self.directory.metrics_path, self.directory.data_profile])
@@ -382,115 +372,32 @@ class RunData:
 
     @property
     def has_hashes(self) -> bool:
-        """Whether its manifest holds hashes of what it wrote: not before its end, nor for runs of older versions."""
-        return self.manifest.outputs is not None
+        """See `AsWritten.has_hashes`."""
+        return self._files.has_hashes
 
-    def is_altered(self, path: Path) -> bool:
-        """Whether a file of the run is not what the run wrote; False where it kept no hashes."""
-        if self.manifest.outputs is None:
-            return False
-        key = ("altered", path.relative_to(self.path).as_posix())
-        if key not in self.memo:
-            self._compare_hash(path, sha256(path) if path.is_file() else None)
-        return bool(self.memo[key])
-
-    def _compare_hash(self, path: Path, found: str | None) -> None:
-        """Keeps whether a file's hash is the one that the run wrote down."""
-        name = path.relative_to(self.path).as_posix()
-        self.memo["altered", name] = found != (self.manifest.outputs or {}).get(name)
-
-    def _content(self, path: Path) -> bytes:
-        """A small file, read once for what it says and for its hash."""
-        content = path.read_bytes()
-        if self.has_hashes:
-            self._compare_hash(path, hashlib.sha256(content).hexdigest())
-        return content
-
-    @cached_property
+    @property
     def altered(self) -> tuple[str, ...]:
-        """Paths inside the run of all files that were changed, added or deleted since the run ended."""
-        known = {self.path / name for name in self.manifest.outputs or ()}
-        paths = sorted(known | set(self.directory.outputs()))
-        return tuple(path.relative_to(self.path).as_posix() for path in paths if self.is_altered(path))
+        """See `AsWritten.altered`."""
+        return self._files.altered
 
     def require_as_written(self, paths: Iterable[Path]) -> None:
-        """Refuses the run where one of these files is not what it wrote: nothing would follow from it.
+        """See `AsWritten.require`."""
+        self._files.require(paths)
 
-        Raises:
-            UserError: names the file, and what to do.
-        """
-        for path in paths:
-            if self.is_altered(path):
-                raise UserError(
-                    f"{path} is not what the run wrote "
-                    f"({'its SHA-256 is not the one in manifest.json' if path.is_file() else 'it is gone'})",
-                    expected="the files of a run as they were at its end",
-                    remedy=f"Put the run's own file back, leave {self.path} out, or train it again into another "
-                    f"directory: glotune reproduce {self.path}",
-                )
+    # ---- what is read once ------------------------------------------------------------------------------
+
+    @cached_property
+    def _files(self) -> AsWritten:
+        return AsWritten(self.directory, self.manifest)
+
+    @cached_property
+    def _contents(self) -> Contents:
+        return Contents(self.directory, self._files, self.sources)
 
     @cached_property
     def memo(self) -> dict[tuple[str, ...], Any]:
         """What was read or computed from this run once already, by name."""
         return {}
-
-    @cached_property
-    def _recipe_file(self) -> tuple[str, UserError | None]:
-        try:
-            return self._content(self.directory.recipe).decode("utf-8"), None
-        except (OSError, UnicodeDecodeError) as error:
-            return "", UserError(f"{self.directory.recipe} can't be read ({error})")
-
-    @cached_property
-    def _recipe(self) -> tuple[Recipe | None, UserError | None]:
-        text, problem = self._recipe_file
-        if problem is not None:
-            return None, problem
-        from glotune.recipe import Recipe, yaml
-
-        try:
-            return Recipe.model_validate(yaml.parse(text, "recipe.yaml")), None
-        except (ValueError, UserError) as error:
-            return None, UserError(f"recipe.yaml is no recipe of this version ({str(error).splitlines()[0]})")
-
-    @cached_property
-    def _metrics(self) -> tuple[dict[str, Any], UserError | None]:
-        try:
-            return self.directory.parse_scores(self._content(self.directory.metrics_path)), None
-        except FileNotFoundError:
-            return {}, None  # a run that was not evaluated yet
-        except OSError as error:
-            return {}, UserError(f"{self.directory.metrics_path} can't be read ({error})")
-        except UserError as error:
-            return {}, error
-
-    @cached_property
-    def _evaluations(self) -> tuple[dict[str, dict[str, Evaluation]], UserError | None]:
-        metrics, problem = self._metrics
-        if problem is not None:
-            return {}, problem
-        try:
-            return parse_metrics(metrics, self.sources), None
-        except UserError as error:
-            return {}, error
-
-    @cached_property
-    def _baselines(self) -> tuple[Baselines | None, UserError | None]:
-        try:
-            return read_baselines(self.directory), None
-        except UserError as error:
-            return None, error
-
-    @cached_property
-    def _profile(self) -> tuple[DataProfile, UserError | None]:
-        path = self.directory.data_profile
-        if not path.exists():
-            return DataProfile(), None
-        try:
-            content = json.loads(self._content(path))
-        except (OSError, ValueError) as error:
-            return DataProfile(), UserError(f"{path.name} can't be read ({error})")
-        return parse_profile(content if isinstance(content, dict) else {}), None
 
 
 def load_run(run: RunDirectory | str | Path) -> RunData:
