@@ -207,6 +207,7 @@ def _adapted(hf: Any, spec: dict[str, Any], dropout: float | None) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     from glotune.engine.step import seed_initialisation
+    from glotune.model.families import Anatomy
 
     inside = [f"attention.{name}" for name in ("self.query", "self.key", "self.value", "output.dense")]
     inside += ["intermediate.dense", "output.dense"]
@@ -224,7 +225,7 @@ def _adapted(hf: Any, spec: dict[str, Any], dropout: float | None) -> Any:
             lora_alpha=spec["alpha"],
             lora_dropout=spec["dropout"] if dropout is None else dropout,
             target_modules=targets,
-            modules_to_save=["classifier"],
+            modules_to_save=list(Anatomy(hf).family.head),  # BERT's pooler too: fresh, as the classifier is
         ),
     )
 

@@ -192,11 +192,12 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
         tables.put_into(document, {"rows": {}})
 
 
-def test_the_documentation_shows_the_results_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["performance.json", "performance-real-weights.json"])
+def test_the_documentation_shows_the_results_file(name: str, tmp_path: Path) -> None:
     docs = Path(__file__).parents[3] / "docs"
     copy = tmp_path / "performance.md"
     copy.write_text((docs / "performance.md").read_text(encoding="utf-8"), encoding="utf-8")
-    tables.put_into(copy, tables.read_results(docs / "performance.json"))
+    tables.put_into(copy, tables.read_results(docs / name))
     assert copy.read_text(encoding="utf-8") == (docs / "performance.md").read_text(encoding="utf-8")
 
 
