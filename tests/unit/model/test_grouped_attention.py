@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glotune.model.cpu.dropout import scaled_mask
-from glotune.model.packed.grouped import How, attend_in_groups
+from glotune.model.packed.attention import attend
+from glotune.model.packed.grouped import How
 from glotune.model.packed.packing import Packing
 
 HEADS, WIDTH = 2, 3
@@ -18,6 +19,12 @@ HEADS, WIDTH = 2, 3
 def how_of(lengths: list[int], dropout: float = 0.0, window: int | None = None) -> How:
     bounds = torch.tensor([0, *lengths]).cumsum(0).int()
     return How(Packing(tuple(lengths), bounds, torch.device("cpu")), HEADS, WIDTH**-0.5, dropout, window)
+
+
+def attend_in_groups(fused_TX: Tensor, how: How) -> Tensor:
+    """By way of `attend`, which brings the texts into the groups' order and back."""
+    query, key, value = fused_TX.view(len(fused_TX), 3, HEADS, WIDTH).unbind(1)
+    return attend(query, key, value, how.packing, how.scale, how.dropout, how.window).flatten(1)
 
 
 def text_by_text(fused_TX: Tensor, lengths: list[int], window: int | None) -> Tensor:

@@ -87,16 +87,16 @@ def attend(
         return _varlen(kernel, query_TAD, key_TAD, value_TAD, packing, scale, dropout, window)
     pooled = _asks_one_token_each(query_TAD, key_TAD, packing)
     heads = query_TAD.shape[1]
-    if not (pooled or _fuses(query_TAD, dropout)):
-        fused_TX = torch.cat([part.flatten(1) for part in (query_TAD, key_TAD, value_TAD)], dim=1)
-        return attend_in_groups(fused_TX, How(packing, heads, scale, dropout, window)).view(query_TAD.shape)
     order = packing.token_order_T
     query_order = packing.text_order_B if pooled else order
     query, key, value = query_TAD.flatten(1), key_TAD.flatten(1), value_TAD.flatten(1)
     if order is not None and query_order is not None:
         query, key, value = take(query, query_order), take(key, order), take(value, order)
-    parts = [_product(query, key, value, group, heads, pooled, scale, dropout, window) for group in packing.groups]
-    output = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if pooled or _fuses(query_TAD, dropout):
+        parts = [_product(query, key, value, group, heads, pooled, scale, dropout, window) for group in packing.groups]
+        output = parts[0] if len(parts) == 1 else torch.cat(parts)
+    else:
+        output = attend_in_groups(torch.cat([query, key, value], dim=1), How(packing, heads, scale, dropout, window))
     if query_order is not None:
         output = place(output, query_order, output.shape[0])
     return output.view(query_TAD.shape)

@@ -32,7 +32,7 @@ def attend_in_groups(fused_TX: Tensor, how: How) -> Tensor:
     """Softmax attention of every token over its own text.
 
     Args:
-        fused_TX: [T, 3 H] queries, keys and values, each head beside head.
+        fused_TX: [T, 3 H] queries, keys and values, each head beside head; texts by length, as the groups are.
 
     Returns:
         [T, H]
@@ -44,12 +44,10 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, fused_TX: Tensor, how: How) -> Tensor:
         """As `attend_in_groups`."""
-        order = how.packing.token_order_T
-        sorted_TX = fused_TX if order is None else fused_TX.index_select(0, order)
         context_TH = fused_TX.new_empty(len(fused_TX), fused_TX.shape[1] // 3)
         kept: list[Tensor | None] = []
         for group in how.packing.groups:
-            query, key, value = laid_out = _by_head(group.padded(sorted_TX), 3, how.heads)
+            query, key, value = laid_out = _by_head(group.padded(fused_TX), 3, how.heads)
             query *= how.scale
             weights = _weights(torch.bmm(query, key.transpose(1, 2)), group, how)
             mask = scaled_mask(weights.shape, how.dropout, weights.dtype) if how.dropout > 0.0 else None
@@ -58,15 +56,13 @@ class _Attention(torch.autograd.Function):
             kept += [laid_out, weights, mask]
         ctx.how = how
         ctx.save_for_backward(*kept)
-        return context_TH if order is None else _unsorted(context_TH, order)
+        return context_TH
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_TH: Tensor) -> tuple[Tensor, None]:
         """Of `fused_TX`."""
         how: How = ctx.how
-        order = how.packing.token_order_T
-        grad_TH = grad_TH.contiguous() if order is None else grad_TH.index_select(0, order)
         of_fused_TX = grad_TH.new_empty(len(grad_TH), 3 * grad_TH.shape[1])
         saved = iter(ctx.saved_tensors)
         for group, laid_out, weights, mask in zip(how.packing.groups, saved, saved, saved, strict=True):
@@ -83,7 +79,7 @@ class _Attention(torch.autograd.Function):
             of_query *= how.scale
             torch.bmm(of_scores.transpose(1, 2), query, out=of_key)
             of_fused_TX[group.start : group.stop] = _by_token(of_laid_out, group)
-        return of_fused_TX if order is None else _unsorted(of_fused_TX, order), None
+        return of_fused_TX, None
 
 
 def _weights(scores: Tensor, group: Group, how: How) -> Tensor:
@@ -116,7 +112,3 @@ def _by_token(parts: Tensor, group: Group) -> Tensor:
     apart = parts.unflatten(1, (len(group), -1)).permute(1, 3, 0, 2, 4)
     rows = apart.reshape(len(group) * group.longest, -1)
     return rows if group.slots_T is None else rows.index_select(0, group.slots_T)
-
-
-def _unsorted(rows_TX: Tensor, order_T: Tensor) -> Tensor:
-    return torch.empty_like(rows_TX).index_copy_(0, order_T, rows_TX)
