@@ -7,6 +7,7 @@ crash can't hurt it: the run leaves at once, as `stopped_by_signals` says.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -140,6 +141,9 @@ class Processes:
             before_cuda(deterministic=deterministic)
         with signals_as_before():  # joining can wait long for the others, where no handler of ours would be run
             state = PartialState(cpu=device == "cpu")
+        if state.backend == "gloo":
+            # Its threads hold gradients that they summed; dropping those while Python ends aborts the process.
+            atexit.register(state.destroy_process_group)
         # Accelerate's state is one for as long as the process lives, on the device of whoever asked first.
         alone = state.num_processes == 1 and state.device.type != device
         own = torch.device(device if alone else state.device)
