@@ -9,7 +9,8 @@ import psutil
 import torch
 from torch import nn
 
-from glotune.engine.checkpoints import CheckpointStore, TrainingState, size_of, snapshot
+from glotune.engine.checkpoints import CheckpointStore, size_of, snapshot
+from glotune.engine.state import TrainingState
 
 
 def report(millions: float, folder: Path) -> int:

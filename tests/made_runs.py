@@ -19,16 +19,8 @@ import pyarrow.parquet as pq
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
 from glotune.run.baselines import Baselines, Gain
 from glotune.run.directory import RunDirectory
-from glotune.run.records import (
-    Change,
-    DataSource,
-    Evaluation,
-    Event,
-    Manifest,
-    Plan,
-    RunStatus,
-    Verdict,
-)
+from glotune.run.record import DataSource
+from glotune.run.records import Change, Evaluation, Event, Manifest, Plan, RunStatus, Verdict
 from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import paired_difference, score_intervals
 from glotune.stats.resampling import combine

@@ -15,7 +15,8 @@ from glotune.engine.observer import Silent
 from glotune.errors import InterruptedRun
 from glotune.evidence.equality import differences
 from glotune.recipe import Recipe
-from glotune.run.records import Round, RunStatus
+from glotune.run.records import RunStatus
+from glotune.run.teaching import Round
 from glotune.verbs import sealed_rounds, self_training
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.resume import resume

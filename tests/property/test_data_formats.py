@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from glotune.data.cache import damage_of
+from glotune.data.cutting import kept_positions, longest_first
 from glotune.data.doctor import read_all
 from glotune.data.spelling import is_blank
-from glotune.data.tokenization import kept_positions, longest_first
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
 

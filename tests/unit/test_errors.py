@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glotune.engine.loop import CollapsedTraining, DivergedTraining
+from glotune.engine.loop import DivergedTraining
+from glotune.engine.watch import CollapsedTraining
 from glotune.errors import GlotuneError, InterruptedRun, MissingExtra, RunError, UserError
 from glotune.run.directory import RunDirectory
 

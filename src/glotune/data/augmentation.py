@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from glotune.data.cache import open_or_build
 from glotune.data.coded_columns import strings_of
+from glotune.data.cutting import Cutting
 from glotune.data.texts import TextData, paraphrases_hash, strings_hash, text_hash
 from glotune.data.tokenization import (
-    Cutting,
     OnProgress,
     OnWarning,
     TokenStore,

@@ -32,7 +32,7 @@ from glotune.languages import find_language, language_scripts
 from glotune.languages import languages as known_languages
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import CodeSwitch, Data
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 from glotune.words import count, counted, named, percent
 
 KEY = "data.augment.code_switch"

@@ -28,7 +28,7 @@ from glotune.data.unicode_form import normalising
 from glotune.data.windows import Reach
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 from glotune.whole_files import write_output
 from glotune.words import count, named
 

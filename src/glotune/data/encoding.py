@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from glotune.data.tokenization import Cutting, TokenStore, fast_backend, has_types, untruncated
+from glotune.data.cutting import Cutting
+from glotune.data.tokenization import TokenStore, fast_backend, has_types, untruncated
 from glotune.data.unicode_form import put_first
 from glotune.data.windows import Reach, Windowing
 from glotune.recipe.schema import Data

@@ -20,7 +20,7 @@ from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
 from glotune.recipe.loading import anchor_paths
 from glotune.recipe.schema import Columns, Data, SplitNames
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 
 FOLDER = "data"
 """Of the run directory: where the rows lie, and what its recipe calls them by, so that a run can be moved."""

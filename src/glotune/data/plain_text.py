@@ -29,7 +29,7 @@ from glotune.recipe.data_keys import Sources
 from glotune.recipe.paths import place_of
 from glotune.recipe.pretrain import PretrainData
 from glotune.recipe.schema import Columns, Data, SplitNames
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 
 OnWarning = Callable[[str], None]
 _NO_LABELS = "\x00no label"

@@ -27,7 +27,7 @@ from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.data_keys import Quoting
 from glotune.recipe.schema import Columns, Data
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 
 _CODED = ("label", "language", "split")
 _TESTED = ("data.validation", "data.test")

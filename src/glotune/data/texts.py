@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
 from glotune.data.csv_files import SwallowingRow
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 
 if TYPE_CHECKING:
     from glotune.data.code_switching import Dictionary

@@ -23,7 +23,7 @@ from glotune.data.texts import LANGUAGE_TYPE, LabelledTexts, TextData, strings_h
 from glotune.errors import UserError
 from glotune.recipe.data_keys import Sources
 from glotune.recipe.schema import Data
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 
 UNLABELLED = -100
 """Class id of a text without a label: torch's cross-entropy leaves it out (``ignore_index``)."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 
-from glotune.engine.checkpoints import CheckpointStore, TrainingState, restore_mean, restore_weights
+from glotune.engine.checkpoints import CheckpointStore, restore_mean, restore_weights
 from glotune.engine.forward import evaluate
 from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
+from glotune.engine.state import TrainingState
 from glotune.run.records import Averaged
 
 

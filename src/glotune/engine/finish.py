@@ -8,10 +8,10 @@ import numpy as np
 
 from glotune.data.batches import PackedBatch, by_length, collate
 from glotune.engine.assembly import Assembled
-from glotune.engine.checkpoints import TrainingState
 from glotune.engine.forward import evaluate
 from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
+from glotune.engine.state import TrainingState
 from glotune.evidence.judgement import judge_run
 from glotune.model.saving import save_adapter, save_model
 from glotune.recipe import Recipe

@@ -10,15 +10,7 @@ from glotune.data.batches import Rows
 from glotune.engine.accelerator import give_back
 from glotune.engine.assembly import optimizer_of
 from glotune.engine.average import restore_best
-from glotune.engine.checkpoints import (
-    CheckpointStore,
-    EpochSums,
-    Resumption,
-    TrainingState,
-    restore_optimizer,
-    restore_weights,
-    snapshot,
-)
+from glotune.engine.checkpoints import CheckpointStore, Resumption, restore_optimizer, restore_weights, snapshot
 from glotune.engine.forward import evaluate
 from glotune.engine.observer import Pruner
 from glotune.engine.optimizer import LossScale, Schedule, allocate_moments
@@ -26,15 +18,13 @@ from glotune.engine.parts import Parts
 from glotune.engine.plan import time_left
 from glotune.engine.processes import ANOTHER_RANK, Control, StopNow, listening
 from glotune.engine.recorder import Recorder
+from glotune.engine.state import EpochSums, TrainingState
 from glotune.engine.step import StepOutcome, Stepper, StepTime
+from glotune.engine.watch import Watch
 from glotune.errors import GlotuneError, InterruptedRun, RunError
 from glotune.model.cpu.host_memory import give_back_freed_memory
 from glotune.run.records import ON_REQUEST
 from glotune.words import duration
-
-PATIENCE_SHARE = 0.2
-"""A model that answers one class and has learned nothing is a beginner until it has been so for this share of the
-training: no sooner does an evaluation say whether it stays there."""
 
 
 class DivergedTraining(RunError):
@@ -43,54 +33,6 @@ class DivergedTraining(RunError):
 
 class PrunedTraining(GlotuneError):
     """The run's pruner says that it is not worth going on with."""
-
-
-class CollapsedTraining(GlotuneError):
-    """The run predicts one class and does not learn; the spine decides what follows."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Announces a collapse when it is one: seen in evaluation after evaluation, and no way out of it."""
-
-    total_steps: int
-    on_collapse: str
-
-    def evaluated(self, state: TrainingState, alarm: str | None, recorder: Recorder) -> None:
-        """Looks at one evaluation. An early collapse is that of a beginner, and no alarm.
-
-        Raises:
-            CollapsedTraining: a collapse, where the recipe says to stop or retry.
-        """
-        if alarm is None:
-            state.one_class_since = None
-            self._take_back(state, recorder)
-            return
-        if state.one_class_since is None:
-            state.one_class_since = state.step
-        if not self._is_settled(state, state.one_class_since):
-            return
-        since = "" if state.one_class_since == state.step else f", as since step {state.one_class_since},"
-        message = f"collapse: after {state.step} of {self.total_steps} steps{since} {alarm}"
-        if not state.collapse_announced:
-            recorder.event("alert", {"what": "collapsed", "message": message})
-            recorder.log(message)
-            state.collapse_announced = True
-        if self.on_collapse != "warn":
-            raise CollapsedTraining(message)
-
-    def _is_settled(self, state: TrainingState, since: int) -> bool:
-        """Whether it has lasted, or training ends with it and keeps it as its best."""
-        is_over = state.step >= self.total_steps or state.stopped_early
-        return state.step - since >= PATIENCE_SHARE * self.total_steps or (is_over and state.best_step == state.step)
-
-    def _take_back(self, state: TrainingState, recorder: Recorder) -> None:
-        if not state.collapse_announced:
-            return
-        message = f"no collapse any more: the validation texts of step {state.step} show that the model learns"
-        recorder.event("warning", {"what": "recovered", "message": message})
-        recorder.log(message)
-        state.collapse_announced = False
 
 
 @dataclass

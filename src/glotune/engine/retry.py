@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from glotune.engine.loop import CollapsedTraining
 from glotune.engine.recorder import Recorder
+from glotune.engine.watch import CollapsedTraining
 from glotune.errors import RunError
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.run.directory import RunDirectory, write_atomically

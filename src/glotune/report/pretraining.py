@@ -8,7 +8,8 @@ from typing import Any
 
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.history import History, ScorePoint, read_history
-from glotune.run.records import Manifest, TeacherRecord
+from glotune.run.records import Manifest
+from glotune.run.teaching import TeacherRecord
 from glotune.words import NOTHING, count
 
 MEANS = ("masked_loss", "recall_at_1", "teacher_cosine")

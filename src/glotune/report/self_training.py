@@ -5,7 +5,7 @@ from __future__ import annotations
 from glotune.report.scores import display, in_a_sentence
 from glotune.report.tables import Table
 from glotune.run.data import RunData
-from glotune.run.records import Round
+from glotune.run.teaching import Round
 from glotune.stats.traits import trait
 from glotune.words import NOTHING, count, counted, duration, language_name, named, percent
 

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from glotune.errors import UserError
 from glotune.recipe.kinds import KINDS, Kind, TaskName
-from glotune.run.records import Count, Evaluation, Interval, Record
+from glotune.run.record import Count, Record
+from glotune.run.records import Evaluation, Interval
 from glotune.whole_files import sha256
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from glotune.run.baselines import Baselines, read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.metrics import parse_metrics
 from glotune.run.profile import DataProfile, parse_profile
-from glotune.run.records import Evaluation, TeacherComparison
+from glotune.run.records import Evaluation
+from glotune.run.teaching import TeacherComparison
 
 if TYPE_CHECKING:
     from glotune.recipe.schema import Recipe

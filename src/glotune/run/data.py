@@ -28,7 +28,8 @@ from glotune.run.predictions import (
     text_digest,
 )
 from glotune.run.profile import DataProfile, read_leaked
-from glotune.run.records import Evaluation, Manifest, TeacherComparison, Verdict
+from glotune.run.records import Evaluation, Manifest, Verdict
+from glotune.run.teaching import TeacherComparison
 
 if TYPE_CHECKING:
     from glotune.recipe.schema import Recipe

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from glotune.errors import RunError, UserError
-from glotune.run.records import SCHEMA, Evaluation, Event, Manifest, RunStatus, TeacherComparison
+from glotune.run.record import SCHEMA
+from glotune.run.records import Evaluation, Event, Manifest, RunStatus
+from glotune.run.teaching import TeacherComparison
 from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
 
 IN_SCORES = frozenset({int, float, dict, list, bool, type(None)})

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from glotune.errors import UserError
-from glotune.run.records import SCHEMA, Count, Record
+from glotune.run.record import SCHEMA, Count, Record
 
 FOLDER, ABOUT, TRIALS, RUNGS = "search", "search.json", "trials.jsonl", "rungs.jsonl"
 Line = TypeVar("Line", bound=Record)

@@ -27,7 +27,7 @@ from glotune.recipe import Recipe
 from glotune.recipe.study import PLAIN, StudyClaim
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, now, write_atomically
-from glotune.run.records import SCHEMA, Count, Record
+from glotune.run.record import SCHEMA, Count, Record
 from glotune.study.directory import StudyDirectory
 from glotune.study.execute import state_of
 from glotune.study.out_of_fold import is_complete

@@ -19,7 +19,8 @@ from glotune.recipe.kinds import KINDS, Kind
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Decision
 from glotune.stats.arrays import Answered
-from glotune.stats.label_sets import BLANK, LabelSets, cross_fitted_answers, f1_of, fit_thresholds, label_sets
+from glotune.stats.label_sets import BLANK, LabelSets, f1_of, label_sets
+from glotune.stats.label_thresholds import cross_fitted_answers, fit_thresholds
 from glotune.tasks.cross_entropy import explicit_weights, focused
 from glotune.tasks.records import lists_of
 from glotune.tasks.targets import TargetArray

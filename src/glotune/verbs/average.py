@@ -18,10 +18,10 @@ from safetensors import safe_open
 
 from glotune.data.texts import TextData
 from glotune.engine.average import at_least, say_average, validation_value
-from glotune.engine.checkpoints import TrainingState
 from glotune.engine.observer import Observer
 from glotune.engine.parts import Parts
 from glotune.engine.recorder import Recorder
+from glotune.engine.state import TrainingState
 from glotune.errors import UserError
 from glotune.model.saving import from_own_units
 from glotune.recipe import Recipe, load_recipe

@@ -13,7 +13,7 @@ from glotune.errors import UserError
 from glotune.run.data import load_run
 from glotune.run.directory import RunDirectory, now, write_atomically
 from glotune.run.predictions import read_predictions
-from glotune.run.records import Record
+from glotune.run.record import Record
 from glotune.stats.arrays import Answered, Outcomes, outcomes
 from glotune.stats.calibration import chance_error
 from glotune.stats.temperature import CrossFit, apply_temperature, cross_fit, fit_temperature, fit_threshold

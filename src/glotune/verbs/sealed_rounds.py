@@ -26,7 +26,9 @@ from glotune.data.unlabelled import UnlabelledTexts
 from glotune.engine.fit import step_time
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.history import read_history
-from glotune.run.records import Averaged, Change, Decision, Record, Round, Verdict
+from glotune.run.record import Record
+from glotune.run.records import Averaged, Change, Decision, Verdict
+from glotune.run.teaching import Round
 from glotune.whole_files import sync, whole_folder
 
 OF_A_ROUND = ("events.jsonl", "data_profile.json", "metrics.json", "predictions", "model", "adapter")

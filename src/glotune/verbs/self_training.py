@@ -31,18 +31,12 @@ from glotune.errors import UserError
 from glotune.recipe import Recipe
 from glotune.recipe.schema import SelfTraining
 from glotune.run.directory import RunDirectory
-from glotune.run.records import (
-    DataSource,
-    Manifest,
-    Plan,
-    Round,
-    SelfTrained,
-    TeacherRecord,
-)
+from glotune.run.record import DataSource
+from glotune.run.records import Manifest, Plan
+from glotune.run.teaching import Round, SelfTrained, TeacherRecord
 from glotune.stats.arrays import softmax
 from glotune.stats.traits import trait
 from glotune.tasks.pseudo_labels import aligned, choose, is_one_class
-from glotune.verbs.distill import cached_answers, identity, open_teacher, size_of
 from glotune.verbs.sealed_rounds import (
     Ended,
     clear,
@@ -55,6 +49,7 @@ from glotune.verbs.sealed_rounds import (
     trained_of,
     write_labels,
 )
+from glotune.verbs.teachers import cached_answers, identity, open_teacher, size_of
 from glotune.verbs.trackers import start_trackers
 from glotune.words import counted, named, percent
 

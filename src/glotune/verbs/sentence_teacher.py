@@ -33,12 +33,15 @@ from glotune.model.loading import check_fit, load_config, load_tokenizer
 from glotune.model.pretraining import MaskedLanguageModel, load_masked_lm
 from glotune.model.sources import locate
 from glotune.recipe.pretrain import PretrainRecipe, Teacher
-from glotune.run.records import Distillation as Record
-from glotune.run.records import Manifest, Size, TeacherRecord
+from glotune.run.record import Size
+from glotune.run.records import Manifest
+from glotune.run.teaching import Distillation as Record
+from glotune.run.teaching import TeacherRecord
 from glotune.tasks.contrast import sentence_vectors
 from glotune.tasks.corpus import Corpus
 from glotune.tasks.sentence_targets import Floats, SentenceVectors, Space, Targets, Taught
-from glotune.verbs.distill import HASHED, WEIGHTS, identity, refuse_changed
+from glotune.verbs.distill import refuse_changed
+from glotune.verbs.teachers import HASHED, WEIGHTS, identity
 from glotune.words import counted, duration, rate
 
 KEY = "teacher.name"

@@ -15,13 +15,14 @@ from glotune.data.tokenization import TokenStore, tokenize, with_other_training_
 from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
-from glotune.engine.loop import CollapsedTraining, DivergedTraining, train_to_the_end
+from glotune.engine.loop import DivergedTraining, train_to_the_end
 from glotune.engine.observer import Observer, Pruner, watching
 from glotune.engine.plan import choose_device
 from glotune.engine.processes import Processes, stopped_by_signals
 from glotune.engine.recorder import Recorder
 from glotune.engine.retry import restart_gentler
 from glotune.engine.step import own_randomness
+from glotune.engine.watch import CollapsedTraining
 from glotune.evidence.judgement import judge_diverged
 from glotune.model.loading import load_config, load_tokenizer
 from glotune.recipe import Recipe, load_recipe

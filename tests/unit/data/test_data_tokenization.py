@@ -14,10 +14,11 @@ import pytest
 from encoders import TEXTS, make_tokenizer
 from glotune.data import tokenization
 from glotune.data.cache import MANIFEST, cache_folder, open_or_build
+from glotune.data.cutting import kept_positions
 from glotune.data.reading import read_texts
 from glotune.data.source_table import normalised
 from glotune.data.texts import TextData
-from glotune.data.tokenization import TokenStore, kept_positions, tokenize
+from glotune.data.tokenization import TokenStore, tokenize
 from glotune.errors import UserError
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data

@@ -100,11 +100,11 @@ def test_a_run_on_a_gpu_sets_it_before_cuda_starts(monkeypatch: pytest.MonkeyPat
 
 def test_a_run_is_on_its_own_device_whatever_a_run_before_it_was_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accelerate keeps the device of a process's first run: on a GPU, a second run would have stayed on the CPU."""
-    first = SimpleNamespace(process_index=0, num_processes=1, device=CPU)
+    first = SimpleNamespace(process_index=0, num_processes=1, backend=None, device=CPU)
     monkeypatch.setattr("glotune.engine.processes.PartialState", lambda cpu: first)
     assert Processes.start("cuda").device == torch.device("cuda")
     assert Processes.start("cpu").device == CPU
-    of_two = SimpleNamespace(process_index=1, num_processes=2, device=torch.device("cuda", 1))
+    of_two = SimpleNamespace(process_index=1, num_processes=2, backend="nccl", device=torch.device("cuda", 1))
     monkeypatch.setattr("glotune.engine.processes.PartialState", lambda cpu: of_two)
     assert Processes.start("cuda").device == torch.device("cuda", 1)
 

@@ -7,16 +7,8 @@ import torch
 from torch import nn
 
 from glotune.engine import checkpoints
-from glotune.engine.checkpoints import (
-    WEIGHTS,
-    CheckpointStore,
-    EpochSums,
-    TrainingState,
-    damage,
-    restore_optimizer,
-    restore_weights,
-    snapshot,
-)
+from glotune.engine.checkpoints import WEIGHTS, CheckpointStore, damage, restore_optimizer, restore_weights, snapshot
+from glotune.engine.state import EpochSums, TrainingState
 from glotune.errors import RunError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glotune.engine.checkpoints import TrainingState
-from glotune.engine.loop import CollapsedTraining, Watch
+from glotune.engine.state import TrainingState
+from glotune.engine.watch import CollapsedTraining, Watch
 from glotune.monitor.watcher import Course
 from glotune.run.records import Event
 from glotune.stats.arrays import outcomes

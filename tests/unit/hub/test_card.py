@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from glotune.errors import RunError
 from glotune.hub.card import model_card
 from glotune.hub.paths import public_command, public_path, public_recipe
-from glotune.run.records import DataSource
+from glotune.run.record import DataSource
 from made_runs import make_run
 
 

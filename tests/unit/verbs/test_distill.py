@@ -25,7 +25,7 @@ from glotune.run.data import load_run
 from glotune.run.records import RunStatus
 from glotune.tasks.distillation import Distillation
 from glotune.tasks.single_label import SingleLabel
-from glotune.verbs import distill
+from glotune.verbs import teachers
 from glotune.verbs.predict import load
 from glotune.verbs.preview import preview
 from glotune.verbs.reproduce import reproduce
@@ -138,7 +138,7 @@ def test_a_studys_seeds_teach_as_one_and_their_answers_are_kept(
     assert run.manifest.distillation is not None
     assert len(run.manifest.distillation.teachers) == 2
     assert "the mean of their probabilities" in (run.path / "report" / "report.md").read_text()
-    monkeypatch.setattr(distill, "write_answers", lambda *_: pytest.fail("they are in the cache"))
+    monkeypatch.setattr(teachers, "write_answers", lambda *_: pytest.fail("they are in the cache"))
     again = train(recipe, out=tmp_path / "second", report=False)
     assert "in the cache" in again.directory.log.read_text()
     weights = [(each.path / "model" / "model.safetensors").read_bytes() for each in (run, again)]
@@ -176,7 +176,7 @@ def test_an_interrupted_student_goes_on_bit_for_bit(
     whole = train(recipe, out=tmp_path / "whole", report=False)
     with pytest.raises(InterruptedRun):
         train(recipe, out=tmp_path / "parts", observer=Stops(), report=False)
-    monkeypatch.setattr(distill, "write_answers", lambda *_: pytest.fail("they are in the cache"))
+    monkeypatch.setattr(teachers, "write_answers", lambda *_: pytest.fail("they are in the cache"))
     again = resume(tmp_path / "parts", report=False)
     assert again.manifest.attempt == 2
     weights = [(each.path / "model" / "model.safetensors").read_bytes() for each in (whole, again)]

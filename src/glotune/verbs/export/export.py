@@ -21,7 +21,8 @@ from glotune.model.surgery.vocabulary import cut_for_good, special_ids_of
 from glotune.recipe import Recipe, load_recipe
 from glotune.run.directory import RunDirectory, now
 from glotune.run.provenance import versions
-from glotune.run.records import Manifest, Size
+from glotune.run.record import Size
+from glotune.run.records import Manifest
 from glotune.verbs.calibrate import read_calibration
 from glotune.verbs.evaluate import read_own, texts_of
 from glotune.verbs.export.card import card

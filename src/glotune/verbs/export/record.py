@@ -14,7 +14,8 @@ from glotune.errors import UserError
 from glotune.recipe.data_keys import Quoting
 from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Columns, Windows
-from glotune.run.records import Count, Interval, Record, Size
+from glotune.run.record import Count, Record, Size
+from glotune.run.records import Interval
 from glotune.verbs.calibrate import Calibration
 
 Target = Literal["safetensors", "onnx"]
