@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,46 +19,13 @@ from glotune.recipe import Recipe, recipe_hash, recipe_yaml
 from glotune.run.baselines import Baselines, Gain
 from glotune.run.directory import RunDirectory
 from glotune.run.record import DataSource
-from glotune.run.records import Change, Evaluation, Event, Manifest, Plan, RunStatus, Verdict
+from glotune.run.records import Change, Evaluation, Manifest, Plan, RunStatus, Verdict
 from glotune.stats.arrays import outcomes
 from glotune.stats.bootstrap import paired_difference, score_intervals
 from glotune.stats.resampling import combine
 from glotune.stats.scores import score_outcomes
+from made_course import TIME, Kind, Made, best_epoch, events_of, languages_of
 from made_texts import HOSTILE, sentence
-
-Kind = Literal["sound", "collapsed", "diverged", "no skill", "improving", "overfit", "running"]
-TIME = "2026-01-02T03:04:05+00:00"
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a made-up run is like."""
-
-    kind: Kind = "sound"
-    name: str = "made-sound"
-    languages: dict[str, float] = field(default_factory=lambda: {"en": 0.74, "bn": 0.61, "ar": 0.66, "hi": 0.63})
-    """Language -> share of texts that the model gets right at the end."""
-    sources: tuple[str, ...] = ("en",)
-    labels: tuple[str, ...] = ("negative", "neutral", "positive")
-    validated: tuple[str, ...] | None = None
-    tested: tuple[str, ...] | None = None
-    """Languages of the validation and the test split; all where they are None."""
-    n: int = 240
-    """Texts per test language; half as many per validation language."""
-    epochs: int = 6
-    steps_per_epoch: int = 20
-    seed: int = 0
-    hostile: bool = False
-    text: bool = True
-    test_while_training: bool = True
-    data_seed: int = 7
-    """Runs with the same one hold the same test texts and labels."""
-    keys: dict[str, Any] = field(default_factory=dict)
-    """Recipe keys on top, e.g. {"optimizer.learning_rate": 1e-3}."""
-    leaked: int = 3
-    """Test texts of each target language that are among the training texts."""
-    baselines: bool = False
-    """Whether cheap models stand beside the run."""
 
 
 def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory:
@@ -67,12 +33,16 @@ def make_run(folder: Path, kind: Kind = "sound", **choices: Any) -> RunDirectory
     made = Made(kind=kind, **{"name": f"made-{kind}".replace(" ", "-"), **choices})
     recipe = _recipe(made)
     run = RunDirectory.create(folder, recipe_yaml(recipe), _manifest(made, recipe))
-    run.append_events(_events(made))
+    run.append_events(events_of(made))
     run.data_profile.write_text(json.dumps(_profile(made), ensure_ascii=False, indent=1))
     if kind not in ("running", "diverged"):
         run.predictions.mkdir()
         run.write_metrics(
-            [_evaluate(run, made, split, code) for split in ("validation", "test") for code in _of(made, split)]
+            [
+                _evaluate(run, made, split, code)
+                for split in ("validation", "test")
+                for code in languages_of(made, split)
+            ]
         )
     if made.baselines:
         run.baselines.mkdir()
@@ -95,7 +65,7 @@ def _baselines(made: Made) -> Baselines:
     gains = []
     for split in ("validation", "test"):
         parts = {}
-        for code in _of(made, split):
+        for code in languages_of(made, split):
             ours, theirs = (outcomes(*_predict(each, split, code)) for each in (made, cheap))
             always = outcomes(
                 ours.label_B,
@@ -117,12 +87,6 @@ def _baselines(made: Made) -> Baselines:
     return Baselines(description="TF-IDF made up", texts=480, features=3210, scores=scores, gains=gains)
 
 
-def _of(made: Made, split: str) -> tuple[str, ...]:
-    """Languages of a split."""
-    chosen = made.validated if split == "validation" else made.tested
-    return tuple(made.languages) if chosen is None else chosen
-
-
 def _recipe(made: Made) -> Recipe:
     from glotune.recipe import load_recipe
 
@@ -132,8 +96,8 @@ def _recipe(made: Made) -> Recipe:
             "model": {"name": "FacebookAI/xlm-roberta-base", "layers": 6, "freeze": {"embeddings": True}},
             "data": {
                 "train": {code: f"{code}.csv" for code in made.sources},
-                "validation": {code: f"{code}_dev.csv" for code in _of(made, "validation")},
-                "test": {code: f"{code}.csv" for code in _of(made, "test")},
+                "validation": {code: f"{code}_dev.csv" for code in languages_of(made, "validation")},
+                "test": {code: f"{code}.csv" for code in languages_of(made, "test")},
                 "source_languages": list(made.sources),
                 "labels": list(made.labels),
             },
@@ -225,110 +189,8 @@ def _manifest(made: Made, recipe: Recipe) -> Manifest:
         hardware={"cpu": "made-up processor, 2 cores", "memory_bytes": 16 * 2**30},
         data=[DataSource(path=f"{code}.csv", sha256="ab" * 32, rows=2 * made.n) for code in made.languages],
         data_hash=_data_hash(made),
-        best_step=None if running else _best_epoch(made) * made.steps_per_epoch,
+        best_step=None if running else best_epoch(made) * made.steps_per_epoch,
         verdict=VERDICTS.get(made.kind),
-    )
-
-
-def _best_epoch(made: Made) -> int:
-    return {"overfit": 2, "collapsed": 1, "diverged": 1}.get(made.kind, made.epochs)
-
-
-# ---- the course of training ---------------------------------------------------------------------------
-
-
-def _progress(made: Made, epoch: float) -> float:
-    """0 at the start, 1 for a model that has learnt what it can."""
-    if made.kind == "collapsed":
-        return 0.0
-    speed = {"improving": 0.25, "overfit": 1.6}.get(made.kind, 0.9)
-    return 1.0 - math.exp(-speed * epoch)
-
-
-def _events(made: Made) -> list[Event]:
-    rng = np.random.default_rng(made.seed)
-    total = made.epochs * made.steps_per_epoch
-    upto = total // 2 if made.kind == "running" else total
-    warmup = max(1, round(0.1 * total))
-    events: list[Event] = []
-    for step in range(1, upto + 1):
-        epoch = step / made.steps_per_epoch
-        diverged = made.kind == "diverged" and step >= 30
-        if diverged and step > 30:
-            break
-        loss = math.nan if diverged else _train_loss(made, epoch) * (1 + 0.08 * rng.standard_normal())
-        rate = 2e-4 * step / warmup if step <= warmup else _cosine(step, warmup, total)
-        data = {
-            "loss": loss if math.isfinite(loss) else None,
-            "learning_rate": rate,
-            "grad_norm": math.exp(0.3 * rng.standard_normal()),
-            "texts": 64,
-            "tokens": int(64 * rng.uniform(24, 34)),
-            "wall": {"seconds": 0.4, "wait_seconds": 0.01},
-        }
-        events.append(_event("step", step, epoch, data))
-        if step % made.steps_per_epoch == 0:
-            events.extend(_epoch_end(made, step, epoch, rng))
-    return events + _ending(made, upto, rng)
-
-
-def _ending(made: Made, step: int, rng: np.random.Generator) -> list[Event]:
-    epoch = step / made.steps_per_epoch
-    ending = []
-    if made.kind == "diverged":
-        ending.append(_event("alert", 30, 1.5, {"what": "nonfinite", "message": "The loss at step 30 is not finite."}))
-    if made.kind == "collapsed":
-        message = "Every validation prediction is 'negative'."
-        ending.append(_event("alert", made.steps_per_epoch, 1.0, {"what": "collapsed", "message": message}))
-    if made.kind not in ("running", "diverged"):
-        best = _best_epoch(made)
-        data = {"metric": "macro_f1", "value": 0.7, "on": "en"}
-        ending.append(_event("best", best * made.steps_per_epoch, float(best), data))
-    cost = {
-        "tokens_packed": 1_000_000, "tokens_dynamic": 1_060_000, "tokens_fixed": 4_400_000,
-        "embedding_rows_used": 31_200, "embedding_rows": 250_002, "layers_cached": 0, "layers": 6,
-    }  # fmt: skip
-    return [*ending, _event("cost", step, epoch, cost)]
-
-
-def _cosine(step: int, warmup: int, total: int) -> float:
-    done = (step - warmup) / max(1, total - warmup)
-    return 2e-5 + (2e-4 - 2e-5) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _train_loss(made: Made, epoch: float) -> float:
-    chance = math.log(len(made.labels))
-    floor = 0.05 if made.kind == "overfit" else 0.45
-    return chance - (chance - floor) * _progress(made, epoch)
-
-
-def _epoch_end(made: Made, step: int, epoch: float, rng: np.random.Generator) -> list[Event]:
-    base = 1 / len(made.labels)
-    top = 0.99 if made.kind == "overfit" else 0.86
-    trained = base + (top - base) * _progress(made, epoch)
-    scores = {"loss": _train_loss(made, epoch), "accuracy": trained, "macro_f1": trained - 0.01, "n": 1280}
-    events = [_event("epoch", step, epoch, scores, "train")]
-    splits = ["validation", "test"] if made.test_while_training else ["validation"]
-    for split in splits:
-        for code in _of(made, split):
-            n = made.n if split == "test" else made.n // 2
-            events.append(_event("evaluation", step, epoch, _scores_then(made, code, epoch, rng, n), f"{split}/{code}"))
-    return events
-
-
-def _scores_then(made: Made, code: str, epoch: float, rng: np.random.Generator, n: int) -> dict[str, Any]:
-    base = 1 / len(made.labels)
-    accuracy = base + (made.languages[code] - base) * _progress(made, epoch) + 0.01 * rng.standard_normal()
-    loss = math.log(len(made.labels)) - 1.1 * max(accuracy - base, 0)
-    if made.kind == "overfit":
-        loss += 0.15 * max(epoch - 2, 0)
-    f1 = 2 * base / (1 + base) * base if made.kind == "collapsed" else accuracy - 0.02
-    return {"n": n, "loss": loss, "accuracy": accuracy, "macro_f1": f1, "weighted_f1": f1 + 0.005, "mcc": f1 - base}
-
-
-def _event(kind: str, step: int, epoch: float, data: dict[str, Any], key: str = "") -> Event:
-    return Event.model_validate(
-        {"kind": kind, "attempt": 1, "step": step, "epoch": epoch, "time": TIME, "key": key, "data": data}
     )
 
 
@@ -405,10 +267,10 @@ def _profile(made: Made) -> dict[str, Any]:
     """As glotune.data.profile writes it."""
     splits = {
         "train": {code: _language_profile(made, code, 4 * made.n) for code in made.sources},
-        "validation": {code: _language_profile(made, code, made.n // 2) for code in _of(made, "validation")},
-        "test": {code: _language_profile(made, code, made.n) for code in _of(made, "test")},
+        "validation": {code: _language_profile(made, code, made.n // 2) for code in languages_of(made, "validation")},
+        "test": {code: _language_profile(made, code, made.n) for code in languages_of(made, "test")},
     }
-    leaked = {code: list(range(1, made.leaked + 1)) for code in _of(made, "test") if code not in made.sources}
+    leaked = {code: list(range(1, made.leaked + 1)) for code in languages_of(made, "test") if code not in made.sources}
     return {
         "schema": 1,
         "data_hash": _data_hash(made),

@@ -1,6 +1,7 @@
 from glotune.run.history import read_last
 from glotune.run.records import Event
-from made_runs import TIME, make_run
+from made_course import TIME
+from made_runs import make_run
 
 
 def test_the_last_scores_come_from_the_tail_of_the_events(tmp_path):
