@@ -47,6 +47,7 @@ def draw_curves(
     scale = 100.0 if data.is_percent else 1.0
     looks = style.looks_of(_highlighted(data)) if looks is None else looks
     labels: list[tuple[float, str, str]] = []
+    names = dict(zip(data.series, style.distinct([_name(series) for series in data.series], 22), strict=True))
     for series in data.series:
         look = _look(series, looks)
         x, y = list(series.x), [scale * value for value in series.y]
@@ -62,7 +63,7 @@ def draw_curves(
             markeredgecolor="white", markeredgewidth=0.6, zorder=3 if named else 2, clip_on=False,
         )  # fmt: skip
         if named:
-            labels.append((y[-1], _label(series, y[-1], data.is_percent), look.colour))
+            labels.append((y[-1], _label(names[series], y[-1], data.is_percent), look.colour))
     ax.set_ylim(*(limits or y_limits([data])))
     _frame(ax, data)
     _best(ax, data, compact)
@@ -94,8 +95,11 @@ def _look(series: Series, looks: dict[str, style.Look]) -> style.Look:
     return TRAIN if series.role == "train" else looks.get(str(series.language), style.UNNAMED)
 
 
-def _label(series: Series, last: float, is_percent: bool) -> str:
-    name = style.middle(style.latin(series.name, series.language or "?"), 22)
+def _name(series: Series) -> str:
+    return style.latin(series.name, series.language or "?")
+
+
+def _label(name: str, last: float, is_percent: bool) -> str:
     return f"{name} {last:.1f}" if is_percent else f"{name} {last:.2f}"
 
 
@@ -190,10 +194,11 @@ def y_limits(panels: list[Curves]) -> tuple[float, float]:
 
 
 def _frame(ax: Any, data: Curves) -> None:
-    """Epochs from the start of training; a tick for each while they are few."""
+    """Epochs from the start of training, or from the first of which anything is told; a tick for each while few."""
     last = _last_x(data)
     first = min(series.x[0] for series in data.series)
-    ax.set_xlim(min(first, 0.0) if last > first else first - 0.5, last if last > first else last + 0.5)
+    start = min(first, 0.0) if first < 1 else first - 0.03 * (last - first)
+    ax.set_xlim(start if last > first else first - 0.5, last if last > first else last + 0.5)
     if last <= 15:
         ax.set_xticks(range(int(min(first, last)), int(last) + 1))
 

@@ -43,15 +43,12 @@ def draw_dots(ax: Any, data: Dots, compact: bool = False) -> None:
         ]
         if points:
             _points(ax, points, scale, colour, marker, name, compact)
-    ax.set_yticks(
-        range(len(data.rows)),
-        [
-            _row_label(row.label, row.is_source, compact)
-            if data.are_languages
-            else style.middle(style.latin(row.label), 32)
-            for row in data.rows
-        ],
+    names = (
+        [_row_label(row.label, row.is_source, compact) for row in data.rows]
+        if data.are_languages
+        else style.distinct([style.latin(row.label) for row in data.rows], 32)
     )
+    ax.set_yticks(range(len(data.rows)), names)
     ax.set_ylim(len(data.rows) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
     for row in range(1, len(data.rows)):

@@ -231,7 +231,7 @@ def _slice_panel(ax: Any, panel: Slice, scale: float) -> None:
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.xaxis.set_minor_formatter(lambda *_: "")
     if panel.choices:
-        names = [style.middle(name, 22) for name in panel.choices]
+        names = style.distinct(panel.choices, 22)
         slanted = max(map(len, names)) > 6
         ax.set_xticks(range(len(names)), names, rotation=30 if slanted else 0, ha="right" if slanted else "center")
         ax.set_xlim(-0.5, len(names) - 0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 WIDTH_IN = 8.3
@@ -19,6 +21,8 @@ PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES: tuple[Any, ...] = ("-", (0, (2, 1)))
 """Names beyond the palette take its colours again, broken."""
+
+BETWEEN_WORDS = re.compile(r"[-_ .]")
 
 
 class Look(NamedTuple):
@@ -97,11 +101,24 @@ def latin(text: str, fallback: str = "?") -> str:
 
 
 def middle(text: str, most: int) -> str:
-    """At most `most` characters, cut in the middle: variants of a study differ at their ends."""
+    """At most `most` characters, cut in the middle, between words where it can be: variants differ at their ends."""
     if len(text) <= most:
         return text
-    head = (most - 1) // 2
-    return text[:head] + "…" + text[len(text) - (most - 1 - head) :]
+    starts = [found.end() for found in BETWEEN_WORDS.finditer(text) if len(text) - found.end() <= most - 4]
+    tail = text[starts[0] :] if starts else text[len(text) - most // 2 :]
+    room = most - 1 - len(tail)
+    ends = [found.start() for found in BETWEEN_WORDS.finditer(text) if found.start() <= room]
+    return text[: ends[-1] if ends else room] + "…" + tail
+
+
+def distinct(texts: Sequence[str], most: int) -> list[str]:
+    """Each cut in its middle to `most` characters, or to as few more as tell those apart that are cut alike."""
+    longest = max(map(len, texts), default=0)
+    for reach in range(most, max(most, longest) + 1):
+        cut = [middle(text, reach) for text in texts]
+        if len(set(cut)) == len(set(texts)):
+            return cut
+    return list(texts)
 
 
 def shorten(text: str, most: int = 18) -> str:
