@@ -30,6 +30,9 @@ ATTENTION_OF: dict[Kernel, Attention] = {
 }
 """Kernel -> what a plan calls it."""
 
+AS_ASKED = "{}: texts are padded, as train.batching asks"
+"""Of a family that could run packed."""
+
 
 class Network(nn.Module):
     """Hides packed and padded batches, the pooled last layer and the frozen prefix behind `forward`.
@@ -59,7 +62,7 @@ class Network(nn.Module):
 
     @property
     def packed(self) -> bool:
-        """False: this family falls back to padding."""
+        """False: texts are padded, because the family does not run packed or the recipe asks for it."""
         return self.walk is not None
 
     @property
@@ -182,6 +185,8 @@ class Network(nn.Module):
         family = self.anatomy.family
         if self.packed:
             return f"{family.name}: texts run end to end, without padding"
+        if family.is_packed:
+            return AS_ASKED.format(family.name)
         how = (
             "padding would change its answers: texts of one length run together"
             if family.mixes_padding
@@ -193,7 +198,9 @@ class Network(nn.Module):
 def choose_attention(network: Network, card: Card, precision: str) -> tuple[Attention, str]:
     """The attention that will run, and why, for the run's plan."""
     if not network.packed:
-        return "padded", f"{network.anatomy.family.name} has no packed attention"
+        family = network.anatomy.family
+        why = AS_ASKED if family.is_packed else "{} has no packed attention"
+        return "padded", why.format(family.name)
     kernels, why = kernels_of(card, head_width(network.anatomy))
     return ATTENTION_OF[kernels.full if precision == "fp32" else kernels.half], why
 

@@ -290,6 +290,11 @@ def test_the_plans_attention(tmp_path: Path) -> None:
     assert "flash attention needs compute capability 8.0" in why
     assert choose_attention(network, Card("cuda", "MI300X"), "bf16")[0] == "packed_sdpa", "ROCm"
     assert choose_attention(network, Card("mps"), "fp32")[0] == "packed_sdpa"
+    asked = Network(network.hf, packed=False)
+    assert choose_attention(asked, Card("cpu"), "bf16") == (
+        "padded",
+        "XLM-R / RoBERTa: texts are padded, as train.batching asks",
+    )
     other = Network(load(make_encoder(tmp_path / "b", "rembert"))[0])
     assert choose_attention(other, a100, "bf16")[0] == "padded"
 
