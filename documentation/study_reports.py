@@ -42,7 +42,8 @@ def without_runs(markdown: str) -> str:
         table = []
         if not line.startswith(OF_A_FOLDER):
             kept.append(line)
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).rstrip() + "\n"
+    text = "\n".join(kept).replace("\\<", "&lt;")  # the site's Markdown does not know \< as an escape
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
 def _without_links(table: list[str]) -> list[str]:
