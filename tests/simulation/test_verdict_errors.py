@@ -10,7 +10,7 @@ from glotune.evidence.trend import EpochPoint, TrainingHistory, past_its_best, s
 from glotune.evidence.verdicts import judge
 from glotune.stats.arrays import outcomes
 from glotune.stats.scores import score_outcomes
-from glotune.tasks.single_label import collapses_without_skill
+from glotune.tasks.monitoring import collapses_without_skill
 
 REPEATS = 300
 

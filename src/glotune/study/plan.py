@@ -155,7 +155,7 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
-    from glotune.tasks.single_label import refuse_unused_validation
+    from glotune.tasks.monitoring import refuse_unused_validation
     from glotune.verbs.self_training import open_rounds
 
     seen: set[str] = set()

@@ -31,9 +31,9 @@ from glotune.run.records import Evaluation
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.stats.evaluation import INTERVAL_SEED, evaluation_of
 from glotune.tasks.cross_entropy import class_frequencies, class_weights
+from glotune.tasks.monitoring import monitored_languages
 from glotune.tasks.of_recipe import class_outputs, reading_of
 from glotune.tasks.records import SplitAnswers, prediction_tables, write_predictions
-from glotune.tasks.single_label import monitored_languages
 from glotune.tasks.tuning import Tuning, by_thresholds
 from glotune.whole_files import sha256
 

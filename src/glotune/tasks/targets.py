@@ -25,8 +25,9 @@ from glotune.errors import RunError
 from glotune.recipe.kinds import Kind
 from glotune.run.records import Decision, Evaluation
 from glotune.stats.arrays import Answered
+from glotune.tasks.monitoring import monitored_languages
 from glotune.tasks.records import SplitAnswers, record_split
-from glotune.tasks.single_label import by_language, event_metrics, excerpts_of, monitored_languages
+from glotune.tasks.single_label import by_language, event_metrics, excerpts_of
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
 
 TargetArray = NDArray[np.float32]

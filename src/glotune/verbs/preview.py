@@ -22,7 +22,7 @@ from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Change, Plan
-from glotune.tasks.single_label import refuse_unused_validation
+from glotune.tasks.monitoring import refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.distill import open_lesson
 from glotune.verbs.self_training import open_rounds

@@ -30,7 +30,7 @@ from glotune.recipe.auto import AUTO
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.tasks.baselines import record_baselines
-from glotune.tasks.single_label import refuse_unused_validation
+from glotune.tasks.monitoring import refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.auto import choice_lines, choose_recipe
 from glotune.verbs.average import end_with_soup, open_members

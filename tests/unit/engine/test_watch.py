@@ -11,7 +11,7 @@ from glotune.monitor.watcher import Course
 from glotune.run.records import Event
 from glotune.stats.arrays import outcomes
 from glotune.stats.scores import Scores, score_outcomes
-from glotune.tasks.single_label import collapse_seen
+from glotune.tasks.monitoring import collapse_seen
 
 STEPS = 100
 MAJORITY = 0.72
