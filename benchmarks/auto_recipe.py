@@ -51,22 +51,24 @@ class DataSet:
 
     Attributes:
         name: of its folder.
+        title: what tables call it.
         source: language that is trained on; the others are tested on without having been seen.
         languages: all that are tested on.
         data: keys of the section ``data`` beside the files.
     """
 
     name: str
+    title: str
     source: str
     languages: tuple[str, ...]
     data: Mapping[str, Any]
 
 
 DATA_SETS = (
-    DataSet("umsab", "en", LANGUAGES, {}),
-    DataSet("nusax", "id", ("id", "jv", "min", "su"), {}),
-    DataSet("blp23_bangla", "bn", ("bn",), BLP_SPLITS),
-    DataSet("humor_haha", "es", ("es",), {"made_splits": {"validation": 0.05, "test": 0.05}}),
+    DataSet("umsab", "UMSAB", "en", LANGUAGES, {}),
+    DataSet("nusax", "NusaX", "id", ("id", "jv", "min", "su"), {}),
+    DataSet("blp23_bangla", "BLP-2023", "bn", ("bn",), BLP_SPLITS),
+    DataSet("humor_haha", "HAHA", "es", ("es",), {"made_splits": {"validation": 0.05, "test": 0.05}}),
 )
 
 
@@ -160,9 +162,9 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
 
     Intervals are at the level of each study's look; the mean over data sets takes them as independent.
     """
-    names = list(answers)
+    names, titles = list(answers), {each.name: each.title for each in DATA_SETS}
     lines = [
-        f"| auto minus | {' | '.join(names)} | mean of {len(names)} |",
+        f"| auto minus | {' | '.join(titles[name] for name in names)} | mean of {len(names)} |",
         f"| --- |{' --- |' * (len(names) + 1)}",
     ]
     for place, other in enumerate((*RECIPES, TRAINER)):
@@ -174,7 +176,10 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _cell(answer: Mapping[str, Any]) -> str:
     found = gain(answer)
-    return f"{found}, {answer['answer']}" if found else f"no answer: {answer['reason']}"
+    if found:
+        return f"{found}, {answer['answer']}"
+    why = answer["reason"].partition(". ")[0].removeprefix("Not tested: ").rstrip(".")
+    return f"no answer: {why}"
 
 
 def _mean(answers: Sequence[Mapping[str, Any]]) -> str:
