@@ -27,10 +27,10 @@ from glotune.data.spilling import keep
 from glotune.data.streams import refuse_stream_names
 from glotune.data.texts import TextData
 from glotune.data.translations import some, versions
-from glotune.errors import UserError, did_you_mean
+from glotune.errors import UserError
 from glotune.languages import find_language, language_scripts
 from glotune.languages import languages as known_languages
-from glotune.recipe.paths import place_of
+from glotune.recipe.paths import meant_beside, place_of
 from glotune.recipe.schema import CodeSwitch, Data
 from glotune.run.record import DataSource
 from glotune.words import count, counted, named, percent
@@ -296,12 +296,11 @@ class _Reader:
         """The header of a table, None of a file of lines; and the rows with their numbers, from 1."""
         path = place_of(name)
         if not path.is_file():
-            siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
             raise UserError(
                 f"there is no file {name}",
                 where=key,
                 expected="an existing file",
-                remedy=did_you_mean(path.name, siblings),
+                remedy=meant_beside(path),
             )
         kind = kind_of(path)
         if kind not in ("csv", "tsv") and not is_line_file(name):

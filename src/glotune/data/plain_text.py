@@ -24,9 +24,9 @@ from glotune.data.sources import Source, find_sources, kind_of, read_once
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
-from glotune.errors import UserError, did_you_mean
+from glotune.errors import UserError
 from glotune.recipe.data_keys import Sources
-from glotune.recipe.paths import place_of
+from glotune.recipe.paths import meant_beside, place_of
 from glotune.recipe.pretrain import PretrainData
 from glotune.recipe.schema import Columns, Data, SplitNames
 from glotune.run.record import DataSource
@@ -263,10 +263,7 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
     """
     path = place_of(name)
     if not path.is_file() and not is_stream(path):
-        siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(
-            f"there is no file {name}", where=key, expected="an existing file", remedy=did_you_mean(path.name, siblings)
-        )
+        raise UserError(f"there is no file {name}", where=key, expected="an existing file", remedy=meant_beside(path))
     code = language or language_of(path.name)
     if code is None:
         raise UserError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from glotune.errors import did_you_mean
 from glotune.recipe import yaml
 
 PATH_KEYS = {
@@ -43,6 +44,11 @@ def place_of(name: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # no such user: it is a name like any other
         return path
+
+
+def meant_beside(path: Path) -> str | None:
+    """Which neighbour of what is not there may have been meant, as `glotune.errors.did_you_mean` asks; None: none."""
+    return did_you_mean(path.name, [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else [])
 
 
 def literal_paths(text: str) -> Any:

@@ -21,8 +21,9 @@ from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
-from glotune.errors import UserError, did_you_mean
+from glotune.errors import UserError
 from glotune.recipe.data_keys import Quoting
+from glotune.recipe.paths import meant_beside
 from glotune.recipe.schema import Columns
 
 Format = Literal["text", "csv", "tsv", "jsonl", "parquet"]
@@ -177,11 +178,10 @@ def require_source(source: str) -> None:
     """
     path = Path(source)
     if source != STDIN and not path.is_file() and not is_stream(path):
-        siblings = [path.name for path in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
             f"there is no file {source}",
             expected="a file of texts, or - for standard input",
-            remedy=did_you_mean(path.name, siblings),
+            remedy=meant_beside(path),
         )
 
 

@@ -16,7 +16,7 @@ from glotune.data.spelling import name_of
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.engine.recorder import Recorder
 from glotune.errors import RunError, UserError, did_you_mean
-from glotune.recipe.paths import place_of
+from glotune.recipe.paths import meant_beside, place_of
 from glotune.run.record import Size
 from glotune.run.records import Manifest, RunStatus
 from glotune.run.state import find_runs
@@ -54,12 +54,11 @@ def find_teachers(name: str, own: Path | None) -> list[Path]:
     if own is not None:
         refuse_itself(place, own)
     if not place.is_dir():
-        siblings = [each.name for each in place.parent.iterdir()] if place.parent.is_dir() else []
         raise UserError(
             f"there is no folder {name}",
             where=KEY,
             expected="a run, a folder with a saved text classifier, or a study's folder",
-            remedy=did_you_mean(place.name, siblings),
+            remedy=meant_beside(place),
         )
     if (place / "config.json").is_file() or (place / "manifest.json").is_file():
         return [place]
