@@ -26,6 +26,7 @@ def main() -> None:
     zero_shot.add_argument("--seeds", type=int, default=4)
     zero_shot.add_argument("--threads", type=int, default=2)
     zero_shot.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    zero_shot.add_argument("--same-steps", action="store_true", help="the same head, texts and order, and no dropout")
     zero_shot.add_argument("--out", type=Path, default=Path("zero-shot.json"), help="what each seed gave")
     transfer = commands.add_parser("transfer", help="glotune-nano against a random or another encoder on UMSAB")
     transfer.add_argument("--data", type=Path, required=True, help="folder with umsab/LANGUAGE.csv")
@@ -124,7 +125,7 @@ def main() -> None:
         from benchmarks import zero_shot as shot
 
         given = (arguments.data, arguments.encoder, arguments.seeds, arguments.threads, arguments.out)
-        print(shot.run(*given, arguments.device))
+        print(shot.run(*given, arguments.device, arguments.same_steps))
     elif arguments.name == "transfer":
         from benchmarks import transfer as measured
         from glotune.nano import nano_path

@@ -28,8 +28,8 @@ KINDS = {
     "tokenize-glotune": ("benchmarks.speed.tokenizing", "ours"),
     "tokenize-datasets": ("benchmarks.speed.tokenizing", "datasets_map"),
     "study-glotune": ("benchmarks.speed.study", "ours"),
-    "zero-shot-glotune": ("benchmarks.zero_shot", "ours"),
-    "zero-shot-trainer": ("benchmarks.zero_shot", "trainers"),
+    "zero-shot-glotune": ("benchmarks.zero_shot_sides", "ours"),
+    "zero-shot-trainer": ("benchmarks.zero_shot_sides", "trainers"),
 }
 
 Job = dict[str, Any]

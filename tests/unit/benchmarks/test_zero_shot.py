@@ -1,6 +1,7 @@
 """The benchmark against Trainer on real weights: both sides on a tiny encoder, and the table that it prints."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,18 @@ def test_both_sides_answer_every_test_text(data: Path, tmp_path: Path) -> None:
     assert shown == zero_shot.run(data, encoder, seeds=2, threads=1, out=tmp_path / "found.json")
     assert "| mean of the five others |" in shown
     assert "2 seeds." in shown
+
+
+@pytest.mark.extras
+def test_the_same_steps_give_the_same_answers(data: Path, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "encoder", "bert")
+    shown = zero_shot.run(data, encoder, seeds=2, threads=1, out=tmp_path / "found.json", same_steps=True)
+    pair = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["0"]
+    for language in LANGUAGES:
+        ours, theirs = (np.array(pair[side]["probabilities"][language]) for side in ("glotune", "trainer"))
+        assert np.ptp(ours, axis=0).max() > 0.01  # the texts do not all get one answer
+        np.testing.assert_allclose(ours, theirs, atol=0.01)
+    assert "answered alike: 100.0 %" in shown
 
 
 def test_the_claim_is_about_the_languages_without_labels() -> None:
