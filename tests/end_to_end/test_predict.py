@@ -137,6 +137,42 @@ def test_new_data_is_judged_beside_the_run(trained: Run, tmp_path: Path, capsys:
     assert "Give another one with --name" in capsys.readouterr().err
 
 
+def test_keys_say_how_the_files_of_an_evaluation_are_read(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the message of a missing column advises is what the command takes."""
+    rows = [{"tweet": row["text"], "mood": row["label"], "split": "train"} for row in sentences("en", 25, 9)]
+    source = write_csv(tmp_path / "other.csv", rows)
+    asked = ["evaluate", str(trained.path), f"en={source}", "--name", "other"]
+    assert call(*asked) == 2
+    assert "Set them together: data.columns.text=tweet data.columns.label=NAME" in capsys.readouterr().err
+    assert call(*asked, "data.columns.text=tweet", "data.columns.label=mood") == 2
+    assert "data.split_names.test=train" in (advised := capsys.readouterr().err), advised
+    keys = {"data.columns.text": "tweet", "data.columns.label": "mood", "data.split_names.test": "train"}
+    assert call(*asked, *(f"{key}={value}" for key, value in keys.items())) == 0
+    record = json.loads((trained.path / "evaluations" / "other" / "evaluation.json").read_text())
+    assert record["rows"] == {"test": 25}
+    assert record["keys"] == keys
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("data.column.text=tweet", "data.columns, data.split_names.test, data.quoting. Did you mean 'data.columns'?"),
+        ("train.epochs=3", "'train.epochs' changes nothing in an evaluation"),
+        ("data.columns.texts=tweet", "text"),
+    ],
+)
+def test_other_keys_are_refused_in_an_evaluation(
+    key: str, message: str, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_csv(tmp_path / "new.csv", sentences("en", 25, 9))
+    assert call("evaluate", str(trained.path), f"en={source}", key) == 2
+    assert message in capsys.readouterr().err
+    assert call("evaluate", str(trained.path), "data.columns.text=tweet") == 2
+    assert "without files" in capsys.readouterr().err
+
+
 def test_evaluations_that_begin_in_the_same_second_get_names_of_their_own(
     trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Labelled files or folders, or LANGUAGE=FILE; the same as --data."),
+        typer.Argument(
+            metavar="FILE|KEY=VALUE",
+            help="Labelled files or folders, or LANGUAGE=FILE; keys of how to read them, e.g. data.columns.text=tweet",
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -38,13 +41,20 @@ def evaluate(
     from glotune.run.predictions import answers_in
 
     directory = RunDirectory.open(run)
-    sources = parse_sources([*(files or []), *(data or [])])
+    keys = [entry for entry in files or [] if is_key(entry)]
+    sources = parse_sources([*(entry for entry in files or [] if entry not in keys), *(data or [])])
 
     from glotune.verbs.evaluate import evaluate as evaluate_run
 
     with watch() as observer:
         judged = evaluate_run(
-            run, sources, name=name, device=device, precision=precision, observer=observer, quoting=quoting
+            run,
+            sources,
+            name=name,
+            device=device,
+            precision=precision,
+            observer=observer,
+            keys=[*keys, *([f"data.quoting={quoting}"] if quoting else [])],
         )
     manifest = directory.read_manifest()
     for split, languages in RunDirectory(judged.path).read_metrics().items():
@@ -58,6 +68,15 @@ def evaluate(
     if precision == "bf16":
         show("computed in bf16: probabilities are off transformers' by up to about 0.01")
     show(f"evaluation   {judged.path}")
+
+
+def is_key(entry: str) -> bool:
+    """Whether it names a key of the recipe, as ``data.columns.text=tweet`` does, and no file."""
+    from glotune.recipe import Recipe
+    from glotune.recipe.paths import exists
+
+    key, equals, _ = entry.partition("=")
+    return bool(equals) and key.partition(".")[0] in Recipe.model_fields and "." in key and not exists(entry)
 
 
 def parse_sources(given: list[str]) -> list[str] | dict[str, str | list[str]] | None:

@@ -93,8 +93,14 @@ class SplitNames(Section):
         names = [*self.train, *self.validation, *self.test]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"the split name '{twice[0]}' stands for two splits")
+            both = " and ".join(split for split, names in self if twice[0] in names)
+            raise ValueError(f"the split name '{twice[0]}' stands for two splits ({both}): take it from one of them")
         return self
+
+    def claimed_by(self, split: str, names: list[str]) -> SplitNames:
+        """The same where these names mean `split`, and no other."""
+        left = {each: [name for name in own if name not in names] for each, own in self}
+        return SplitNames.model_validate({**left, split: names})
 
 
 class MadeSplits(Section):

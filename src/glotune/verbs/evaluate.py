@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from glotune.data.reading import read_again, read_evaluation_texts
 from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.observer import Observer, watching
-from glotune.errors import UserError
+from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe, load_recipe
-from glotune.recipe.data_keys import Quoting, Sources
+from glotune.recipe.data_keys import Sources
+from glotune.recipe.loading import Overrides, parsed_overrides
+from glotune.recipe.section import as_list
 from glotune.run.directory import RunDirectory, now
 from glotune.run.records import Evaluation, Manifest
 from glotune.tasks.of_recipe import answering
@@ -27,6 +29,9 @@ from glotune.tasks.records import record_split
 from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import aside_of, numbered
 
+TEST_NAMES = "data.split_names.test"
+READING = ("data.columns", TEST_NAMES, "data.quoting")
+"""Keys of the recipe that may be others for files that the run has not met."""
 ROWS = 2048
 """Rows of a table turned into Python strings at a time."""
 
@@ -47,7 +52,7 @@ def evaluate(
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     observer: Observer | None = None,
-    quoting: Quoting | None = None,
+    keys: Overrides = (),
 ) -> JudgedTexts:
     """Evaluates the saved model of a run, with its full vocabulary, into ``RUN/evaluations/NAME/``.
 
@@ -58,18 +63,20 @@ def evaluate(
         data: labelled files, as ``data.test`` of a recipe names them; None: the run's own held-out splits again.
         name: of the folder; None: from the data's names and the time.
         precision: as for `glotune.load`.
-        quoting: of CSV and TSV files, as ``data.quoting``; None: as in the run's recipe.
+        keys: of the recipe, that say how the files are read (`READING`): what they leave out is as in the run's recipe.
 
     Raises:
-        UserError: no such run, data that can't be read, labels that the model does not know, or a name in use.
+        UserError: no such run, a key that says something else, data that can't be read, labels that the model does not
+            know, or a name in use.
         RunError: the run holds no model yet.
     """
     directory = RunDirectory.open(run)
     directory.require_model()
     recipe, manifest = load_recipe(directory.recipe), directory.read_manifest()
     watcher = watching(observer)
-    if quoting is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"quoting": quoting})})
+    changed = _reading(keys, data)
+    if changed:
+        recipe = _read_as(recipe, changed)
     texts = read(recipe, manifest, data)
     for message in texts.warnings:
         watcher.log(f"warning: {message}")
@@ -91,7 +98,9 @@ def evaluate(
         written = RunDirectory(aside)
         written.write_metrics(evaluations)
         for place in numbered(target):
-            _write_provenance(aside / "evaluation.json", place.name, texts, truncated, predictor, written.hashes())
+            _write_provenance(
+                aside / "evaluation.json", place.name, texts, changed, truncated, predictor, written.hashes()
+            )
             if _put(aside, place):
                 return JudgedTexts(place, evaluations)
             if name is not None:
@@ -101,6 +110,33 @@ def evaluate(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     raise AssertionError("there is always another number")
+
+
+def _reading(keys: Overrides, data: Sources | None) -> dict[str, Any]:
+    """The keys, where they say how files are read, and there are files to read so."""
+    found = dict(parsed_overrides(keys))
+    for key in found:
+        if not f"{key}.".startswith(tuple(f"{known}." for known in READING)):
+            raise UserError(
+                f"'{key}' changes nothing in an evaluation",
+                expected=f"keys that say how its files are read: {', '.join(READING)}",
+                remedy=did_you_mean(key, READING),
+            )
+    if found and data is None:
+        raise UserError(
+            f"'{next(iter(found))}' without files: a run's own texts are read as its recipe says",
+            remedy="Name the files to evaluate on",
+        )
+    return found
+
+
+def _read_as(recipe: Recipe, keys: dict[str, Any]) -> Recipe:
+    """The recipe with these keys; a name of the test split then means no other."""
+    names = recipe.data.split_names
+    if TEST_NAMES in keys:
+        names = names.claimed_by("test", as_list(keys[TEST_NAMES]))
+    rest = {key: value for key, value in keys.items() if key != TEST_NAMES}
+    return load_recipe(recipe, {"data.split_names": names.model_dump()}, rest)
 
 
 def _taken(target: Path) -> UserError:
@@ -182,6 +218,7 @@ def _write_provenance(
     path: Path,
     name: str,
     texts: TextData,
+    keys: dict[str, Any],
     truncated: dict[str, int],
     predictor: Predictor,
     outputs: dict[str, str],
@@ -192,6 +229,7 @@ def _write_provenance(
         "created": now(),
         "data": [source.model_dump() for source in texts.sources],
         "data_hash": texts.data_hash,
+        "keys": keys,
         "labels": texts.labels,
         "rows": {split: len(found) for split, found in texts.splits.items()},
         "truncated": truncated,
