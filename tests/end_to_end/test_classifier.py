@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, softmax
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -141,8 +141,14 @@ def test_estimators_come_back_from_other_processes(encoder: str, rows: tuple[lis
     for estimator, score in zip(found["estimator"], found["test_score"], strict=True):
         assert estimator.predict(rows[0]).shape == (60,)
         assert 0 <= score <= 1
-    with pytest.raises(UserError, match="did you mean 'epochs'"):
+    with pytest.raises(UserError, match="did you mean 'train.epochs'"):
         cross_validate(glotune.Classifier(encoder, train__epoch=1), *rows, cv=2, n_jobs=2, error_score="raise")
+
+
+def test_a_fit_that_learned_nothing_warns(encoder: str) -> None:
+    texts, labels = ["good food", "rude staff", "lovely room", "dirty room"] * 10, ["good", "bad", "good", "bad"] * 10
+    with pytest.warns(ConvergenceWarning, match=r"(?s)no skill.*too few.*data\.made_splits\.validation \(now 0\.1\)"):
+        glotune.Classifier(encoder, **KEYS).fit(texts, labels)
 
 
 @pytest.mark.extras
@@ -259,7 +265,7 @@ def test_bad_texts_are_refused(encoder: str, X: object, y: list[str], message: s
 
 
 def test_a_wrong_key_is_told_with_the_nearest(encoder: str) -> None:
-    with pytest.raises(UserError, match="did you mean 'epochs'"):
+    with pytest.raises(UserError, match="did you mean 'train.epochs'"):
         glotune.Classifier(encoder, train__epoch=1).fit(["a", "b"], ["x", "y"])
 
 

@@ -200,6 +200,9 @@ def test_every_command_of_a_page_runs(page: str, sandbox: Path, capsys: pytest.C
             shows(block, printed)
         elif block.language == "python" and not block.not_run:
             exec(compile(block.text, name_of(block), "exec"), names)
+            out = capsys.readouterr().out
+            for line in re.findall(r"^# ([\[{].*)$", block.text, re.MULTILINE):  # what the block says it prints
+                assert line in out, f"{name_of(block)} prints {out!r}"
         elif block.language == "sh" and not block.not_run:
             for line in block.commands:
                 for words in simple_commands(line):

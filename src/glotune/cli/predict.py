@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glotune.verbs.predict import Predictor, Write
     from glotune.verbs.predict_inputs import Inputs
 
+CLASSIFIERS = "a run directory, an export, or a folder with a saved text classifier (config.json)"
 SHOWN = 10
 """Rows named in a line for people."""
 
@@ -59,7 +60,7 @@ def predict(
 
     require_source(source)
     if not (run / "config.json").is_file():
-        RunDirectory.open(run)  # a wrong path is reported before torch is imported
+        RunDirectory.open(run, expected=CLASSIFIERS)  # a wrong path is reported before torch is imported
 
     from glotune.verbs.predict import load
 

@@ -63,7 +63,8 @@ class LabelMap:
         if len(self.names) < 2:
             there = f"the one label '{self.names[0]}'" if self.names else "no label"
             raise UserError(
-                f"{there} in {self._origin}",
+                f"there is {there} in {self._origin}",
+                where="data.train" if given is None else None,
                 expected="at least two classes",
                 remedy="Check data.columns.label and data.train",
             )

@@ -17,6 +17,10 @@ CHUNK = 8192
 """Rows per batch: large enough for columnar work, small enough that memory stays flat."""
 
 FIELDS = ("text", "text_pair", "label", "language", "split", "weight", "id")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+"""What a file whose header is one column may have been meant to be cut by."""
+LONGEST_NAME = 60
+"""Characters of a column's name that messages show; longer ones are no names."""
 CELL = "\u241f"
 """Between the cells of a row's labels, where they stand in several columns or in a list; no name holds it."""
 _COLUMN_OF_LABELS = "label."
@@ -93,14 +97,18 @@ def _columns_named(name: str, header: Sequence[str]) -> list[str]:
 
 def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) -> UserError:
     """All absent columns at once (field -> name), each with the nearest that the file has."""
-    there = ", ".join(f"'{column}'" for column in header[:20]) + (", …" if len(header) > 20 else "")
+    there = ", ".join(f"'{_in_short(column)}'" for column in header[:20]) + (", …" if len(header) > 20 else "")
+    if any(len(column) > LONGEST_NAME for column in header):
+        there += ": is its first row a text, and no header?"
     keys = " and ".join(dict.fromkeys(f"data.columns.{_key(field)}" for field in missing))
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|,"):
+    mark = max(SEPARATORS, key=header[0].count) if len(header) == 1 else ""
+    if mark and mark in header[0]:
         wanted = " and ".join(f"'{name}'" for name in missing.values())
         return UserError(
-            f"{path} has one column only, named {there[:200]!r}",
+            f"{path} has one column only, named {there}: its columns seem to be separated by {SEPARATORS[mark]}",
             expected=f"a column {wanted} ({keys})" if len(missing) == 1 else f"columns {wanted} ({keys})",
-            remedy="Separate the columns by commas in a .csv file, by tabs in a .tsv file",
+            remedy="Commas separate the columns of a .csv file, tabs those of a .tsv file"
+            + {",": ": name it .csv", "\t": ": name it .tsv"}.get(mark, ""),
         )
     if len(missing) > 1:
         free = [column for column in header if column not in missing.values()]
@@ -117,6 +125,10 @@ def _missing_columns(missing: dict[str, str], header: Sequence[str], path: str) 
         expected=f"the column that data.columns.{_key(field)} names" + (f". {guess}" if guess else ""),
         remedy=f"Set data.columns.{_key(field)} to the right one{'s' * (field != _key(field))}",
     )
+
+
+def _in_short(column: str) -> str:
+    return column if len(column) <= LONGEST_NAME else column[:LONGEST_NAME] + "…"
 
 
 def _key(field: str) -> str:

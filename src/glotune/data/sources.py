@@ -28,6 +28,8 @@ SUFFIXES: dict[str, Kind] = {
 }
 _TEXT_KINDS = ("csv", "tsv", "jsonl")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.+-]+)?")
+_OTHER_FILES = (".txt", ".text", ".xls", ".xlsx", ".ods", ".arrow", ".gz", ".zip", ".bz2", ".xz")
+"""Endings of what is no data set of the Hub, so that nobody asks it for one."""
 _PLAIN_FOLDERS = ("data", "default")
 """Folders of a data set that say nothing: the Hub's own."""
 _ABOUT_THE_DATA = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
@@ -114,7 +116,8 @@ class _Finder:
         if path.is_dir():
             return self._in_folder(name, path, key, language)
         kind = kind_of(path)
-        if path.exists() or kind or not _HUB_NAME.fullmatch(name):
+        is_file = path.exists() or kind or path.suffix.lower() in _OTHER_FILES
+        if is_file or not _HUB_NAME.fullmatch(name):
             return [self._file(name, path, kind, key, language)]
         return [Source(name, "hub", key, language)]
 

@@ -104,6 +104,15 @@ def on_few_steps(recipe: Recipe) -> list[str]:
     ]
 
 
+def on_few_judged(recipe: Recipe) -> list[str]:
+    """So few texts judge it that nothing can be shown."""
+    share = recipe.data.made_splits.validation
+    return [
+        f"Give more validation or test texts, or hold more of the training texts out: data.made_splits.test, or "
+        f"data.made_splits.validation (now {share:g})."
+    ]
+
+
 def on_nothing_learned(recipe: Recipe) -> list[str]:
     """The loss stayed that of guessing."""
     return [

@@ -7,12 +7,12 @@ that is never answered, or always, shows nothing; a run is collapsed where that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from glotune.evidence.collapse import LEAST_OTHERS, NO_GAIN, RANKS, deciding_languages
-from glotune.evidence.skill import LEVEL, shown
+from glotune.evidence.skill import LEVEL, Unskilled, level_of, shown
 from glotune.stats.confusion import FloatArray, ratio
 from glotune.stats.label_sets import LabelSets
 
@@ -158,17 +158,18 @@ def _mean_mcc(true_BL: FloatArray, known_BL: FloatArray, yes_BL: FloatArray) -> 
     return float(ratio(n_L * both_L - true_L * yes_L, np.sqrt(spread_L)).mean())
 
 
-def no_skill(answered: Mapping[str, LabelSets], evaluations: int = 1) -> str | None:
-    """The sentence that no skill is shown; None where it is. See `glotune.evidence.skill.no_skill`."""
-    found = skill_of_sets(answered)
-    level = max(LEVEL / max(1, evaluations), 2 / (1 + SHUFFLES))  # no p-value of so many shuffles lies lower
+def no_skill(answered: Mapping[str, LabelSets], evaluations: int = 1) -> Unskilled | None:
+    """That no skill is shown; None where it is. See `glotune.evidence.skill.no_skill`."""
+    found, level = skill_of_sets(answered), level_of(evaluations, SHUFFLES)
     if found is None or found.p_value <= level:
         return None
     best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""
-    return (
+    right = skill_of_sets({name: replace(each, answer_BL=each.label_BL == 1) for name, each in answered.items()})
+    return Unskilled(
         f"{', '.join(found.languages)}: not shown to be better than chance on {found.n} texts{best}: mean MCC of the "
         f"labels {found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} "
-        "of cases."
+        "of cases.",
+        too_few=right is not None and right.p_value > level,
     )
 
 

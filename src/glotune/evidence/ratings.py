@@ -7,11 +7,12 @@ none. It is shown where the same answers, shuffled among the texts, seldom corre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from glotune.evidence.collapse import LEAST_OTHERS, deciding_languages
-from glotune.evidence.skill import LEVEL, shown
+from glotune.evidence.skill import Unskilled, level_of, shown
 from glotune.stats.confusion import FloatArray
 from glotune.stats.ratings import Ratings
 
@@ -46,17 +47,18 @@ def collapse_alarm(answered: Mapping[str, Ratings], sources: Sequence[str]) -> s
     )
 
 
-def no_skill(answered: Mapping[str, Ratings], evaluations: int = 1) -> str | None:
-    """The sentence that no skill is shown; None where it is. See `glotune.evidence.skill.no_skill`."""
-    found = skill_of(answered)
-    level = max(LEVEL / max(1, evaluations), 2 / (1 + SHUFFLES))  # no p-value of so many shuffles lies lower
+def no_skill(answered: Mapping[str, Ratings], evaluations: int = 1) -> Unskilled | None:
+    """That no skill is shown; None where it is. See `glotune.evidence.skill.no_skill`."""
+    found, level = skill_of(answered), level_of(evaluations, SHUFFLES)
     if found is None or found[1] <= level:
         return None
     best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""
     texts = sum(each.num_texts for each in answered.values())
-    return (
+    right = skill_of({name: replace(each, answer_BL=np.nan_to_num(each.truth_BL)) for name, each in answered.items()})
+    return Unskilled(
         f"{', '.join(answered)}: not shown to be better than saying the mean on {texts} texts{best}: Pearson's r "
-        f"{found[0]:.3f}, and the same answers shuffled among the texts do as well in {shown(found[1])} of cases."
+        f"{found[0]:.3f}, and the same answers shuffled among the texts do as well in {shown(found[1])} of cases.",
+        too_few=right is not None and right[1] > level,
     )
 
 

@@ -39,6 +39,30 @@ class Skill:
     p_value: float
 
 
+@dataclass(frozen=True)
+class Unskilled:
+    """That no skill is shown.
+
+    Attributes:
+        sentence: says so, with its figures.
+        too_few: whether right answers throughout would not have shown any either.
+    """
+
+    sentence: str
+    too_few: bool
+
+
+def level_of(evaluations: int, shuffles: int = SHUFFLES) -> float:
+    """The largest p-value that shows skill.
+
+    Args:
+        evaluations: how many weights were tried on these very texts before the best were kept. The best of many
+            guessers looks better than guessing, so each may err with that part of the level (Bonferroni).
+        shuffles: no p-value of so many lies below twice their step.
+    """
+    return max(LEVEL / max(1, evaluations), 2 / (1 + shuffles))
+
+
 def confusions(answered: Mapping[str, Outcomes]) -> dict[str, IntArray]:
     """Language -> its confusion matrix [C, C], in which texts that belong together count as the first of them.
 
@@ -82,21 +106,24 @@ def at_chance(confusions: Mapping[str, IntArray]) -> bool:
     return found is not None and found.p_value > LEVEL
 
 
-def no_skill(answered: Mapping[str, Outcomes], evaluations: int = 1) -> str | None:
-    """The sentence that no skill is shown in the languages by which a run is judged; None where it is.
+def no_skill(answered: Mapping[str, Outcomes], evaluations: int = 1) -> Unskilled | None:
+    """That no skill is shown in the languages by which a run is judged; None where it is.
 
     Args:
         answered: in these languages.
-        evaluations: how many weights were tried on these very texts before the best were kept. The best of many
-            guessers looks better than guessing, so each may err with that part of the level (Bonferroni).
+        evaluations: as for `level_of`.
     """
-    found = skill_of(confusions(answered))
-    if found is None or found.p_value <= LEVEL / max(1, evaluations):
+    counted, level = confusions(answered), level_of(evaluations)
+    found = skill_of(counted)
+    if found is None or found.p_value <= level:
         return None
     best = f", the best of {evaluations} evaluations" if evaluations > 1 else ""
-    return (
+    right = skill_of({name: np.diag(counts_CC.sum(axis=1)) for name, counts_CC in counted.items()})
+    return Unskilled(
         f"{', '.join(found.languages)}: not shown to be better than chance on {found.n} texts{best}: MCC "
-        f"{found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} of cases."
+        f"{found.mcc:.3f}, and the same answers shuffled among the texts do as well in {shown(found.p_value)} of "
+        "cases.",
+        too_few=right is not None and right.p_value > level,
     )
 
 
@@ -106,5 +133,5 @@ def not_shown(names: Sequence[str]) -> str:
 
 
 def shown(p_value: float) -> str:
-    """``12 %``, ``3.1 %``."""
-    return f"{100 * p_value:.2g} %"
+    """``100 %``, ``12 %``, ``3.1 %``, ``0.04 %``."""
+    return f"{100 * p_value:.{0 if p_value >= 0.1 else 2}{'f' if p_value >= 0.1 else 'g'}} %"

@@ -24,7 +24,7 @@ from glotune.evidence.collapse import (
     prior_entropy,
     run_collapses,
 )
-from glotune.evidence.skill import at_chance, confusions, no_skill, not_shown
+from glotune.evidence.skill import Unskilled, at_chance, confusions, no_skill, not_shown
 from glotune.evidence.trend import TrainingHistory, not_finite, past_its_best, still_improving
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Verdict
@@ -190,8 +190,9 @@ def _by_course(asked: Asked, found: Findings) -> Verdict:
     return Verdict(status="sound", evidence=[*_sound_evidence(history, found.answered), *asides], remedy=found.remedies)
 
 
-def _without_skill(asked: Asked, unskilled: str, guessing: Guessing, chance_loss: float, order: bool) -> Verdict:
-    """Whether it has hardly begun, learned nothing, or learned its training texts alone: each has its own remedy.
+def _without_skill(asked: Asked, unskilled: Unskilled, guessing: Guessing, chance_loss: float, order: bool) -> Verdict:
+    """Whether too few texts judge it, it has hardly begun, learned nothing, or learned its training texts alone: each
+    has its own remedy.
 
     Args:
         chance_loss: of knowing only how frequent each answer is.
@@ -200,10 +201,13 @@ def _without_skill(asked: Asked, unskilled: str, guessing: Guessing, chance_loss
     history, recipe = asked.history, asked.recipe
     begun = hardly_begun(history, guessing)
     guessed = None if order else not_learned(history, guessing, chance_loss=chance_loss)
-    evidence = [unskilled, *(each for each in (begun, guessed) if each is not None)]
-    if order:
+    evidence = [unskilled.sentence, *(each for each in (begun, guessed) if each is not None)]
+    if order and not unskilled.too_few:
         evidence.append("The probabilities know something of the labels all the same, the answers don't.")
-    if begun is not None:
+    if unskilled.too_few:
+        evidence.insert(1, "Right answers to all of them would not show it either: there are too few.")
+        remedy = advice.on_few_judged(recipe)
+    elif begun is not None:
         remedy = advice.on_few_steps(recipe)
     elif guessed is not None:
         remedy = advice.on_nothing_learned(recipe)

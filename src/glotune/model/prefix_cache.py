@@ -302,7 +302,10 @@ def cache_prefixes(
             decisions[split] = Decision(False, error.found, decision.size)
             if on_warning is not None:
                 on_warning(f"the frozen prefix of {split} is recomputed: {error.found}")
-    how = "; ".join(f"{split}: {decision.reason}" for split, decision in decisions.items())
+    reasons: dict[str, list[str]] = {}
+    for split, decision in decisions.items():
+        reasons.setdefault(decision.reason, []).append(split)
+    how = "; ".join(f"{', '.join(splits)}: {reason}" for reason, splits in reasons.items())
     change = counts.change(
         "prefix_cache",
         f"frozen prefix {'cached' if opened else 'recomputed'} ({how})",

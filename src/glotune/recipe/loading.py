@@ -20,6 +20,8 @@ from glotune.recipe.values import Written, alternatives
 
 BUILTIN_FOLDER = Path(__file__).parent.parent / "recipes"
 MAX_EXTENDS = 10
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Of files that are typed in the place of a recipe."""
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
@@ -68,6 +70,12 @@ def find_recipe(source: str | Path) -> Path:
     """The file of a built-in name or path; raises UserError with the nearest name."""
     path = Path(source)
     known = builtin_recipes()
+    if path.is_file() and {suffix.lower() for suffix in path.suffixes} & set(DATA_SUFFIXES):
+        raise UserError(
+            f"{source} is a data file, and a recipe comes first",
+            expected=f"a YAML file or one of: {', '.join(known)}",
+            remedy=f"Name the file as data.train, e.g. glotune train e5 data.train={source}",
+        )
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if path.is_file():
             return path

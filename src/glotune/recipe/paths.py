@@ -47,8 +47,10 @@ def place_of(name: str | Path) -> Path:
 
 
 def meant_beside(path: Path) -> str | None:
-    """Which neighbour of what is not there may have been meant, as `glotune.errors.did_you_mean` asks; None: none."""
-    return did_you_mean(path.name, [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else [])
+    """Which neighbour of what is not there may have been meant, as `did_you_mean` asks; None: none, or it is there."""
+    if exists(path) or not path.parent.is_dir():
+        return None
+    return did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
 
 
 def literal_paths(text: str) -> Any:

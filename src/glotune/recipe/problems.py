@@ -79,7 +79,7 @@ def _describe(details: list[ErrorDetails], schema: type[BaseModel]) -> str:
         close = nearest(parts[-1], known)
         elsewhere = [key for key in all_keys(schema) if key.rpartition(".")[2] == parts[-1]]
         hint = f"known here: {', '.join(known)}"
-        meant = elsewhere or ([close] if close else [])
+        meant = elsewhere or ([".".join([*parts[:-1], close])] if close else [])
         if meant:
             hint = "did you mean " + " or ".join(f"'{each}'" for each in meant) + "?"
         return f"{key}: unknown key ({hint})"

@@ -14,11 +14,15 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from glotune.errors import RunError, UserError
+from glotune.recipe.paths import meant_beside
 from glotune.run.record import SCHEMA
 from glotune.run.records import Evaluation, Event, Manifest, RunStatus
 from glotune.run.teaching import TeacherComparison
 from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
 
+A_RUN = "a folder that holds manifest.json, as written by glotune train"
+MOST_NAMED = 5
+"""Runs of a folder that a message names."""
 IN_SCORES = frozenset({int, float, dict, list, bool, type(None)})
 """Types of what ``metrics.json`` says of a language."""
 
@@ -32,6 +36,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes aside, syncs and renames: after a crash `path` holds the old content or the new, never a half."""
     with written_aside(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def _runs_in(folder: Path) -> str | None:
+    """A hint where a folder of runs is named instead of one of them."""
+    if not folder.is_dir():
+        return None
+    runs = [str(each.parent) for each in sorted(folder.glob("*/manifest.json"))]
+    more = ", …" if len(runs) > MOST_NAMED else ""
+    return f"It holds runs, name one: {', '.join(runs[:MOST_NAMED])}{more}" if runs else None
 
 
 class Occupied(UserError):
@@ -114,8 +127,11 @@ class RunDirectory:
             self.path.rmdir()
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: str | Path, expected: str = A_RUN) -> RunDirectory:
         """Opens an existing run.
+
+        Args:
+            expected: what may stand there, for the message where nothing of it does.
 
         Raises:
             UserError: `path` is no run directory.
@@ -124,8 +140,8 @@ class RunDirectory:
         if not run.manifest_path.is_file():
             raise UserError(
                 f"{path} is not a run directory" if run.path.exists() else f"there is no run at {path}",
-                expected="a folder that holds manifest.json, as written by glotune train",
-                remedy="List your runs with: glotune list",
+                expected=expected,
+                remedy=_runs_in(run.path) or meant_beside(run.path) or "List your runs with: glotune list",
             )
         return run
 

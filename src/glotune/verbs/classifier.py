@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -103,6 +105,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
             unlabelled: {language code: texts} without labels, for ``self_training``; three rounds of it unless the key
                 says otherwise.
 
+        Warns:
+            ConvergenceWarning: scikit-learn's own; the run collapsed, or is not shown to be better than chance.
+
         Raises:
             UserError: texts, labels and weights don't go together, a label is missing (None, NaN, pandas.NA), two
                 labels differ in blanks, Unicode form or invisible characters alone, or a recipe key is wrong.
@@ -134,6 +139,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
             out=_new_folder(self.out) if self.out is not None else Path(temporary.name if temporary else "") / "run",
             report=False,
         )
+        verdict = run.manifest.verdict
+        if verdict is not None and not verdict.is_sound:
+            told = " ".join([*verdict.evidence, *verdict.remedy])
+            warnings.warn(f"{verdict.status}: {told}", ConvergenceWarning, stacklevel=2)
         plan = run.manifest.plan
         self.classes_, self.run_ = classes, str(run.path)
         self.device_ = plan.device if plan is not None else "cpu"

@@ -177,6 +177,12 @@ def require_source(source: str) -> None:
         UserError: there is no such file.
     """
     path = Path(source)
+    if path.is_dir():
+        raise UserError(
+            f"{source} is a folder",
+            expected="a file of texts, or - for standard input",
+            remedy="Name one of its files; several can be joined on standard input",
+        )
     if source != STDIN and not path.is_file() and not is_stream(path):
         raise UserError(
             f"there is no file {source}",

@@ -4,10 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from glotune.evidence import label_sets, ratings
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
 from glotune.recipe import load_recipe
 from glotune.stats.arrays import outcomes
+from glotune.stats.label_sets import LabelSets
+from glotune.stats.ratings import Ratings
 
 NAMES = ["negative", "neutral", "positive"]
 
@@ -294,6 +297,36 @@ def test_the_best_of_many_evaluations_needs_more_proof_on_the_texts_that_chose_i
     verdict = judge(many, weak, NAMES, chosen_on=["en"])
     assert verdict.status == "no skill"
     assert "the best of 40 evaluations" in verdict.evidence[0]
+
+
+@pytest.mark.parametrize("texts", [6, 60])
+def test_texts_too_few_to_show_anything_are_told_from_a_run_that_knows_nothing(texts):
+    labels = np.arange(texts) % 2
+    right = outcomes(labels, np.where(labels[:, None] == np.arange(2), 0.9, 0.1))
+    verdict = judge(course([0.4] * 8), {"en": right}, ["good", "bad"], chosen_on=["en"])
+    assert verdict.status == ("no skill" if texts == 6 else "sound")
+    told = " ".join([*verdict.evidence, *verdict.remedy])
+    assert ("Right answers to all of them would not show it either" in told) == (texts == 6)
+    assert ("data.made_splits.validation (now 0.1)" in told) == (texts == 6)
+    assert "does not carry over" not in told
+
+
+def test_too_few_texts_of_several_labels_and_of_scores_are_told_too():
+    truth_BL = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 1]])
+    sets = LabelSets(truth_BL, np.where(truth_BL == 1, 0.9, 0.1), truth_BL == 1)
+    assert (found := label_sets.no_skill({"en": sets}, 20)) is not None
+    assert found.too_few
+    numbers = Ratings(np.arange(4.0)[:, None], np.arange(4.0)[:, None])
+    assert (found := ratings.no_skill({"en": numbers})) is not None
+    assert found.too_few
+    many = Ratings(np.arange(40.0)[:, None], np.arange(40.0)[::-1, None])
+    assert (found := ratings.no_skill({"en": many})) is not None
+    assert not found.too_few
+
+
+def test_a_run_of_very_many_evaluations_can_show_skill():
+    """No p-value lies below the step of the shuffles: a level below it would call every such run unskilled."""
+    assert judge(course([0.4] * 400), {"en": language()}, NAMES, chosen_on=["en"]).status == "sound"
 
 
 def test_one_class_of_texts_says_nothing_about_skill():

@@ -183,7 +183,7 @@ def test_a_mistaken_study_names_its_keys(content: dict[str, Any], words: str, tm
     [
         ({"claims": [{"name": "x", "form": "superior", "variants": ["bse", "base"]}]}, [], "Did you mean 'base'"),
         ({"reference": "bas"}, [], "Did you mean 'base'"),
-        ({"variants": {"wrong": {"train.epoch": 3}}}, [], "did you mean 'epochs'"),
+        ({"variants": {"wrong": {"train.epoch": 3}}}, [], "did you mean 'train.epochs'"),
         ({"scales": {"full": {"variants": {"none": {}}}}}, [], "no variant 'none'"),
         ({"grid": {"train.epochs": []}}, [], "is empty"),
         ({}, ["seed=3"], "--seeds"),
