@@ -241,6 +241,17 @@ def start_of(line: str) -> str:
     return re.sub(r"\d[\d,.]*", "#", " ".join(line.split()[:1]))
 
 
+def test_the_printed_quickstart_is_the_example_that_lies_beside_it() -> None:
+    """Its scores move with the embedded encoder: what is printed in the first page must move too."""
+    page = (PROJECT / "docs" / "start.md").read_text(encoding="utf-8")
+    example = (PROJECT / "docs" / "examples" / "quickstart" / "report" / "report.md").read_text(encoding="utf-8")
+    printed = re.search(r"^mean \(16 targets\) +2880 +\S+ +\[.*?\] +(0\.\d+)", page, re.MULTILINE)
+    told = re.search(r"Macro-F1 (\d+\.\d) \[.*?\] on average over 16 target languages", example)
+    assert printed, "docs/start.md shows no mean over the 16 targets"
+    assert told, "the example's report has no headline"
+    assert abs(100 * float(printed[1]) - float(told[1])) < 1
+
+
 def test_pages_run_elsewhere_have_their_test() -> None:
     for page, test in RUN_ELSEWHERE.items():
         if (PROJECT / page).exists():

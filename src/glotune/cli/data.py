@@ -128,11 +128,11 @@ def _show_labels(found: LabelQuality) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("split", "language", *(["label"] if has_label else [])):
         table.add_column(name, no_wrap=True)
-    for name in ("texts", "likely errors", "estimated wrong"):
+    for name in ("texts", "answered as labelled", "likely errors", "estimated wrong"):
         table.add_column(name, justify="right")
     for each in found.inspected:
         names = [each.split, named(each.language), *([each.label] if has_label else [])]
-        table.add_row(*names, f"{each.texts:,}", f"{each.suspects:,}", percent(each.rate))
+        table.add_row(*names, f"{each.texts:,}", percent(each.agreement), f"{each.suspects:,}", percent(each.rate))
     out.print(table)
     for suspect in found.suspects[:MOST_SUSPECTS]:
         chances = f"{suspect.label} {suspect.label_probability:.2f}, {suspect.likely} {suspect.likely_probability:.2f}"

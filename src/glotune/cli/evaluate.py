@@ -36,7 +36,7 @@ def evaluate(
     """Evaluate a run's saved model on labelled texts: metrics, intervals and predictions per language."""
     from glotune.cli.console import out, show
     from glotune.cli.progress import watch
-    from glotune.cli.results import scores_table, transfer_gap
+    from glotune.cli.results import scores_table, show_thin_classes, transfer_gap
     from glotune.run.directory import RunDirectory
     from glotune.run.predictions import answers_in
 
@@ -62,6 +62,7 @@ def evaluate(
             continue
         answered = answers_in(RunDirectory(judged.path).predictions, split, languages)
         out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}", answered))
+        show_thin_classes(languages, manifest, split)
         gap = transfer_gap(languages, manifest)
         if gap:
             show(gap)

@@ -64,6 +64,8 @@ def export(
     if record.parts:
         console.print(_parts_table(record))
     console.print(_parity_table(record))
+    if any(row.interval is not None and not row.changed for row in record.parity):
+        show("[95 %]: over texts. Where no answer changed, it says what as many other texts could still show.")
     if record.vocabulary is not None:
         show(about(record.vocabulary))
     show(_sizes(record))

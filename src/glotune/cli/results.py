@@ -12,6 +12,7 @@ from glotune.cli.console import out, show
 from glotune.recipe.kinds import KINDS
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Evaluation, Manifest
+from glotune.stats.traits import trait
 
 if TYPE_CHECKING:
     from glotune.stats.arrays import Answered
@@ -37,6 +38,7 @@ def show_run(path: Path) -> None:
         if split in metrics and (split == "test" or "test" not in metrics):
             answered = answers_in(run.predictions, split, metrics[split])
             out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}", answered))
+            show_thin_classes(metrics[split], manifest, split)
             gap = transfer_gap(metrics[split], manifest)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
@@ -45,7 +47,8 @@ def show_run(path: Path) -> None:
     for line in (*reservations(load_run(run)), *_verdict(manifest)):
         show(line)
     for what, where in _paths(run):
-        show(f"{what:<12} {where}")
+        code = "   (its head is glotune's: transformers opens it with trust_remote_code=True)"
+        show(f"{what:<12} {where}{code if what == 'model' and manifest.needs_code else ''}")
 
 
 def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[str, Any]) -> str | None:
@@ -64,6 +67,7 @@ def scores_table(
 ) -> Table:
     """One row per language, source languages first: n, and each metric with its 95 % interval; then their mean."""
     from glotune.report.analysis import mean_of
+    from glotune.report.thin_classes import MARK, is_thin
     from glotune.run.metrics import averaged, mean_name, read_evaluation
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -77,20 +81,34 @@ def scores_table(
     evaluations = {code: read_evaluation("", code, languages[code]) for code in ordered}
     for code, each in evaluations.items():
         mark = " (source)" if code in manifest.source_languages else ""
-        table.add_row(f"{code}{mark}", *_score_cells(each, shown))
+        thin = MARK if is_thin(each, manifest.labels) else ""
+        table.add_row(f"{code}{mark}", *_score_cells(each, shown, thin))
     told = averaged(evaluations, manifest.source_languages)
     if len(told) > 1:
         name = f"mean ({mean_name(told, manifest.source_languages).removesuffix(' languages')}s)"
-        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told], answered), shown))
+        thin = MARK if any(is_thin(evaluations[code], manifest.labels) for code in told) else ""
+        table.add_row(name, *_score_cells(mean_of([evaluations[code] for code in told], answered), shown, thin))
     return table
 
 
-def _score_cells(evaluation: Evaluation, shown: Iterable[str]) -> list[str]:
+def show_thin_classes(languages: Mapping[str, Any], manifest: Manifest, split: str) -> None:
+    """Prints what the marks in a table of scores stand for."""
+    from glotune.report.thin_classes import about_thin_classes
+    from glotune.run.metrics import read_evaluation
+
+    evaluations = [read_evaluation(split, code, entry) for code, entry in languages.items()]
+    for sentence in about_thin_classes(evaluations, manifest.labels):
+        show(sentence)
+
+
+def _score_cells(evaluation: Evaluation, shown: Iterable[str], mark: str = "") -> list[str]:
+    """n, and each metric with its interval; `mark` stands beside macro scores."""
     cells = [str(evaluation.n)]
     for metric in shown:
         value, interval = evaluation.scores.get(metric), evaluation.intervals.get(metric)
+        beside = mark if trait(metric).average == "macro" else ""
         cells += [
-            "-" if value is None else f"{value:.4f}",
+            "-" if value is None else f"{value:.4f}{beside}",
             f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else "",
         ]
     return cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,16 @@ def _chosen(overrides: list[str]) -> Recipe:
     return found.recipe
 
 
+def _by_language(rows: Mapping[str, int]) -> str:
+    """``642: en``, ``2,880: 180 each of ar, bn, ...``, ``1,200: en 900, bn 300``."""
+    sizes = set(rows.values())
+    if len(rows) == 1:
+        return f"{sum(rows.values()):,}: {next(iter(rows))}"
+    if len(sizes) == 1:
+        return f"{sum(rows.values()):,}: {sizes.pop():,} each of {', '.join(rows)}"
+    return f"{sum(rows.values()):,}: {', '.join(f'{name} {count:,}' for name, count in rows.items())}"
+
+
 def show_plan(recipe: Recipe) -> None:
     """Prints each choice with its reason, what was measured, and what is done to the encoder."""
     from glotune.cli.console import show_table
@@ -79,6 +90,8 @@ def show_plan(recipe: Recipe) -> None:
 
     with watch() as observer:
         found = preview(recipe, observer=observer)
+    counted = [(split, _by_language(languages)) for split, languages in found.rows.items()]
+    show_table("Texts", counted)
     show_table(f"Plan of {recipe.name}", plan_rows(found.plan))
     surgery = [(change.kind.replace("_", " "), change.description) for change in found.changes]
     show_table("What is done to the encoder", surgery)

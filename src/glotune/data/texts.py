@@ -114,6 +114,11 @@ class LabelledTexts:
         """Indices into `language_names`, [N] int16."""
         return codes(self.table["language"], self.language_names).astype(np.int16)
 
+    def rows_by_language(self) -> dict[str, int]:
+        """Language -> its texts, in the order of `language_names`."""
+        counts = np.bincount(self.language_ids, minlength=len(self.language_names))
+        return dict(zip(self.language_names, counts.tolist(), strict=True))
+
     def chunks(self, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows in order, at most `rows` at a time."""
         yield from self.table.to_batches(max_chunksize=rows)

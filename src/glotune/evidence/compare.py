@@ -167,7 +167,8 @@ def _compared(
     if tested:  # a list without intervals has no use for what they rest on, and opens no predictions
         choice = _about_the_choice(variants, best, metric, split, languages)
         together = belonging(kept[0], split, languages)
-    said = [*notes, *choice, *about_thin_classes(kept[0], split, languages), *together]
+    thin = about_thin_classes([kept[0].evaluations[split][code] for code in languages], kept[0].manifest.labels)
+    said = [*notes, *choice, *thin, *together]
     return Comparison(
         metric, split, languages, tuple(kept), tuple(variants), base, best, leads, to_reference, to_best, tested,
         tuple(said), dict(zip([run.path for run in kept], conditions_of(kept, split, languages), strict=True)),
@@ -224,9 +225,11 @@ def _require_metric(runs: Sequence[RunData], metric: str, split: str, languages:
 
 def _refuse_absent_class(run: RunData, metric: str, split: str, languages: list[str]) -> None:
     """A class that no text has counts as F1 0: a macro score there compares a convention."""
-    absent = absent_classes(run, split, languages) if trait(metric).average == "macro" else {}
+    absent = absent_classes(run.evaluations[split].values(), run.manifest.labels)
     for language, labels in absent.items():
-        present = [code for code in run.languages(split) if not absent_classes(run, split, [code])]
+        if language not in languages or trait(metric).average != "macro":
+            continue
+        present = [code for code in run.languages(split) if code not in absent]
         raise UserError(
             f"no {split} text in {named(language)} has the label '{labels[0]}', so that {metric} there averages over a "
             "class that nobody could find",

@@ -21,6 +21,8 @@ from glotune.words import count, named, percent
 
 Origins = Mapping[int, tuple[str, int]]
 """Row of a file of folds -> (file, row) that its text came from."""
+LEAST_AGREEMENT = 0.7
+"""Below it errors of the model outnumber those of any labels that are worth training on."""
 FEW = 50
 """Below so many texts the thresholds are means over a handful of texts per class."""
 
@@ -53,6 +55,8 @@ class Inspected:
     """The one label of several that is looked at; None where each text has one class."""
     texts: int
     suspects: int
+    agreement: float
+    """Share of the texts that the model answers as they are labelled: it bounds what its suspicions are worth."""
     rate: float
     """Estimated share of wrong labels."""
 
@@ -102,13 +106,20 @@ def examine_labels(runs: Sequence[RunData], *, whole: bool, origins: Origins | N
             noise = confident_learning(given[0], chances)
             found = _suspects(first, table, given, chances, noise.errors, noise.likely_N, names, origins)
             suspects += found
-            inspected.append(Inspected(split, language, label, len(chances), len(found), noise.rate))
+            agreement = float((chances.argmax(axis=1) == given[0]).mean())
+            inspected.append(Inspected(split, language, label, len(chances), len(found), agreement, noise.rate))
     if not inspected:
         raise UserError(
             f"{first.path} holds no predictions of texts that were held out of training",
             expected="validation or test predictions of texts that do not stand in training too: a model confirms "
             "the labels that it learned",
             remedy="Run a study with folds: it predicts every text by a model that never saw it",
+        )
+    poor = sorted({named(each.language) for each in inspected if each.agreement < LEAST_AGREEMENT})
+    if poor:
+        notes.append(
+            f"the model answers fewer than {percent(LEAST_AGREEMENT, 0)} of the texts as they are labelled in "
+            f"{', '.join(poor)}: most of what it suspects there will be its own errors"
         )
     few = sorted({named(each.language) for each in inspected if each.texts < FEW})
     if few:
@@ -204,8 +215,12 @@ def _notes(runs: Sequence[RunData], whole: bool) -> Iterator[str]:
             "that it learned. A study with folds predicts every text by a model that never saw it"
         )
     for run in runs:
-        if not run.is_sound:
-            yield f"{run.path.name}'s verdict is not sound: what it says of labels means little"
+        status = "missing" if run.verdict is None else run.verdict.status
+        if status != "sound":
+            yield (
+                f"{run.path.name}'s verdict is {status}: what it says of labels means "
+                f"{'less than it could' if run.is_sound else 'little'}"
+            )
 
 
 # ---- what is shown ------------------------------------------------------------------------------------

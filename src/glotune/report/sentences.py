@@ -147,7 +147,7 @@ def notices(run: RunData) -> list[str]:
     said = [f"{each.kind.capitalize()} at step {each.step:,}: {each.message}" for each in run.history.notices]
     said += [f"Deviation from the stored plan: {each}" for each in run.manifest.deviations]
     if run.main_split:
-        said += about_thin_classes(run, run.main_split, list(ranked(run)))
+        said += about_thin_classes([run.main[code] for code in ranked(run)], run.manifest.labels)
         said += belonging(run, run.main_split, list(run.main))
     told = {each.message for each in run.history.notices}
     said += [*run.manifest.notes, *(each for each in run.data.warnings if each not in told), *run.problems]

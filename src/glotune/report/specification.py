@@ -31,7 +31,9 @@ def model_rows(run: RunData) -> Rows:
         if model.dropout is not None:
             rows.append(("Dropout", plain(model.dropout)))
         if model.pooling is not None:
-            rows.append(("Pooling", {"first": "the first token", "mean": "the mean of all tokens"}[model.pooling]))
+            read = {"first": "the first token", "mean": "the mean of all tokens"}[model.pooling]
+            code = "; transformers opens the saved model with trust_remote_code=True"
+            rows.append(("Pooling", read + code if run.manifest.needs_code else read))
     named = {"single_label": "Classes", "multi_label": "Labels", "score": "Scores"}[run.kind.name]
     rows.append((named, f"{len(run.manifest.labels)}: {', '.join(run.manifest.labels)}"))
     if changes:

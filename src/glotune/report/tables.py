@@ -69,11 +69,11 @@ def results(run: RunData, split: str, mean: tuple[str, Evaluation] | None) -> Ta
     for language in order:
         each = evaluations[language]
         name = named(language) + (", source" if run.is_source(language) else "")
-        rows.append((name, count(each.n), *_cells(run, each, floors.get(language), is_thin(run, split, language))))
+        rows.append((name, count(each.n), *_cells(run, each, floors.get(language), is_thin(each, run.manifest.labels))))
     if mean:
         codes = averaged(evaluations, run.sources)
         known = [floors[code] for code in codes if code in floors]
-        thin = any(is_thin(run, split, code) for code in codes)
+        thin = any(is_thin(evaluations[code], run.manifest.labels) for code in codes)
         rows.append(
             (mean[0], count(mean[1].n), *_cells(run, mean[1], sum(known) / len(known) if known else None, thin))
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from glotune.run.data import RunData
+from glotune.run.records import Evaluation
 from glotune.words import named
 
 FEWEST_TEXTS = 10
@@ -13,47 +13,47 @@ MARK = "†"
 MOST_NAMED = 8
 
 
-def class_texts(run: RunData, split: str, language: str) -> dict[str, int]:
-    """Label -> its texts in one language; empty where the run does not tell."""
-    evaluation = run.evaluations.get(split, {}).get(language)
-    if evaluation is not None and not evaluation.confusion:
+def class_texts(evaluation: Evaluation, labels: Sequence[str]) -> dict[str, int]:
+    """Label -> its texts; empty where the evaluation does not tell."""
+    if not evaluation.confusion:
         return {label: int(each["support"]) for label, each in evaluation.per_class.items() if "support" in each}
-    if evaluation is None or len(evaluation.confusion) != len(run.manifest.labels):
+    if len(evaluation.confusion) != len(labels):
         return {}
-    return {label: sum(row) for label, row in zip(run.manifest.labels, evaluation.confusion, strict=True)}
+    return {label: sum(row) for label, row in zip(labels, evaluation.confusion, strict=True)}
 
 
-def is_thin(run: RunData, split: str, language: str) -> bool:
+def is_thin(evaluation: Evaluation, labels: Sequence[str]) -> bool:
     """Whether a class has fewer than `FEWEST_TEXTS` there."""
-    return any(count < FEWEST_TEXTS for count in class_texts(run, split, language).values())
+    return any(count < FEWEST_TEXTS for count in class_texts(evaluation, labels).values())
 
 
-def absent_classes(run: RunData, split: str, languages: Sequence[str]) -> dict[str, list[str]]:
+def absent_classes(evaluations: Iterable[Evaluation], labels: Sequence[str]) -> dict[str, list[str]]:
     """Language -> the labels that no text has there."""
     found = {
-        language: [label for label, count in class_texts(run, split, language).items() if not count]
-        for language in languages
+        each.language: [label for label, count in class_texts(each, labels).items() if not count]
+        for each in evaluations
     }
-    return {language: labels for language, labels in found.items() if labels}
+    return {language: absent for language, absent in found.items() if absent}
 
 
-def about_thin_classes(run: RunData, split: str, languages: Sequence[str]) -> list[str]:
-    """A sentence on the classes with few texts, and one on those without any."""
+def about_thin_classes(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> list[str]:
+    """A sentence on the classes with few texts in these languages of a split, and one on those without any."""
     few = [
-        f"{label} in {named(language)} ({count})"
-        for language in languages
-        for label, count in class_texts(run, split, language).items()
+        f"{label} in {named(each.language)} ({count})"
+        for each in evaluations
+        for label, count in class_texts(each, labels).items()
         if 0 < count < FEWEST_TEXTS
     ]
+    split = evaluations[0].split if evaluations else ""
     told = []
     if few:
         told.append(
             f"{MARK} Fewer than {FEWEST_TEXTS} {split} texts: {_listed(few)}. Scores of these classes, and macro "
             "scores that they enter, move by points with a single text."
         )
-    absent = absent_classes(run, split, languages)
+    absent = absent_classes(evaluations, labels)
     if absent:
-        listed = [f"{', '.join(labels)} in {named(language)}" for language, labels in absent.items()]
+        listed = [f"{', '.join(missing)} in {named(language)}" for language, missing in absent.items()]
         told.append(
             f"{MARK} No {split} text at all: {_listed(listed)}. An absent class counts as F1 0 in macro scores, as in "
             "scikit-learn, so they don't compare with macro scores where it is present."

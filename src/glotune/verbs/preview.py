@@ -31,10 +31,12 @@ from glotune.verbs.trackers import check_trackers
 
 @dataclass(frozen=True)
 class Preview:
-    """The plan of a run that is not made, and the surgery on its encoder."""
+    """The texts and plan of a run that is not made, and the surgery on its encoder."""
 
     plan: Plan
     changes: list[Change]
+    rows: dict[str, dict[str, int]]
+    """Split -> language -> its texts."""
 
 
 @stopped_by_signals()
@@ -86,5 +88,7 @@ def preview(
     fitted = fit_to_machine(assembled, cache, recorder)
     plan = fitted.parts.plan
     return Preview(
-        plan if rounds is None else rounds.forecast(plan, resolved, len(texts.splits["train"])), fitted.changes
+        plan if rounds is None else rounds.forecast(plan, resolved, len(texts.splits["train"])),
+        fitted.changes,
+        {split: found.rows_by_language() for split, found in texts.splits.items()},
     )

@@ -127,7 +127,7 @@ def test_a_user_error_exits_2_with_one_paragraph_on_stderr(tmp_path: Path) -> No
     done = glotune("train", "humor-v2", "data.trian=x.csv", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "did you mean 'train'?" in done.stderr
+    assert "did you mean 'data.train'?" in done.stderr
     assert "data.train: missing; give it as data.train=FILE" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

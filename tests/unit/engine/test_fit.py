@@ -78,7 +78,10 @@ def test_the_probe_leaves_no_trace(assembled: Assembled, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2", "rembert"])
 def test_every_family_is_measured(tmp_path: Path, family: str) -> None:
-    found = preview(small_recipe(tmp_path, family)).plan
+    previewed = preview(small_recipe(tmp_path, family))
+    assert {split: list(rows) for split, rows in previewed.rows.items()}["train"] == ["en"]
+    assert sum(previewed.rows["test"].values()) > 0
+    found = previewed.plan
     assert found.token_budget == 2048
     assert found.wall["bytes_per_token"] > 1000
     assert found.wall["tokens_per_second"] > 0

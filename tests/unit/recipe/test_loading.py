@@ -31,7 +31,7 @@ def test_every_problem_is_listed_at_once_with_its_key(tmp_path: Path) -> None:
     assert "5 problems" in message
     for part in (
         "model.name: missing",
-        "model.nmae: unknown key (did you mean 'name'?)",
+        "model.nmae: unknown key (did you mean 'model.name'?)",
         "model.layers: found 0, expected a number of at least 1",
         "did you mean 'head'?",
         "optimizer.learning_rate: found 'fast', expected a number",

@@ -49,7 +49,7 @@ def test_a_recipe_to_fine_tune_by_is_refused_by_name() -> None:
         ("objective: {masked_lm: 0.0, contrastive: 0.0}", "both 0"),
         ("evaluate: {metric: retrieval}", "no data.pairs"),
         ("schedule: {minimum_learning_rate: 0.5}", "above optimizer.learning_rate"),
-        ("objective: {temprature: 1.0}", "did you mean 'temperature'"),
+        ("objective: {temprature: 1.0}", "did you mean 'objective.temperature'"),
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, changed: str, said: str) -> None:

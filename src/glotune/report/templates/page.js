@@ -251,14 +251,15 @@ function drawErrors() {
   const roc = (run.roc[code] || []).map((line, index) => ({ name: `${line.label}, AUC ${fixed(line.auc, 3)}`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: pointsOf(line) }));
   const recall = (run.precisionRecall[code] || []).map((line, index) => ({ name: `${line.label}, AP ${fixed(line.ap, 3)} (${percentText(line.prevalence, 0)} of texts)`, color: COLORS[index % COLORS.length], dash: DASHES[index % DASHES.length], marks: false, points: pointsOf(line) }));
   const bins = run.calibration[code];
+  const table = each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null;
+  const said = bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
+    { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points (${fixed(100 * bins.floor, 1)} by chance)`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null;
   holders.errors.replaceChildren(
     element("div", { class: "bar" }, select("Language", places.map((one) => [one.key, several ? `${fullName(one.code)} · ${runTitle(one.run)}` : fullName(one.code)]), place.key, (value) => { picked.matrix = value; drawErrors(); })),
     element("div", { class: "grid" },
-      each.confusion.length ? matrixTable(`Confusion (${run.split}, ${fullName(code)}, n = ${each.n})`, run.labels, each.confusion) : null,
+      table || said ? element("div", { class: "stack" }, table, said) : null,
       !roc.length && run.metric !== "macro_f1" ? null : lineChart(roc, { title: each.confusion.length ? "ROC, one class against the rest" : "ROC of each label", x: "false positive rate", y: "true positive rate", square: true, diagonal: true, digits: 3, columns: 3 }),
-      !recall.length && run.metric !== "macro_f1" ? null : lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 }),
-      bins ? intervalChart(bins.bins.map(([confidence, accuracy, low, high, n]) => ({ name: `says ${(100 * confidence).toFixed(0)} %`, color: n < 20 ? "var(--c7)" : COLORS[0], value: 100 * accuracy, low: 100 * low, high: 100 * high, tip: `says ${percentText(confidence)}, is right ${percentText(accuracy)}\n95 % interval ${percentText(low)} to ${percentText(high)}\n${n} texts` })),
-        { title: `Calibration: ECE ${fixed(100 * bins.ece, 1)} points (${fixed(100 * bins.floor, 1)} by chance)`, x: "% right, by stated confidence (grey: under 20 texts)", columns: 3 }) : null));
+      !recall.length && run.metric !== "macro_f1" ? null : lineChart(recall, { title: "Precision over recall", x: "recall", y: "precision", square: true, digits: 3, columns: 3 })));
 }
 
 // ---- mistakes: the controls stay while their table is redrawn, so that typing is not interrupted
