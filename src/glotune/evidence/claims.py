@@ -46,7 +46,7 @@ __all__ = ["Answer", "Claim", "ClaimAnswer", "Form", "Variant", "answer_claims"]
 
 SEEDS_TO_START = 3
 UNSTABLE = (
-    "of a variant with a bad seed now and then, three seeds often show only good ones, and in about a fifth of such "
+    "of a variant with a bad seed now and then, a few seeds often show only good ones, and in about a fifth of such "
     "comparisons (simulated; at worst half) it seems better where it is not"
 )
 """What tests/simulation found of unequal spreads."""
