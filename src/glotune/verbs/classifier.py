@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from glotune.data.encoding import Text
 from glotune.errors import UserError
 from glotune.recipe import Recipe
+from glotune.recipe.auto import AUTO
 from glotune.run.directory import RunDirectory
 from glotune.verbs.fit_inputs import read_target, table_of, texts_of, weights_of
 from glotune.verbs.predict import Predictor, load
@@ -42,7 +43,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     Args:
         encoder: Hub name, folder, or ``glotune-nano`` (embedded).
-        recipe: a built-in recipe or file to start from; None: the defaults.
+        recipe: a built-in recipe or file to start from; ``auto``: chosen by the texts and the machine (`glotune train
+            auto`); None: the defaults of the keys.
         language: of the texts, for the run's records.
         out: a folder that keeps the runs, each fit's in a subfolder of its own, so that the fits of a search don't
             meet; None: in a temporary folder that goes with this object.
@@ -63,7 +65,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self,
         encoder: str = "glotune-nano",
         *,
-        recipe: str | Path | None = None,
+        recipe: str | Path | None = AUTO,
         language: str = NO_LANGUAGE,
         out: str | Path | None = None,
         **keys: Any,
