@@ -141,7 +141,7 @@ def test_estimators_come_back_from_other_processes(encoder: str, rows: tuple[lis
     for estimator, score in zip(found["estimator"], found["test_score"], strict=True):
         assert estimator.predict(rows[0]).shape == (60,)
         assert 0 <= score <= 1
-    with pytest.raises(UserError, match="did you mean 'train.epochs'"):
+    with pytest.raises(UserError, match=r"did you mean 'train\.epochs'"):
         cross_validate(glotune.Classifier(encoder, train__epoch=1), *rows, cv=2, n_jobs=2, error_score="raise")
 
 
@@ -265,7 +265,7 @@ def test_bad_texts_are_refused(encoder: str, X: object, y: list[str], message: s
 
 
 def test_a_wrong_key_is_told_with_the_nearest(encoder: str) -> None:
-    with pytest.raises(UserError, match="did you mean 'train.epochs'"):
+    with pytest.raises(UserError, match=r"did you mean 'train\.epochs'"):
         glotune.Classifier(encoder, train__epoch=1).fit(["a", "b"], ["x", "y"])
 
 
