@@ -61,7 +61,7 @@ class Adversarial(Section):
     """Euclidean length of a text's move over all its tokens, at most."""
     steps: int | None = Field(default=None, ge=2)
     """pgd: moves; freelb: passes, each but the first after a move; null: 3. A move is 2.5 epsilon / steps long. fgm
-    makes one, of epsilon."""
+    makes one, of epsilon; freelb of two passes is the same."""
 
     @model_validator(mode="after")
     def _fgm_moves_once(self) -> Adversarial:
