@@ -117,7 +117,15 @@ class TestColumns:
         assert_says(message, "data.columns.text=txet data.columns.text_pair=NAME data.columns.label=lable")
 
     def test_semicolons(self) -> None:
-        assert_says(refused(GOOD.replace(",", ";")), "one column only", "commas in a .csv")
+        said = refused(GOOD.replace(",", ";"))
+        assert_says(said, "one column only", "separated by semicolons", "columns of a .csv file")
+
+    def test_tabs_in_a_csv(self) -> None:
+        assert_says(refused(GOOD.replace(",", "\t")), "separated by tabs", "name it .tsv")
+
+    def test_no_header(self) -> None:
+        text = "What a long first row this is, in which somebody says how good the food was"
+        assert_says(refused(f'"{text}",good\n"bad food",bad\n'), "is its first row a text, and no header?")
 
     def test_column_twice(self) -> None:
         assert_says(refused("text,label,text\na,b,c\n"), "two columns named 'text'")
