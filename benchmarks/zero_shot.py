@@ -91,7 +91,7 @@ def tables(pairs: Sequence[dict[str, Result]], gold_B: dict[str, list[int]]) -> 
     peaks = [pair["glotune"][bytes_] / pair["trainer"][bytes_] for pair in pairs]
     shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     lines.append(f"Trainer's time over glotune's, by seed: {shown}; median {statistics.median(ratios):.2f}.")
-    agreed = [_agreement(*(run[index] for run in runs.values())) for index in range(len(pairs))]
+    agreed = [_agreement(*pair) for pair in zip(*runs.values(), strict=True)]
     lines.append(f"Test texts of all six languages answered alike: {100 * statistics.mean(agreed):.1f} %.")
     lines.append(f"Peak memory {where}, glotune's over Trainer's: {statistics.median(peaks):.2f}.")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.speed.side import Job, Result
 from benchmarks.speed.world import LABELS, LANGUAGES, MAX_LENGTH
+from benchmarks.tasks.emotions import write_rows
 from glotune.stats.arrays import softmax
 from glotune.stats.confusion import confusion_matrix, count_metric
 
@@ -80,7 +81,8 @@ def ours(job: Job) -> Result:
     with tempfile.TemporaryDirectory() as name:
         start, watch = start_of(job, Path(name)), Watch(None)
         recipe["model"] = {"name": str(start.encoder)} | ({"dropout": 0.0} if job["same_steps"] else {})
-        recipe["data"]["train"] = {SOURCE: str(_written(start.texts, folder, Path(name) / f"{SOURCE}.csv"))}
+        held_out = [row for split in ("val", "test") for row in rows_of(folder, SOURCE, split)]
+        recipe["data"]["train"] = {SOURCE: write_rows(Path(name) / f"{SOURCE}.csv", start.texts + held_out)}
         done = spine.train(resolved(recipe), out=Path(name) / "run", observer=watch, report=False)
         steps = [event for event in done.directory.events() if event.kind == "step"]
         held = device_peak(done.manifest.plan)
@@ -90,16 +92,6 @@ def ours(job: Job) -> Result:
             for language in LANGUAGES
         }
     return {"seconds": sum(seconds_of_epochs(steps, watch.ends)), "probabilities": answers, "device_bytes": held}
-
-
-def _written(texts: list[dict[str, str]], folder: Path, path: Path) -> Path:
-    """One file of these training texts with the validation and test texts beside them."""
-    rows = texts + [row for split in ("val", "test") for row in rows_of(folder, SOURCE, split)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def trainers(job: Job) -> Result:

@@ -34,9 +34,9 @@ def evaluate(
     ] = "fp32",
 ) -> None:
     """Evaluate a run's saved model on labelled texts: metrics, intervals and predictions per language."""
-    from glotune.cli.console import out, show
+    from glotune.cli.console import show
     from glotune.cli.progress import watch
-    from glotune.cli.results import scores_table, show_thin_classes, transfer_gap
+    from glotune.cli.results import show_scores, transfer_gap
     from glotune.run.directory import RunDirectory
     from glotune.run.predictions import answers_in
 
@@ -61,8 +61,7 @@ def evaluate(
         if split == "schema":
             continue
         answered = answers_in(RunDirectory(judged.path).predictions, split, languages)
-        out.print(scores_table(languages, manifest, f"{manifest.name}: {split} of {judged.path.name}", answered))
-        show_thin_classes(languages, manifest, split)
+        show_scores(languages, manifest, split, f"{manifest.name}: {split} of {judged.path.name}", answered)
         gap = transfer_gap(languages, manifest)
         if gap:
             show(gap)

@@ -37,8 +37,7 @@ def show_run(path: Path) -> None:
     for split in ("test", "validation"):
         if split in metrics and (split == "test" or "test" not in metrics):
             answered = answers_in(run.predictions, split, metrics[split])
-            out.print(scores_table(metrics[split], manifest, f"{manifest.name}: {split}", answered))
-            show_thin_classes(metrics[split], manifest, split)
+            show_scores(metrics[split], manifest, split, f"{manifest.name}: {split}", answered)
             gap = transfer_gap(metrics[split], manifest)
             if gap or (split == "test" and (gap := no_gap(metrics[split], manifest.source_languages))):
                 show(gap)
@@ -46,9 +45,11 @@ def show_run(path: Path) -> None:
         show(short)
     for line in (*reservations(load_run(run)), *_verdict(manifest)):
         show(line)
+    code = (
+        "   (its head is glotune's: transformers opens it with trust_remote_code=True)" if manifest.needs_code else ""
+    )
     for what, where in _paths(run):
-        code = "   (its head is glotune's: transformers opens it with trust_remote_code=True)"
-        show(f"{what:<12} {where}{code if what == 'model' and manifest.needs_code else ''}")
+        show(f"{what:<12} {where}{code if what == 'model' else ''}")
 
 
 def _beside_baselines(run: RunDirectory, manifest: Manifest, metrics: Mapping[str, Any]) -> str | None:
@@ -91,11 +92,14 @@ def scores_table(
     return table
 
 
-def show_thin_classes(languages: Mapping[str, Any], manifest: Manifest, split: str) -> None:
-    """Prints what the marks in a table of scores stand for."""
+def show_scores(
+    languages: Mapping[str, Any], manifest: Manifest, split: str, title: str, answered: Mapping[str, Answered]
+) -> None:
+    """Prints the table of scores, and what the marks in it stand for."""
     from glotune.report.thin_classes import about_thin_classes
     from glotune.run.metrics import read_evaluation
 
+    out.print(scores_table(languages, manifest, title, answered))
     evaluations = [read_evaluation(split, code, entry) for code, entry in languages.items()]
     for sentence in about_thin_classes(evaluations, manifest.labels):
         show(sentence)

@@ -225,14 +225,14 @@ def _require_metric(runs: Sequence[RunData], metric: str, split: str, languages:
 
 def _refuse_absent_class(run: RunData, metric: str, split: str, languages: list[str]) -> None:
     """A class that no text has counts as F1 0: a macro score there compares a convention."""
+    if trait(metric).average != "macro":
+        return
     absent = absent_classes(run.evaluations[split].values(), run.manifest.labels)
-    for language, labels in absent.items():
-        if language not in languages or trait(metric).average != "macro":
-            continue
+    for language in (code for code in languages if code in absent):
         present = [code for code in run.languages(split) if code not in absent]
         raise UserError(
-            f"no {split} text in {named(language)} has the label '{labels[0]}', so that {metric} there averages over a "
-            "class that nobody could find",
+            f"no {split} text in {named(language)} has the label '{absent[language][0]}', so that {metric} there "
+            "averages over a class that nobody could find",
             expected="texts of every class, for a macro score",
             remedy=f"Compare by --metric {'accuracy' if run.kind.name == 'single_label' else 'micro_f1'} or weighted_f1"
             + (f", or one language that has all: --language {present[0]}" if present else ""),

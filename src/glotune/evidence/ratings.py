@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from glotune.evidence.collapse import LEAST_OTHERS, deciding_languages
-from glotune.evidence.skill import Unskilled, level_of, shown
+from glotune.evidence.skill import LEVEL, Unskilled, level_of, shown
 from glotune.stats.confusion import FloatArray
 from glotune.stats.ratings import Ratings
 
@@ -60,6 +60,12 @@ def no_skill(answered: Mapping[str, Ratings], evaluations: int = 1) -> Unskilled
         f"{found[0]:.3f}, and the same answers shuffled among the texts do as well in {shown(found[1])} of cases.",
         too_few=right is not None and right[1] > level,
     )
+
+
+def at_chance(found: Ratings) -> bool:
+    """Whether one language shows no skill by itself."""
+    skill = skill_of({"": found})
+    return skill is not None and skill[1] > LEVEL
 
 
 def skill_of(answered: Mapping[str, Ratings]) -> tuple[float, float] | None:

@@ -134,4 +134,4 @@ def not_shown(names: Sequence[str]) -> str:
 
 def shown(p_value: float) -> str:
     """``100 %``, ``12 %``, ``3.1 %``, ``0.04 %``."""
-    return f"{100 * p_value:.{0 if p_value >= 0.1 else 2}{'f' if p_value >= 0.1 else 'g'}} %"
+    return f"{100 * p_value:.0f} %" if p_value >= 0.1 else f"{100 * p_value:.2g} %"

@@ -164,7 +164,7 @@ def _of_ratings(asked: Asked, answered: Mapping[str, Ratings]) -> Verdict | Find
     unskilled = ratings.no_skill(deciding, asked.looks(deciding))
     if unskilled is not None:
         return _without_skill(asked, unskilled, guessing, 1.0, order=False)
-    guessed = [name for name, each in answered.items() if name not in deciding and ratings.no_skill({name: each})]
+    guessed = [name for name, each in answered.items() if name not in deciding and ratings.at_chance(each)]
     asides = [not_shown(guessed)] if guessed else []
     return Findings(guessing, _several("Scores go with the truth", deciding), asides)
 

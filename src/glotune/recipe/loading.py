@@ -70,7 +70,7 @@ def find_recipe(source: str | Path) -> Path:
     """The file of a built-in name or path; raises UserError with the nearest name."""
     path = Path(source)
     known = builtin_recipes()
-    if path.is_file() and {suffix.lower() for suffix in path.suffixes} & set(DATA_SUFFIXES):
+    if path.is_file() and path.name.lower().removesuffix(".gz").endswith(DATA_SUFFIXES):
         raise UserError(
             f"{source} is a data file, and a recipe comes first",
             expected=f"a YAML file or one of: {', '.join(known)}",

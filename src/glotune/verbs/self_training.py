@@ -279,8 +279,7 @@ def open_rounds(
         return None
     found = read_unlabelled(dict(recipe.data.unlabelled), recipe.data, KEY)
     unlabelled = without_held_out(texts, found, KEY)
-    of_language = np.bincount(unlabelled.texts.language_ids, minlength=len(unlabelled.texts.language_names))
-    counts = dict(zip(unlabelled.texts.language_names, of_language.tolist(), strict=True))
+    counts = unlabelled.texts.rows_by_language()
     for language in recipe.data.unlabelled:
         if language not in counts:
             raise UserError(
