@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from glotune.verbs.predict import Predictor, Write
     from glotune.verbs.predict_inputs import Inputs
 
-CLASSIFIERS = "a run directory, an export, or a folder with a saved text classifier (config.json)"
 SHOWN = 10
 """Rows named in a line for people."""
 
@@ -55,12 +54,11 @@ def predict(
     from glotune.cli.console import say
     from glotune.data.csv_files import about_swallowed
     from glotune.recipe.schema import Columns
-    from glotune.run.directory import RunDirectory
+    from glotune.run.directory import require_classifier
     from glotune.verbs.predict_inputs import Inputs, require_source
 
     require_source(source)
-    if not (run / "config.json").is_file():
-        RunDirectory.open(run, expected=CLASSIFIERS)  # a wrong path is reported before torch is imported
+    require_classifier(run)
 
     from glotune.verbs.predict import load
 

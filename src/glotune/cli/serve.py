@@ -44,11 +44,10 @@ def serve(
     """Serve a classifier over HTTP: the requests and answers of text-embeddings-inference's /predict."""
     from glotune.cli.console import say
     from glotune.errors import MissingExtra
-    from glotune.run.directory import RunDirectory
+    from glotune.run.directory import require_classifier
     from glotune.serve.limits import refuse_open_host
 
-    if not (model / "config.json").is_file():
-        RunDirectory.open(model)  # a wrong path is reported before torch is imported
+    require_classifier(model)
     refuse_open_host(host, token)
     try:
         from glotune.serve.app import Settings

@@ -21,6 +21,7 @@ from glotune.run.teaching import TeacherComparison
 from glotune.whole_files import aside_of, resolved, sha256, sync, written_aside
 
 A_RUN = "a folder that holds manifest.json, as written by glotune train"
+A_CLASSIFIER = "a run directory, an export, or a folder with a saved text classifier (config.json)"
 MOST_NAMED = 5
 """Runs of a folder that a message names."""
 IN_SCORES = frozenset({int, float, dict, list, bool, type(None)})
@@ -45,6 +46,16 @@ def _runs_in(folder: Path) -> str | None:
     runs = [str(each.parent) for each in sorted(folder.glob("*/manifest.json"))]
     more = ", …" if len(runs) > MOST_NAMED else ""
     return f"It holds runs, name one: {', '.join(runs[:MOST_NAMED])}{more}" if runs else None
+
+
+def require_classifier(path: Path) -> None:
+    """Refuses what can be no classifier, before torch is imported.
+
+    Raises:
+        UserError: `path` is no run directory, and holds no ``config.json`` either.
+    """
+    if not (path / "config.json").is_file():
+        RunDirectory.open(path, expected=A_CLASSIFIER)
 
 
 class Occupied(UserError):

@@ -11,7 +11,7 @@ from glotune.recipe import load_recipe
 from glotune.recipe.kinds import TaskName
 from glotune.recipe.paths import place_of
 from glotune.recipe.schema import Data, Model
-from glotune.run.directory import RunDirectory
+from glotune.run.directory import RunDirectory, require_classifier
 from glotune.run.records import Decision, Plan
 from glotune.verbs.calibrate import Calibration, read_calibration
 from glotune.verbs.export.record import ExportRecord, read_export
@@ -113,6 +113,5 @@ def run_of(path: Path) -> RunDirectory | None:
     for folder in (path, path.parent if path.name == "model" else path):
         if (folder / "manifest.json").is_file():
             return RunDirectory(folder)
-    if not (path / "config.json").is_file():
-        RunDirectory.open(path)  # raises, saying what is wrong
+    require_classifier(path)
     return None
