@@ -10,6 +10,7 @@ import numpy as np
 
 from glotune.errors import UserError
 from glotune.evidence.claim_records import Claim, Form, Variant
+from glotune.stats.confusion import PER_CLASS, class_of
 from glotune.stats.contrasts import Contrast, contrast_of_values
 from glotune.stats.seed_prior import seed_prior
 from glotune.stats.seed_scores import run_score, score_contrast
@@ -29,22 +30,54 @@ def is_ratio(claim: Claim) -> bool:
     return claim.trait.scale == "ratio"
 
 
-def check_claim(claim: Claim, variants: Sequence[Variant]) -> None:
-    """Refuse a claim that can't be tested as stated.
+def check_claim(claim: Claim, names: Sequence[str], classes: int | None = None) -> None:
+    """Refuses a claim that can't be tested as stated; needs no run.
+
+    Args:
+        claim: what is claimed.
+        names: of its variants.
+        classes: number of labels, where it is known.
 
     Raises:
-        UserError: an unknown metric, a wrong number of variants or a margin of the wrong kind.
+        UserError: an unknown metric, a class that there is not, a wrong number of variants, variants that cancel out,
+            or a margin of the wrong kind.
     """
     wanted = len(WEIGHTS[claim.form])
-    if len(variants) != wanted:
+    if len(names) != wanted:
         raise UserError(
-            f"{len(variants)} variants", expected=f"{wanted} for a claim of the form {claim.form}", where=claim.name
+            f"{len(names)} variants", expected=f"{wanted} for a claim of the form {claim.form}", where=claim.name
         )
+    if not _weights_by_name(claim, names):
+        raise UserError(
+            f"{', '.join(names)}: a comparison of something with itself",
+            expected="variants that do not cancel out",
+            where=claim.name,
+        )
+    _check_class(claim, classes)
     lowest = 1.0 if is_ratio(claim) else 0.0
     if claim.margin is not None and claim.margin < lowest:
         raise UserError(
             f"margin {claim.margin:g}",
             expected=f"at least {lowest:g}: {'a factor' if lowest else 'raw units'} for {claim.metric}",
+            where=claim.name,
+        )
+    if claim.margin is not None and claim.trait.is_percent and claim.margin > 1.0:
+        raise UserError(
+            f"margin {claim.margin:g}",
+            expected=f"at most 1: {claim.metric} lies between 0 and 1, and 0.02 is 2 points",
+            where=claim.name,
+        )
+
+
+def _check_class(claim: Claim, classes: int | None) -> None:
+    if claim.metric == claim.base_metric and claim.metric not in PER_CLASS:
+        return
+    index = class_of(claim.metric)
+    if index is None or (classes is not None and index >= classes):
+        raise UserError(
+            f"metric {claim.metric!r}",
+            expected="precision[N], recall[N] or f1[N], where N is the place of a class, "
+            + ("from 0" if classes is None else f"0 to {classes - 1}"),
             where=claim.name,
         )
 
@@ -92,7 +125,8 @@ def fixed_range(claim: Claim, variants: Sequence[Variant]) -> tuple[float, float
     Raises:
         UserError: values that have no logarithm.
     """
-    parts = list(zip(_signed_weights(claim), _values_on_scale(claim, variants), strict=True))
+    own, weights = once_each(claim, variants)
+    parts = list(zip(weights, _values_on_scale(claim, own), strict=True))
     ends = [sorted((weight * min(values), weight * max(values))) for weight, values in parts]
     mean = sum(weight * float(np.mean(values)) for weight, values in parts)
     return sum(end[0] for end in ends), mean, sum(end[1] for end in ends)
@@ -125,7 +159,7 @@ def claim_contrast(claim: Claim, variants: Sequence[Variant], peers: Sequence[Va
     Raises:
         UserError: values that have no logarithm, or runs that don't answer the same texts.
     """
-    weights = _signed_weights(claim)
+    own, weights = once_each(claim, variants)
     lending = [
         each
         for each in peers
@@ -134,19 +168,35 @@ def claim_contrast(claim: Claim, variants: Sequence[Variant], peers: Sequence[Va
     prior = seed_prior(values_by_seed(claim, lending)) if lending else None
     if not _uses_values(claim, variants):
         return score_contrast(
-            [variant.outcomes_S for variant in variants], weights, _resolved(claim.metric, variants), prior
+            [variant.outcomes_S for variant in own], weights, _resolved(claim.metric, variants), prior
         )
-    values = _values_on_scale(claim, variants)
+    values = _values_on_scale(claim, own)
     unit = UNITS.get(claim.metric, 0.0)
-    scale = [float(np.mean(variant.values_S)) if is_ratio(claim) else 1.0 for variant in variants]
+    scale = [float(np.mean(variant.values_S)) if is_ratio(claim) else 1.0 for variant in own]
     return contrast_of_values(
         values, weights, extra_variance_G=[(unit / each) ** 2 / 12 for each in scale], prior=prior
     )
 
 
-def _signed_weights(claim: Claim) -> list[float]:
+def once_each(claim: Claim, variants: Sequence[Variant]) -> tuple[list[Variant], list[float]]:
+    """The variants of a claim and their weights, turned so that positive is better, each once.
+
+    An interaction may name one variant twice, as in "from 3 to 6 layers more is gained than from 6 to 9". Its runs are
+    one sample, not two: taken for two, the spread over seeds would be underrated where the weights add up, and counted
+    where they cancel.
+    """
+    known = {variant.name: variant for variant in variants}
+    weights = _weights_by_name(claim, [variant.name for variant in variants])
+    return [known[name] for name in weights], list(weights.values())
+
+
+def _weights_by_name(claim: Claim, names: Sequence[str]) -> dict[str, float]:
+    """Name -> the sum of its weights, without those that cancel out."""
     sign = 1.0 if claim.trait.higher_is_better else -1.0
-    return [sign * weight for weight in WEIGHTS[claim.form]]
+    weights: dict[str, float] = {}
+    for name, weight in zip(names, WEIGHTS[claim.form], strict=True):
+        weights[name] = weights.get(name, 0.0) + sign * weight
+    return {name: weight for name, weight in weights.items() if weight}
 
 
 def _values_on_scale(claim: Claim, variants: Sequence[Variant]) -> list[list[float]]:

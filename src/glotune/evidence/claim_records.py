@@ -34,9 +34,14 @@ class Claim:
     margin: float | None = None
 
     @property
+    def base_metric(self) -> str:
+        """The metric without its class: ``recall`` of ``recall[2]``."""
+        return self.metric.partition("[")[0]
+
+    @property
     def trait(self) -> Trait:
         """Of the metric; raises UserError where there is none."""
-        return trait(self.metric.partition("[")[0])
+        return trait(self.base_metric)
 
 
 @dataclass(frozen=True)

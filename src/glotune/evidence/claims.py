@@ -42,7 +42,18 @@ from glotune.stats.contrasts import MOST_SEEDS, Contrast, seeds_to_settle
 from glotune.stats.resampling import LEVEL
 from glotune.stats.seed_scores import uneven_spread
 
-__all__ = ["Answer", "Claim", "ClaimAnswer", "Form", "Variant", "answer_claims"]
+__all__ = [
+    "Answer",
+    "Claim",
+    "ClaimAnswer",
+    "Form",
+    "Variant",
+    "Weighed",
+    "answer_claims",
+    "decide",
+    "not_tested",
+    "weigh",
+]
 
 SEEDS_TO_START = 3
 UNSTABLE = (
@@ -55,8 +66,9 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class _Test:
-    index: int
+class Weighed:
+    """A claim that can be tested: its contrast, before the claims of a study are corrected together."""
+
     claim: Claim
     variants: Sequence[Variant]
     contrast: Contrast
@@ -74,39 +86,55 @@ def answer_claims(
     Args:
         claims: each with its variants in the order of its form: candidate and reference, or a, b, c, d.
         level: one minus the chance that any false claim is supported.
-        peers: for each claim all variants of the study with its metric, from whose spread over seeds its own variants
-            borrow (`glotune.stats.seed_prior`); None: each stands for itself.
+        peers: for each claim as for `weigh`; None: each variant stands for itself.
+
+    Raises:
+        UserError: as `weigh`.
+    """
+    lending: Sequence[Sequence[Variant]] = peers or [()] * len(claims)
+    return decide([weigh(*claim, lent) for claim, lent in zip(claims, lending, strict=True)], level)
+
+
+def weigh(claim: Claim, variants: Sequence[Variant], peers: Sequence[Variant] = ()) -> ClaimAnswer | Weighed:
+    """What one claim is held against; already its answer where there is nothing to test.
+
+    Args:
+        claim: as stated.
+        variants: in the order of its form.
+        peers: all variants of the study with its metric, from whose spread over seeds its own variants borrow
+            (`glotune.stats.seed_prior`).
 
     Raises:
         UserError: a claim with the wrong number of variants, a metric that does not exist or does not
             fit what was measured, a negative margin, or runs that don't answer the same texts.
     """
-    answers: dict[int, ClaimAnswer] = {}
-    tests: list[_Test] = []
-    for index, (claim, variants) in enumerate(claims):
-        check_claim(claim, variants)
-        obstacle = obstacle_to(claim, variants)
-        if obstacle is not None:
-            answers[index] = _unanswered(claim, variants, obstacle)
-            continue
-        if is_fixed(claim, variants):
-            answers[index] = _compared(claim, variants)
-            continue
-        found, threshold = claim_contrast(claim, variants, peers[index] if peers else ()), claim_threshold(claim)
-        tests.append(_Test(index, claim, variants, found, threshold, float(found.p_value(threshold))))
-    tests.sort(key=lambda test: test.p_value)
+    check_claim(claim, [variant.name for variant in variants])
+    obstacle = obstacle_to(claim, variants)
+    if obstacle is not None:
+        return not_tested(claim, obstacle, variants)
+    if is_fixed(claim, variants):
+        return _compared(claim, variants)
+    found, threshold = claim_contrast(claim, variants, peers), claim_threshold(claim)
+    return Weighed(claim, variants, found, threshold, float(found.p_value(threshold)))
+
+
+def decide(weighed: Sequence[ClaimAnswer | Weighed], level: float = LEVEL) -> tuple[ClaimAnswer, ...]:
+    """The answers, in the same order: those that are tested corrected together by Holm's method."""
+    answers = {place: each for place, each in enumerate(weighed) if isinstance(each, ClaimAnswer)}
+    tests = [(place, each) for place, each in enumerate(weighed) if isinstance(each, Weighed)]
+    tests.sort(key=lambda each: each[1].p_value)
     rejecting, adjusted = True, 0.0
     allowed = 1.0 - level
-    for place, test in enumerate(tests):
+    for before, (place, test) in enumerate(tests):
         if rejecting:  # after the first failure every later claim is shown at the level that failed
-            allowed = (1.0 - level) / (len(tests) - place)
+            allowed = (1.0 - level) / (len(tests) - before)
             rejecting = test.p_value <= allowed
-        adjusted = max(adjusted, min(1.0, test.p_value * (len(tests) - place)))
-        answers[test.index] = _answer(test, rejecting, 1.0 - allowed, adjusted)
-    return tuple(answers[index] for index in range(len(claims)))
+        adjusted = max(adjusted, min(1.0, test.p_value * (len(tests) - before)))
+        answers[place] = _answer(test, rejecting, 1.0 - allowed, adjusted)
+    return tuple(answers[place] for place in range(len(weighed)))
 
 
-def _answer(test: _Test, decided: bool, level: float, adjusted: float) -> ClaimAnswer:
+def _answer(test: Weighed, decided: bool, level: float, adjusted: float) -> ClaimAnswer:
     estimate, half = float(test.contrast.estimate), float(test.contrast.half_width(level))
     answer: Answer = "inconclusive"
     if decided:
@@ -223,20 +251,23 @@ def _threshold(found: ClaimAnswer) -> str:
     return f"{scale * found.threshold:+.2f}" if found.threshold else "0"
 
 
-def _unanswered(claim: Claim, variants: Sequence[Variant], obstacle: str) -> ClaimAnswer:
-    shown = math.exp if is_ratio(claim) else float
-    seeds = count_runs(claim, variants)
+def not_tested(claim: Claim, why: str, variants: Sequence[Variant] = ()) -> ClaimAnswer:
+    """The answer where there is nothing to test, or where the claim can't be tested as it is stated."""
+    seeds = tuple(count_runs(claim, variants)) if variants else ()
     unsound = any(not verdict.is_sound for variant in variants for verdict in variant.verdicts_S)
+    margin = (1.0 if is_ratio(claim) else 0.0) if claim.margin is None else claim.margin
+    if claim.form == "non_inferior":
+        margin = 1.0 / margin if is_ratio(claim) and margin else -margin
     return ClaimAnswer(
         claim=claim,
         answer="inconclusive",
-        reason=f"Not tested: {obstacle}.",
+        reason=f"Not tested: {why.rstrip('.')}.",
         scale=claim.trait.scale,
         improvement=None,
-        threshold=shown(claim_threshold(claim)),
+        threshold=margin,
         interval=None,
         p_value=None,
         adjusted_p_value=None,
-        seeds=tuple(seeds),
-        more_seeds=None if unsound else max(0, SEEDS_TO_START - min(seeds)),
+        seeds=seeds,
+        more_seeds=None if unsound or not seeds else max(0, SEEDS_TO_START - min(seeds)),
     )

@@ -50,6 +50,9 @@ class StudyClaim(Section):
         wanted = 4 if self.form == "interaction" else 2
         if len(self.variants) != wanted:
             raise ValueError(f"{self.form} compares {wanted} variants, found {len(self.variants)}")
+        better, worse = self.variants[:1] + self.variants[3:], self.variants[1:3]
+        if sorted(better) == sorted(worse):
+            raise ValueError(f"{', '.join(self.variants)}: {self.form} compares something with itself here")
         return self
 
 

@@ -107,7 +107,7 @@ COUNT_METRICS: dict[str, Callable[[ArrayLike], FloatArray]] = {
 }
 
 
-_PER_CLASS: dict[str, Callable[[ArrayLike], FloatArray]] = {
+PER_CLASS: dict[str, Callable[[ArrayLike], FloatArray]] = {
     "precision": precision_per_class,
     "recall": recall_per_class,
     "f1": f1_per_class,
@@ -137,8 +137,15 @@ def count_metric(name: str) -> Callable[[ArrayLike], FloatArray]:
     """
     one_class = _OF_ONE_CLASS.fullmatch(name)
     if one_class is not None:
-        per_class, index = _PER_CLASS[one_class[1]], int(one_class[2])
-        return lambda confusion: per_class(confusion)[..., index]
+        per_class, index = PER_CLASS[one_class[1]], int(one_class[2])
+
+        def of_one(confusion: ArrayLike) -> FloatArray:
+            found = per_class(confusion)
+            if index >= found.shape[-1]:
+                raise UserError(f"metric {name!r}", expected=f"a class from 0 to {found.shape[-1] - 1}")
+            return found[..., index]
+
+        return of_one
     if name not in COUNT_METRICS:
         raise UserError(
             f"metric {name!r}",

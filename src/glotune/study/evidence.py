@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glotune.errors import UserError
-from glotune.evidence.claims import Claim, ClaimAnswer, Variant, answer_claims
+from glotune.evidence.claims import ClaimAnswer, Variant, Weighed, decide, not_tested, weigh
 from glotune.evidence.leaks import without_leaks
 from glotune.evidence.validity import common_languages, refuse_different_tests, refuse_mixed_training
 from glotune.recipe.study import StudyClaim
 from glotune.report.conditions import conditions_of
 from glotune.run.data import RunData
 from glotune.run.records import Verdict
-from glotune.stats.traits import trait
 from glotune.study.execute import HOPELESS
-from glotune.study.plan import StudyPlan
+from glotune.study.plan import StudyPlan, as_claim
 
 MEASURED = (
     "train_seconds",
@@ -75,36 +74,69 @@ def answers(
         withdrawn: claims that stand no more but are tested beside the others; their answers come last.
 
     Raises:
-        UserError: runs that can't be compared or pooled, or whose files are not what they wrote.
+        UserError: runs that can't be compared or pooled, or whose files are not what they wrote. A single claim that
+            can't be tested as stated is answered so.
     """
     for name in plan.resolved.variants:
         refuse_mixed_training(name, [run for run in runs if run.name == name] or runs[:1])
-    claims = [*plan.resolved.study.claims, *withdrawn]
     split = _split(runs)
-    languages = [[] if claim.metric in MEASURED else claim_languages(claim, plan, runs, split) for claim in claims]
-    compared = sorted({code for codes in languages for code in codes})
+    questions = [_question(claim, plan, runs, split) for claim in (*plan.resolved.study.claims, *withdrawn)]
+    compared = sorted({code for each in questions for code in each.languages})
     if compared:
         refuse_different_tests(runs, split, compared, by_records=True)
 
     def answered(counted: Sequence[RunData]) -> tuple[ClaimAnswer, ...]:
-        stated, peers = [], []
-        for claim in claims:
-            names = dict.fromkeys([*plan.resolved.variants, *claim.variants])
-            known = {name: _variant(claim, name, plan, counted, results, failed) for name in names}
-            asked = Claim(claim.name, claim.form, claim.metric, claim.margin)
-            stated.append((asked, [known[name] for name in claim.variants]))
-            peers.append(list(known.values()))
-        return answer_claims(stated, plan.resolved.study.level if level is None else level, peers)
+        weighed = [_weighed(each, plan, counted, results, failed) for each in questions]
+        return decide(weighed, plan.resolved.study.level if level is None else level)
 
     found = answered(runs)
     clean = without_leaks(runs, split, compared) if compared else None
     if clean is not None:
-        pairs = zip(languages, found, answered(clean), strict=True)
-        found = tuple(_with_and_without(one, other) if codes else one for codes, one, other in pairs)
+        pairs = zip(questions, found, answered(clean), strict=True)
+        found = tuple(_with_and_without(one, other) if each.languages else one for each, one, other in pairs)
     return tuple(
-        replace(answer, reason=answer.reason + _conditions(claim, runs, split, codes))
-        for claim, answer, codes in zip(claims, found, languages, strict=True)
+        replace(answer, reason=answer.reason + _conditions(each.claim, runs, split, each.languages))
+        for each, answer in zip(questions, found, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class _Question:
+    claim: StudyClaim
+    split: str
+    languages: list[str]
+    """That it is about; none for a time or a size."""
+    obstacle: str | None = None
+    """Why it can't be asked of these runs."""
+
+
+def _question(claim: StudyClaim, plan: StudyPlan, runs: Sequence[RunData], split: str) -> _Question:
+    gone = [name for name in claim.variants if name not in plan.resolved.variants]
+    if gone:
+        return _Question(claim, split, [], f"'{gone[0]}' is no variant of the study any more")
+    if claim.metric in MEASURED:
+        return _Question(claim, split, [])
+    try:
+        return _Question(claim, split, claim_languages(claim, plan, runs, split))
+    except UserError as error:
+        return _Question(claim, split, [], str(error))
+
+
+def _weighed(
+    question: _Question, plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
+) -> ClaimAnswer | Weighed:
+    """What a claim is held against. One that makes no sense leaves the others their answers."""
+    claim = question.claim
+    asked = as_claim(claim)
+    if question.obstacle is not None:
+        return not_tested(asked, question.obstacle)
+    names = dict.fromkeys([*plan.resolved.variants, *claim.variants])
+    known = {name: _variant(question, name, plan, runs, results, failed) for name in names}
+    own = [known[name] for name in claim.variants]
+    try:
+        return weigh(asked, own, list(known.values()))
+    except UserError as error:
+        return not_tested(asked, str(error), own)
 
 
 def _split(runs: Sequence[RunData]) -> str:
@@ -136,23 +168,19 @@ def _conditions(claim: StudyClaim, runs: Sequence[RunData], split: str, language
 
 
 def _variant(
-    claim: StudyClaim, name: str, plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
+    question: _Question, name: str, plan: StudyPlan, runs: Sequence[RunData], results: Costs, failed: Mapping[str, str]
 ) -> Variant:
+    metric, split = question.claim.metric, question.split
     own = [run for run in runs if run.name == name]
     verdicts = [run.verdict for run in own if run.verdict is not None]
     reasons = [failed[run.name] for run in plan.runs if run.variant == name and run.name in failed]
     verdicts += [Verdict(status="diverged", evidence=[reason]) for reason in reasons if reason.startswith(HOPELESS)]
-    if claim.metric in MEASURED:
+    if metric in MEASURED:
         costs = [costs_of(plan, results, name, run.manifest.seed) for run in own]
-        values = [cost[claim.metric] for cost in costs if claim.metric in cost]
-        return Variant(name, values_S=values, verdicts_S=verdicts, is_fixed=_is_fixed(claim.metric, name, plan))
-    trait(claim.metric.partition("[")[0])
+        values = [cost[metric] for cost in costs if metric in cost]
+        return Variant(name, values_S=values, verdicts_S=verdicts, is_fixed=_is_fixed(metric, name, plan))
     scored = [run for run in own if run.languages("test") or run.languages("validation")]
-    split = _split(runs)
-    if not scored:
-        return Variant(name, verdicts_S=verdicts)
-    languages = claim_languages(claim, plan, runs, split)
-    outcomes = [run.answered(split, languages) for run in scored]
+    outcomes = [run.answered(split, question.languages) for run in scored]
     return Variant(name, outcomes_S=outcomes, verdicts_S=verdicts)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from glotune.errors import UserError
-from glotune.evidence.claims import SEEDS_TO_START
+from glotune.data.texts import TextData
+from glotune.errors import UserError, did_you_mean
+from glotune.evidence.claim_evidence import check_claim
+from glotune.evidence.claims import SEEDS_TO_START, Claim
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
 from glotune.recipe.kinds import KINDS
+from glotune.recipe.study import StudyClaim
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.stats.traits import trait
 from glotune.study.directory import StudyDirectory
 from glotune.study.folds import FoldFile, fold_file
+from glotune.words import named
+
+GROUPS = ("targets", "source", "all")
+"""Languages that a claim may name together."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,11 @@ def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
         UserError: a metric that does not exist, or texts that can't be cut into folds.
     """
     study = resolved.study
-    for metric in (study.metric, *(claim.metric.partition("[")[0] for claim in study.claims)):
-        trait(metric)
-        _refuse_other_task(metric, resolved)
+    trait(study.metric)
+    _refuse_other_task(study.metric, resolved)
+    for claim in map(as_claim, study.claims):
+        check_claim(claim, claim.variants)
+        _refuse_other_task(claim.base_metric, resolved)
     files = {}
     if study.folds is not None:
         for name, recipe in resolved.variants.items():
@@ -140,10 +149,16 @@ def few_seeds(resolved: ResolvedStudy) -> str | None:
     )
 
 
-def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[str]:
+def as_claim(claim: StudyClaim) -> Claim:
+    """A claim of a study's file, to be tested."""
+    return Claim(claim.name, claim.form, claim.metric, claim.margin)
+
+
+def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False, claims: Sequence[StudyClaim] = ()) -> list[str]:
     """Reads the texts of every distinct ``data`` section before the first run, so that a mistake shows at once.
 
     Args:
+        claims: held against the labels and the languages of the texts.
         need_test: whether test texts must be there, because validation texts are used up by a search.
 
     Returns:
@@ -151,7 +166,8 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
 
     Raises:
         UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose
-            the checkpoint; unlabelled texts that the runs are judged by.
+            the checkpoint; unlabelled texts that the runs are judged by; a claim about a class or a language that the
+            texts lack.
     """
     from glotune.data.reading import read_texts
     from glotune.data.streams import refuse_streams
@@ -167,6 +183,9 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
             refuse_streams(recipe.data, "a study")
             texts = read_texts(recipe.data, recipe.seed, recipe.task)
             refuse_unused_validation(recipe.evaluate.on, texts)
+            for claim in claims:
+                check_claim(as_claim(claim), claim.variants, len(texts.labels))
+                _refuse_unread_language(claim, texts)
             if need_test and "test" not in texts.splits:
                 raise UserError(
                     "a search without test texts: what it finds was chosen by validation, whose score is too good then",
@@ -177,3 +196,14 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False) -> list[s
             rounds = open_rounds(recipe, texts)
             warnings.update(dict.fromkeys([*texts.warnings, *([] if rounds is None else rounds.record.warnings)]))
     return list(warnings)
+
+
+def _refuse_unread_language(claim: StudyClaim, texts: TextData) -> None:
+    read = sorted({code for split in texts.splits.values() for code in split.language_names})
+    if claim.language is not None and claim.language not in (*GROUPS, *read):
+        raise UserError(
+            f"no text is in {named(claim.language)}",
+            where=f"claim '{claim.name}', language",
+            expected=f"one of {', '.join(read)}, or {', '.join(GROUPS)}",
+            remedy=did_you_mean(claim.language, read),
+        )

@@ -75,7 +75,8 @@ def run_study(
     if resolved.study.search is not None and read_search(directory.search) is None:
         require_optuna()
     if not directory.study.exists():  # a mistake in the data leaves nothing behind
-        for message in check_texts(resolved.variants.values(), need_test=resolved.study.search is not None):
+        study = resolved.study
+        for message in check_texts(resolved.variants.values(), need_test=study.search is not None, claims=study.claims):
             watching.say(f"warning: {message}")
         for line in plan_lines(resolved):
             watching.say(line)

@@ -74,6 +74,24 @@ def test_an_interaction_is_a_difference_of_differences():
     assert found.improvement == pytest.approx(0.19, abs=0.04)
 
 
+def test_a_variant_that_an_interaction_names_twice_is_one_sample():
+    """The gain of 3 to 6 layers over that of 6 to 9 is twice 6 minus 3 minus 9, of one set of seeds of 6."""
+    three, six, nine = (scored(name, share, start=place, spread=0.03) for place, (name, share) in enumerate(
+        [("3", 0.6), ("6", 0.75), ("9", 0.78)], start=1))  # fmt: skip
+    found = answer(Claim("it levels off", "interaction", "accuracy"), six, three, nine, six)
+    by_hand = score_contrast([six.outcomes_S, three.outcomes_S, nine.outcomes_S], [2.0, -1.0, -1.0], "accuracy")
+    assert found.improvement == pytest.approx(float(by_hand.estimate))
+    assert found.interval.high - found.improvement == pytest.approx(float(by_hand.half_width(0.95)))
+
+
+def test_a_variant_that_cancels_out_of_an_interaction_adds_no_noise():
+    first, base, second = scored("a", 0.8, start=1), scored("base", 0.6, start=2, spread=0.1), scored("c", 0.7, start=3)
+    both = answer(Claim("a gains more", "interaction", "accuracy"), first, base, second, base)
+    alone = answer(Claim("a is better", "superior", "accuracy"), first, second)
+    assert both.improvement == pytest.approx(alone.improvement)
+    assert (both.interval.low, both.interval.high) == pytest.approx((alone.interval.low, alone.interval.high))
+
+
 def test_a_speed_is_compared_by_ratio():
     fast, slow = Variant("frozen", values_S=[10.1, 9.8, 10.0]), Variant("full", values_S=[20.3, 19.9, 20.1])
     claim = Claim("at least 1.5 times as fast", "superior", "train_seconds", margin=1.5)
@@ -228,6 +246,8 @@ def test_texts_that_limit_an_answer_are_named():
         (Claim("x", "interaction", "accuracy"), 2, "4 for a claim of the form interaction"),
         (Claim("x", "superior", "accuracy", margin=-0.1), 2, "at least 0"),
         (Claim("x", "superior", "train_seconds", margin=0.8), 2, "at least 1"),
+        (Claim("x", "superior", "accuracy", margin=2), 2, "0.02 is 2 points"),
+        (Claim("x", "superior", "recall[one]"), 2, r"recall\[N\]"),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_refused(claim, count, message):
