@@ -9,7 +9,7 @@ from pathlib import Path
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.cells import is_percent, shown, unit
 from glotune.evidence.changes import explained_by_chance, half_widths
-from glotune.evidence.leaks import without_leaks
+from glotune.evidence.leaks import lacks_class, without_leaks
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests, refuse_other_scores
 from glotune.evidence.variants import FEWEST_SEEDS, RESAMPLING_SEED, Difference, Variant, corrected, difference, group
 from glotune.report.analysis import belonging
@@ -90,10 +90,7 @@ class Comparison:
 
 def _worst_verdict(variant: Variant) -> Verdict | None:
     """The verdict of the first run that is not sound, otherwise that of the first run."""
-    for run in variant.runs:
-        if not run.is_sound:
-            return run.verdict
-    return variant.runs[0].verdict
+    return next((run.verdict for run in variant.every_run if not run.is_sound), variant.runs[0].verdict)
 
 
 def compare_runs(
@@ -125,10 +122,10 @@ def compare_runs(
         raise UserError(f"{len(summaries)} run", expected="two runs or more to compare")
     metric = summaries[0].kind.metric if metric is None else metric
     trait(metric)
-    kept, notes = _with_scores(summaries)
+    kept, diverged, notes = _with_scores(summaries)
     split = common_split(kept)
     languages = common_languages(kept, split, language)
-    variants = group(kept)
+    variants = group(kept, diverged)
     tested = len(variants) <= MOST_TESTED if tests is None else tests
     refuse_different_tests(kept, split, languages, by_records=tested)
     _require_metric(kept, metric, split, languages)
@@ -140,9 +137,9 @@ def compare_runs(
         notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
     found = _compared(kept, variants, _find(variants, reference), metric, split, languages, tested, notes)
     clean = without_leaks(kept, split, languages) if tested else None
-    if clean is None:
+    if clean is None or (trait(metric).average == "macro" and lacks_class(clean[0], split, languages)):
         return found
-    again = group(clean)
+    again = group(clean, diverged)
     base = next(each for each in again if each.name == found.reference.name)
     return replace(found, without_leaks=_compared(clean, again, base, metric, split, languages, True, []))
 
@@ -197,8 +194,8 @@ def _distinct(runs: Sequence[RunDirectory | RunData | str | Path]) -> list[RunDi
     return kept
 
 
-def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[str]]:
-    """Runs that were evaluated; a diverged or unfinished one is named in a note, never silently left out."""
+def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[RunData], list[str]]:
+    """Runs that were evaluated, runs that ended without scores, and notes that name these and the unfinished ones."""
     trained = [run for run in runs if run.manifest.kind == "train"]
     kept = [run for run in trained if run.languages("test") or run.languages("validation")]
     notes = [f"{run.path} is left out: it is a pretraining run." for run in runs if run not in trained]
@@ -208,7 +205,8 @@ def _with_scores(runs: Sequence[RunData]) -> tuple[list[RunData], list[str]]:
             notes.append(f"{run.path} has no scores and is left out: it is {verdict}.")
     if not kept:
         raise UserError("none of the runs has scores", expected="finished runs")
-    return kept, notes
+    diverged = [run for run in trained if run not in kept and run.verdict is not None and not run.is_sound]
+    return kept, diverged, notes
 
 
 def _require_metric(runs: Sequence[RunData], metric: str, split: str, languages: list[str]) -> None:
@@ -242,11 +240,18 @@ def _refuse_absent_class(run: RunData, metric: str, split: str, languages: list[
 def _find(variants: Sequence[Variant], reference: str | None) -> Variant:
     if reference is None:
         return variants[0]
-    for variant in variants:
-        paths = [run.path for run in variant.runs]
-        if reference == variant.name or any(Path(reference) == path or reference == path.name for path in paths):
-            return variant
     names = [variant.name for variant in variants]
+    if reference in names:
+        return variants[names.index(reference)]
+    for is_meant in (lambda path: Path(reference) == path, lambda path: reference == path.name):
+        found = [variant for variant in variants if any(is_meant(run.path) for run in variant.runs)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(
+                f"several variants have a run '{reference}'",
+                expected=f"one of {', '.join(each.name for each in found)}",
+            )
     raise UserError(
         f"there is no variant '{reference}'",
         expected=f"one of {', '.join(names)}",

@@ -84,7 +84,7 @@ def _variant_row(comparison: Comparison, variant: Variant) -> tuple[Cell, ...]:
     is_best = variant is comparison.best and comparison.best_is_beyond_chance
     is_reference = variant is comparison.reference
     found = comparison.against_reference.get(variant.name)
-    verdicts = sorted({run.verdict.status if run.verdict else "none" for run in variant.runs})
+    verdicts = sorted({run.verdict.status if run.verdict else "none" for run in variant.every_run})
     return (
         Cell(variant.name, is_best=is_best),
         word(", ".join(verdicts)),
@@ -160,7 +160,10 @@ def _notes(comparison: Comparison) -> list[str]:
         run.leaked.get(comparison.split, {}).get(code) for run in comparison.runs for code in comparison.languages
     )
     if leaks and comparison.tested and comparison.without_leaks is None:
-        notes.append("Without the leaked texts nothing can be said: none would be left, or their rows can't be told.")
+        notes.append(
+            "Without the leaked texts nothing can be said: none would be left, none of a class, or their rows can't be "
+            "told."
+        )
     return [*notes, *comparison.notes]
 
 

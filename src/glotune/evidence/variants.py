@@ -10,6 +10,7 @@ from glotune.errors import UserError
 from glotune.evidence.validity import refuse_mixed_training
 from glotune.run.data import RunData
 from glotune.run.records import Interval
+from glotune.run.variants import by_variant, is_seed_of
 
 if TYPE_CHECKING:
     from glotune.stats.seed_prior import SeedPrior
@@ -25,11 +26,19 @@ class Variant:
 
     name: str
     runs: tuple[RunData, ...]
+    """Those with scores."""
+    without_scores: tuple[RunData, ...] = ()
+    """Those that ended without any: they diverged."""
+
+    @property
+    def every_run(self) -> tuple[RunData, ...]:
+        """Those that diverged too."""
+        return (*self.runs, *self.without_scores)
 
     @property
     def unsound(self) -> str | None:
         """Why its scores compare with nothing; None where they do."""
-        for run in self.runs:
+        for run in self.every_run:
             if run.verdict is None:
                 return f"seed {run.manifest.seed} has no verdict ({run.manifest.status.value})"
             if not run.is_sound:
@@ -42,44 +51,23 @@ class Variant:
         return [value for value in found if value is not None]
 
 
-def group(runs: Sequence[RunData]) -> list[Variant]:
-    """Variants in the order of their first run; of one name where their runs share it, otherwise by folder.
+def group(runs: Sequence[RunData], without_scores: Sequence[RunData] = ()) -> list[Variant]:
+    """Variants in the order of their first run, as `glotune.run.variants.by_variant` tells them apart.
 
-    Two runs of one recipe and one seed are two variants: a repetition is no further seed. Two runs of one recipe on
-    different data are two variants as well.
+    Args:
+        runs: those that have scores.
+        without_scores: those that ended without any; they are counted with the seeds of their variant.
 
     Raises:
         UserError: runs on different data that a study calls one variant.
     """
-    groups: dict[tuple[str, str, int], list[RunData]] = {}
-    for run in runs:
-        repetition, data = 0, "" if run.variant_name else run.training_data
-        while any(
-            run.manifest.seed == known.manifest.seed for known in groups.get((run.variant, data, repetition), [])
-        ):
-            repetition += 1
-        groups.setdefault((run.variant, data, repetition), []).append(run)
-    for members in groups.values():
+    found = by_variant(runs)
+    for members in found.values():
         refuse_mixed_training(members[0].variant, members)
-    names = [_name(members) for members in groups.values()]
     return [
-        Variant(name if names.count(name) == 1 else f"{name} ({members[0].path.name})", tuple(members))
-        for name, members in zip(names, groups.values(), strict=True)
+        Variant(name, tuple(members), tuple(run for run in without_scores if is_seed_of(run, members[0])))
+        for name, members in found.items()
     ]
-
-
-def _name(members: list[RunData]) -> str:
-    names = {run.name for run in members}
-    if len(names) == 1:
-        return next(iter(names))
-    prefix = _shared_start(sorted(names)).rstrip("-_. ")
-    return prefix.removesuffix("-seed").removesuffix("seed").rstrip("-_. ") or members[0].name
-
-
-def _shared_start(names: list[str]) -> str:
-    first, last = names[0], names[-1]
-    same = next((place for place, letter in enumerate(first) if last[place : place + 1] != letter), len(first))
-    return first[:same]
 
 
 @dataclass(frozen=True)

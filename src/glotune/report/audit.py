@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from glotune.recipe.kinds import TaskName
 from glotune.run.data import RunData
-from glotune.run.records import Interval
-from glotune.stats.arrays import Answered
+from glotune.run.records import Evaluation, Interval
 from glotune.stats.bootstrap import score_intervals
 from glotune.stats.evaluation import INTERVAL_SEED
+from glotune.stats.traits import trait
 
 TOLERANCE = 1e-6
 RECOMPUTED: dict[TaskName, str] = {
@@ -75,8 +75,8 @@ def audit(run: RunData) -> Audit:
 class LeakEffect:
     """One language with and without its leaked texts.
 
-    `without` is None where nothing is left, or where several files share row numbers. `intervals` are those of
-    `without`: 95 %, over texts.
+    `without` is None where nothing is left, or where several files share row numbers; a macro score in it is None where
+    no text of a class is left. `intervals` are those of `without`: 95 %, over texts.
     """
 
     language: str
@@ -97,22 +97,25 @@ def leak_effects(run: RunData) -> list[LeakEffect]:
         evaluation = run.main.get(language)
         if evaluation is None or not rows:
             continue
-        left = _without(run, split, language, set(rows))
-        effects.append(
-            LeakEffect(
-                language,
-                len(rows),
-                evaluation.n,
-                evaluation.scores,
-                None if left is None else left.values(),
-                {} if left is None else score_intervals(left, run.kind.pair, seed=INTERVAL_SEED),
-            )
-        )
+        effects.append(_effect(run, split, language, evaluation, set(rows)))
     return effects
 
 
-def _without(run: RunData, split: str, language: str, rows: set[int]) -> Answered | None:
+def _effect(run: RunData, split: str, language: str, evaluation: Evaluation, rows: set[int]) -> LeakEffect:
     table = run.predictions(split, language)
-    if table is None or not table.outcomes.is_finite:
-        return None
-    return table.without(rows)
+    whole = None if table is None or not table.outcomes.is_finite else table.outcomes
+    left = None if table is None or whole is None else table.without(rows)
+    if whole is None or left is None:
+        return LeakEffect(language, len(rows), evaluation.n, evaluation.scores, None, {})
+    # A class all of whose texts leaked would count as F1 0, as if its texts alone had been worth so much.
+    lost = any(count and not left.support.get(label) for label, count in whole.support.items())
+    told = [metric for metric in left.values() if not (lost and trait(metric).average == "macro")]
+    values, pair = left.values(), [metric for metric in run.kind.pair if metric in told]
+    return LeakEffect(
+        language,
+        len(rows),
+        evaluation.n,
+        evaluation.scores,
+        {metric: value if metric in told else None for metric, value in values.items()},
+        score_intervals(left, pair, seed=INTERVAL_SEED),
+    )

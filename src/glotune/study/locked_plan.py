@@ -33,6 +33,8 @@ from glotune.study.execute import state_of
 from glotune.study.out_of_fold import is_complete
 from glotune.study.plan import PlannedRun, StudyPlan
 
+TARGETS = "targets"
+"""What claims are about where neither they nor their study name a language."""
 SPENT = 0.8
 """The part of the error that is left which a look spends: a study that is run as it was planned loses little."""
 
@@ -84,7 +86,8 @@ class LockedPlan(Record):
         """Claims that stood while runs were complete and stand no more, as they were stated. One that is put into other
         words asks what it asked, and still stands."""
         stood = [each.before for each in self.amendments if each.what.startswith("claim") and each.runs and each.before]
-        asked = [_question(claim) for claim in self.current["claims"]]
+        stood = [_with_language(claim, self.content) for claim in stood]
+        asked = [_question(claim) for claim in _claims(self.current)]
         gone = {json.dumps(_question(claim)): claim for claim in stood if _question(claim) not in asked}
         return [StudyClaim.model_validate(claim) for claim in gone.values()]
 
@@ -96,13 +99,24 @@ class LockedPlan(Record):
         early = [
             each.after for each in self.amendments if each.what.startswith("claim") and not each.runs and each.after
         ]
-        asked = [_question(claim) for claim in (*self.content["claims"], *early)]
-        return {claim["name"] for claim in self.current["claims"] if _question(claim) not in asked}
+        early = [_with_language(claim, self.content) for claim in early]
+        asked = [_question(claim) for claim in (*_claims(self.content), *early)]
+        return {claim["name"] for claim in _claims(self.current) if _question(claim) not in asked}
 
 
 def _question(claim: Mapping[str, Any]) -> dict[str, Any]:
     """What a claim asks, whatever its words."""
     return {key: value for key, value in claim.items() if key != "name"}
+
+
+def _claims(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The claims of a plan, each with its languages."""
+    return [_with_language(claim, content) for claim in content["claims"]]
+
+
+def _with_language(claim: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """A claim with the languages that it is about; plans of older versions leave them to the study's key."""
+    return {**claim, "language": claim["language"] or content["language"] or TARGETS}
 
 
 def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
@@ -116,7 +130,9 @@ def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
         **{name: getattr(study, name) for name in kept},
         **({} if study.search is None else {"search": study.search.model_dump(mode="json")}),
         "variants": {name: _own_keys(recipe) for name, recipe in planned.items()},
-        "claims": [claim.model_dump(mode="json") for claim in study.claims],
+        "claims": [
+            _with_language(claim.model_dump(mode="json"), {"language": study.language}) for claim in study.claims
+        ],
     }
 
 
@@ -179,7 +195,7 @@ def _changes(known: LockedPlan, content: dict[str, Any]) -> Iterator[tuple[str, 
         if old != new:
             verb = "added" if old is None else "removed" if new is None else "changed"
             yield f"variant {verb}: {name}", old, new
-    old_claims = {claim["name"]: claim for claim in before["claims"]}
+    old_claims = {claim["name"]: claim for claim in _claims(before)}
     new_claims = {claim["name"]: claim for claim in content["claims"]}
     for name, new in new_claims.items():
         same = (old for each, old in old_claims.items() if each not in new_claims and _question(old) == _question(new))

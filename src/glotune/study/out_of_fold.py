@@ -7,6 +7,7 @@ ensemble. As run directories they are compared, reported and claimed about like 
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from glotune.errors import UserError
 from glotune.recipe import recipe_hash, recipe_yaml
 from glotune.run.data import load_run
-from glotune.run.directory import RunDirectory
+from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Evaluation, Manifest, RunStatus, Verdict
 from glotune.stats.evaluation import evaluation_of
@@ -96,13 +97,18 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
     shutil.rmtree(path, ignore_errors=True)
     run = RunDirectory.create(path, recipe_yaml(recipe), manifest)
     evaluations: list[Evaluation] = []
+    leaked: dict[str, list[int]] = {}
     for language in _languages(places):
-        table = _joined(places, language, language in manifest.source_languages)
+        parts = _answers(places, language, language in manifest.source_languages)
+        table = pa.concat_tables(parts.values()).sort_by("row").combine_chunks()
+        leaked[language] = sorted(row for place, part in parts.items() for row in _leaked(place, language, part))
         run.predictions.mkdir(exist_ok=True)
         path_of_table = run.predictions / f"test.{language}.parquet"
         pq.write_table(table, path_of_table)
         evaluations.append(evaluation_of(read_predictions(path_of_table).outcomes, "test", language, manifest.labels))
     run.write_metrics(evaluations)
+    known = {"leaked": {"test": {language: rows for language, rows in leaked.items() if rows}}}
+    write_atomically(run.data_profile, json.dumps(known) + "\n")
     run.update_manifest(outputs=run.hashes())
     return run
 
@@ -112,9 +118,9 @@ def _languages(places: list[RunDirectory]) -> list[str]:
     return sorted(found)
 
 
-def _joined(places: list[RunDirectory], language: str, is_source: bool) -> pa.Table:
-    """The predictions of one language, each text once, by row."""
-    parts = []
+def _answers(places: list[RunDirectory], language: str, is_source: bool) -> dict[RunDirectory, pa.Table]:
+    """The predictions of one language by the fold that they are taken from: each text once."""
+    parts = {}
     for number, place in enumerate(places):
         path = place.predictions / f"test.{language}.parquet"
         if not path.exists():
@@ -122,8 +128,14 @@ def _joined(places: list[RunDirectory], language: str, is_source: bool) -> pa.Ta
         table = pq.read_table(path).sort_by("row")
         if not is_source:
             table = table.filter(pa.array(np.arange(len(table)) % len(places) == number))
-        parts.append(table)
-    return pa.concat_tables(parts).sort_by("row").combine_chunks()
+        parts[place] = table
+    return parts
+
+
+def _leaked(place: RunDirectory, language: str, answered: pa.Table) -> set[int]:
+    """Rows that the model of this fold answered, and whose text it met in training."""
+    met = load_run(place).leaked
+    return set(met["test"][language] if language in met.get("test", {}) else []) & set(answered["row"].to_pylist())
 
 
 def _worst(manifests: list[Manifest]) -> Verdict | None:

@@ -34,6 +34,7 @@ from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.trials import read_search, read_trials
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
+from glotune.study.execute import HOPELESS
 from glotune.study.locked_plan import LockedPlan, evidence_of, keep_look, level_of_look, read_plan
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
@@ -78,7 +79,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     # A variant is what the study says it is: a run that an older version wrote lacks keys that are new.
     runs = [replace(load_run(place), variant_name=_variant_of(place, plan)) for place in places]
     notes: list[str] = []
-    comparison = _compared(plan, runs, notes)
+    comparison = _compared(plan, [*runs, *_diverged(plan, failed, directory)], notes)
     locked, evidence = read_plan(directory), evidence_of(complete)
     level = level_of_look(locked, evidence, plan.resolved.study.level)
     answered, withdrawn = _answered(plan, runs, results, failed, notes, level, locked)
@@ -93,7 +94,7 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     notes += [f"{name} has no result: {reason}" for name, reason in failed.items()]
     files = write_study_report(
         directory.report,
-        [load_run(place) for place in (places or complete)],
+        runs or [load_run(place) for place in complete],
         _title(plan),
         _markdown(plan, list(named.values()), answered, notes, directory),
         _page_tables(named, notes),
@@ -107,6 +108,15 @@ def _variant_of(place: RunDirectory, plan: StudyPlan) -> str:
     seeds = plan.resolved.study.seeds
     known = {f"{variant}-seed{seed}": variant for variant in plan.resolved.variants for seed in seeds}
     return known[place.path.name]
+
+
+def _diverged(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDirectory) -> list[RunData]:
+    """Runs that will never have scores: their variants are no better for having lost them."""
+    return [
+        replace(load_run(RunDirectory(directory.runs / run.name)), variant_name=run.variant)
+        for run in plan.runs
+        if failed.get(run.name, "").startswith(HOPELESS)
+    ]
 
 
 def _draw_missing(complete: list[RunDirectory]) -> None:
@@ -146,7 +156,6 @@ def _answered(
     """The answers to the claims that stand, and to those that were withdrawn when runs were complete already."""
     study = plan.resolved.study
     gone = [] if locked is None else locked.withdrawn
-    gone = [claim for claim in gone if set(claim.variants) <= set(plan.resolved.variants)]
     if not (study.claims or gone) or not runs:
         return (), ()
     try:

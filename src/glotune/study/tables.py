@@ -101,7 +101,8 @@ def plan_table(locked: LockedPlan | None, withdrawn: Sequence[ClaimAnswer]) -> C
     ]  # fmt: skip
     notes = [
         "The first run locks the plan. Changes are allowed and stand here. A seed that is dropped after its runs were "
-        "complete still counts; a claim that is withdrawn or changed then is still tested beside the others.",
+        "complete still counts; a claim that is withdrawn or changed then is still tested beside the others, while its "
+        "variants are there.",
         "Looking again on more runs is another chance to be wrong: each look spends 80 % of the error that the looks "
         "before it left (alpha spending, Lan and DeMets 1983, with Bonferroni's bound over looks). The same runs again "
         "are no new look.",

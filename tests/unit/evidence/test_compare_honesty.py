@@ -1,12 +1,16 @@
 """What a comparison must not say: a lead of one seed in bold, a macro score over a class that nobody could find."""
 
+import json
+
 import pytest
 
 from glotune.errors import UserError
 from glotune.evidence import as_markdown, compare_runs, variants_table
+from glotune.report.audit import leak_effects
 from glotune.report.content import gather
+from glotune.report.figures.study import build_study_figures
 from glotune.run.data import load_run
-from made_runs import make_run
+from made_runs import keep_hashes, make_run
 
 SAME = {"en": 0.74, "bn": 0.66}
 
@@ -74,3 +78,63 @@ def test_scores_that_a_class_of_few_texts_enters_are_marked(tmp_path):
     assert any(line.startswith("† Fewer than 10 test texts") for line in content.notices)
     (run,) = made(tmp_path / "many", ["plain"], 1)
     assert not any("†" in line for line in gather(load_run(run)).notices)
+
+
+def test_variants_of_one_name_keep_their_own_differences(tmp_path):
+    """Two studies with the same variants and another rate: what is kept by name must not be another's."""
+    runs = [
+        make_run(
+            tmp_path / study / f"{name}-seed{seed}", "sound", name=name, seed=seed, n=120,
+            languages={"en": share, "bn": share}, keys={"optimizer.learning_rate": rate * (1 + (name == "longer"))},
+        )
+        for study, rate, shares in (("x", 1e-4, (0.6, 0.62)), ("y", 1e-3, (0.7, 0.9)))
+        for name, share in zip(("base", "longer"), shares, strict=True)
+        for seed in range(2)
+    ]  # fmt: skip
+    comparison = compare_runs(runs)
+    assert [each.name for each in comparison.variants] == [
+        "base (x/base-seed0)", "longer (x/longer-seed0)", "base (y/base-seed0)", "longer (y/longer-seed0)"
+    ]  # fmt: skip
+    base = comparison.mean(comparison.reference)
+    for variant in comparison.variants[1:]:
+        found = comparison.against_reference[variant.name]
+        assert found.value == pytest.approx(comparison.mean(variant) - base)
+    assert build_study_figures(comparison.runs)["final_comparison"].panels[0].rows[1].label == "longer (x/longer-seed0)"
+    assert compare_runs(runs, reference="longer (y/longer-seed0)").reference.name == "longer (y/longer-seed0)"
+    with pytest.raises(UserError, match="several variants have a run 'longer-seed0'"):
+        compare_runs(runs, reference="longer-seed0")
+
+
+def test_a_diverged_seed_is_not_got_rid_of_by_having_no_scores(tmp_path):
+    runs = made(tmp_path, ["plain", "lora"], 3, strong=["lora"])
+    runs[-1] = make_run(
+        tmp_path / "lost",
+        "diverged",
+        name="lora",
+        seed=102,
+        n=120,
+        languages={"en": 0.95, "bn": 0.95},
+        keys={"optimizer.learning_rate": 2e-4},
+    )
+    comparison = compare_runs(runs)
+    assert comparison.against_reference["lora"].reason == "lora: seed 102 diverged"
+    assert comparison.best is comparison.reference
+    assert comparison.percentage(comparison.variants[1]).percent is None
+    assert "lost has no scores and is left out" in told(comparison)
+
+
+def test_no_macro_score_is_told_without_a_class_that_leaked_whole(tmp_path):
+    (plain, lora) = made(tmp_path, ["plain", "lora"], 1, n=60)
+    for run in (plain, lora):
+        table = load_run(run).predictions("test", "bn")
+        rows = table.row_B[table.label_B == 0].tolist()
+        run.data_profile.write_text(json.dumps({"leaked": {"test": {"bn": rows}}}))
+        keep_hashes(run)
+    assert compare_runs([plain, lora]).without_leaks is None
+    assert "Without the leaked texts nothing can be said" in told(compare_runs([plain, lora]))
+    assert compare_runs([plain, lora], "accuracy").without_leaks is not None
+    (effect,) = leak_effects(load_run(plain))
+    assert effect.without["macro_f1"] is None
+    assert effect.without["accuracy"] is not None
+    assert "macro_f1" not in effect.intervals
+    assert gather(load_run(plain)).leaks.rows

@@ -1,4 +1,4 @@
-"""Figures of several runs side by side: one row, or one line, for each variant (the runs of one name)."""
+"""Figures of several runs side by side: one row, or one line, for each variant."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from glotune.report.scores import display, in_a_sentence
 from glotune.run.data import RunData
 from glotune.run.predictions import numbered_alike
 from glotune.run.records import Evaluation
+from glotune.run.variants import by_variant
 from glotune.stats.arrays import Answered
 from glotune.stats.bootstrap import resample_together
 from glotune.stats.contrasts import contrast_of_values
@@ -33,7 +34,7 @@ MAX_VARIANTS = 30
 
 def build_study_figures(runs: Sequence[RunData]) -> dict[str, FigureData]:
     """name -> data of each figure that these runs can have together."""
-    variants = by_name(runs)
+    variants = by_variant(runs)
     if not 1 < len(variants) <= MAX_VARIANTS:
         return {}
     kind = runs[0].kind
@@ -43,14 +44,6 @@ def build_study_figures(runs: Sequence[RunData]) -> dict[str, FigureData]:
         "losses": curves(variants, "loss", "Loss, validation", LOSS_UNITS[kind.name]),
     }
     return {name: data for name, data in built.items() if data is not None}
-
-
-def by_name(runs: Sequence[RunData]) -> dict[str, list[RunData]]:
-    """Variant -> its runs, in order of appearance."""
-    found: dict[str, list[RunData]] = {}
-    for run in runs:
-        found.setdefault(run.name, []).append(run)
-    return found
 
 
 def shared_languages(runs: Sequence[RunData], split: str) -> list[str]:
