@@ -84,7 +84,8 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     level = level_of_look(locked, evidence, plan.resolved.study.level)
     answered, withdrawn = _answered(plan, runs, results, failed, notes, level, locked)
     if any(answer.p_value is not None for answer in (*answered, *withdrawn)):
-        told = {answer.claim.name: answer.answer for answer in (*answered, *withdrawn)}
+        told = {answer.claim.name: answer.answer for answer in answered}
+        told |= {f"{answer.claim.name} (withdrawn)": answer.answer for answer in withdrawn}
         keep_look(directory, [place.path.name for place in complete], evidence, level, told)
     named = _tables(plan, comparison, answered, results, complete, directory)
     named, pictures = _with_search(named, plan, runs, directory)
