@@ -14,6 +14,7 @@ from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.evidence.compare import compare_runs
 from glotune.hub.card import model_card
+from glotune.recipe.kinds import KINDS
 from glotune.report import write_report
 from glotune.run.data import load_run
 from glotune.run.records import RunStatus
@@ -58,6 +59,15 @@ def test_records_hold_what_was_annotated_and_the_scores_follow(run: Run) -> None
     assert set(entry["per_class"]) == {"bad", "good"}
     assert {"macro_f1", "micro_f1", "samples_f1", "loss"} <= set(entry["intervals"])
     assert entry["confusion"] == []
+
+
+def test_its_own_validation_texts_are_judged_again_as_the_run_did(run: Run) -> None:
+    """They fitted the thresholds: answered by these they would look better than they are."""
+    again = {(each.split, each.language): each.scores for each in evaluate(run.path, name="own").evaluations}
+    assert ("validation", "en") in again
+    for (split, language), scores in again.items():
+        for metric in ("macro_f1", "micro_f1"):
+            assert scores[metric] == pytest.approx(run.metrics[split][language][metric], abs=1e-9), (split, language)
 
 
 def test_thresholds_decide_on_test_texts_and_validation_is_cross_fitted(run: Run) -> None:
@@ -231,3 +241,8 @@ def test_classifier_takes_an_indicator_matrix(folder: Path, tmp_path: Path) -> N
     known = ~np.isnan(labels)
     assert (predicted == labels)[known].mean() > 0.6
     assert load_run(classifier.run_).manifest.task == "multi_label"
+
+
+@pytest.mark.parametrize("metric", KINDS["multi_label"].choosable)
+def test_every_metric_that_may_choose_the_checkpoint_is_followed(metric: str) -> None:
+    assert metric in KINDS["multi_label"].followed

@@ -57,6 +57,11 @@ def test_a_run_of_votes_is_a_classifiers(run: Run) -> None:
     assert (manifest.decision.tuned_for, manifest.decision.fitted_on) == ("macro_f1", ["en"])
 
 
+def test_its_own_validation_texts_are_judged_again_as_the_run_did(run: Run) -> None:
+    again = {(each.split, each.language): each.scores for each in evaluate(run.path, name="own").evaluations}
+    assert again["validation", "en"]["macro_f1"] == pytest.approx(run.metrics["validation"]["en"]["macro_f1"])
+
+
 def test_records_hold_the_votes_and_the_scores_follow(run: Run) -> None:
     found, entry = answered(run, "test", "es"), run.metrics["test"]["es"]
     assert found.votes_BC is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glotune.cli.overrides import refuse_options
+from glotune.words import count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,11 +192,11 @@ def _show(diagnosis: Diagnosis) -> None:
     if not columns:
         out.print(_label_table(diagnosis))
     for finding in diagnosis.findings:
-        places = ", ".join(f"{place} {count}" for place, count in list(finding.counts.items())[:12])
+        places = ", ".join(f"{place} {number}" for place, number in list(finding.counts.items())[:12])
         more = f", and {len(finding.counts) - 12} more" if len(finding.counts) > 12 else ""
         show(f"{finding.severity:<8} {finding.message}: {places}{more}")
     if diagnosis.shared_texts:
-        counts = ", ".join(f"{language} {count}" for language, count in diagnosis.shared_texts.items())
+        counts = ", ".join(f"{language} {number}" for language, number in diagnosis.shared_texts.items())
         show(f"Distinct texts in two or more splits: {counts}")
     for note in diagnosis.notes:
         show(f"Note: {note}")
@@ -225,7 +226,7 @@ def _cells(entry: dict[str, Any], labels: list[str]) -> list[str]:
     truncated = f"{entry['truncation_rate']:.1%}" if "truncation_rate" in entry else "-"
     return [
         f"{entry['rows']:,}",
-        *(f"{entry['label_counts'][label]:,}" for label in labels),
+        *(count(entry["label_counts"].get(label)) for label in labels),
         f"{entry['words']['median']:.0f}",
         f"{entry['words']['p95']:.0f}",
         f"{entry['duplicate_rows']:,}",

@@ -17,6 +17,7 @@ from glotune.run.history import History, ScorePoint, read_history
 from glotune.run.predictions import read_predictions, split_and_language
 from glotune.run.records import Verdict
 from glotune.stats.arrays import Answered
+from glotune.stats.traits import trait
 
 
 def judge_run(directory: RunDirectory) -> Verdict:
@@ -87,7 +88,7 @@ def training_history(history: History, source_languages: Collection[str]) -> Tra
                 epoch=found[0].epoch,
                 train_loss=train_losses.get(step),
                 validation_loss=_mean(found, "loss"),
-                metric=None if metric == "loss" else _mean(found, metric),
+                metric=_mean(found, metric) if trait(metric).higher_is_better else None,
             )
             for step, found in sorted(evaluations.items())
         ],

@@ -12,6 +12,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from glotune.evidence import advice, label_sets, ratings
 from glotune.evidence.beginning import Guessing, hardly_begun, learned_by_heart, not_learned
 from glotune.evidence.collapse import (
@@ -121,7 +123,13 @@ def _of_classes(asked: Asked, answered: Mapping[str, Outcomes]) -> Verdict | Fin
     if chance:
         asides.append(not_shown(chance))
     return Findings(
-        guessing, _several("More than one class is answered", scores), asides, [advice.LANGUAGES] if collapses else []
+        guessing,
+        _several(
+            "More than one class is answered",
+            [name for name in scores if len(np.unique(answered[name].prediction_B)) > 1],
+        ),
+        asides,
+        [advice.LANGUAGES] if collapses else [],
     )
 
 
@@ -147,7 +155,13 @@ def _of_label_sets(asked: Asked, answered: Mapping[str, LabelSets]) -> Verdict |
     asides = [*unanswered, *([not_shown(guessed)] if guessed else [])]
     remedies = [advice.on_unanswered_labels(recipe)] if unanswered else []
     return Findings(
-        guessing, _several("Labels are answered for some texts and not for others", answered), asides, remedies
+        guessing,
+        _several(
+            "Labels are answered for some texts and not for others",
+            [name for name, each in answered.items() if not label_sets.constant_labels(each)[0]],
+        ),
+        asides,
+        remedies,
     )
 
 

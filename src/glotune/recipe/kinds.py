@@ -74,7 +74,9 @@ KINDS: dict[str, Kind] = {
                 "loss",
             ),
             drawn=("macro_f1", "micro_f1", "samples_f1"),
-            followed=("loss", "macro_f1", "micro_f1", "samples_f1", "subset_accuracy", "average_precision"),
+            followed=(
+                "loss", "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "subset_accuracy", "average_precision",
+            ),
             pair=("micro_f1", "macro_f1"),
             counted=(
                 "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "average_precision", "macro_precision",

@@ -258,7 +258,8 @@ def mistakes(language: str, table: Predictions, quota: int, labels: Sequence[str
     wrong = np.flatnonzero(table.is_wrong_B)
     confidence_B = _confidences(table)
     worst = wrong[np.argsort(-table.loss_B[wrong], kind="stable")[:quota]]
-    surest = wrong[np.argsort(-confidence_B[wrong], kind="stable")[:quota]]
+    stated = wrong[np.isfinite(confidence_B[wrong])]
+    surest = stated[np.argsort(-confidence_B[stated], kind="stable")[:quota]]
     chosen = np.unique(np.concatenate([worst, surest]))
     texts = table.texts(chosen) if len(chosen) else []
     return [

@@ -103,7 +103,8 @@ def _about_weights(run: RunData) -> str:
         return ""
     return (
         f"Metrics and intervals weigh each text by the column '{run.recipe.data.columns.weight}' "
-        "(data.weighted_metrics); confusion matrices, curves and the verdict count each text once. "
+        "(data.weighted_metrics); confusion matrices, curves, pictures of calibration, thresholds and the verdict "
+        "count each text once. "
     )
 
 

@@ -117,12 +117,7 @@ class LabelSetReading:
         fitted_on: tuple[Rows, TargetArray, NDArray[np.integer]] | None,
     ) -> SetOutputs:
         """Answers by the thresholds; of the texts that fitted them cross-fitted."""
-        probabilities_NL = sigmoid(outputs_NL)
-        answers_NL = probabilities_NL >= np.array(decision.thresholds)
-        if fitted_on is not None and self.threshold is None:
-            rows, targets, keys = fitted_on
-            answers_NL[rows] = cross_fitted_answers(as_labels(targets), probabilities_NL[rows], keys)
-        return SetOutputs(probabilities_NL, answers_NL, losses_N, targets_KL)
+        return answered(outputs_NL, losses_N, targets_KL, decision, fitted_on if self.threshold is None else None)
 
     def text_losses(self, outputs_NL: NDArray[np.float64], targets_NL: TargetArray) -> NDArray[np.float64]:
         """Mean binary cross-entropy over the annotated labels of each text, in nats."""
@@ -147,6 +142,22 @@ class LabelSetReading:
     def alarm(self, answered: Mapping[str, Answered], labels: Sequence[str], sources: Sequence[str]) -> str | None:
         """Every label is answered alike for all texts, and the probabilities know nothing either."""
         return collapse_alarm({name: each for name, each in answered.items() if isinstance(each, LabelSets)}, sources)
+
+
+def answered(
+    outputs_NL: NDArray[np.float64],
+    losses_N: NDArray[np.float64],
+    targets_KL: TargetArray,
+    decision: Decision,
+    fitted_on: tuple[Rows, TargetArray, NDArray[np.integer]] | None,
+) -> SetOutputs:
+    """Answers by the thresholds; of the texts that fitted them (rows, their targets, keys) cross-fitted."""
+    probabilities_NL = sigmoid(outputs_NL)
+    answers_NL = probabilities_NL >= np.array(decision.thresholds)
+    if fitted_on is not None:
+        rows, targets, keys = fitted_on
+        answers_NL[rows] = cross_fitted_answers(as_labels(targets), probabilities_NL[rows], keys)
+    return SetOutputs(probabilities_NL, answers_NL, losses_N, targets_KL)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from glotune.tasks.records import Outputs, SplitAnswers
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
 from glotune.tasks.task import Choice, Task
-from glotune.tasks.tuning import by_thresholds
+from glotune.tasks.tuning import Tuning, by_thresholds
 
 
 def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> Task:
@@ -61,6 +61,8 @@ def answering(
     split: LabelledTexts,
     targets_KL: NDArray[np.float32] | None,
     decision: Decision | None,
+    *,
+    is_own: bool,
 ) -> SplitAnswers:
     """What a saved model's outputs say of labelled texts.
 
@@ -68,19 +70,32 @@ def answering(
         split: the texts.
         targets_KL: as `TextData.targets`.
         decision: of the run.
+        is_own: whether they are the run's own split. Of its validation texts those that the thresholds were fitted on
+            are cross-fitted then, as in the run.
     """
+    fitted_on = decision.fitted_on if decision is not None and is_own and split.split == "validation" else []
+    rows = _in_languages(split, fitted_on)
     if targets_KL is None or decision is None:
         outputs = class_outputs(outputs_NC, split)
-        return outputs if decision is None else by_thresholds(outputs, decision)
+        if decision is None:
+            return outputs
+        if not len(rows) or decision.tuned_for is None:
+            return by_thresholds(outputs, decision)
+        tuning = Tuning(rows, split.labels[rows], split.keys[rows], decision.fitted_on, decision.tuned_for)
+        return tuning.answered(outputs, decision)
     targets_NL = targets_KL[split.labels]
     if task == "score":
         losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
         return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
-    probabilities_NL = label_sets.sigmoid(outputs_NC)
-    answers_NL = probabilities_NL >= np.array(decision.thresholds)
-    return label_sets.SetOutputs(
-        probabilities_NL, answers_NL, label_sets.text_losses(outputs_NC, targets_NL), targets_KL
-    )
+    losses_N = label_sets.text_losses(outputs_NC, targets_NL)
+    fitted = (rows, targets_NL[rows], split.keys[rows]) if len(rows) else None
+    return label_sets.answered(outputs_NC, losses_N, targets_KL, decision, fitted)
+
+
+def _in_languages(split: LabelledTexts, languages: Sequence[str]) -> NDArray[np.int64]:
+    """Places of the texts in these languages, ascending."""
+    codes = [code for code, name in enumerate(split.language_names) if name in languages]
+    return np.flatnonzero(np.isin(split.language_ids, codes))
 
 
 def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:

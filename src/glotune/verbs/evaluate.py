@@ -90,7 +90,7 @@ def evaluate(
         evaluations, truncated = [], {}
         for split, found in texts.splits.items():
             logits_NC, truncated[split] = _answer(predictor, found, watcher)
-            outputs = answering(recipe.task, logits_NC, found, texts.targets, manifest.decision)
+            outputs = answering(recipe.task, logits_NC, found, texts.targets, manifest.decision, is_own=data is None)
             languages = {
                 each: np.flatnonzero(found.language_ids == code) for code, each in enumerate(found.language_names)
             }

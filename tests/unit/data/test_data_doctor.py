@@ -1,6 +1,7 @@
 """The data doctor: each finding on data made for it, the page, the exit code, the command."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,18 @@ class TestCommand:
         assert lines[3].split() == ["0.0", "2"]
         assert "and 21 more labels    42" in out
         assert "warning  the labels are numbers ('0.0', '0.1', '0.2', '0.3', …)" in out
+
+    def test_a_language_without_one_of_the_labels(self, command: Any) -> None:
+        for language, columns in (("en", "joy,fear"), ("af", "joy,")):
+            rows = [
+                f"{text},{i % 2},{(i + 1) % 2 if columns == 'joy,fear' else ''}" for i, text in enumerate(SENTENCES)
+            ]
+            Path(f"{language}.csv").write_text("text,joy,fear\n" + "\n".join(rows) + "\n")
+        keys = ["task=multi_label", "data.columns.labels=[joy,fear]", "evaluate.metric=macro_f1"]
+        code, out, err = command("en.csv", "data.test.af=af.csv", *keys, "--page", "page.html")
+        assert code in (0, 3), err
+        assert re.search(r"test +af +8 +4 +–", out), out
+        assert "<td>–</td>" in Path("page.html").read_text()
 
     def test_swallowed_rows(self, command: Any) -> None:
         rows = [f"{'ab'[i % 2]}\t{text}" for i, text in enumerate(SENTENCES)]

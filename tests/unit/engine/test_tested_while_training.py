@@ -8,6 +8,7 @@ from glotune.engine.observer import Silent
 from glotune.evidence.judgement import training_history
 from glotune.recipe import load_recipe, recipe_hash
 from glotune.run.history import read_history
+from glotune.run.records import Event
 from glotune.verbs.train import Run, train
 from small_runs import small_recipe
 
@@ -102,3 +103,19 @@ def test_an_early_stop_is_a_last_evaluation_too(tmp_path: Path) -> None:
     run = train(recipe, out=tmp_path / "run", report=False)
     assert steps_of(run) == [8]  # the second evaluation brought nothing new
     assert recipe_hash(recipe) == run.manifest.recipe_hash
+
+
+def test_an_error_that_chooses_the_checkpoint_goes_the_way_of_a_loss(runs: dict[str, Run]) -> None:
+    """Its largest value is not the best, and its rise is no gain."""
+    events = [event for event in runs["never"].directory.events() if event.kind != "best"]
+    errors = [
+        event.model_copy(update={"data": {**event.data, "rmse": 20.0 - place}})
+        if event.key == "validation/en"
+        else event
+        for place, event in enumerate(events)
+    ]
+    history = read_history([*errors, Event(kind="best", step=4, data={"metric": "rmse", "on": "source", "value": 1.0})])
+    found = training_history(history, ["en"])
+    assert found.metric == "rmse"
+    assert found.epochs
+    assert {point.metric for point in found.epochs} == {None}

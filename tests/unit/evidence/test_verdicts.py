@@ -245,6 +245,13 @@ def test_a_language_that_is_guessed_is_named():
     assert verdict.evidence[-1] == ("Not shown to be better than chance (shuffled answers do as well too often): sw.")
 
 
+def test_only_languages_that_get_several_answers_are_said_to():
+    verdict = judge(SETTLED, {"en": language(), "ur": one_class()}, NAMES, source_languages=["en"])
+    assert verdict.status == "sound"
+    assert "More than one class is answered in en." in verdict.evidence
+    assert any(sentence.startswith("ur: all 300 texts") for sentence in verdict.evidence)
+
+
 def test_random_answers_are_no_skill_however_far_the_training_loss_fell():
     verdict = judge(SETTLED, {"en": language(skill=0.0), "bn": language()}, NAMES, source_languages=["en"])
     assert verdict.status == "no skill"

@@ -46,9 +46,12 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
     assert why["train.epochs"].measured is None
     assert chosen(replace(FACTS, memory_gib=1.2))[0].model.name == "glotune-nano"
     small = chosen(replace(FACTS, memory_gib=1.2))[0]
-    assert (small.model.freeze.layers, small.optimizer.learning_rate) == (2, 2e-4), "there are languages without labels"
+    assert not small.model.freeze.embeddings, "there are languages without labels"
+    assert (small.optimizer.learning_rate, small.train.batch_size) == (2e-4, 32)
+    few = chosen(replace(FACTS, memory_gib=1.2, rows=800))[0]
+    assert (few.train.batch_size, few.train.epochs) == (8, 3)
     small = chosen(replace(FACTS, memory_gib=1.2, targets=0))[0]
-    assert (small.model.freeze.layers, small.optimizer.learning_rate) == (0, 1e-3)
+    assert (small.model.freeze.embeddings, small.optimizer.learning_rate) == (True, 1e-3)
     assert chosen(replace(FACTS, memory_gib=None))[0].model.name == "intfloat/multilingual-e5-small"
     large = chosen(replace(FACTS, device="gpu", memory_gib=24.0))[0]
     assert (large.model.name, large.optimizer.learning_rate) == ("FacebookAI/xlm-roberta-base", 2e-5)
