@@ -58,8 +58,9 @@ def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
     study = resolved.study
     trait(study.metric)
     _refuse_other_task(study.metric, resolved)
-    for claim in map(as_claim, study.claims):
-        check_claim(claim, claim.variants)
+    for stated in study.claims:
+        claim = as_claim(stated)
+        check_claim(claim, stated.variants)
         _refuse_other_task(claim.base_metric, resolved)
     files = {}
     if study.folds is not None:

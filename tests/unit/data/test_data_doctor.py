@@ -287,8 +287,8 @@ class TestCommand:
                 f"{text},{i % 2},{(i + 1) % 2 if columns == 'joy,fear' else ''}" for i, text in enumerate(SENTENCES)
             ]
             Path(f"{language}.csv").write_text("text,joy,fear\n" + "\n".join(rows) + "\n")
-        keys = ["task=multi_label", "data.columns.labels=[joy,fear]", "evaluate.metric=macro_f1"]
-        code, out, err = command("en.csv", "data.test.af=af.csv", *keys, "--page", "page.html")
+        keys = ["data.train.en=en.csv", "data.test.af=af.csv", "data.columns.labels=[joy,fear]"]
+        code, out, err = command("emotions", *keys, "data.source_languages=[en]", "--page", "page.html")
         assert code in (0, 3), err
         assert re.search(r"test +af +8 +4 +–", out), out
         assert "<td>–</td>" in Path("page.html").read_text()

@@ -8,7 +8,6 @@ from glotune.engine.observer import Silent
 from glotune.evidence.judgement import training_history
 from glotune.recipe import load_recipe, recipe_hash
 from glotune.run.history import read_history
-from glotune.run.records import Event
 from glotune.verbs.train import Run, train
 from small_runs import small_recipe
 
@@ -107,15 +106,12 @@ def test_an_early_stop_is_a_last_evaluation_too(tmp_path: Path) -> None:
 
 def test_an_error_that_chooses_the_checkpoint_goes_the_way_of_a_loss(runs: dict[str, Run]) -> None:
     """Its largest value is not the best, and its rise is no gain."""
-    events = [event for event in runs["never"].directory.events() if event.kind != "best"]
-    errors = [
-        event.model_copy(update={"data": {**event.data, "rmse": 20.0 - place}})
-        if event.key == "validation/en"
-        else event
-        for place, event in enumerate(events)
+    changed = {"validation/en": {"rmse": 20.0}, "best": {"metric": "rmse"}}
+    events = [
+        event.model_copy(update={"data": event.data | changed.get(event.key or event.kind, {})})
+        for event in runs["never"].directory.events()
     ]
-    history = read_history([*errors, Event(kind="best", step=4, data={"metric": "rmse", "on": "source", "value": 1.0})])
-    found = training_history(history, ["en"])
+    found = training_history(read_history(events), ["en"])
     assert found.metric == "rmse"
     assert found.epochs
     assert {point.metric for point in found.epochs} == {None}

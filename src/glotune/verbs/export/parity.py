@@ -108,7 +108,7 @@ class Judge:
             )
 
     def _answered(self, texts: LabelledTexts, found: Said, rows: NDArray[np.int64]) -> Answered:
-        answers = answering(self.kind.name, found.logits_NC, texts, self.targets_KL, self.decision)
+        answers = answering(self.kind.name, found.logits_NC, texts, self.targets_KL, self.decision, is_own=False)
         return answers.outcomes(rows, texts.labels, clusters_of(texts, rows))
 
     def _difference(self, before: Answered, after: Answered) -> tuple[float | None, Interval | None]:
