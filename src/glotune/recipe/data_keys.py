@@ -38,8 +38,8 @@ class Columns(Section):
     Metrics use them with ``data.weighted_metrics``."""
     id: str | None = None
     """Column whose equal values mark rows that belong together: translations of one text in several languages,
-    sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
-    found by their look (the same rows and labels)."""
+    sentences of one document, posts of one author. Intervals then count them as one; a blank cell joins its row to
+    none. null: parallel test files are found by their look (the same rows and labels)."""
 
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""
