@@ -120,6 +120,18 @@ def test_evaluating_the_saved_model_gives_the_same_scores(run: Run, folder: Path
     )
 
 
+def test_columns_in_another_order_or_fewer_of_them_are_judged_by_name(run: Run, folder: Path) -> None:
+    labels = list(run.manifest.labels)
+    again, turned, one = (
+        evaluate(run.path, {"es": str(folder / "es.csv")}, keys=[f"data.columns.labels=[{', '.join(columns)}]"])
+        for columns in (labels, labels[::-1], labels[:1])
+    )
+    (found,) = again.evaluations
+    assert turned.evaluations[0].scores == found.scores
+    assert one.evaluations[0].per_class[labels[0]] == found.per_class[labels[0]]
+    assert one.evaluations[0].scores["macro_f1"] == pytest.approx(found.per_class[labels[0]]["f1"])
+
+
 def test_calibration_moves_probabilities_and_leaves_answers(run: Run) -> None:
     with pytest.raises(UserError, match="fitted with the run"):
         calibrate(run.directory, "macro_f1")
