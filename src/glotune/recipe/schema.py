@@ -271,6 +271,11 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
             )
+        if self.evaluate.metric == "kappa" and self.data.levels is None:
+            raise ValueError(
+                "evaluate.metric is kappa, which is agreement on levels, but there are no data.levels: name them, "
+                "e.g. data.levels=[0, 1, 2, 3]"
+            )
         if self.data.weighted_metrics and self.data.columns.weight is None:
             raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
         if self.data.columns.votes is not None and self.data.labels is not None:

@@ -220,6 +220,7 @@ def test_one_class_per_text_points_to_several_labels(tmp_path: Path) -> None:
         ),
         ({"task": "multi_label", "evaluate": {"metric": "accuracy"}}, "evaluate.metric accuracy is none of the task"),
         ({"task": "multi_label", "data": {"train": "a.csv", "levels": [0, 1]}}, "data.levels is for the task score"),
+        ({"task": "score", "evaluate": {"metric": "kappa"}}, "evaluate.metric is kappa.* there are no data.levels"),
     ],
 )
 def test_keys_of_another_task(keys: dict[str, Any], said: str) -> None:
