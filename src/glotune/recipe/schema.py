@@ -280,6 +280,13 @@ class Recipe(Section):
             raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
         if self.data.columns.votes is not None and self.data.labels is not None:
             raise ValueError("data.labels is set beside data.columns.votes, whose keys are the labels: leave it out")
+        if self.data.columns.labels is not None and self.data.labels is not None:
+            raise ValueError("data.labels is set beside data.columns.labels, whose names are the labels: leave it out")
+        if self.data.columns.labels is not None and self.data.columns.delimiter is not None:
+            raise ValueError(
+                "data.columns.delimiter cuts the one column data.columns.label, and data.columns.labels names a column "
+                "for each label: leave one of them out"
+            )
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self

@@ -220,6 +220,18 @@ def test_one_class_per_text_points_to_several_labels(tmp_path: Path) -> None:
         ),
         ({"task": "multi_label", "evaluate": {"metric": "accuracy"}}, "evaluate.metric accuracy is none of the task"),
         ({"task": "multi_label", "data": {"train": "a.csv", "levels": [0, 1]}}, "data.levels is for the task score"),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"]}, "labels": {"a": "b"}}},
+            r"data\.labels is set beside data\.columns\.labels",
+        ),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"]}, "labels": ["a"]}},
+            r"data\.labels is set beside data\.columns\.labels",
+        ),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"], "delimiter": "|"}}},
+            r"data\.columns\.delimiter cuts the one column",
+        ),
         ({"task": "score", "evaluate": {"metric": "kappa"}}, "evaluate.metric is kappa.* there are no data.levels"),
     ],
 )
