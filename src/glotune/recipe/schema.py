@@ -91,7 +91,7 @@ class Lora(Section):
     target_modules: list[str] = Field(default=["query", "value"], min_length=1)
     """Any of query, key, value, dense; ``dense`` means attention output and feed-forward in every family."""
     layers: int | None = Field(default=None, ge=1)
-    """LoRA adapters in the last N layers only; null: in all layers."""
+    """LoRA adapters in the last N layers only; null: in all layers that ``freeze.layers`` leaves."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)."""
     dora: bool = False
