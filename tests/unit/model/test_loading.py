@@ -237,6 +237,15 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_what_a_model_says_of_the_run_that_made_it_is_left_behind(tmp_path: Path, family: str) -> None:
+    folder = make_encoder(tmp_path, family)
+    config = json.loads((folder / "config.json").read_text())
+    said = {"thresholds": {"bad": 0.3}, "windows": {"most": 4, "overlap": 16, "pool": "mean"}}
+    (folder / "config.json").write_text(json.dumps({**config, **said}))
+    assert not set(load(folder)[0].config.to_dict()) & set(said)
+
+
 def test_layers_beyond_the_depth(tmp_path: Path) -> None:
     hf, _ = load(make_encoder(tmp_path, "bert"))
     assert truncate(hf, None) is None
