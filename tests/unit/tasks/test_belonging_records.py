@@ -2,6 +2,7 @@
 
 import csv
 import json
+import operator
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from glotune import tasks
 from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
@@ -17,6 +19,8 @@ from glotune.run.records import PREDICTION_COLUMNS
 from glotune.stats.arrays import outcomes
 from glotune.stats.transfer import transfer_gaps
 from glotune.tasks.records import Outputs, clusters_of, record_split
+from glotune.verbs.train import train
+from small_runs import multi_label_recipe, small_recipe
 
 
 def write_csv(path, rows):
@@ -116,6 +120,30 @@ def test_a_test_file_that_has_nothing_in_the_named_column_is_refused(tmp_path, s
     data = Data(train=str(train), test={"bn": str(path)}, columns={"id": "key"}, source_languages=["en"])
     with pytest.raises(UserError, match="has no column 'key', or nothing in it"):
         read_texts(data, 0)
+
+
+@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+def test_rows_of_one_key_are_cross_fitted_together(tmp_path, monkeypatch, task):
+    made = {"single_label": small_recipe, "multi_label": multi_label_recipe}[task]
+    recipe = made(tmp_path, train__epochs=1, **{"evaluate__tune_thresholds": "mcc"} if task == "single_label" else {})
+    for name in ("train", "dev", "es"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            found = list(csv.DictReader(file))
+        write_csv(tmp_path / f"{name}.csv", [{**row, "key": f"{name}{at // 2}"} for at, row in enumerate(found)])
+    seen = []
+
+    def fitted(*given):
+        seen.append(given[-1].tolist())
+        return plain(*given)
+
+    place = {"single_label": "tuning.cross_fitted_classes", "multi_label": "label_sets.cross_fitted_answers"}[task]
+    plain = operator.attrgetter(place)(tasks)
+    monkeypatch.setattr(f"glotune.tasks.{place}", fitted)
+    train(recipe, {"data.columns.id": "key"}, out=tmp_path / "run", report=False)
+    assert len(seen) > 1, "of the run, and of the cheap models"
+    for groups in seen:
+        assert groups[::2] == groups[1::2]
+        assert len(set(groups)) == len(groups) // 2
 
 
 @pytest.mark.skipif("GLOTUNE_TEST_DATA" not in os.environ, reason="GLOTUNE_TEST_DATA names no folder")
