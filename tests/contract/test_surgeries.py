@@ -52,6 +52,10 @@ SURGERIES = {
         {"layers": 2, "freeze": Freeze(embeddings=True, layers=1), "lora": Lora(rank=2, layers=1)},
         lambda name: "lora_" in name or "modules_to_save" in name,
     ),
+    "freeze layers and lora": Surgery(
+        {"freeze": Freeze(embeddings=True, layers=1), "lora": Lora(rank=2)},
+        lambda name: ("lora_" in name or "modules_to_save" in name) and ".0." not in name,
+    ),
 }
 
 

@@ -235,6 +235,9 @@ def test_every_reader_of_a_run_reads_windows(tmp_path: Path, lora: dict[str, Any
     answer = {entry["label"]: entry["score"] for entry in classify([short["text"]], truncation=True)[0]}
     assert answer == pytest.approx(dict(zip(LABELS, short["probabilities"], strict=True)), abs=1e-5)
     assert any("read in up to 4 windows" in note for note in run.manifest.notes)
+    plain = train(recipe, {"model.name": str(run.path / "model"), "data.windows": None}, out=tmp_path / "plain",
+                  report=False, command=[])  # fmt: skip
+    assert glotune.load(plain.path / "model").max_length == 12
     profile = json.loads(run.directory.data_profile.read_text())["splits"]["train"]["en"]
     trained = read_texts(recipe.data, 0).splits["train"].table["text"].to_pylist()
     whole = [len(ids) for ids in tokenizer(trained)["input_ids"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import pickle
 import shutil
 import subprocess
@@ -282,6 +283,13 @@ def test_a_wrong_key_is_told_with_the_nearest(encoder: str) -> None:
 def test_bad_weights_are_refused(encoder: str, weights: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         glotune.Classifier(encoder, **KEYS).fit(["a", "b"], ["x", "y"], sample_weight=weights)
+
+
+def test_a_key_whose_name_begins_like_one_that_fit_says_is_taken(encoder: str, tmp_path: Path) -> None:
+    texts, labels = [row["text"] for row in sentences("en", 60)], [row["label"] for row in sentences("en", 60)]
+    fitted = glotune.Classifier(encoder, data__train_rows=20, out=tmp_path, **KEYS).fit(texts, labels)
+    profile = json.loads(RunDirectory(fitted.run_).data_profile.read_text())["splits"]["train"]["und"]
+    assert profile["rows"] == 20
 
 
 @pytest.mark.parametrize("key", ["data__labels", "data__train", "data__columns__text", "data__source_languages"])

@@ -24,7 +24,7 @@ from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.predict import writer
 from glotune.verbs.predict_inputs import Row
-from small_runs import LABELS, multi_label_recipe
+from small_runs import LABELS, multi_label_recipe, sentences, write_csv
 
 TEXTS = ["buena bonito", "mala sucia lenta", "lugar comida sala gente 3"]
 
@@ -128,6 +128,31 @@ def test_evaluating_the_saved_model_gives_the_same_scores(run: Run, folder: Path
     assert {name: found.scores[name] for name in ("macro_f1", "micro_f1", "loss")} == pytest.approx(
         {name: stated[name] for name in ("macro_f1", "micro_f1", "loss")}, abs=1e-5
     )
+
+
+def test_columns_in_another_order_or_fewer_of_them_are_judged_by_name(run: Run, folder: Path) -> None:
+    labels = list(run.manifest.labels)
+    again, turned, one = (
+        evaluate(run.path, {"es": str(folder / "es.csv")}, keys=[f"data.columns.labels=[{', '.join(columns)}]"])
+        for columns in (labels, labels[::-1], labels[:1])
+    )
+    (found,) = again.evaluations
+    assert turned.evaluations[0].scores == found.scores
+    assert one.evaluations[0].per_class[labels[0]] == found.per_class[labels[0]]
+    assert one.evaluations[0].scores["macro_f1"] == pytest.approx(found.per_class[labels[0]]["f1"])
+
+
+def test_a_run_on_one_column_of_labels_is_judged_on_a_column_for_each(folder: Path, tmp_path: Path) -> None:
+    recipe = multi_label_recipe(tmp_path, train__epochs=1, evaluate__baselines=False)
+    for name, language, count in (("train.csv", "en", 60), ("dev.csv", "en", 24), ("es.csv", "es", 30)):
+        rows = [{**row, "label": f"{row['label']}|good"} for row in sentences(language, count)]
+        write_csv(tmp_path / name, rows)
+    one_column = {"data.columns.labels": None, "data.columns.delimiter": "|", "data.labels": list(LABELS)}
+    run = glotune.train(recipe, one_column, out=tmp_path / "run", report=False)
+    keys = {"data.columns.labels": list(LABELS)}
+    (found,) = evaluate(run.path, {"es": str(folder / "es.csv")}, keys=keys).evaluations
+    assert found.n == 30
+    assert set(found.per_class) == {"bad", "good"}
 
 
 def test_calibration_moves_probabilities_and_leaves_answers(run: Run) -> None:

@@ -86,6 +86,16 @@ def test_prediction_and_evaluation_are_the_records_own(run: Run, folder: Path) -
     )
 
 
+def test_columns_in_another_order_or_fewer_of_them_are_judged_by_name(run: Run, folder: Path) -> None:
+    again, turned, one = (
+        evaluate(run.path, {"es": str(folder / "es.csv")}, keys=[f"data.columns.labels={columns}"]).evaluations[0]
+        for columns in ("[funny, rude]", "[rude, funny]", "[rude]")
+    )
+    assert turned.scores == again.scores
+    assert set(one.per_class) == {"rude"}
+    assert one.per_class["rude"] == pytest.approx(again.per_class["rude"])
+
+
 @pytest.mark.extras
 def test_the_report_tells_scores(run: Run) -> None:
     files = write_report(run.directory)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow.compute as pc
 
 from glotune.data.texts import LabelledTexts
 from glotune.errors import UserError
 
 LONGEST_NAME = 64
 """Characters of a language's name."""
+_EARLIER = {"validation": ("train",), "test": ("train", "validation")}
+"""The splits that a model has learned from, or was chosen by, before it is judged on one."""
 
 
 def refuse_unfit_languages(names: Iterable[str]) -> None:
@@ -34,9 +37,19 @@ def leaked(splits: dict[str, LabelledTexts], split: str = "test") -> np.ndarray:
     For test rows that is training or validation, for validation rows training; equal means equal after
     normalisation, in any language.
     """
-    earlier = {"test": ("train", "validation"), "validation": ("train",)}[split]
-    others = [splits[name].keys for name in earlier if name in splits]
+    others = [splits[name].keys for name in _EARLIER[split] if name in splits]
     return np.isin(splits[split].keys, np.concatenate(others)) if others else np.zeros(len(splits[split]), bool)
+
+
+def akin(splits: dict[str, LabelledTexts], split: str) -> np.ndarray:
+    """Which rows of `split` have the id (``data.columns.id``) of a row of an earlier split, [N] bool."""
+    found = np.zeros(len(splits[split]), bool)
+    if "id" in splits[split].table.column_names:
+        for name in _EARLIER[split]:
+            if name in splits:
+                ids = pc.unique(splits[name].table["id"]).drop_null()
+                found |= np.asarray(pc.is_in(splits[split].table["id"], ids))
+    return found
 
 
 def repeated(first: np.ndarray) -> np.ndarray:
@@ -54,12 +67,18 @@ def conflicting(first: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def check_duplicates(splits: dict[str, LabelledTexts]) -> list[str]:
     """Warnings, one per finding, with counts and what it means."""
     warnings = []
-    for split in ("validation", "test"):
-        if split in splits and (mask := leaked(splits, split)).any():
-            earlier = "training" if split == "validation" else "training or validation"
+    for split in [name for name in _EARLIER if name in splits]:
+        earlier = "training" if split == "validation" else "training or validation"
+        if (mask := leaked(splits, split)).any():
             warnings.append(
                 f"{mask.sum()} of {len(mask)} {split} rows have a text that stands in {earlier} too "
                 f"({_by_language(splits[split], mask)}): the report gives the scores with and without them"
+            )
+        if (mask := akin(splits, split)).any():
+            warnings.append(
+                f"{mask.sum()} of {len(mask)} {split} rows have the id of a {earlier} row "
+                f"({_by_language(splits[split], mask)}): what data.columns.id says belongs together stands on both "
+                "sides, and scores may flatter the model"
             )
     if "train" in splits:
         train = splits["train"]

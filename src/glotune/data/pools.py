@@ -17,7 +17,7 @@ from glotune.data.label_names import odd_labels
 from glotune.data.selection import Selected
 from glotune.data.spilling import keep
 from glotune.data.targets import Meaning, Targets, meaning_of, strata_of
-from glotune.data.texts import first_rows
+from glotune.data.texts import belonging, first_rows
 from glotune.errors import UserError
 from glotune.languages import nearest_language
 from glotune.recipe.kinds import TaskName
@@ -76,12 +76,13 @@ def choose_splits(
     whole = train
     for split, stream in (("validation", _VALIDATION), ("test", _TEST)):
         rng = np.random.default_rng([data.made_splits.seed, stream])
-        train = _make(split, train, whole, tables, languages, data, rng, warn, labels.targets)
+        train = _make(split, train, whole, few_shot, tables, languages, data, rng, warn, labels.targets)
     if "validation" not in tables:
         cut_some = data.made_splits.validation > 0
+        apart = "" if data.columns.id is None else " of different ids"
         raise UserError(
             "there are no validation rows to choose the best checkpoint by"
-            + (", and no label has two different texts of which one could be kept for it" if cut_some else ""),
+            + (f", and no label has two different texts{apart} of which one could be kept for it" if cut_some else ""),
             where="data.validation",
             remedy="Name a file there"
             + (", or check data.columns.label" if cut_some else ", or set data.made_splits.validation above 0"),
@@ -226,6 +227,7 @@ def _make(
     split: str,
     train: pa.Table,
     whole: pa.Table,
+    few_shot: list[pa.Table],
     tables: dict[str, pa.Table],
     languages: list[str],
     data: Data,
@@ -236,7 +238,8 @@ def _make(
     """Cuts `split` off the training rows of those source languages that have none; returns what is left.
 
     The share counts from the `whole`, before another split was cut off. Where the recipe names rows of the split in
-    one of the source languages, none are cut.
+    one of the source languages, none are cut. Rows that belong together stay together, and what belongs to a row that
+    is trained on in any case, by its id, is not cut.
     """
     share: float = getattr(data.made_splits, split)
     has = set(distinct(tables[split]["language"])) if split in tables else set()
@@ -244,11 +247,14 @@ def _make(
     lacking = [language for language in languages if language not in has]
     if share == 0 or not lacking or (named and len(lacking) < len(languages)):
         return train
-    eligible = np.asarray(is_in(train["language"], lacking))
+    eligible, groups = np.asarray(is_in(train["language"], lacking)), belonging(train)
+    tied = _tied(train, groups, ~eligible, few_shot)
+    if eligible.any() and not (eligible & ~tied).any():
+        warn(f"no {split} rows are cut in {', '.join(lacking)}: each has the id of a row that is trained on")
+    eligible &= ~tied
     cut = np.zeros(train.num_rows, bool)
     share *= int(np.count_nonzero(is_in(whole["language"], lacking))) / max(int(np.count_nonzero(eligible)), 1)
-    keys = train["key"].to_numpy()
-    cut[eligible] = cut_off(strata(train, targets)[eligible], keys[eligible], min(share, 1.0), rng)
+    cut[eligible] = cut_off(strata(train, targets)[eligible], groups[eligible], min(share, 1.0), rng)
     made = held_out(keep(train, cut), data)
     if not made.num_rows:
         return train
@@ -259,6 +265,15 @@ def _make(
             f"(data.made_splits.{split}; 0 keeps none)"
         )
     return keep(train, ~cut)
+
+
+def _tied(train: pa.Table, groups: np.ndarray, stays: np.ndarray, few_shot: list[pa.Table]) -> np.ndarray:
+    """[N] the rows that belong together with one whose id stands among the rows that stay or the few-shot rows too."""
+    if "id" not in train.column_names:
+        return np.zeros(train.num_rows, bool)
+    kept = [train.select(["id"]).filter(pa.array(stays)), *(rows.select(["id"]) for rows in few_shot)]
+    ids = pc.unique(pa.concat_tables(kept)["id"]).drop_null()
+    return np.isin(groups, groups[np.asarray(pc.is_in(train["id"], ids))])
 
 
 def _share(train: pa.Table, data: Data, rng: np.random.Generator, targets: Targets | None) -> pa.Table:
@@ -323,12 +338,12 @@ def sample(strata: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarr
 def cut_off(strata: np.ndarray, keys: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Cuts about `share` of the rows off, all rows with one key staying together: mask [N] of those cut off.
 
-    Each stratum gives its share to within one group of equal texts, at least one row where it has two different
+    Each stratum gives its share to within one group of equal keys, at least one row where it has two different
     texts, and keeps at least one. A group counts to the stratum of its first row.
 
     Args:
         strata: stratum (label and language) of each row, [N].
-        keys: hash of each text, [N]; rows with equal keys are duplicates.
+        keys: equal for rows that belong together, [N] (`belonging`).
         share: 0 to 1.
         rng: the only source of chance.
     """

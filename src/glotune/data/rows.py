@@ -58,7 +58,8 @@ class ColumnMap:
         columns: the names that the recipe gives.
         header: the names that the file has.
         path: the file, for messages.
-        need_label: False where the texts are only to be predicted.
+        need_label: False where the texts are only to be predicted, or bring labels of other rows: labels that the file
+            has stay unread.
 
     Raises:
         UserError: a needed column is absent, or its name stands there twice.
@@ -69,8 +70,8 @@ class ColumnMap:
         self.delimiter = columns.delimiter
         missing: dict[str, str] = {}
         twice: list[str] = []
-        for field, name in fields_of(columns).items():
-            needed = field in ("text", "text_pair", "weight") or (is_label(field) and need_label)
+        for field, name in fields_of(columns, need_label=need_label).items():
+            needed = field in ("text", "text_pair", "weight") or is_label(field)
             found = _columns_named(name, header)
             if found:
                 self.names[field] = found[0]

@@ -106,10 +106,12 @@ def _loaded(
     for field in ("language", "split"):
         if field in table.column_names and distinct(table[field]) == [""]:
             table = table.drop_columns([field])
+    if "id" in table.column_names and table["id"].null_count == table.num_rows:
+        table = table.drop_columns(["id"])
     if data.columns.id is not None and "id" not in table.column_names:
         if source.key.startswith(_TESTED):
             raise UserError(
-                f"{source.name} has no column '{data.columns.id}'",
+                f"{source.name} has no column '{data.columns.id}', or nothing in it",
                 where=source.key,
                 expected="the column that data.columns.id names: which rows belong together",
                 remedy="Set data.columns.id to the right one, or to null",
@@ -139,8 +141,7 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
     columns = {name: encoded_names(values) if name in _CODED else values for name, values in fields.items()}
     for code, field in enumerate(("text", "text_pair", "label"), 1):
         if field in columns:
-            seen = pc.utf8_trim(columns[field].cast(pa.string()), characters=NOTHING_SEEN)
-            empty = pc.equal(seen, "").to_numpy(zero_copy_only=False)
+            empty = _is_blank(columns[field].cast(pa.string())).to_numpy(zero_copy_only=False)
             reason[(reason == 0) & empty] = code
     if reason.any():
         rows = row.to_numpy()
@@ -151,9 +152,16 @@ def _usable(batch: pa.RecordBatch, path: str, skipped: list[SkippedRow], normali
         ]
     if "weight" in fields:
         columns["weight"] = _weights(fields["weight"], row, path)
+    if "id" in fields:
+        columns["id"] = pc.if_else(_is_blank(fields["id"]), None, fields["id"])
     kept = pa.RecordBatch.from_pydict({**columns, "row": row})
     kept = kept.filter(pa.array(reason == 0)) if reason.any() else kept
     return kept.append_column("key", text_keys(kept, normalization))
+
+
+def _is_blank(values: pa.StringArray) -> pa.BooleanArray:
+    """Which of them show nothing."""
+    return pc.equal(pc.utf8_trim(values, characters=NOTHING_SEEN), "")
 
 
 def _weights(values: pa.StringArray, row: pa.Array, path: str) -> pa.FloatArray:

@@ -75,7 +75,11 @@ class TargetMap:
         task: ``multi_label`` or ``score``.
         data: the recipe's section: columns, label names, levels.
         training: the label values of the training rows; names the labels of one column of them.
-        names: the labels of a model that is trained, in its order.
+        names: the labels of a model that is trained, in its order. Columns of labels are found among them by name, and
+            what has no column is annotated nowhere; columns that all have other names stand in the model's order.
+
+    Raises:
+        UserError: columns of labels that are not the model's.
     """
 
     def __init__(self, task: TaskName, data: Data, training: Iterable[str], *, names: list[str] | None = None) -> None:
@@ -91,6 +95,8 @@ class TargetMap:
         else:
             self.names = _named(data, training)
         self._places = {name_of(name): place for place, name in enumerate(self.names)}
+        self._columns = data.columns.labels or ([data.columns.label] if task == "score" else [])
+        self._place_of_column = self._found(self._columns)
         if isinstance(data.labels, dict):
             self._places |= {name_of(value): self._places[name_of(name)] for value, name in data.labels.items()}
 
@@ -122,14 +128,32 @@ class TargetMap:
         numbers = meaning[codes(table["label"], values)]
         return table.set_column(table.column_names.index("label"), "label", pa.array(numbers, pa.int32()))
 
+    def _found(self, columns: Sequence[str]) -> list[int]:
+        """The place of each column among the names."""
+        if list(columns) == self.names:
+            return list(range(len(columns)))
+        known = [self._places.get(name_of(column)) for column in columns]
+        places = [place for place in known if place is not None]
+        if len(places) == len(columns):
+            return places
+        if len(columns) == len(self.names) and all(place in (None, at) for at, place in enumerate(known)):
+            return list(range(len(columns)))
+        raise UserError(
+            f"the column{'s' * (len(columns) > 1)} {', '.join(columns)}",
+            where="data.columns.label" if self.data.columns.labels is None else "data.columns.labels",
+            expected=f"labels that the model knows, any of {', '.join(self.names)}; or a column of another name for "
+            "each of these, in this order",
+        )
+
     def _read(self, value: str) -> list[float]:
-        if self.task == "score":
+        if self._columns:
+            row = [math.nan] * len(self.names)
             cells = value.split(CELL) if self.data.columns.labels is not None else [value]
-            return [self._score(cell.strip()) for cell in cells]
-        if self.data.columns.labels is not None:
-            return [
-                self._yes_or_no(cell.strip(), name) for cell, name in zip(value.split(CELL), self.names, strict=True)
-            ]
+            for cell, column, place in zip(cells, self._columns, self._place_of_column, strict=True):
+                row[place] = (
+                    self._score(cell.strip()) if self.task == "score" else self._yes_or_no(cell.strip(), column)
+                )
+            return row
         found = [0.0] * len(self.names)
         for part in parts_of(value, self.data.columns.delimiter):
             if part not in self._places:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from glotune.data.coded_columns import CODED, codes, distinct, strings_of
 from glotune.data.csv_files import SwallowingRow
 from glotune.run.record import DataSource
+from glotune.stats.clusters import own_clusters
 
 if TYPE_CHECKING:
     from glotune.data.code_switching import Dictionary
@@ -100,6 +101,11 @@ class LabelledTexts:
         return self.table["key"].to_numpy()
 
     @cached_property
+    def groups(self) -> np.ndarray:
+        """Equal for rows that belong together, see `belonging`, [N] int64."""
+        return belonging(self.table)
+
+    @cached_property
     def first_rows(self) -> np.ndarray:
         """The first row of this split with the same text, for each row, [N] integers."""
         return first_rows(self.keys)
@@ -155,6 +161,23 @@ def first_rows(keys: np.ndarray) -> np.ndarray:
     """For each row the first row with the same key, [N] int64."""
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     return first[group]
+
+
+def belonging(table: pa.Table) -> np.ndarray:
+    """[N] int64, equal for rows that must not be parted: those with equal texts or an equal id, or linked by others.
+
+    Args:
+        table: with a column ``key``, and ``id`` where the recipe names such a column; rows without an id have null.
+    """
+    keys: np.ndarray = table["key"].to_numpy()
+    if "id" not in table.column_names or table["id"].null_count == table.num_rows:
+        return keys
+    coded = table["id"].combine_chunks().dictionary_encode()
+    ids = np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+    alone = ids < 0
+    ids[alone] = len(coded.dictionary) + np.arange(np.count_nonzero(alone))
+    linked = own_clusters(keys, ids)
+    return keys if linked is None else linked
 
 
 def content_hash(splits: dict[str, LabelledTexts], labels: list[str], targets: np.ndarray | None = None) -> str:

@@ -14,7 +14,15 @@ training: no sooner does an evaluation say whether it stays there."""
 
 
 class CollapsedTraining(GlotuneError):
-    """The run predicts one class and does not learn; the spine decides what follows."""
+    """The run predicts one class and does not learn; the spine decides what follows.
+
+    Args:
+        total_steps: of the whole training.
+    """
+
+    def __init__(self, message: str = "", total_steps: int = 0) -> None:
+        super().__init__(message)
+        self.total_steps = total_steps
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Watch:
             recorder.log(message)
             state.collapse_announced = True
         if self.on_collapse != "warn":
-            raise CollapsedTraining(message)
+            raise CollapsedTraining(message, self.total_steps)
 
     def _is_settled(self, state: TrainingState, since: int) -> bool:
         """Whether it has lasted, or training ends with it and keeps it as its best."""

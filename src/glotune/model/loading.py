@@ -108,8 +108,9 @@ def load_encoder(
     config.id2label = dict(enumerate(labels))
     config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = problem_type
-    if getattr(config, "thresholds", None) is not None:  # of another run's labels
-        del config.thresholds
+    for key in ("thresholds", "windows"):  # how another run answered, and how it read its texts
+        if getattr(config, key, None) is not None:
+            delattr(config, key)
     if _use_full_attention(config):
         log("its block-sparse attention depends on the batch: full attention is used, and saved")
     if model.dropout is not None:

@@ -38,8 +38,9 @@ class Columns(Section):
     Metrics use them with ``data.weighted_metrics``."""
     id: str | None = None
     """Column whose equal values mark rows that belong together: translations of one text in several languages,
-    sentences of one document, posts of one author. Intervals then count them as one; null: parallel test files are
-    found by their look (the same rows and labels)."""
+    sentences of one document, posts of one author. Splits that are made, and folds, keep them on one side, and
+    intervals count them as one; a blank cell joins its row to none. null: parallel test files are found by their look
+    (the same rows and labels)."""
 
     def unweighted(self) -> Columns:
         """The same for rows that are not trained on."""
@@ -104,7 +105,8 @@ class SplitNames(Section):
 
 
 class MadeSplits(Section):
-    """Splits made from the training rows where they are missing: stratified by label, duplicates in one split."""
+    """Splits made from the training rows where they are missing: stratified by label, duplicates in one split, and so
+    what ``columns.id`` joins."""
 
     validation: Fraction = 0.1
     """Share of the training rows for validation, where the recipe names no validation texts."""

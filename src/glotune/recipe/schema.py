@@ -91,7 +91,7 @@ class Lora(Section):
     target_modules: list[str] = Field(default=["query", "value"], min_length=1)
     """Any of query, key, value, dense; ``dense`` means attention output and feed-forward in every family."""
     layers: int | None = Field(default=None, ge=1)
-    """LoRA adapters in the last N layers only; null: in all layers."""
+    """LoRA adapters in the last N layers only; null: in all layers that ``freeze.layers`` leaves."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)."""
     dora: bool = False
@@ -271,10 +271,22 @@ class Recipe(Section):
             raise ValueError(
                 f"evaluate.metric {self.evaluate.metric} is none of the task {self.task}: {', '.join(kind.choosable)}"
             )
+        if self.evaluate.metric == "kappa" and self.data.levels is None:
+            raise ValueError(
+                "evaluate.metric is kappa, which is agreement on levels, but there are no data.levels: name them, "
+                "e.g. data.levels=[0, 1, 2, 3]"
+            )
         if self.data.weighted_metrics and self.data.columns.weight is None:
             raise ValueError("data.weighted_metrics needs data.columns.weight, the column of the weights")
         if self.data.columns.votes is not None and self.data.labels is not None:
             raise ValueError("data.labels is set beside data.columns.votes, whose keys are the labels: leave it out")
+        if self.data.columns.labels is not None and self.data.labels is not None:
+            raise ValueError("data.labels is set beside data.columns.labels, whose names are the labels: leave it out")
+        if self.data.columns.labels is not None and self.data.columns.delimiter is not None:
+            raise ValueError(
+                "data.columns.delimiter cuts the one column data.columns.label, and data.columns.labels names a column "
+                "for each label: leave one of them out"
+            )
         if self.data.levels is not None and self.data.levels != sorted(set(self.data.levels)):
             raise ValueError("data.levels holds each level once, from the lowest to the highest")
         return self

@@ -62,7 +62,8 @@ def _lora(recipe: Recipe) -> str:
     if lora is None:
         return "none"
     extra = [name for name, on in (("rsLoRA", lora.rslora), ("DoRA", lora.dora)) if on]
-    where = f"the upper {counted(lora.layers, 'layer')}" if lora.layers else "all layers"
+    whole = "all layers above the frozen ones" if recipe.model.freeze.layers else "all layers"
+    where = f"the upper {counted(lora.layers, 'layer')}" if lora.layers else whole
     targets = ", ".join(lora.target_modules)
     text = f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}, on {targets} of {where}"
     return ", ".join([text, *extra])

@@ -259,7 +259,7 @@ def read_predictions(path: Path) -> Predictions:
         probabilities_BC=_matrix(table, path),
         loss_B=np.asarray(table.column("loss").to_numpy(), dtype=np.float64),
         text_key_B=_integers(table, "text_key") if "text_key" in known else None,
-        id_B=hashed_names(table.column("id")) if "id" in known else None,
+        id_B=hashed_names(table.column("id"), language) if "id" in known else None,
         levels=() if levels is None else tuple(json.loads(levels)),
         votes_BC=_matrix(table, path, "votes") if "votes" in known else None,
         by_thresholds=(table.schema.metadata or {}).get(ANSWERED) == b"thresholds",
@@ -277,10 +277,11 @@ def _words(answer: Any, labels: list[str]) -> str:
     return ", ".join(name for name, value in zip(labels, answer, strict=True) if value == 1) or "(none)"
 
 
-def hashed_names(column: Any) -> NDArray[np.int64] | None:
+def hashed_names(column: Any, language: str) -> NDArray[np.int64] | None:
     """A 64-bit hash of each name of a column of strings, the row's own where it has none; None where none has any.
 
-    Equal in every file, so that rows of different languages find one another.
+    Equal in every file, so that rows of different languages find one another. What a row without a name gets no row
+    of another `language` has.
     """
     if column.null_count == len(column):
         return None
@@ -288,7 +289,7 @@ def hashed_names(column: Any) -> NDArray[np.int64] | None:
     encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded
     hashes = _hashes([f"\x00{value}" for value in encoded.dictionary.to_pylist()])
     places = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    own = _hashes([f"\x01{row}" for row in np.flatnonzero(places < 0)])
+    own = _hashes([f"\x01{language}\x1f{row}" for row in np.flatnonzero(places < 0)])
     found = hashes[places]
     found[places < 0] = own
     return found

@@ -94,7 +94,8 @@ class Ratings(Countable):
 
         Moments are of distances from the mean truth: sums of squares of numbers far from 0 would lose their digits.
         """
-        centre_L = np.nan_to_num(np.nanmean(np.where(self.is_known_BL, self.truth_BL, np.nan), axis=0, keepdims=True))
+        known_L = np.maximum(self.is_known_BL.sum(axis=0), 1)  # of a score that no text has, the centre is 0
+        centre_L = np.where(self.is_known_BL, self.truth_BL, 0.0).sum(axis=0) / known_L
         x = np.where(self.is_known_BL, self.truth_BL - centre_L, 0.0)
         y = np.where(self.is_known_BL, self.answer_BL - centre_L, 0.0)
         one = self.is_known_BL.astype(np.float64)

@@ -1,8 +1,8 @@
 """k-fold cross-validation by data keys alone: one file with the texts and their folds, read k ways.
 
-The folds are stratified by label and language, and exact duplicates (after normalisation) share a fold, so that no
-text is tested by a model that trained on it. A run of fold k names fold k as its test split and the others as its
-training split; training itself knows nothing of folds.
+The folds are stratified by label and language. Exact duplicates (after normalisation) share a fold, as rows of one id
+do (``data.columns.id``), so that no text is tested by a model that trained on it. A run of fold k names fold k as its
+test split and the others as its training split; training itself knows nothing of folds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from glotune.data.pools import strata
 from glotune.data.reading import read_texts
-from glotune.data.texts import LabelledTexts, TextData
+from glotune.data.texts import LabelledTexts, TextData, belonging
 from glotune.errors import UserError
 from glotune.recipe import Recipe, load_recipe
 from glotune.whole_files import written_aside
@@ -123,7 +123,7 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
     table = pa.concat_tables([texts.splits[split].table for split in pooled])
     table = table.sort_by([("source", "ascending"), ("row", "ascending")])
-    fold_B = draw_folds(strata(table, texts.targets), table["key"].to_numpy(), folds, np.random.default_rng(seed))
+    fold_B = draw_folds(strata(table, texts.targets), belonging(table), folds, np.random.default_rng(seed))
     parts = [_part(table, texts, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
     targets = _targets(texts)
     if targets is not None:
@@ -150,12 +150,18 @@ def draw_folds(strata_B: np.ndarray, key_B: np.ndarray, folds: int, rng: np.rand
 
     Largest groups are dealt first, each to the fold with the fewest texts of its stratum (then of all).
 
+    Args:
+        key_B: equal for texts that belong together, see `glotune.data.texts.belonging`.
+
     Raises:
         UserError: fewer different texts than folds.
     """
     keys, first, group, sizes = np.unique(key_B, return_index=True, return_inverse=True, return_counts=True)
     if len(keys) < folds:
-        raise UserError(f"{len(keys)} different texts", expected=f"at least one for each of {folds} folds")
+        raise UserError(
+            f"{len(keys)} different texts (those of one id count once)",
+            expected=f"at least one for each of {folds} folds",
+        )
     fold_of_group = np.zeros(len(keys), np.int64)
     total = np.zeros(folds)
     for stratum in np.unique(strata_B):

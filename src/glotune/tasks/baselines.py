@@ -145,12 +145,12 @@ def answers_of(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts],
         classes = [class_outputs(each, split) for each, split in zip(outputs, splits, strict=True)]
         if recipe.evaluate.tune_thresholds is None:
             return [*classes]
-        keys = splits[0].keys[rows]
+        keys = splits[0].groups[rows]
         tuning = Tuning(rows, splits[0].labels[rows], keys, named, recipe.evaluate.tune_thresholds)
         tuned = tuning.decide(classes[0])
         return [tuning.answered(classes[0], tuned), *(by_thresholds(each, tuned) for each in classes[1:])]
     reading = reading_of(recipe, texts, texts.splits["train"].weights)
-    targets, keys = texts.targets[splits[0].labels[rows]], splits[0].keys[rows]
+    targets, keys = texts.targets[splits[0].labels[rows]], splits[0].groups[rows]
     decision = reading.decide(targets, outputs[0][rows], named)
     return [
         reading.answering(

@@ -81,14 +81,14 @@ def answering(
             return outputs
         if not len(rows) or decision.tuned_for is None:
             return by_thresholds(outputs, decision)
-        tuning = Tuning(rows, split.labels[rows], split.keys[rows], decision.fitted_on, decision.tuned_for)
+        tuning = Tuning(rows, split.labels[rows], split.groups[rows], decision.fitted_on, decision.tuned_for)
         return tuning.answered(outputs, decision)
     targets_NL = targets_KL[split.labels]
     if task == "score":
         losses_N = scores.text_losses(outputs_NC, targets_NL, decision)
         return scores.ScoreOutputs(outputs_NC, losses_N, targets_KL, tuple(decision.levels))
     losses_N = label_sets.text_losses(outputs_NC, targets_NL)
-    fitted = (rows, targets_NL[rows], split.keys[rows]) if len(rows) else None
+    fitted = (rows, targets_NL[rows], split.groups[rows]) if len(rows) else None
     return label_sets.answered(outputs_NC, losses_N, targets_KL, decision, fitted)
 
 

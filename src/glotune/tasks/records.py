@@ -142,7 +142,8 @@ def record_split(
 
 def clusters_of(texts: LabelledTexts, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Which of the texts of one language, at `rows`, belong together."""
-    named = hashed_names(texts.table["id"].take(pa.array(rows))) if "id" in texts.table.column_names else None
+    ids = texts.table["id"].take(pa.array(rows)) if "id" in texts.table.column_names else None
+    named = None if ids is None else hashed_names(ids, language="")  # of one language alone, whichever it is
     return own_clusters(texts.table["key"].to_numpy()[rows], named)
 
 

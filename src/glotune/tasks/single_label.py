@@ -220,7 +220,7 @@ class SingleLabel:
         assert self.texts is not None
         store, of_language = self.stores[split], by_language(self.stores[split])
         rows = np.sort(np.concatenate([of_language[name] for name in self.monitored]))
-        tuning = Tuning(rows, store.labels[rows], self.texts.splits[split].keys[rows], self.monitored, self.tuned_for)
+        tuning = Tuning(rows, store.labels[rows], self.texts.splits[split].groups[rows], self.monitored, self.tuned_for)
         self._decided[""] = tuning.decide(outputs)
         return tuning.answered(outputs, self._decided[""])
 

@@ -228,7 +228,7 @@ class TargetTask:
             rows = np.sort(np.concatenate([of_language[name] for name in self.monitored]))
             targets = targets_of(store, rows)
             self._decided[""] = self.reading.decide(targets, outputs_NL[rows], self.monitored)
-            fitted_on = (rows, targets, self.texts.splits[split].keys[rows])
+            fitted_on = (rows, targets, self.texts.splits[split].groups[rows])
         assert store.targets is not None
         return self.reading.answering(outputs_NL, losses_N, store.targets, self._decided[""], fitted_on)
 

@@ -20,7 +20,7 @@ class Tuning:
     Attributes:
         rows: their places in the split, ascending.
         labels_B: their class ids.
-        keys_B: equal for equal texts.
+        keys_B: equal for texts that belong together.
         languages: theirs.
         metric: what the thresholds maximise.
     """

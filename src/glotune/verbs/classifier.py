@@ -275,5 +275,5 @@ def _new_folder(out: str | Path) -> Path:
 def _refuse_what_fit_says(keys: dict[str, Any]) -> None:
     """Texts, labels and their order come with `fit`: a key that says otherwise would make the answers wrong."""
     for key in keys:
-        if key.replace("__", ".").startswith(SAID_BY_FIT):
+        if f"{key.replace('__', '.')}.".startswith(tuple(f"{said}." for said in SAID_BY_FIT)):
             raise UserError(f"the key {key}", expected="what fit is given to say it", remedy="Leave it out")

@@ -30,6 +30,7 @@ from glotune.verbs.predict import Predictor, load
 from glotune.whole_files import aside_of, numbered
 
 TEST_NAMES = "data.split_names.test"
+LABELS = "data.columns.labels"
 READING = ("data.columns", TEST_NAMES, "data.quoting")
 """Keys of the recipe that may be others for files that the run has not met."""
 ROWS = 2048
@@ -131,12 +132,16 @@ def _reading(keys: Overrides, data: Sources | None) -> dict[str, Any]:
 
 
 def _read_as(recipe: Recipe, keys: dict[str, Any]) -> Recipe:
-    """The recipe with these keys; a name of the test split then means no other."""
+    """The recipe with these keys; a name of the test split then means no other.
+
+    Columns of labels that are named stand in place of a column that is cut, and need no names beside their own.
+    """
     names = recipe.data.split_names
     if TEST_NAMES in keys:
         names = names.claimed_by("test", as_list(keys[TEST_NAMES]))
     rest = {key: value for key, value in keys.items() if key != TEST_NAMES}
-    return load_recipe(recipe, {"data.split_names": names.model_dump()}, rest)
+    replaced = {"data.labels": None, "data.columns.delimiter": None} if rest.get(LABELS) else {}
+    return load_recipe(recipe, {"data.split_names": names.model_dump(), **replaced}, rest)
 
 
 def _taken(target: Path) -> UserError:

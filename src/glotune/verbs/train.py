@@ -195,6 +195,7 @@ def one_training(
             state = train_to_the_end(assembled.parts, resumption, recorder, pruner=pruner)
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
+        processes.barrier()
         return one_training(directory, gentler, texts, lesson, learned, processes, observer, pruner)
     except DivergedTraining:
         if processes.is_main:

@@ -6,11 +6,13 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from glotune.data import tokenization
 from glotune.data.batches import by_length, epoch_order
 from glotune.data.checks import conflicting, leaked, repeated
-from glotune.data.texts import LabelledTexts, first_rows
+from glotune.data.texts import LabelledTexts, belonging, first_rows
 from glotune.data.tokenization import TokenStore
 
 
@@ -30,6 +32,21 @@ def test_rows_with_one_text(count: int, different: int) -> None:
     labels = np.random.default_rng(1).integers(0, 3, count)
     torn = [len(set(labels[keys == key].tolist())) > 1 for key in keys]
     assert conflicting(found, labels).tolist() == torn
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 12), st.one_of(st.none(), st.integers(0, 12))), min_size=1, max_size=40))
+def test_rows_belong_together_through_texts_and_ids(rows: list[tuple[int, int | None]]) -> None:
+    keys, named = np.array([row[0] for row in rows]), [None if row[1] is None else f"i{row[1]}" for row in rows]
+    chunks = pa.chunked_array([pa.array(named[:5], pa.string()), pa.array(named[5:], pa.string())])
+    found = belonging(pa.table({"key": keys, "id": chunks}))
+    group = list(range(len(rows)))
+    for _ in rows:
+        for one, (text, each) in enumerate(rows):
+            linked = [at for at, row in enumerate(rows) if row[0] == text or (each is not None and row[1] == each)]
+            group[one] = min(group[at] for at in linked)
+    assert first_rows(found).tolist() == first_rows(np.array(group)).tolist()
+    assert belonging(pa.table({"key": keys})).tolist() == keys.tolist()
 
 
 def test_keys_among_those_of_earlier_splits() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glotune.data.texts import TextData
 from glotune.errors import UserError
 from made_files import ROWS, as_csv, as_jsonl, content, read
 
@@ -183,6 +184,97 @@ class TestSplits:
         Path("en.csv").write_text(as_csv(rows))
         data = read(train="en.csv", made_splits={"validation": 0.3})
         assert not set(data.splits["train"].keys) & set(data.splits["validation"].keys)
+
+
+def parallel(names: str = "en de") -> dict[str, str]:
+    """A file for each language, whose rows of one id translate one another."""
+    for language in names.split():
+        rows = [{"id": f"r{i}", "text": f"{language} text {i}", "label": str(i % 3)} for i in range(60)]
+        Path(f"{language}.csv").write_text(as_csv(rows))
+    return {language: f"{language}.csv" for language in names.split()}
+
+
+def ids(data: TextData, split: str, *languages: str) -> set[str]:
+    rows = data.splits[split].table.to_pylist()
+    return {row["id"] for row in rows if not languages or row["language"] in languages}
+
+
+class TestRowsThatBelongTogether:
+    def test_translations_of_one_text_are_on_one_side(self) -> None:
+        made = {"validation": 0.2, "test": 0.2}
+        data = read(train=parallel(), columns={"id": "id"}, made_splits=made)
+        assert {name: len(split) for name, split in data.splits.items()} == {"train": 72, "validation": 24, "test": 24}
+        for name, split in data.splits.items():
+            assert ids(data, name, "en") == ids(data, name, "de")
+            assert np.bincount(split.labels).tolist() == [len(split) // 3] * 3
+        assert not data.warnings
+
+    def test_a_document_and_its_copies_elsewhere_are_on_one_side(self) -> None:
+        rows = [{"doc": f"d{i // 4}", "text": f"text {i}", "label": str(i % 2)} for i in range(80)]
+        rows[8]["text"] = rows[60]["text"]
+        rows[-4:] = [{**row, "doc": ""} for row in rows[-4:]]
+        Path("en.csv").write_text(as_csv(rows))
+        for seed in range(5):
+            data = read(train="en.csv", columns={"id": "doc"}, made_splits={"validation": 0.3, "seed": seed})
+            numbers = {name: {row // 4 for row in (split.rows - 1).tolist()} for name, split in data.splits.items()}
+            assert numbers["train"] & numbers["validation"] <= {19}, "those without an id stand for themselves"
+            assert not any({2, 15} & found and not {2, 15} <= found for found in numbers.values())
+            assert not data.warnings[1:], "that a text repeats is all"
+
+    def test_a_translation_of_what_is_validated_is_never_trained_on(self) -> None:
+        train, into = parallel(), parallel("bn")
+        data = read(train=train, columns={"id": "id"}, translations=into, made_splits={"validation": 0.2})
+        assert not ids(data, "train") & ids(data, "validation")
+        assert "12 rows of bn.csv translate no training row: not used" in data.warnings
+
+    def test_what_belongs_to_a_few_shot_row_is_not_cut(self) -> None:
+        files = parallel()
+        for seed in range(5):
+            data = read(seed, train=files, columns={"id": "id"}, source_languages=["en"], few_shot={"de": 12})
+            assert len(ids(data, "train", "de")) == 12
+            assert not ids(data, "train") & ids(data, "validation")
+            assert len(data.splits["validation"]) == 6
+
+    def test_what_belongs_to_the_training_rows_of_a_language_with_a_split_of_its_own_is_not_cut(self) -> None:
+        train, columns = parallel(), {"id": "id"}
+
+        def english(last: str) -> None:
+            names = [*["dev"] * 10, *["train"] * 30, *[last] * 20]
+            rows = [{"id": f"r{i}", "text": f"en text {i}", "label": str(i % 3), "split": names[i]} for i in range(60)]
+            Path("en.csv").write_text(as_csv(rows))
+
+        english("unused")
+        data = read(train=train, columns=columns, made_splits={"validation": 0.2})
+        assert not ids(data, "train") & ids(data, "validation", "de")
+        assert len(ids(data, "validation", "de")) == 12
+        english("train")
+        lines = Path("de.csv").read_text().splitlines(keepends=True)
+        Path("de.csv").write_text("".join([lines[0], *lines[11:]]))
+        data = read(train=train, columns=columns)
+        assert data.splits["validation"].language_names == ["en"]
+        assert data.warnings == ["no validation rows are cut in de: each has the id of a row that is trained on"]
+
+    def test_ids_on_both_sides_of_splits_that_are_named_are_told(self) -> None:
+        files = parallel("en de bn")
+        splits = {"validation": {"en": files["de"]}, "test": {"bn": files["bn"]}}
+        data = read(train={"en": "en.csv"}, columns={"id": "id"}, **splits)
+        assert [line.split(":")[0] for line in data.warnings] == [
+            "60 of 60 validation rows have the id of a training row (en 60)",
+            "60 of 60 test rows have the id of a training or validation row (bn 60)",
+        ]
+
+    @pytest.mark.parametrize("repeats", [False, True])
+    def test_ids_of_their_own_change_nothing(self, repeats: bool) -> None:
+        for language in ("en", "de"):
+            texts = [f"{language if i % 2 else ''} {i // 3 if repeats else i}" for i in range(60)]
+            rows = [{"id": f"{language}{i}", "text": text, "label": str(i % 4)} for i, text in enumerate(texts)]
+            Path(f"{language}.csv").write_text(as_csv(rows))
+        keys = {"train": {"en": "en.csv", "de": "de.csv"}, "made_splits": {"validation": 0.2, "test": 0.1}}
+        plain, named = read(**keys), read(**keys, columns={"id": "id"})
+        assert plain.data_hash == named.data_hash
+        for name, split in plain.splits.items():
+            assert split.rows.tolist() == named.splits[name].rows.tolist()
+        assert plain.warnings == named.warnings
 
 
 class TestShares:

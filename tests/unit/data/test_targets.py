@@ -100,6 +100,48 @@ def test_the_hash_knows_the_labels_and_further_texts_are_read_under_them(tmp_pat
     assert rows_of(found, "validation") == {"five": [1, 1]}
 
 
+@pytest.mark.parametrize(
+    ("header", "columns", "wanted"),
+    [
+        ("anger,joy", ["joy", "anger"], [1, 0]),
+        ("anger,joy", ["joy"], [None, 0]),
+        ("anger,joy", ["anger\u200b"], [1, None]),
+        ("zorn,freude", ["zorn", "freude"], [1, 0]),
+        ("anger,freude", ["anger", "freude"], [1, 0]),
+    ],
+)
+@pytest.mark.parametrize("task", ["multi_label", "score"])
+def test_columns_of_further_files_are_found_by_name(
+    tmp_path: Path, task: TaskName, header: str, columns: list[str], wanted: list[float | None]
+) -> None:
+    (tmp_path / "b.csv").write_text(f"text,{header}\none,1,0\n")
+    data = Data.model_validate({"train": "gone.csv", "columns": {"labels": columns}, "source_languages": ["en"]})
+    found = read_evaluation_texts(str(tmp_path / "b.csv"), data, ["anger", "joy"], task)
+    assert rows_of(found, "test") == {"one": wanted}
+
+
+@pytest.mark.parametrize("columns", [["freude"], ["joy", "zorn"], ["anger", "joy", "fear"]])
+@pytest.mark.parametrize("task", ["multi_label", "score"])
+def test_columns_of_further_files_that_are_not_the_models(tmp_path: Path, task: TaskName, columns: list[str]) -> None:
+    (tmp_path / "b.csv").write_text(f"text,{','.join(columns)}\none{',1' * len(columns)}\n")
+    data = Data.model_validate({"train": "gone.csv", "columns": {"labels": columns}, "source_languages": ["en"]})
+    with pytest.raises(UserError, match=r"data\.columns\.labels.*any of anger, joy"):
+        read_evaluation_texts(str(tmp_path / "b.csv"), data, ["anger", "joy"], task)
+
+
+def test_one_column_of_scores_among_those_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("text,joy,stars\none,3.5,2\n")
+
+    def scores(column: str, names: list[str]) -> dict[str, list[float | None]]:
+        data = Data.model_validate({"train": "gone.csv", "columns": {"label": column}, "source_languages": ["en"]})
+        return rows_of(read_evaluation_texts(str(tmp_path / "b.csv"), data, names, "score"), "test")
+
+    assert scores("joy", ["anger", "joy"]) == {"one": [None, 3.5]}
+    assert scores("stars", ["label"]) == {"one": [2]}
+    with pytest.raises(UserError, match=r"data\.columns\.label: the column stars"):
+        scores("stars", ["anger", "joy"])
+
+
 def test_strata_go_by_the_rarest_label() -> None:
     targets = np.array([[1, 0, 1], [1, 1, 0], [0, 0, 0], [1, np.nan, 0]], np.float32)
     ids = np.array([0, 1, 1, 2, 3, 3])
@@ -178,6 +220,19 @@ def test_one_class_per_text_points_to_several_labels(tmp_path: Path) -> None:
         ),
         ({"task": "multi_label", "evaluate": {"metric": "accuracy"}}, "evaluate.metric accuracy is none of the task"),
         ({"task": "multi_label", "data": {"train": "a.csv", "levels": [0, 1]}}, "data.levels is for the task score"),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"]}, "labels": {"a": "b"}}},
+            r"data\.labels is set beside data\.columns\.labels",
+        ),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"]}, "labels": ["a"]}},
+            r"data\.labels is set beside data\.columns\.labels",
+        ),
+        (
+            {"task": "multi_label", "data": {"train": "a.csv", "columns": {"labels": ["a"], "delimiter": "|"}}},
+            r"data\.columns\.delimiter cuts the one column",
+        ),
+        ({"task": "score", "evaluate": {"metric": "kappa"}}, "evaluate.metric is kappa.* there are no data.levels"),
     ],
 )
 def test_keys_of_another_task(keys: dict[str, Any], said: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from glotune.data.reading import read_texts
@@ -62,6 +66,25 @@ def test_each_training_row_comes_once_more_with_its_label(tmp_path: Path) -> Non
     assert f"{len(validation)} rows of {tmp_path / 'bn.csv'} translate no training row: not used" in texts.warnings
     assert f"1 of {len(english)} training rows have no translation into 'bn'" in texts.warnings
     assert texts.data_hash != read(tmp_path, translations={}).data_hash
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_labels_of_translations_are_not_asked_for(tmp_path: Path, suffix: str) -> None:
+    write(tmp_path, en=EN)
+    columns = {"id": [str(at) for at in range(30)], "text": [f"বাংলা {at}" for at in range(30)]}
+    table = pa.table({**columns, "label": ["" if at % 2 else "whatever" for at in range(30)]})
+    path = tmp_path / f"into.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, path)
+    elif suffix == "csv":
+        pa_csv.write_csv(table, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()), encoding="utf-8")
+    texts = read(tmp_path, translations={"bn": str(path)})
+    rows = texts.splits["train"].table.to_pylist()
+    english = {row["id"]: row["label"] for row in rows if row["language"] == "en"}
+    assert {row["id"]: row["label"] for row in rows if row["language"] == "bn"} == english
+    assert not texts.skipped
 
 
 def test_weights_come_along_and_a_share_is_drawn_before(tmp_path: Path) -> None:

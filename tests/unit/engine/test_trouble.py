@@ -9,10 +9,13 @@ import torch
 
 from glotune.engine import assembly
 from glotune.engine import step as step_module
+from glotune.engine.processes import Processes
 from glotune.errors import RunError, UserError
+from glotune.recipe import load_recipe
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
 from glotune.tasks.task import Part
+from glotune.verbs import train as spine
 from glotune.verbs.train import train
 from small_runs import small_recipe
 
@@ -110,6 +113,42 @@ def test_a_collapse_is_announced_and_retried_once(tmp_path: Path, monkeypatch: p
     assert any("restarted once" in line for line in manifest.deviations)
     assert (run.path / "recipe.collapsed.yaml").exists()
     assert any(event.kind == "alert" and event.data["what"] == "collapsed" for event in run.directory.raw_events())
+
+
+@pytest.mark.parametrize(("given", "wanted", "said"), [(0, 1, "1 warmup step"), (4, 4, "4 warmup steps")])
+def test_the_second_attempt_warms_up_where_the_recipe_counts_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int, wanted: int, said: str
+) -> None:
+    one_class(monkeypatch)
+    recipe = small_recipe(tmp_path, train__on_collapse="retry", schedule__warmup_steps=given)
+    run = train(recipe, out=tmp_path / "run", report=False)
+    assert load_recipe(run.directory.recipe).schedule.warmup_steps == wanted, "a tenth of 8 steps, or what it had"
+    rates = [event.data["learning_rate"] for event in run.directory.events() if event.kind == "step"]
+    assert len(rates) == 8
+    assert rates[0] == pytest.approx(recipe.optimizer.learning_rate / 3 / wanted)
+    assert any("restarted once" in line and f"and {said} (" in line for line in run.manifest.deviations)
+
+
+def test_ranks_wait_until_the_run_is_ready_for_a_second_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_class(monkeypatch)
+    done: list[str] = []
+
+    def noted(name: str, plain: Any) -> Any:
+        def call(*given: Any) -> Any:
+            result = plain(*given)
+            done.append(name)
+            return result
+
+        return call
+
+    for name in ("restart_gentler", "open_attempt"):
+        monkeypatch.setattr(f"glotune.verbs.train.{name}", noted(name, getattr(spine, name)))
+    monkeypatch.setattr(Processes, "barrier", noted("barrier", Processes.barrier))
+    train(small_recipe(tmp_path, train__on_collapse="retry"), out=tmp_path / "run", report=False)
+    place = done.index("restart_gentler")
+    assert done[place : place + 3] == ["restart_gentler", "barrier", "open_attempt"]
 
 
 def test_or_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

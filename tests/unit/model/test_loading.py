@@ -21,8 +21,9 @@ from glotune.model.loading import check_fit, load_encoder, load_tokenizer, quiet
 from glotune.model.network import Network, choose_attention
 from glotune.model.surgery.freezing import freeze
 from glotune.model.surgery.lora import add_lora
+from glotune.model.surgery.operate import operate
 from glotune.model.surgery.truncation import truncate
-from glotune.recipe.schema import Freeze, Lora, Model
+from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from packed_batches import LABELS, packed, random_ids
 
 
@@ -236,6 +237,15 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_what_a_model_says_of_the_run_that_made_it_is_left_behind(tmp_path: Path, family: str) -> None:
+    folder = make_encoder(tmp_path, family)
+    config = json.loads((folder / "config.json").read_text())
+    said = {"thresholds": {"bad": 0.3}, "windows": {"most": 4, "overlap": 16, "pool": "mean"}}
+    (folder / "config.json").write_text(json.dumps({**config, **said}))
+    assert not set(load(folder)[0].config.to_dict()) & set(said)
+
+
 def test_layers_beyond_the_depth(tmp_path: Path) -> None:
     hf, _ = load(make_encoder(tmp_path, "bert"))
     assert truncate(hf, None) is None
@@ -246,6 +256,19 @@ def test_layers_beyond_the_depth(tmp_path: Path) -> None:
         freeze(hf, Freeze(embeddings=True, layers=2))
     with pytest.raises(UserError, match=r"model\.lora\.layers"):
         add_lora(hf, Lora(layers=3))
+
+
+def test_adapters_stand_above_the_frozen_layers(tmp_path: Path) -> None:
+    frozen = Freeze(embeddings=True, layers=2)
+    folder = make_encoder(tmp_path, "bert", layers=4)
+    for layers, said in ((None, True), (2, True), (1, False)):
+        model = Model(name=str(folder), freeze=frozen, lora=Lora(layers=layers))
+        operated = operate(load(folder)[0], model, Speed(), used_ids=None)
+        (change,) = [each for each in operated.changes if each.kind == "lora"]
+        assert ("in the upper 2 of 4 layers; the 2 layers below are frozen" in change.description) == said
+        assert operated.network.prefix_depth == (2 if said else 3)
+    with pytest.raises(UserError, match=r"upper 3 of 4 layers, of which the first 2 are frozen.*Expected 1 to 2"):
+        add_lora(load(folder)[0], Lora(layers=3), frozen)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -68,8 +68,9 @@ def states_of(network: Network, precision: str = "fp32") -> States:
         {"freeze": Freeze(embeddings=True, layers=1)},
         {"lora": Lora(rank=2, layers=1)},
         {"freeze": Freeze(embeddings=True, layers=1), "lora": Lora(rank=2, layers=2)},
+        {"freeze": Freeze(embeddings=True, layers=1), "lora": Lora(rank=2)},
     ],
-    ids=["embeddings", "one layer", "upper lora", "both"],
+    ids=["embeddings", "one layer", "upper lora", "both", "lora above what is frozen"],
 )
 @pytest.mark.parametrize("family", ["xlm-roberta", "bert", "modernbert"])
 def test_cached_equals_afresh(tmp_path: Path, family: str, model: dict[str, Any]) -> None:

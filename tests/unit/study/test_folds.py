@@ -98,6 +98,29 @@ def test_pairs_keep_both_texts(tmp_path: Path) -> None:
     assert texts.splits["test"].has_pairs
 
 
+def test_rows_of_one_id_share_a_fold(tmp_path: Path) -> None:
+    rows = [{"doc": f"d{at // 3}", **row} for at, row in enumerate(sentences("en", 60))]
+    keys = {"train": {"en": str(write_csv(tmp_path / "train.csv", rows))}, "columns": {"id": "doc"}}
+    recipe = Recipe.model_validate({"name": "made", "model": {"name": "none"}, "data": keys})
+    folds = fold_file(recipe, 4, 0, tmp_path / "folds")
+    for number in range(1, 5):
+        splits = read_texts(folds.recipe(recipe, number).data, seed=0).splits
+        found = {name: set(split.table["id"].to_pylist()) for name, split in splits.items()}
+        assert found["test"]
+        assert sum(map(len, found.values())) == len(set().union(*found.values())) == 20
+
+
+def test_ids_of_their_own_change_no_fold(tmp_path: Path) -> None:
+    rows = [{"number": str(at), **row} for at, row in enumerate(sentences("en", 60))]
+    rows[7] = {**rows[3], "number": "7"}
+    made = []
+    for columns in ({}, {"id": "number"}):
+        keys = {"train": {"en": str(write_csv(tmp_path / "train.csv", rows))}, "columns": columns}
+        recipe = Recipe.model_validate({"name": "made", "model": {"name": "none"}, "data": keys})
+        made.append(pq.read_table(fold_file(recipe, 4, 0, tmp_path / "folds").path)["split"].to_pylist())
+    assert made[0] == made[1]
+
+
 def test_few_shot_rows_belong_to_no_fold(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="few_shot"):
         fold_file(recipe_over(tmp_path, few_shot={"es": 4}), 3, 0, tmp_path / "folds")

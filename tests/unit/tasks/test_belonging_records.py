@@ -1,6 +1,8 @@
 """Which texts belong together: from the column of a file through the prediction records to the intervals."""
 
 import csv
+import json
+import operator
 import os
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from glotune import tasks
 from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.recipe.schema import Data
@@ -15,7 +18,9 @@ from glotune.run.predictions import answers_in, read_predictions
 from glotune.run.records import PREDICTION_COLUMNS
 from glotune.stats.arrays import outcomes
 from glotune.stats.transfer import transfer_gaps
-from glotune.tasks.records import Outputs, record_split
+from glotune.tasks.records import Outputs, clusters_of, record_split
+from glotune.verbs.train import train
+from small_runs import multi_label_recipe, small_recipe
 
 
 def write_csv(path, rows):
@@ -81,6 +86,64 @@ def test_records_of_older_versions_find_copies_by_their_texts(tmp_path):
 def test_a_test_file_without_the_named_column_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no column 'nothing'"):
         recorded(tmp_path, columns={"id": "nothing"})
+
+
+def test_rows_with_a_blank_id_stand_for_themselves(tmp_path):
+    blank = {"en": (1, 3), "bn": (1, 2, 3)}
+    files = {}
+    for language, without in blank.items():
+        made = [{**row, "key": " " if at in without else row["key"]} for at, row in enumerate(rows(language, range(4)))]
+        files[language] = str(write_csv(tmp_path / f"{language}_test.csv", made))
+    train = write_csv(tmp_path / "train.csv", rows("en", range(10, 40)))
+    texts = read_texts(Data(train=str(train), test=files, columns={"id": "key"}, source_languages=["en"]), 0)
+    test = texts.splits["test"]
+    assert test.table["id"].to_pylist() == ["k0", None, "k2", None, "k0", None, None, None]
+    languages = {name: np.flatnonzero(test.language_ids == code) for code, name in enumerate(test.language_names)}
+    outputs = Outputs(np.tile([[1.0, 0.0]], (len(test), 1)), np.full(len(test), 0.3))
+    record_split(tmp_path / "predictions", texts, "test", languages, outputs, True)
+    assert clusters_of(test, languages["bn"]) is None, "nothing here belongs together"
+    answered = answers_in(tmp_path / "predictions", "test", ["en", "bn"])
+    english, bangla = answered["en"].cluster_B.tolist(), answered["bn"].cluster_B.tolist()
+    assert english[0] == bangla[0]
+    assert len({*english, *bangla}) == 7, "a row without an id is joined to none, also not to its number elsewhere"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_test_file_that_has_nothing_in_the_named_column_is_refused(tmp_path, suffix):
+    train = write_csv(tmp_path / "train.csv", rows("en", range(10, 40)))
+    made = [{**row, "key": ""} for row in rows("bn", range(4))]
+    path = tmp_path / f"bn_test.{suffix}"
+    if suffix == "csv":
+        write_csv(path, made)
+    else:
+        path.write_text("".join(json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in made))
+    data = Data(train=str(train), test={"bn": str(path)}, columns={"id": "key"}, source_languages=["en"])
+    with pytest.raises(UserError, match="has no column 'key', or nothing in it"):
+        read_texts(data, 0)
+
+
+@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+def test_rows_of_one_key_are_cross_fitted_together(tmp_path, monkeypatch, task):
+    made = {"single_label": small_recipe, "multi_label": multi_label_recipe}[task]
+    recipe = made(tmp_path, train__epochs=1, **{"evaluate__tune_thresholds": "mcc"} if task == "single_label" else {})
+    for name in ("train", "dev", "es"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            found = list(csv.DictReader(file))
+        write_csv(tmp_path / f"{name}.csv", [{**row, "key": f"{name}{at // 2}"} for at, row in enumerate(found)])
+    seen = []
+
+    def fitted(*given):
+        seen.append(given[-1].tolist())
+        return plain(*given)
+
+    place = {"single_label": "tuning.cross_fitted_classes", "multi_label": "label_sets.cross_fitted_answers"}[task]
+    plain = operator.attrgetter(place)(tasks)
+    monkeypatch.setattr(f"glotune.tasks.{place}", fitted)
+    train(recipe, {"data.columns.id": "key"}, out=tmp_path / "run", report=False)
+    assert len(seen) > 1, "of the run, and of the cheap models"
+    for groups in seen:
+        assert groups[::2] == groups[1::2]
+        assert len(set(groups)) == len(groups) // 2
 
 
 @pytest.mark.skipif("GLOTUNE_TEST_DATA" not in os.environ, reason="GLOTUNE_TEST_DATA names no folder")

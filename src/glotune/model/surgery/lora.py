@@ -13,25 +13,26 @@ from glotune.recipe import schema
 from glotune.run.records import Change
 
 
-def add_lora(hf: Any, spec: schema.Lora, frozen_dropout: schema.OnOff = "off") -> tuple[Any, Change]:
+def add_lora(hf: Any, spec: schema.Lora, frozen: schema.Freeze | None = None) -> tuple[Any, Change]:
     """Wraps the encoder with adapters; base weights freeze, adapters and head train.
 
     Args:
-        frozen_dropout: with ``off`` and `spec.layers` set, dropout below the lowest adapter is switched off: that
-            part's output then depends on the text alone.
+        frozen: its layers get no adapters. With ``dropout: off`` and `spec.layers` set, dropout below the lowest
+            adapter is switched off: that part's output then depends on the text alone. None: nothing is frozen.
 
     Returns:
         The ``PeftModel`` and the change.
 
     Raises:
-        UserError: an unknown target, adapters asked in more layers than there are, or in some of layers that share
-            their weights.
+        UserError: an unknown target, adapters asked in more layers than there are, in frozen ones, or in some of
+            layers that share their weights.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
+    frozen = frozen or schema.Freeze()
     anatomy = Anatomy(hf)
     depth = len(anatomy.layers)
-    lowest = _lowest_layer(spec, depth)
+    lowest = _lowest_layer(spec, depth, frozen.layers)
     targets = target_modules(anatomy, spec.target_modules, lowest)
     if anatomy.shares_weights(lowest):
         raise UserError(
@@ -41,7 +42,7 @@ def add_lora(hf: Any, spec: schema.Lora, frozen_dropout: schema.OnOff = "off") -
             expected="null for all",
         )
     before = Counts.of(hf)
-    if spec.layers is not None and frozen_dropout == "off":
+    if spec.layers is not None and frozen.dropout == "off":
         for module in (*anatomy.embeddings, *anatomy.layers[:lowest]):
             silence_dropout(module)
     config = LoraConfig(
@@ -91,14 +92,22 @@ def target_modules(anatomy: Anatomy, names: list[str], lowest: int = 0) -> list[
     return list(dict.fromkeys(found))  # a shared layer is adapted once
 
 
-def _lowest_layer(spec: schema.Lora, depth: int) -> int:
+def _lowest_layer(spec: schema.Lora, depth: int, frozen: int) -> int:
+    """The first layer with adapters: above the first `frozen` ones, which are not trained by adapters either."""
     if spec.layers is None:
-        return 0
+        return frozen
     if spec.layers > depth:
         raise UserError(
             f"adapters in the upper {spec.layers} layers of an encoder that keeps {depth}",
             where="model.lora.layers",
             expected=f"1 to {depth}, or null for all",
+        )
+    if depth - spec.layers < frozen:
+        raise UserError(
+            f"adapters in the upper {spec.layers} of {depth} layers, of which the first {frozen} are frozen",
+            where="model.lora.layers",
+            expected=f"1 to {depth - frozen}, or null for all layers that are not frozen",
+            remedy="An adapter trains its layer: lower model.freeze.layers, or model.lora.layers",
         )
     return depth - spec.layers
 
@@ -115,7 +124,8 @@ def _unknown(name: str, position: int, anatomy: Anatomy, roles: list[str], paths
 def _describe(spec: schema.Lora, anatomy: Anatomy, targets: list[str], lowest: int) -> str:
     depth = len(anatomy.layers)
     kind = "DoRA" if spec.dora else "rsLoRA" if spec.rslora else "LoRA"
-    where = f"the upper {spec.layers} of {depth} layers" if spec.layers is not None else f"all {depth} layers"
+    upper = depth - lowest
+    where = f"all {depth} layers" if lowest == 0 and spec.layers is None else f"the upper {upper} of {depth} layers"
     text = f"{kind} rank {spec.rank}, alpha {spec.alpha:g} on {', '.join(spec.target_modules)} in {where}"
     if any(target.endswith("Wqkv") for target in targets):
         text += " (query, key and value are one fused matrix here: one adapter for all three)"
@@ -123,6 +133,6 @@ def _describe(spec: schema.Lora, anatomy: Anatomy, targets: list[str], lowest: i
         spec.dropout > 0 and len({"query", "key", "value"} & set(spec.target_modules)) > 1 and anatomy.family.is_packed
     ):
         text += "; query, key and value share a dropout mask, being adapted on the same input"
-    if lowest > 0 and spec.layers is not None:
+    if lowest > 0:
         text += f"; the {lowest} layers below are frozen"
     return text

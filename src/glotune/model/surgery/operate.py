@@ -57,7 +57,7 @@ def operate(
             changes.append(change)
     changes.append(freeze(hf, model.freeze))
     if model.lora is not None:
-        hf, change = add_lora(hf, model.lora, model.freeze.dropout)
+        hf, change = add_lora(hf, model.lora, model.freeze)
         changes.append(change)
     network = Network(hf, packed=packed, pooled_last_layer=speed.pooled_last_layer)
     changes.extend(network.changes())
