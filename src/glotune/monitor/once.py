@@ -192,11 +192,12 @@ LOOK_SECONDS = 0.2
 
 def look_at(place: Path) -> tuple[list[RunView], list[str]]:
     """The runs of a place, newest first, and a line for each that can't be read."""
-    views, problems = [], []
-    for run in find_runs(place, trials=True):
+    views: list[RunView] = []
+    problems: list[str] = []
+    for run in find_runs(place, trials=True, problems=problems):
         try:
             views.append(Watcher(run).look())
-        except UserError as error:
+        except (UserError, OSError) as error:
             problems.append(str(error))
     return sorted(views, key=lambda view: view.created, reverse=True), problems
 
@@ -209,7 +210,7 @@ def print_snapshot(place: Path) -> None:
     for problem in problems:
         say(problem)
     single = (place / "manifest.json").is_file()
-    if not single:
+    if views and not single:
         _print(out, runs_table(views, place, out.width))
     for view in views:
         if single or view.state is State.RUNNING:
