@@ -22,6 +22,8 @@ from glotune.errors import RunError, UserError
 from glotune.verbs.calibrate import calibrate
 from glotune.verbs.export import export as module
 from glotune.verbs.export.export import Export, export
+from glotune.verbs.export.graph import save_graph
+from glotune.verbs.export.quantise import EMBEDDINGS, in_8_bits, parts_of
 from glotune.verbs.export.record import read_export
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
@@ -282,6 +284,33 @@ def test_eight_bits_that_lose_too_much_are_refused_without_force(
     assert not out.exists()
     forced = export(trained.path, precision="int8", max_loss=-1, force=True, out=out)
     assert [part.quantised for part in forced.record.parts].count(True) == 1, "all but one were left out on the way"
+
+
+def test_what_was_tried_before_leaves_nothing_in_eight_bits_beyond_one_file(
+    graph: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights in a file beside the graph would be written after those that lie there."""
+    monkeypatch.setattr("glotune.verbs.export.graph.LARGEST_FILE", 0)
+    model = _graph_of(graph)
+    parts = parts_of(model, "roberta.embeddings.word_embeddings")
+    whole, trial = tmp_path / "whole", tmp_path / "trial"
+    for folder in (whole, trial):
+        folder.mkdir()
+    save_graph(model, whole)
+    before = sizes(whole)
+    products = [name for name in parts if name != EMBEDDINGS]
+    for number, names in enumerate(([EMBEDDINGS], products, products[:2], list(parts), products[:1])):
+        fresh = tmp_path / str(number)
+        fresh.mkdir()
+        for folder in (trial, fresh):
+            in_8_bits(whole, {name: parts[name] for name in names}, folder)
+        assert sizes(trial) == sizes(fresh)
+        assert sum(sizes(trial).values()) < sum(before.values())
+    assert sizes(whole) == before
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
 def test_half_weights_halve_the_file(
