@@ -165,6 +165,24 @@ def test_files_of_texts_widen_the_vocabulary(trained: Run, spanish: Export, tmp_
     assert glotune.load(wider.path).predict(["the staff"]), "needs none of the run's files any more"
 
 
+def test_files_of_texts_are_read_as_the_runs_own(trained: Run, tmp_path: Path) -> None:
+    copy, more = tmp_path / "run", tmp_path / "more.tsv"
+    shutil.copytree(trained.path, copy, ignore=shutil.ignore_patterns("exports"))
+    recipe = (copy / "recipe.yaml").read_text(encoding="utf-8")
+    assert "quoting: standard" in recipe
+    (copy / "recipe.yaml").write_text(recipe.replace("quoting: standard", "quoting: none"), encoding="utf-8")
+    more.write_text('id\ttext\n1\tthe room\n2\t"lovely staff\n3\tthe food"\n4\tthe story\n', encoding="utf-8")
+    read = [
+        export(run, to="safetensors", texts=[more], out=tmp_path / name).record.vocabulary
+        for run, name in ((trained.path, "standard"), (copy, "none"))
+    ]
+    assert [each and each.texts for each in read] == [3, 4]
+    more.write_text("id\ttweet\n1\tthe room\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no column 'text'.*are those of the run's recipe: change the file") as caught:
+        export(copy, to="safetensors", texts=[more], out=tmp_path / "out")
+    assert "--text " not in str(caught.value)
+
+
 def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run, plain: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"exists.*another one with --out"):
         export(trained.path, to="safetensors")
