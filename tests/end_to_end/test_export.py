@@ -20,6 +20,7 @@ import glotune
 from glotune.cli.main import run as glotune_command
 from glotune.errors import RunError, UserError
 from glotune.verbs.calibrate import calibrate
+from glotune.verbs.evaluate import evaluate
 from glotune.verbs.export import export as module
 from glotune.verbs.export.export import Export, export
 from glotune.verbs.export.graph import save_graph
@@ -209,8 +210,11 @@ def test_changed_data_are_no_ground_to_compare_on(trained: Run, tmp_path: Path) 
     shutil.copytree(trained.path, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"data_hash": "0" * 64}))
-    with pytest.raises(UserError, match="data changed since"):
+    with pytest.raises(UserError, match="data changed since") as caught:
         export(copy, to="safetensors", out=tmp_path / "out")
+    assert caught.value.remedy == "Put the files back", "there is no option --data here"
+    with pytest.raises(UserError, match="Put the files back, or name the files to evaluate on with --data"):
+        evaluate(copy)
 
 
 TEI = {
