@@ -20,8 +20,11 @@ import glotune
 from glotune.cli.main import run as glotune_command
 from glotune.errors import RunError, UserError
 from glotune.verbs.calibrate import calibrate
+from glotune.verbs.evaluate import evaluate
 from glotune.verbs.export import export as module
 from glotune.verbs.export.export import Export, export
+from glotune.verbs.export.graph import save_graph
+from glotune.verbs.export.quantise import EMBEDDINGS, in_8_bits, parts_of
 from glotune.verbs.export.record import read_export
 from glotune.verbs.lifecycle import Run
 from glotune.verbs.train import train
@@ -163,6 +166,24 @@ def test_files_of_texts_widen_the_vocabulary(trained: Run, spanish: Export, tmp_
     assert glotune.load(wider.path).predict(["the staff"]), "needs none of the run's files any more"
 
 
+def test_files_of_texts_are_read_as_the_runs_own(trained: Run, tmp_path: Path) -> None:
+    copy, more = tmp_path / "run", tmp_path / "more.tsv"
+    shutil.copytree(trained.path, copy, ignore=shutil.ignore_patterns("exports"))
+    recipe = (copy / "recipe.yaml").read_text(encoding="utf-8")
+    assert "quoting: standard" in recipe
+    (copy / "recipe.yaml").write_text(recipe.replace("quoting: standard", "quoting: none"), encoding="utf-8")
+    more.write_text('id\ttext\n1\tthe room\n2\t"lovely staff\n3\tthe food"\n4\tthe story\n', encoding="utf-8")
+    read = [
+        export(run, to="safetensors", texts=[more], out=tmp_path / name).record.vocabulary
+        for run, name in ((trained.path, "standard"), (copy, "none"))
+    ]
+    assert [each and each.texts for each in read] == [3, 4]
+    more.write_text("id\ttweet\n1\tthe room\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no column 'text'.*are those of the run's recipe: change the file") as caught:
+        export(copy, to="safetensors", texts=[more], out=tmp_path / "out")
+    assert "--text " not in str(caught.value)
+
+
 def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run, plain: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"exists.*another one with --out"):
         export(trained.path, to="safetensors")
@@ -189,8 +210,11 @@ def test_changed_data_are_no_ground_to_compare_on(trained: Run, tmp_path: Path) 
     shutil.copytree(trained.path, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"data_hash": "0" * 64}))
-    with pytest.raises(UserError, match="data changed since"):
+    with pytest.raises(UserError, match="data changed since") as caught:
         export(copy, to="safetensors", out=tmp_path / "out")
+    assert caught.value.remedy == "Put the files back", "there is no option --data here"
+    with pytest.raises(UserError, match="Put the files back, or name the files to evaluate on with --data"):
+        evaluate(copy)
 
 
 TEI = {
@@ -282,6 +306,33 @@ def test_eight_bits_that_lose_too_much_are_refused_without_force(
     assert not out.exists()
     forced = export(trained.path, precision="int8", max_loss=-1, force=True, out=out)
     assert [part.quantised for part in forced.record.parts].count(True) == 1, "all but one were left out on the way"
+
+
+def test_what_was_tried_before_leaves_nothing_in_eight_bits_beyond_one_file(
+    graph: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights in a file beside the graph would be written after those that lie there."""
+    monkeypatch.setattr("glotune.verbs.export.graph.LARGEST_FILE", 0)
+    model = _graph_of(graph)
+    parts = parts_of(model, "roberta.embeddings.word_embeddings")
+    whole, trial = tmp_path / "whole", tmp_path / "trial"
+    for folder in (whole, trial):
+        folder.mkdir()
+    save_graph(model, whole)
+    before = sizes(whole)
+    products = [name for name in parts if name != EMBEDDINGS]
+    for number, names in enumerate(([EMBEDDINGS], products, products[:2], list(parts), products[:1])):
+        fresh = tmp_path / str(number)
+        fresh.mkdir()
+        for folder in (trial, fresh):
+            in_8_bits(whole, {name: parts[name] for name in names}, folder)
+        assert sizes(trial) == sizes(fresh)
+        assert sum(sizes(trial).values()) < sum(before.values())
+    assert sizes(whole) == before
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
 def test_half_weights_halve_the_file(

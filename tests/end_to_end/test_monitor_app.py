@@ -124,6 +124,24 @@ def test_any_terminal_shows_state_and_score(tmp_path: Path, size: tuple[int, int
     drive(tmp_path, script, size)
 
 
+def test_scores_are_not_called_f1(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "running")
+    run.update_manifest(task="score", source_languages=["en"])
+    run.append_events([event("evaluation", 60, key="validation/en", n=10, loss=0.5, pearson=0.4321, macro_f1=0.9)])
+    (run.checkpoints / "step-00000060").mkdir(parents=True)
+
+    async def script(app: Any, pilot: Any) -> None:
+        assert "0.4321" in table(app)[0]
+        assert "score" in shown(app)
+        for tab in "123?":
+            await pilot.press("question_mark" if tab == "?" else tab)
+            await pilot.pause()
+            assert "F1" not in shown(app)
+            assert ("Pearson's r" in shown(app)) == (tab in "23")
+
+    drive(tmp_path, script)
+
+
 def test_without_colour_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run", "running")
     monkeypatch.setenv("NO_COLOR", "1")

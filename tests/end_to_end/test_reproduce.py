@@ -9,6 +9,7 @@ import pytest
 from glotune.cli.main import run as glotune
 from glotune.errors import UserError
 from glotune.run.records import RunStatus
+from glotune.verbs.average import average
 from glotune.verbs.reproduce import reproduce
 from glotune.verbs.train import train
 from small_runs import small_recipe
@@ -22,6 +23,20 @@ def test_a_run_is_reproduced_from_its_directory_alone(tmp_path: Path, capsys: py
     assert exit_.value.code in (0, None), capsys.readouterr()
     assert capsys.readouterr().out.startswith("equal: weights, metrics, predictions and events")
     assert {path: path.stat().st_mtime_ns for path in sorted(first.path.rglob("*"))} == before
+
+
+def test_an_encoder_in_a_folder_named_model_is_not_the_runs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe(tmp_path, train__epochs=8, optimizer__learning_rate=5e-3)
+    Path(recipe.model.name).rename(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    runs = [
+        train(recipe, {"model.name": "model", "seed": seed}, out=f"runs/{seed}", command=[], report=False)
+        for seed in (1, 2)
+    ]
+    assert reproduce(runs[0].path).is_equal
+    assert average([run.path for run in runs], command=[], report=False).manifest.averaged is not None
 
 
 def test_differences_are_told_with_their_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,6 +197,27 @@ def test_too_much_at_once_is_refused_and_too_slow_is_ended(predictor: Any, monke
         assert ask(client, "x")
 
 
+def test_a_slow_tokenizer_is_within_both_limits(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, gate, encoded = type(predictor.engine.encoding).encode, threading.Event(), list[str]()
+
+    def slow(encoding: Any, texts: Any) -> Any:
+        gate.wait(20)
+        encoded.extend(texts)
+        return real(encoding, texts)
+
+    monkeypatch.setattr(type(predictor.engine.encoding), "encode", slow)
+    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, timeout=0.5))) as client:
+        assert "no answer within 0.5 s" in refused(client, {"inputs": "first"}, 504, "Overloaded")
+        assert _metric(client, "glotune_queued_texts") == 1, "its tokens are still being made"
+        assert refused(client, {"inputs": [["a"], ["b"]]}, 429, "Overloaded") == "Model is overloaded"
+        assert "no answer within 0.5 s" in refused(client, {"inputs": "gone"}, 504, "Overloaded")
+        assert _metric(client, "glotune_queued_texts") == 1, "who has gone is not waited for"
+        gate.set()
+        assert ask(client, "last")
+        assert _metric(client, "glotune_queued_texts") == 0
+    assert encoded == ["first", "last"]
+
+
 def test_a_token_guards_all_but_health(predictor: Any) -> None:
     with TestClient(build_app(predictor, "toy", Settings(token="sesame"))) as client:
         assert client.post("/predict", json={"inputs": "x"}).status_code == 401

@@ -40,9 +40,11 @@ def compare(
     from glotune.run.directory import RunDirectory
     from glotune.run.state import find_runs
 
-    directories = [
-        found for path in runs for found in (find_runs(path) if path.is_dir() else [RunDirectory.open(path)])
-    ]
+    directories, unread = [], list[str]()
+    for path in runs:
+        directories += find_runs(path, problems=unread) if path.is_dir() else [RunDirectory.open(path)]
+    for problem in unread:
+        say(f"Not compared: {problem}")
     if not directories:
         directories = [RunDirectory.open(path) for path in runs]
     comparison = compare_runs(directories, metric, language=language, reference=reference, tests=tests)

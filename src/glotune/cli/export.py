@@ -32,7 +32,10 @@ def export(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A new folder. Default: one in RUN/exports.")] = None,
     max_loss: Annotated[
-        float, typer.Option(min=0, help="Points of macro-F1 that int8 may lose on the validation texts.")
+        float,
+        typer.Option(
+            min=0, help="Points of macro-F1 (of scores, hundredths of pearson) that int8 may lose on validation texts."
+        ),
     ] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Write it even where int8 loses more.")] = False,
 ) -> None:

@@ -34,7 +34,8 @@ def monitor(
             expected="a run directory or a folder of runs",
             remedy="Train one: glotune quickstart",
         )
-    if not find_runs(place, trials=True) and once:
+    unread: list[str] = []
+    if once and not find_runs(place, trials=True, problems=unread) and not unread:
         raise UserError(
             f"{place} holds no run",
             expected="a run directory or a folder of runs",

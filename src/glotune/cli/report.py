@@ -30,7 +30,9 @@ def report(
         show(str(summary.files.markdown))
         show(str(summary.files.page))
         return
-    if (run / "manifest.json").is_file() or not run.is_dir() or not find_runs(run):
+    unread: list[str] = []
+    is_run = (run / "manifest.json").is_file() or not run.is_dir()
+    if is_run or not (find_runs(run, problems=unread) or unread):
         directory = RunDirectory.open(run)
         if directory.read_manifest().kind == "pretrain":
             from glotune.report.pretraining import write_pretraining_report

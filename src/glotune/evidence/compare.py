@@ -134,7 +134,7 @@ def compare_runs(
     if tested:
         refuse_other_scores(kept, split, metric, languages)
     else:
-        notes.append(f"{len(variants)} variants are listed without tests; test them with --tests.")
+        notes.append(f"{len(variants)} variants are listed without tests; test them with: glotune compare --tests.")
     found = _compared(kept, variants, _find(variants, reference), metric, split, languages, tested, notes)
     clean = without_leaks(kept, split, languages) if tested else None
     if clean is None or (trait(metric).average == "macro" and lacks_class(clean[0], split, languages)):

@@ -10,7 +10,7 @@ from glotune.evidence.export import as_markdown, as_page_table
 from glotune.evidence.tables import runs_table, variants_table
 from glotune.report import ReportFiles, write_study_report
 from glotune.run.data import load_run
-from glotune.run.state import find_runs
+from glotune.run.state import readable_runs
 from glotune.words import escaped
 
 
@@ -21,13 +21,16 @@ def write_folder_report(folder: Path, metric: str | None = None) -> tuple[Report
         the files, and sentences about what could not be compared.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder can't be read, or holds no run that can.
     """
-    directories = [run for run in find_runs(folder) if run.read_manifest().kind == "train"]
+    readable, problems = readable_runs(folder, trials=False)
+    directories = [run for run, manifest in readable if manifest.kind == "train"]
     if not directories:
-        raise UserError(f"{folder} holds no run", expected="a run directory or a folder of them")
+        found = f"{folder} holds no run" + (f" that can be read: {problems[0].rstrip('.')}" if problems else "")
+        raise UserError(found, expected="a run directory or a folder of them")
     runs = [load_run(directory) for directory in directories]
-    target, notes, tables = folder / "report", [], []
+    target, tables = folder / "report", []
+    notes = [f"Not shown: {problem}" for problem in problems]
     if len(directories) > 1:
         try:
             comparison = compare_runs(directories, metric)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from huggingface_hub import EvalResult, ModelCardData
 
 from glotune.hub.paths import sources_of
+from glotune.recipe.paths import is_folder
 from glotune.run.data import RunData
 from glotune.run.records import Evaluation
 from glotune.words import language_name
@@ -70,8 +71,11 @@ def languages(run: RunData) -> list[str]:
 
 
 def base_model(run: RunData) -> str | None:
-    """The encoder's Hub name; None for a folder of this machine and for what is built in."""
+    """The encoder's Hub name; None for a folder of the machine that trained, and for what is built in."""
     name = run.recipe.model.name if run.recipe else ""
+    noted = run.manifest.encoder_is_folder
+    if is_folder(name) if noted is None else noted:
+        return None
     parts = name.split("/")
     looks_like_one = len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
     return name if looks_like_one else None

@@ -42,14 +42,18 @@ class Mirror:
                 self._copied[place] = _stamp(self.run / place)
         return True
 
-    def update(self) -> int:
-        """Copies what has changed and drops checkpoints that the run has dropped; returns the files copied."""
+    def update(self, *, drops: bool = True) -> int:
+        """Copies what has changed and drops checkpoints that the run has dropped; returns the files copied.
+
+        Args:
+            drops: False: nothing that the run lacks is deleted.
+        """
         if not self.run.is_dir():
             return 0
         copied = 0
         for path in self._in_order():
             place = path.relative_to(self.run)
-            if place == Path(MANIFEST):  # one that counts a round must meet no checkpoint of that round
+            if drops and place == Path(MANIFEST):  # one that counts a round must meet no checkpoint of that round
                 self._drop()
             try:
                 stamp = _stamp(path)

@@ -18,9 +18,10 @@ SCHEMES = {"s3": "s3", "gcs": "gs"}
 TOOLS = {
     "s3": (["aws", "s3", "sync", "--only-show-errors"], "the AWS command line"),
     "gs": (["gcloud", "storage", "rsync", "--recursive"], "the Google Cloud command line"),
-    "r2": (["rclone", "sync"], "rclone, with a remote named r2"),
+    "r2": (["rclone", "copy"], "rclone, with a remote named r2"),
 }
-"""Scheme -> the command that copies a folder from a bucket, and who it belongs to."""
+"""Scheme -> the command that copies a folder from a bucket, and who it belongs to. None deletes what is only here:
+evaluations, exports and trackers' folders that were made on this machine."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def fetch(run: Path, remote: Remote) -> None:
     """
     scheme, is_address, _ = remote.bucket.partition("://")
     if not is_address:
-        Mirror(Path(remote.bucket), run).update()
+        Mirror(Path(remote.bucket), run).update(drops=False)
     else:
         command, owner = TOOLS[scheme]
         if shutil.which(command[0]) is None:
@@ -88,13 +89,8 @@ def fetch(run: Path, remote: Remote) -> None:
                 f"the command '{command[0]}' is not here", expected=owner, remedy=f"It copies {remote.bucket} to {run}"
             )
         place = remote.bucket.replace("://", ":") if scheme == "r2" else remote.bucket
-        done = subprocess.run([*command, place, str(run), *_spared(scheme)], check=False)
+        done = subprocess.run([*command, place, str(run)], check=False)
         if done.returncode != 0:
             raise RunError(f"{command[0]} ended with code {done.returncode}; its own message is above")
     if not (run / "manifest.json").is_file():
         raise RunError(f"{remote.bucket} holds no run yet. See how far it is with: glotune cloud logs {run}")
-
-
-def _spared(scheme: str) -> list[str]:
-    """``rclone sync`` would delete what is only here."""
-    return ["--exclude", RECORD, "--exclude", TASK] if scheme == "r2" else []

@@ -13,7 +13,7 @@ from glotune.data.cache import cache_folder
 from glotune.errors import GlotuneError, UserError, did_you_mean
 from glotune.model import e5
 from glotune.recipe import schema
-from glotune.recipe.paths import exists, place_of
+from glotune.recipe.paths import exists, is_folder, place_of
 
 EMBEDDED = "glotune-nano"
 """The multilingual encoder that comes with the package."""
@@ -51,7 +51,7 @@ def locate(model: schema.Model) -> str:
 
         return str(nano_path())
     path = place_of(model.name)
-    if exists(path) and path.is_dir():
+    if is_folder(path):
         _check_folder(path)
         return str(path)
     looks_like_path = model.name.startswith((".", "~", os.sep)) or model.name.count("/") > 1 or "\\" in model.name

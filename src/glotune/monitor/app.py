@@ -211,7 +211,7 @@ glotune monitor: keys
 
 up, down  choose a run (or p, n)
 1         curves of loss and rate
-2         languages: macro F1
+2         scores by language
 3         checkpoints, best marked
 4         last lines of the log
 tab       from runs to tabs

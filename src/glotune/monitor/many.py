@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Fleet:
         self.place = place
         self.problems: list[str] = []
         self._found: list[RunDirectory] = []
+        self._not_found: list[str] = []
+        """A line for each folder that can't be read."""
         self._found_at = -math.inf
         self._watchers: dict[Path, Watcher] = {}
         self._known: dict[Path, tuple[int, RunView]] = {}
@@ -33,8 +36,9 @@ class Fleet:
     def look(self) -> tuple[list[RunView], SystemMetrics]:
         """Every run, running ones first, then newest first; and the machine. Runs that did not change are the same
         objects as at the last look."""
-        views, self.problems = [], []
-        for run in self._find():
+        views, found = [], self._find()
+        self.problems = [*self._not_found]
+        for run in found:
             try:
                 views.append(self._view(run))
             except (UserError, OSError) as error:
@@ -49,9 +53,13 @@ class Fleet:
 
     def _find(self) -> list[RunDirectory]:
         """The runs there are, as of a few seconds ago at most; one that is gone is gone at once."""
-        gone = any(not run.manifest_path.is_file() for run in self._found)
+        gone = any(not os.path.isfile(run.manifest_path) for run in self._found)  # noqa: PTH113 - or can't be read
         if gone or time.monotonic() - self._found_at >= FIND_SECONDS:
-            self._found = find_runs(self.place, trials=True)
+            self._not_found = []
+            try:
+                self._found = find_runs(self.place, trials=True, problems=self._not_found)
+            except UserError as error:
+                self._found, self._not_found = [], [str(error)]
             self._found_at = time.monotonic()
             paths = {run.path for run in self._found}
             self._watchers = {path: watcher for path, watcher in self._watchers.items() if path in paths}

@@ -19,6 +19,7 @@ from glotune.report.terminal import plot, sparkline
 from glotune.run.directory import RunDirectory
 from glotune.run.state import State, find_runs, read_holder
 from glotune.run.system import Probe, SystemMetrics
+from glotune.stats.traits import trait
 from glotune.words import NOTHING, age, duration, gib, percent, rate, score, size
 
 LOUD = {State.FAILED, State.CRASHED}
@@ -35,7 +36,7 @@ def runs_table(views: Sequence[RunView], place: Path, width: int) -> Table:
     """One row a run, named by its path within `place`: where it stands, how good it is."""
     table = Table(box=None, pad_edge=False)
     narrow = width < NARROW
-    headings = ["run", "state", "verdict", "done", "macro F1", "left"] + ([] if narrow else ["loss", "begun"])
+    headings = ["run", "state", "verdict", "done", "score", "left"] + ([] if narrow else ["loss", "begun"])
     for heading in headings:
         table.add_column(heading, no_wrap=heading != "run" and not narrow, overflow="fold")
     for view in views:
@@ -54,7 +55,7 @@ def runs_table(views: Sequence[RunView], place: Path, width: int) -> Table:
 
 
 def headline(view: RunView) -> float | None:
-    """Mean macro F1 of the source languages on validation, at the best step where there is one."""
+    """Mean of the task's metric over the source languages on validation, at the best step where there is one."""
     rows = [row for row in view.languages if row.split == "validation"] or list(view.languages)
     rows = [row for row in rows if row.is_source] or rows
     return sum(row.best for row in rows) / len(rows) if rows else None
@@ -158,10 +159,12 @@ def machine(system: SystemMetrics) -> str:
 
 
 def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -> Table:
-    """A row per split and language: its curve, its last and its best score."""
+    """A row per split and language: its curve, its last and its best score. There is at least one."""
     table = Table(box=None, pad_edge=False)
     curve = min(40, width - 46)
-    headings = ["language", "split", "last", "best"] + (["macro F1 over training"] if curve >= SHORTEST_CURVE else [])
+    headings = ["language", "split", "last", "best"] + (
+        [f"{trait(languages[0].metric).display} over training"] if curve >= SHORTEST_CURVE else []
+    )
     for heading in headings:
         table.add_column(heading, overflow="fold")
     finite = [value for row in languages for value in row.values if value == value]
@@ -178,7 +181,7 @@ def languages_table(languages: Sequence[Language], width: int, *, plain: bool) -
 def checkpoints_table(view: RunView) -> Table:
     """A row per checkpoint; the best is marked by a word, not a colour."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("checkpoint", "step", "size", "macro F1", ""):
+    for heading in ("checkpoint", "step", "size", trait(view.metric).display, ""):
         table.add_column(heading, overflow="fold")
     for row in view.checkpoints:
         cells = (row.name, str(row.step), size(row.bytes), score(row.metric), "best" if row.is_best else "")
@@ -192,11 +195,12 @@ LOOK_SECONDS = 0.2
 
 def look_at(place: Path) -> tuple[list[RunView], list[str]]:
     """The runs of a place, newest first, and a line for each that can't be read."""
-    views, problems = [], []
-    for run in find_runs(place, trials=True):
+    views: list[RunView] = []
+    problems: list[str] = []
+    for run in find_runs(place, trials=True, problems=problems):
         try:
             views.append(Watcher(run).look())
-        except UserError as error:
+        except (UserError, OSError) as error:
             problems.append(str(error))
     return sorted(views, key=lambda view: view.created, reverse=True), problems
 
@@ -209,7 +213,7 @@ def print_snapshot(place: Path) -> None:
     for problem in problems:
         say(problem)
     single = (place / "manifest.json").is_file()
-    if not single:
+    if views and not single:
         _print(out, runs_table(views, place, out.width))
     for view in views:
         if single or view.state is State.RUNNING:

@@ -28,8 +28,8 @@ STYLES = {
 
 def headings(narrow: bool) -> list[str]:
     """Columns of the runs table."""
-    return ["run", "state", "macro F1", "done"] if narrow else [
-        "run", "state", "verdict", "macro F1", "loss", "done", "left", "begun",
+    return ["run", "state", "score", "done"] if narrow else [
+        "run", "state", "verdict", "score", "loss", "done", "left", "begun",
     ]  # fmt: skip
 
 

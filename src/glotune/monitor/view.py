@@ -71,6 +71,8 @@ class RunView:
     name: str
     state: State
     reason: str | None
+    metric: str
+    """Of its task, which its scores are in."""
     verdict: str | None
     """The verdict, or before there is one the alarm that stands; None: nothing to say yet."""
     verdict_lines: tuple[str, ...]

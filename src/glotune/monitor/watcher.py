@@ -20,6 +20,7 @@ from glotune.monitor.view import (
     validation_loss_of,
 )
 from glotune.recipe import Recipe, yaml
+from glotune.recipe.kinds import KINDS
 from glotune.report.figures.growing import Growing
 from glotune.run.directory import RunDirectory, events_that_count
 from glotune.run.history import History, Notice, StepPoint, read_history
@@ -99,6 +100,7 @@ class Watcher:
             name=manifest.name,
             state=state,
             reason=manifest.reason,
+            metric=KINDS[manifest.task].metric,
             verdict=_verdict(manifest, course.alarm, stalled is not None),
             verdict_lines=_verdict_lines(manifest),
             created=manifest.created,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -102,7 +102,7 @@ def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     content = yaml.read(path)
     if not isinstance(content, dict):
         raise UserError("the file holds no keys", where=str(path), expected="a recipe: 'key: value' lines")
-    content = anchor_paths(content, path.parent)
+    content = anchor_paths(content, path.parent, ("data",) if _is_of_run(path) else tuple(PATH_KEYS))
     if "extends" not in content:
         return content
     base = content.pop("extends")
@@ -127,8 +127,19 @@ def file_schema(model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-def anchor_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths in a recipe file are relative to that file: those that exist there become absolute."""
+def _is_of_run(path: Path) -> bool:
+    """Whether a recipe is the one that a run keeps. Of what lies beside it only the run's own texts are meant by it: an
+    encoder ``model`` is the folder that training read, and not the classifier that it saved there.
+    """
+    return path.name == "recipe.yaml" and (path.parent / "manifest.json").is_file()
+
+
+def anchor_paths(content: dict[str, Any], folder: Path, sections: Sequence[str] = tuple(PATH_KEYS)) -> dict[str, Any]:
+    """Paths in a recipe file are relative to that file: those that exist there become absolute.
+
+    Args:
+        sections: those of `PATH_KEYS` that are looked at.
+    """
 
     def anchor(value: Any) -> Any:
         is_null = isinstance(value, Written) and value.value is None
@@ -139,10 +150,10 @@ def anchor_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {key: anchor(item) for key, item in value.items()} if isinstance(value, dict) else value
 
     anchored = dict(content)
-    for section, keys in PATH_KEYS.items():
+    for section in sections:
         if isinstance(anchored.get(section), dict):
             anchored[section] = {
-                key: anchor(value) if key in keys else value for key, value in anchored[section].items()
+                key: anchor(value) if key in PATH_KEYS[section] else value for key, value in anchored[section].items()
             }
     return anchored
 

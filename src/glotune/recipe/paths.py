@@ -46,6 +46,12 @@ def place_of(name: str | Path) -> Path:
         return path
 
 
+def is_folder(name: str | Path) -> bool:
+    """Whether a name leads to a folder of this machine."""
+    path = place_of(name)
+    return exists(path) and path.is_dir()
+
+
 def meant_beside(path: Path) -> str | None:
     """Which neighbour of what is not there may have been meant, as `did_you_mean` asks; None: none, or it is there."""
     if exists(path) or not path.parent.is_dir():

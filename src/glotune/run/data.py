@@ -235,7 +235,7 @@ class RunData:
             if path is None:
                 raise UserError(
                     f"{self.path} holds no predictions for {split}/{language}",
-                    remedy="Write them with: glotune evaluate",
+                    remedy=f"A run writes them as it ends; make it again with: glotune reproduce {self.path}",
                 )
             self.require_as_written([path])
             self.memo[key] = (self.predictions(split, language) or self._read(path, split, language)).in_order

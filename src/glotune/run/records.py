@@ -223,6 +223,9 @@ class Manifest(Record):
     deviations: list[str] = Field(default_factory=list)
     """Where a later attempt departed from the stored plan."""
     trust_remote_code: bool = False
+    encoder_is_folder: bool | None = None
+    """Whether ``model.name`` led to a folder of the machine when the run began: its name may look like one of the Hub.
+    None: the run was made before this was noted."""
     notes: list[str] = Field(default_factory=list)
     outputs: dict[str, str] | None = None
     """SHA-256 by path of what readers compare and claim from (see `RunDirectory.outputs`), as the run left it at its

@@ -88,30 +88,53 @@ def _holds(holder: Holder, lock: Path) -> bool:
     return False
 
 
-def find_runs(folder: Path, depth: int = 3, *, trials: bool = False) -> list[RunDirectory]:
+def find_runs(
+    folder: Path, depth: int = 3, *, trials: bool = False, problems: list[str] | None = None
+) -> list[RunDirectory]:
     """The runs in `folder`, sorted by path: itself where it is one, otherwise at most `depth` folders down.
 
     A study keeps its runs in folders. Hidden folders are left out (a run set aside is no run to compare), and links
     to folders are not followed (a run reached by two ways is one run). So are the trials of a search below `folder`,
     unless asked for: they were made to choose by, and are no evidence.
+
+    Args:
+        problems: gets a line for each folder below that can't be read, which may be a run.
+
+    Raises:
+        UserError: `folder` can't be read; without `problems`, or a folder below.
     """
-    if (folder / "manifest.json").is_file():
-        return [RunDirectory(folder)]
-    if depth == 0 or not folder.is_dir():
-        return []
-    children = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.is_symlink()]
-    return [
-        run
-        for child in children
-        if not child.name.startswith(".") and (trials or not (child / TRIALS).is_file())
-        for run in find_runs(child, depth - 1, trials=trials)
-    ]
+    try:
+        if (folder / "manifest.json").is_file():
+            return [RunDirectory(folder)]
+        if depth == 0 or not folder.is_dir():
+            return []
+        visible = [child for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
+        children = [child for child in visible if not child.is_symlink() and child.is_dir()]
+    except OSError as error:
+        raise UserError(f"{folder} can't be read ({error.strerror or error})") from error
+    found = []
+    for child in children:
+        if not trials and os.path.isfile(child / TRIALS):  # noqa: PTH113 - False too for what can't be read
+            continue
+        try:
+            found += find_runs(child, depth - 1, trials=trials, problems=problems)
+        except UserError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+    return found
 
 
-def readable_runs(folder: Path) -> tuple[list[tuple[RunDirectory, Manifest]], list[str]]:
-    """The runs of a folder, trials included, with their manifests, and a line for each that can't be read."""
-    found, problems = [], []
-    for run in find_runs(folder, trials=True):
+def readable_runs(folder: Path, *, trials: bool = True) -> tuple[list[tuple[RunDirectory, Manifest]], list[str]]:
+    """The runs of a folder, trials included unless not asked for, with their manifests, and a line for each that can't
+    be read.
+
+    Raises:
+        UserError: `folder` can't be read.
+    """
+    found: list[tuple[RunDirectory, Manifest]] = []
+    problems: list[str] = []
+    for run in find_runs(folder, trials=trials, problems=problems):
         try:
             found.append((run, run.read_manifest()))
         except UserError as error:

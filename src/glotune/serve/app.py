@@ -112,9 +112,7 @@ class Service:
         started = time.perf_counter()
         texts = asked.texts()
         self._check(texts)
-        encoded = await self.batcher.encode(texts)
-        self._check_lengths(encoded, asked.truncate)
-        logits_NC = await self._logits(encoded)
+        encoded, logits_NC = await self._in_time(texts, asked.truncate)
         if not np.isfinite(logits_NC).all():
             raise Refused(424, "Backend", "score is NaN")
         scores_NC = logits_NC if asked.raw_scores else self.predictor.read(logits_NC)[0]
@@ -175,16 +173,24 @@ class Service:
             longest, limit = max(each.raw_length for each in encoded), self.predictor.max_length
             raise Refused(413, "Validation", f"`inputs` must have at most {limit} tokens. Given: {longest}")
 
-    async def _logits(self, encoded: Sequence[Tokens]) -> Logits:
+    async def _in_time(self, texts: Sequence[Text], truncate: bool | None) -> tuple[list[Tokens], Logits]:
         try:
             async with asyncio.timeout(self.settings.timeout):
-                return await self.batcher.logits(encoded)
+                encoded = await self.batcher.encode(texts)
+                self._check_lengths(encoded, truncate)
+                return encoded, await self._logits(encoded)
         except QueueFull:
             raise Refused(429, "Overloaded", "Model is overloaded") from None
         except TimeoutError:
             raise Refused(504, "Overloaded", f"no answer within {self.settings.timeout:g} s") from None
         except Stopped:
             raise Refused(503, "Unhealthy", "the server is ending") from None
+
+    async def _logits(self, encoded: Sequence[Tokens]) -> Logits:
+        try:
+            return await self.batcher.logits(encoded)
+        except (QueueFull, Stopped):
+            raise
         except Exception as error:
             raise Refused(424, "Backend", f"inference failed ({type(error).__name__})") from error
 

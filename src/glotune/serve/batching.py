@@ -49,7 +49,7 @@ class Batcher:
         engine: the model and its encoding; nothing else may use them meanwhile.
         max_wait: seconds that a text waits for others at most, while the thread is idle.
         batch_tokens: tokens that end the wait, and that a batch holds at most; a longer text goes by itself.
-        queue_size: texts that may wait; a request for more is refused.
+        queue_size: texts that may wait, be it for their tokens or for the model; a request for more is refused.
         watch: called with (texts, tokens, seconds) of each batch, from the thread.
     """
 
@@ -61,6 +61,7 @@ class Batcher:
 
     def __post_init__(self) -> None:
         self._queue: deque[_Waiting] = deque()
+        self._encoding = 0  # texts on their way to tokens
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
@@ -81,8 +82,8 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Texts that wait."""
-        return len(self._queue)
+        """Texts that wait, for their tokens or for the model."""
+        return len(self._queue) + self._encoding
 
     @property
     def is_alive(self) -> bool:
@@ -95,8 +96,29 @@ class Batcher:
         return self.engine.encoding
 
     async def encode(self, texts: Sequence[Text]) -> list[Tokens]:
-        """The tokens of some texts, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, self.encoding.encode, texts)
+        """The tokens of some texts, off the event loop. Who stops waiting before it is their turn is passed over.
+
+        Raises:
+            QueueFull: so many more would be too many.
+            Stopped: the server is ending.
+        """
+        with self._changed:
+            self._refuse_unless(self.queued + len(texts))
+            self._encoding += len(texts)
+            job = self._tokenizing.submit(self.encoding.encode, texts)
+        job.add_done_callback(lambda _: self._encoded(len(texts)))
+        return await asyncio.wrap_future(job)
+
+    def _encoded(self, texts: int) -> None:
+        with self._changed:
+            self._encoding -= texts
+
+    def _refuse_unless(self, waiting: int) -> None:
+        """There is room for so many, and they will be answered."""
+        if self._stopping:
+            raise Stopped
+        if waiting > self.queue_size:
+            raise QueueFull
 
     async def logits(self, texts: Sequence[Tokens]) -> Logits:
         """Logits_NC of N texts.
@@ -108,10 +130,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(each, loop.create_future(), loop) for each in texts]
         with self._changed:
-            if self._stopping:
-                raise Stopped
-            if len(self._queue) + len(waiting) > self.queue_size:
-                raise QueueFull
+            self._refuse_unless(len(self._queue) + len(waiting))  # those that have no tokens yet come after these
             self._queue.extend(waiting)
             self._changed.notify()
         return np.stack(await asyncio.gather(*(each.answer for each in waiting)))

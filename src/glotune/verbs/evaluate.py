@@ -163,15 +163,18 @@ def read(recipe: Recipe, manifest: Manifest, data: Sources | None) -> TextData:
     """The texts to judge by, their labels as the run fixed them."""
     if data is not None:
         return read_evaluation_texts(data, recipe.data, manifest.labels, recipe.task)
-    texts = read_own(recipe, manifest)
+    texts = read_own(recipe, manifest, or_else=", or name the files to evaluate on with --data")
     held_out = {split: found for split, found in texts.splits.items() if split != "train"}
     return TextData(
         held_out, texts.labels, texts.sources, texts.source_languages, texts.data_hash, [], [], targets=texts.targets
     )
 
 
-def read_own(recipe: Recipe, manifest: Manifest) -> TextData:
+def read_own(recipe: Recipe, manifest: Manifest, *, or_else: str = "") -> TextData:
     """The texts of a run, all splits, as it was trained on them.
+
+    Args:
+        or_else: what the command can do without them.
 
     Raises:
         UserError: they are no longer there, or no longer the same.
@@ -182,7 +185,7 @@ def read_own(recipe: Recipe, manifest: Manifest) -> TextData:
         raise UserError(
             "the run's own data changed since it was trained",
             expected=f"the texts with hash {manifest.data_hash[:16]}, found {texts.data_hash[:16]}",
-            remedy="Name the files to evaluate on with --data",
+            remedy=f"Put the files back{or_else}",
         )
     return texts
 

@@ -19,6 +19,7 @@ from glotune.engine.processes import Processes, StopNow
 from glotune.engine.recorder import Recorder
 from glotune.errors import GlotuneError, InterruptedRun, RunError, UserError
 from glotune.recipe import Recipe, recipe_hash, recipe_yaml
+from glotune.recipe.paths import is_folder
 from glotune.recipe.pretrain import PretrainRecipe
 from glotune.report import write_report
 from glotune.run.directory import Occupied, RunDirectory, now
@@ -114,6 +115,7 @@ def first_manifest(recipe: Recipe | PretrainRecipe, texts: TextData, command: li
         data=texts.sources,
         data_hash=texts.data_hash,
         trust_remote_code=recipe.model.trust_remote_code,
+        encoder_is_folder=recipe.model.name is not None and is_folder(recipe.model.name),
     )
 
 

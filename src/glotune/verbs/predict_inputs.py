@@ -52,6 +52,7 @@ class Inputs:
         skip_empty: leave rows with an empty text out, and list them in `skipped`; an error otherwise.
         quoting: of a CSV or TSV file, as ``data.quoting``. Rows that seem to have swallowed others by a stray quote are
             listed in `swallowing` once all are read.
+        is_fixed: columns and quoting are those of a run: the command has no options for them that messages could name.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Inputs:
     text_pair: str | None = None
     skip_empty: bool = False
     quoting: Quoting = "standard"
+    is_fixed: bool = False
     skipped: list[int] = field(default_factory=list)
     swallowing: list[SwallowingRow] = field(default_factory=list)
 
@@ -100,7 +102,7 @@ class Inputs:
             yield from self._lines()
             return
         columns = Columns(text=self.text, text_pair=self.text_pair, label=_NONE, language=_NONE, split=_NONE)
-        with self._path(kind) as path, _options_named():
+        with self._path(kind) as path, self._retold():
             for batch in self._batches(kind, path, columns):
                 texts, numbers = batch.column("text").to_pylist(), batch.column("row").to_pylist()
                 pairs = batch.column("text_pair").to_pylist() if self.text_pair is not None else None
@@ -125,6 +127,20 @@ class Inputs:
         path = Path(self.source)
         kind = kind_of(path)
         return "text" if kind is None or kind == "hub" else kind
+
+    @contextmanager
+    def _retold(self) -> Iterator[None]:
+        """Where the readers name a key of the recipe, the command line has an option, or nothing."""
+        try:
+            yield
+        except UserError as error:
+            expected, remedy = error.expected, error.remedy
+            if not self.is_fixed:
+                expected, remedy = expected and _with_options(expected), remedy and _with_options(remedy)
+            elif remedy is not None and "data." in remedy:
+                remedy = "Columns and quoting are those of the run's recipe: change the file"
+                remedy += "" if self.text_pair is not None else ", or give its texts in a .txt file, one a line"
+            raise UserError(error.found, expected=expected, remedy=remedy, where=error.where) from error
 
     def _lines(self) -> Iterator[Row]:
         offset = 0
@@ -154,20 +170,13 @@ class Inputs:
                 yield Path(file.name)
 
 
-@contextmanager
-def _options_named() -> Iterator[None]:
-    """Where the readers name a key of the recipe, the command line has an option."""
-    try:
-        yield
-    except UserError as error:
-        named = [
-            text
-            and text.replace("data.columns.text_pair", "--text-pair")
-            .replace("data.columns.text", "--text")
-            .replace("data.quoting=", "--quoting ")
-            for text in (error.expected, error.remedy)
-        ]
-        raise UserError(error.found, expected=named[0], remedy=named[1], where=error.where) from error
+def _with_options(text: str) -> str:
+    """``--text`` for ``data.columns.text``."""
+    return (
+        text.replace("data.columns.text_pair", "--text-pair")
+        .replace("data.columns.text", "--text")
+        .replace("data.quoting=", "--quoting ")
+    )
 
 
 def require_source(source: str) -> None:

@@ -144,7 +144,7 @@ def test_a_list_without_tests_opens_no_predictions(folder, monkeypatch):
 
     monkeypatch.setattr("glotune.run.data.read_predictions", refused)
     found = compare_runs([folder / "base-0", folder / "lora-0"], tests=False)
-    assert found.notes == ("2 variants are listed without tests; test them with --tests.",)
+    assert found.notes == ("2 variants are listed without tests; test them with: glotune compare --tests.",)
     with pytest.raises(AssertionError, match="was opened"):
         compare_runs([folder / "base-0", folder / "lora-0"], tests=True)
 

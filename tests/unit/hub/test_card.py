@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from glotune.errors import RunError
+from glotune.data.reading import read_texts
+from glotune.errors import RunError, UserError
 from glotune.hub.card import model_card
+from glotune.hub.files import Choice, uploads
 from glotune.hub.paths import public_command, public_path, public_recipe
+from glotune.recipe import load_recipe
 from glotune.run.record import DataSource
+from glotune.verbs.lifecycle import first_manifest
+from glotune.verbs.train import train
 from made_runs import make_run
+from small_runs import small_recipe
 
 
 def test_the_hubs_own_reader_reads_the_card_back(tmp_path: Path) -> None:
@@ -63,6 +69,39 @@ def test_an_oracle_and_few_shot_texts_are_among_the_limits(tmp_path: Path) -> No
     text = model_card(run, "ada/humor").text
     assert "this is no zero-shot result" in text
     assert "64 of Bangla (bn)" in text
+
+
+def test_a_folder_is_no_model_of_the_hub_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noted when the run began; of an older run, it is looked at."""
+    run = make_run(tmp_path / "run", "sound", keys={"model.name": "adapted/model"})
+    run.update_manifest(changes=[])
+    for folder, name in ((run.model, "config.json"), (run.adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    (run.model / "model.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    assert model_card(run, "ada/humor").data.base_model == "adapted/model"
+    (tmp_path / "adapted" / "model").mkdir(parents=True)
+    for noted, base in ((None, None), (True, None), (False, "adapted/model")):
+        run.update_manifest(encoder_is_folder=noted)
+        assert model_card(run, "ada/humor").data.base_model == base
+    run.update_manifest(encoder_is_folder=True)
+    (tmp_path / "adapted" / "model").rmdir()
+    assert model_card(run, "ada/humor").data.base_model is None
+    with pytest.raises(UserError, match="an encoder that is not on the Hub: nobody else could load it"):
+        uploads(run, "ada/humor", Choice(adapter=True))
+
+
+def test_a_run_notes_whether_its_encoder_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe(tmp_path, train__epochs=1)
+    (tmp_path / "adapted").mkdir()
+    Path(recipe.model.name).rename(tmp_path / "adapted" / "model")
+    monkeypatch.chdir(tmp_path)
+    run = train(recipe, {"model.name": "adapted/model"}, out="run", report=False)
+    assert run.manifest.encoder_is_folder
+    assert model_card(run.directory, "ada/humor").data.base_model is None
+    embedded = load_recipe(recipe, {"model.name": "glotune-nano"})
+    assert first_manifest(embedded, read_texts(embedded.data, 0), []).encoder_is_folder is False
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

@@ -95,6 +95,42 @@ def test_results_come_back_and_look_like_a_run_elsewhere(tools: Path, tmp_path: 
     assert Remote.read(run.path) == local
 
 
+SYNCING = """#!/bin/sh
+echo "{name} $*" >> {asked}
+for each in "$@"; do before=$place; place=$each; done
+case "{name} $*" in
+    "rclone sync "*|*--delete*) rm -rf "$place"/* ;;
+esac
+cp -r {bucket}/. "$place"
+"""
+"""A tool that copies a bucket to the folder that it is called with last, and deletes where it is asked to."""
+
+
+@pytest.mark.parametrize("bucket", ["s3://mine/toy", "gs://mine/toy", "r2://mine/toy", None])
+def test_no_fetch_deletes_what_is_only_here(tools: Path, tmp_path: Path, bucket: str | None) -> None:
+    call(*LAUNCH)
+    run = tmp_path / "runs" / "toy"
+    there = make_run(tmp_path / "there", "running")
+    for name in ("aws", "gcloud", "rclone"):
+        place = tools / name
+        place.write_text(SYNCING.format(name=name, asked=tmp_path / "asked", bucket=there.path))
+        place.chmod(0o755)
+    record = {**Remote.read(run).__dict__, "bucket": bucket or str(there.path)}
+    (run / RECORD).write_text(json.dumps(record))
+    here = ("calibration.json", "evaluations/more/metrics.json", "exports/onnx/model.onnx",
+            "checkpoints/step-00000004/weights.safetensors", RECORD, "task.yaml")  # fmt: skip
+    for name in here:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (run / name).exists():
+            (run / name).write_text("made here")
+    for _ in range(2):
+        done = call("cloud", "fetch", "runs/toy")
+        assert done.exit_code == 0, done.output
+    assert [name for name in here if not (run / name).is_file()] == []
+    assert len(RunDirectory.open(run).events()) == len(there.events())
+    assert len([line for line in asked(tmp_path) if "toy runs/toy" in line]) == (2 if bucket else 0)
+
+
 def test_what_is_missing_or_fails_is_one_line(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call(*LAUNCH)
     again = call(*LAUNCH)

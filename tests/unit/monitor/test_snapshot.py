@@ -43,6 +43,28 @@ def test_a_folder_is_a_table_and_the_running_runs_follow(tmp_path: Path) -> None
     assert "\x1b" not in told.stdout
 
 
+def run_of_scores(folder: Path) -> None:
+    """A run whose metric is Pearson's r, with a checkpoint where it was evaluated."""
+    run = make_run(folder, "running")
+    run.update_manifest(task="score", source_languages=["en"])
+    run.append_events([event("evaluation", 60, key="validation/en", n=10, loss=0.5, pearson=0.4321, macro_f1=0.9)])
+    (run.checkpoints / "step-00000060").mkdir(parents=True)
+
+
+def test_scores_bear_the_name_of_what_they_are(tmp_path: Path) -> None:
+    run_of_scores(tmp_path / "scores")
+    page = once(str(tmp_path / "scores"), "--once", COLUMNS="120").stdout
+    assert "Pearson's r over training" in page
+    assert any(line.split() == ["checkpoint", "step", "size", "Pearson's", "r"] for line in page.splitlines())
+    assert "0.4321" in page
+    assert "F1" not in page
+    make_run(tmp_path / "classes", "sound")
+    assert "Macro-F1 over training" in once(str(tmp_path / "classes"), "--once", COLUMNS="120").stdout
+    table = once(str(tmp_path), "--once", COLUMNS="120").stdout
+    assert table.splitlines()[0].split() == ["run", "state", "verdict", "done", "score", "left", "loss", "begun"]
+    assert "0.4321" in table
+
+
 @pytest.mark.parametrize("columns", ["40", "60", "200"])
 def test_one_run_in_ascii_fits_its_terminal(tmp_path: Path, columns: str) -> None:
     run = make_run(tmp_path / "run", "collapsed")

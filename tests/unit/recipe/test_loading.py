@@ -113,6 +113,25 @@ def test_paths_beside_the_recipe_are_found_from_anywhere(tmp_path: Path) -> None
     assert load_recipe(write(tmp_path, MINIMAL)).data.train == str((tmp_path / "en.csv").resolve())
 
 
+def test_only_its_own_texts_lie_beside_the_recipe_of_a_run(tmp_path: Path) -> None:
+    """What else a run holds bears names that its recipe may use for something else: ``model`` is the trained one."""
+    run = tmp_path / "run"
+    for folder in ("model", "data"):
+        (run / folder).mkdir(parents=True)
+    write(run, "text,label\n", "data/train.csv")
+    content = "name: mine\nmodel: {name: model}\ndata: {train: data/train.csv}\ndistill: {teacher: model}\n"
+    beside = load_recipe(write(run, content, "recipe.yaml"))
+    assert beside.model.name == str((run / "model").resolve()), "a file of one's own, as ever"
+    write(run, "{}", "manifest.json")
+    write(tmp_path, "extends: run/recipe.yaml\n")
+    for source in (run / "recipe.yaml", tmp_path / "mine.yaml"):
+        recipe = load_recipe(source)
+        assert recipe.data.train == str((run / "data" / "train.csv").resolve())
+        assert recipe.distill is not None
+        assert (recipe.model.name, recipe.distill.teacher) == ("model", ["model"])
+    assert load_recipe(write(run, content)).model.name == str((run / "model").resolve()), "nor is this a run's recipe"
+
+
 def test_a_missing_recipe_names_the_nearest() -> None:
     with pytest.raises(UserError, match="Did you mean 'humor-v"):
         load_recipe("humorv3")

@@ -39,6 +39,8 @@ def test_what_was_changed_added_or_deleted_is_named(made):
     with pytest.raises(UserError, match=r"data_profile\.json is not what the run wrote"):
         run.require_scores()
     assert run.outcomes("test", "bn").num_texts == 40
+    with pytest.raises(UserError, match=r"holds no predictions for test/en.*glotune reproduce"):
+        run.outcomes("test", "en")
 
 
 def test_a_run_without_hashes_vouches_for_nothing_and_is_read(made):

@@ -25,6 +25,10 @@ class Echo:
         self.gate.set()
         self.fails = False
 
+    def encode(self, texts: list[str]) -> list[Tokens]:
+        self.gate.wait(10)
+        return [text(int(each)) for each in texts]
+
     def logits(self, texts: list[Tokens]) -> np.ndarray:
         self.gate.wait(10)
         self.batches.append([each.ids[0] for each in texts])
@@ -36,7 +40,8 @@ class Echo:
 @contextmanager
 def batching(**settings: Any) -> Iterator[tuple[Batcher, Echo]]:
     model = Echo()
-    engine: Any = SimpleNamespace(model=model, encoding=SimpleNamespace(packed=lambda texts, pairs: texts))
+    encoding = SimpleNamespace(packed=lambda texts, pairs: texts, encode=model.encode)
+    engine: Any = SimpleNamespace(model=model, encoding=encoding)
     batcher = Batcher(engine, **{"max_wait": 0.01, "batch_tokens": 100, "queue_size": 50} | settings)
     batcher.start()
     try:
@@ -98,6 +103,30 @@ def test_a_full_queue_refuses_and_takes_again_afterwards() -> None:
 
     with batching(queue_size=4) as (batcher, model):
         asyncio.run(ask(batcher, model))
+
+
+def test_texts_that_wait_for_their_tokens_fill_the_queue_too() -> None:
+    async def ask(batcher: Batcher, model: Echo) -> None:
+        model.gate.clear()
+        waiting = [asyncio.create_task(batcher.encode([number, number])) for number in ("1", "2")]
+        await asyncio.sleep(0.05)
+        with pytest.raises(QueueFull):
+            await batcher.encode(["3"])
+        waiting[1].cancel()
+        await asyncio.sleep(0.01)
+        assert batcher.queued == 2, "the first ones, which are being encoded"
+        third = asyncio.create_task(batcher.encode(["3", "3"]))
+        await asyncio.sleep(0.01)
+        model.gate.set()
+        assert [each.ids for each in await waiting[0]] == [[1], [1]]
+        assert [each.ids for each in await third] == [[3], [3]]
+        assert batcher.queued == 0
+
+    with batching(queue_size=4) as (batcher, model):
+        asyncio.run(ask(batcher, model))
+        batcher.stop(10)
+        with pytest.raises(Stopped):
+            asyncio.run(batcher.encode(["4"]))
 
 
 def test_who_has_gone_is_not_computed_for() -> None:

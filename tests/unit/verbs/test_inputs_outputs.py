@@ -120,6 +120,14 @@ def test_broken_quoting_names_the_option(tmp_path: Path) -> None:
         rows(Inputs(write(tmp_path / "t.csv", 'text\none\n"two\n')))
 
 
+@pytest.mark.parametrize("content", ['text\none\n"two\n', "tweet,label\none,x\n", "text,label\none,x,y\n"])
+def test_where_nothing_can_be_set_no_option_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(UserError) as caught:
+        rows(Inputs(write(tmp_path / "t.csv", content), is_fixed=True))
+    assert "--" not in str(caught.value)
+    assert not any(word in str(caught.value.remedy) for word in ("Set ", "set ", "data."))
+
+
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     write(tmp_path / "texts.csv", "")
     with pytest.raises(UserError, match=r"Did you mean 'texts\.csv'"):

@@ -177,9 +177,7 @@ def _cut(
     """Cuts tokenizer and embeddings, in place."""
     before = _parameters(hf)
     special = {*tokenizer.all_special_ids, *special_ids_of(hf.config)}
-    cut = cut_vocabulary(
-        tokenizer, sorted(special), source.own, source.recipe.data.columns, languages=languages, files=files
-    )
+    cut = cut_vocabulary(tokenizer, sorted(special), source.own, source.recipe.data, languages=languages, files=files)
     cut_for_good(hf, cut.kept)
     observer.log(
         f"vocabulary: {cut.record.pieces:,} of {cut.record.full_pieces:,} pieces kept,"

@@ -149,13 +149,14 @@ def in_8_bits(whole: Path, parts: dict[str, list[str]], folder: Path) -> None:
     Args:
         whole: holds the graph in fp32.
         parts: as of `parts_of`.
-        folder: takes the graph.
+        folder: another one, which takes the graph in the place of one that it holds.
     """
     onnx = require_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     products = [node for name, nodes in parts.items() if name != EMBEDDINGS for node in nodes]
     source = whole / GRAPH
+    _empty(folder)
     if products:
         with silenced():
             quantize_dynamic(
@@ -172,11 +173,16 @@ def in_8_bits(whole: Path, parts: dict[str, list[str]], folder: Path) -> None:
         source = folder / GRAPH
     if EMBEDDINGS in parts:
         small = onnx.load(str(source))
-        for name in (GRAPH, f"{GRAPH}.data"):
-            (folder / name).unlink(missing_ok=True)
+        _empty(folder)
         for name in parts[EMBEDDINGS]:
             with_embeddings_in_8_bits(small, name)
         save_graph(small, folder)
+
+
+def _empty(folder: Path) -> None:
+    """Removes a graph: weights in a file beside one would be written after those that lie there."""
+    for name in (GRAPH, f"{GRAPH}.data"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _place(name: str) -> str:

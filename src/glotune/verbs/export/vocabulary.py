@@ -15,7 +15,7 @@ from glotune.data.kept_pieces import PieceUse, pieces_to_keep, smaller, verify
 from glotune.data.texts import TextData
 from glotune.data.tokenization import CHUNK, fast_backend, inputs_of, untruncated
 from glotune.errors import UserError, did_you_mean
-from glotune.recipe.schema import Columns
+from glotune.recipe.schema import Data
 from glotune.verbs.export.record import Vocabulary
 from glotune.verbs.predict_inputs import Inputs
 from glotune.words import counted
@@ -36,7 +36,7 @@ def cut_vocabulary(
     tokenizer: Any,
     special_ids: Sequence[int],
     own: TextData,
-    columns: Columns,
+    data: Data,
     *,
     languages: Sequence[str],
     files: Sequence[str | Path],
@@ -47,7 +47,7 @@ def cut_vocabulary(
         tokenizer: of transformers, with the run's Unicode form in it.
         special_ids: that must stay, used or not.
         own: the run's texts, all splits.
-        columns: of the run's recipe, for the files.
+        data: of the run's recipe: columns and quoting of the files.
         languages: whose texts of the run count.
         files: further texts: lines, CSV, TSV, JSON lines or Parquet.
 
@@ -63,13 +63,13 @@ def cut_vocabulary(
     with untruncated(backend):
         full = Tokenizer.from_str(backend.to_str())
     use = PieceUse(full)
-    for chunk in _texts(own, columns, languages, files):
+    for chunk in _texts(own, data, languages, files):
         use.add(chunk)
     if not use.num_texts:
         raise UserError("no text to cut the vocabulary to", expected="languages of the run, or files with texts")
     kept = pieces_to_keep(full, use.used, use.scripts, special_ids)
     small = smaller(full, kept)
-    for chunk in _texts(own, columns, languages, files):
+    for chunk in _texts(own, data, languages, files):
         verify(full, small, kept, chunk)
     tokenizer._tokenizer = small
     only_used = np.setdiff1d(use.used, pieces_to_keep(full, [], use.scripts, special_ids))
@@ -84,9 +84,7 @@ def cut_vocabulary(
     return CutVocabulary(kept, full, record)
 
 
-def _texts(
-    own: TextData, columns: Columns, languages: Sequence[str], files: Sequence[str | Path]
-) -> Iterator[list[Text]]:
+def _texts(own: TextData, data: Data, languages: Sequence[str], files: Sequence[str | Path]) -> Iterator[list[Text]]:
     """The texts that count, some at a time."""
     for split in own.splits.values():
         wanted = [code for code, name in enumerate(split.language_names) if name in languages]
@@ -95,7 +93,15 @@ def _texts(
             yield inputs_of(batch)
     for file in files:
         waiting: list[Text] = []
-        for row in Inputs(str(file), text=columns.text, text_pair=columns.text_pair, skip_empty=True).rows():
+        inputs = Inputs(
+            str(file),
+            text=data.columns.text,
+            text_pair=data.columns.text_pair,
+            skip_empty=True,
+            quoting=data.quoting,
+            is_fixed=True,
+        )
+        for row in inputs.rows():
             waiting.append(row.text)
             if len(waiting) == CHUNK:
                 yield waiting
