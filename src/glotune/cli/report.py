@@ -14,6 +14,9 @@ def report(
         str | None,
         typer.Option(help="Metric by which the runs of a folder are compared. Default: macro_f1, of scores pearson."),
     ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language that they are compared in, 'targets' or 'all'. Default: targets.")
+    ] = None,
 ) -> None:
     """Write a run's report again: report.md, report.html and the pictures. A folder of runs gets one for all."""
     from glotune.cli.console import say, show
@@ -24,6 +27,7 @@ def report(
     if (run / "study.yaml").is_file():
         from glotune.study.redraw import redraw_study
 
+        _refuse_options(metric, language, "a study compares as its file says")
         summary = redraw_study(run)
         for note in summary.notes:
             say(note)
@@ -34,6 +38,7 @@ def report(
     is_run = (run / "manifest.json").is_file() or not run.is_dir()
     if is_run or not (find_runs(run, problems=unread) or unread):
         directory = RunDirectory.open(run)
+        _refuse_options(metric, language, "the report of one run tells all of its metrics in all languages")
         if directory.read_manifest().kind == "pretrain":
             from glotune.report.pretraining import write_pretraining_report
 
@@ -45,8 +50,16 @@ def report(
     else:
         from glotune.evidence.folder import write_folder_report
 
-        files, notes = write_folder_report(run, metric)
+        files, notes = write_folder_report(run, metric, language)
         for note in notes:
             say(note)
     show(str(files.markdown))
     show(str(files.page))
+
+
+def _refuse_options(metric: str | None, language: str | None, why: str) -> None:
+    from glotune.errors import UserError
+
+    given = [f"--{name} {value}" for name, value in (("metric", metric), ("language", language)) if value is not None]
+    if given:
+        raise UserError(f"{', '.join(given)}: {why}", expected="a folder of runs")

@@ -14,8 +14,14 @@ from glotune.run.state import readable_runs
 from glotune.words import escaped
 
 
-def write_folder_report(folder: Path, metric: str | None = None) -> tuple[ReportFiles, list[str]]:
+def write_folder_report(
+    folder: Path, metric: str | None = None, language: str | None = None
+) -> tuple[ReportFiles, list[str]]:
     """Writes ``FOLDER/report/``: the tables of `compare_runs`, and one page with a pick of runs.
+
+    Args:
+        folder: of the runs.
+        metric, language: as for `compare_runs`.
 
     Returns:
         the files, and sentences about what could not be compared.
@@ -33,7 +39,7 @@ def write_folder_report(folder: Path, metric: str | None = None) -> tuple[Report
     notes = [f"Not shown: {problem}" for problem in problems]
     if len(directories) > 1:
         try:
-            comparison = compare_runs(directories, metric)
+            comparison = compare_runs(directories, metric, language=language)
             tables = [variants_table(comparison), runs_table(comparison, relative_to=target)]
         except UserError as error:
             notes.append(f"Not compared: {error}")

@@ -242,7 +242,7 @@ def read_predictions(path: Path) -> Predictions:
         raise UserError(
             f"{path} can't be read as a prediction table ({reason})",
             expected=f"Parquet with the columns {', '.join(NUMBER_COLUMNS)}",
-            remedy="Write it again with: glotune evaluate",
+            remedy="Put it back as it was, or leave the run out; tables of glotune evaluate can be made again",
         ) from error
     split, language = split_and_language(path)
     sources, source_B = _coded(table.column("data_hash"))

@@ -36,6 +36,16 @@ def test_report_of_a_folder_compares(folder, capsys):
     assert capsys.readouterr().out.split() == [str(folder / "report" / name) for name in ("report.md", "report.html")]
 
 
+def test_a_folder_is_compared_in_the_language_that_is_asked_for(folder):
+    assert call("report", folder, "--language", "bn", "--metric", "accuracy") == 0
+    assert "Accuracy on test (bn)" in (folder / "report" / "report.md").read_text()
+
+
+def test_options_that_change_nothing_are_refused(folder, capsys):
+    assert call("report", folder / "better", "--metric", "accuracy") == 2
+    assert "--metric accuracy: the report of one run tells all of its metrics" in capsys.readouterr().err
+
+
 def test_report_of_nothing_is_the_users_mistake(tmp_path, capsys):
     assert call("report", tmp_path / "nowhere") == 2
     assert "there is no run at" in capsys.readouterr().err
