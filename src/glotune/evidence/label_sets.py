@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from glotune.evidence.collapse import LEAST_OTHERS, NO_GAIN, RANKS, deciding_languages
-from glotune.evidence.skill import LEVEL, Unskilled, level_of, shown
+from glotune.evidence.skill import LEVEL, Unskilled, independent, level_of, shown
 from glotune.stats.confusion import FloatArray, ratio
 from glotune.stats.label_sets import LabelSets
 
@@ -127,13 +127,13 @@ class SetSkill:
 def skill_of_sets(answered: Mapping[str, LabelSets]) -> SetSkill | None:
     """The skill that these answers show; None where no label applies to some texts and not to others.
 
-    A text's answers are shuffled together, so that labels that go together do so in every shuffle; texts that belong
-    together count as the first of them.
+    A text's answers are shuffled together, so that labels that go together do so in every shuffle; the texts are
+    `independent`.
     """
     rng = np.random.default_rng(0)
     found, shuffled_R, parts, texts = 0.0, np.zeros(SHUFFLES), [], 0
-    for language, sets in answered.items():
-        kept = slice(None) if sets.cluster_B is None else np.unique(sets.cluster_B, return_index=True)[1]
+    for language, kept in independent(answered).items():
+        sets = answered[language]
         true_BL = (sets.label_BL[kept] == 1).astype(np.float64)
         known_BL = sets.is_known_BL[kept].astype(np.float64)
         yes_BL = sets.answer_BL[kept].astype(np.float64)

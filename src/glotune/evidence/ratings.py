@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from glotune.evidence.collapse import LEAST_OTHERS, deciding_languages
-from glotune.evidence.skill import LEVEL, Unskilled, level_of, shown
+from glotune.evidence.skill import LEVEL, Unskilled, independent, level_of, shown
 from glotune.stats.confusion import FloatArray
 from glotune.stats.ratings import Ratings
 
@@ -71,13 +71,12 @@ def at_chance(found: Ratings) -> bool:
 def skill_of(answered: Mapping[str, Ratings]) -> tuple[float, float] | None:
     """Mean correlation, and how often shuffled answers do as well; None where the truth is one number throughout.
 
-    Texts that belong together count as the first of them.
+    The texts are `independent`.
     """
     rng = np.random.default_rng(0)
     found, shuffled_R, parts = 0.0, np.zeros(SHUFFLES), 0
-    for each in answered.values():
-        kept = np.arange(each.num_texts)
-        kept = kept if each.cluster_B is None else kept[np.unique(each.cluster_B, return_index=True)[1]]
+    for language, kept in independent(answered).items():
+        each = answered[language]
         for place in each.known_scores:
             rows = kept[each.is_known_BL[kept, place]]
             truth, said = _standard(each.truth_BL[rows, place]), _standard(each.answer_BL[rows, place])

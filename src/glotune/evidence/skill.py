@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glotune.stats.arrays import Outcomes
+from glotune.stats.arrays import Answered, Outcomes
 from glotune.stats.confusion import IntArray, count_metric
 
 LEVEL = 0.025
@@ -63,14 +63,41 @@ def level_of(evaluations: int, shuffles: int = SHUFFLES) -> float:
     return max(LEVEL / max(1, evaluations), 2 / (1 + shuffles))
 
 
-def confusions(answered: Mapping[str, Outcomes]) -> dict[str, IntArray]:
-    """Language -> its confusion matrix [C, C], in which texts that belong together count as the first of them.
+def independent(answered: Mapping[str, Answered]) -> dict[str, IntArray]:
+    """Language -> places of texts of which none belongs to another: one of each cluster, in one of its languages.
 
-    Four copies of a text are one piece of evidence: shuffled one by one, they would make any answer look learned.
+    Four copies of a text are one piece of evidence, and so are its translations: shuffled one by one, they would make
+    any answer look learned. The languages of a cluster take turns, so that each keeps its share of a parallel test set.
+
+    Args:
+        answered: their clusters numbered alike.
     """
+    found = {name: np.arange(each.num_texts) for name, each in answered.items()}
+    clustered = {name: each.cluster_B for name, each in answered.items() if each.cluster_B is not None}
+    if not clustered:
+        return found
+    firsts = {name: np.unique(cluster_B, return_index=True) for name, cluster_B in clustered.items()}
+    cluster_N = np.concatenate([numbers for numbers, _ in firsts.values()])
+    order_N = np.argsort(cluster_N, kind="stable")  # of one cluster by language
+    _, start_N, code_N, size_G = np.unique(
+        cluster_N[order_N], return_index=True, return_inverse=True, return_counts=True
+    )
+    turn_N = np.empty(len(order_N), dtype=np.int64)
+    turn_N[order_N] = np.arange(len(order_N)) - start_N[code_N]
+    holders_N = np.empty(len(order_N), dtype=np.int64)
+    holders_N[order_N] = size_G[code_N]
+    is_kept_N = cluster_N % holders_N == turn_N
+    ends = np.cumsum([len(numbers) for numbers, _ in firsts.values()])
+    for (name, (_, places)), end in zip(firsts.items(), ends, strict=True):
+        found[name] = np.sort(places[is_kept_N[end - len(places) : end]])
+    return found
+
+
+def confusions(answered: Mapping[str, Outcomes]) -> dict[str, IntArray]:
+    """Language -> its confusion matrix [C, C], of the texts that are `independent`."""
     found = {}
-    for language, each in answered.items():
-        kept = slice(None) if each.cluster_B is None else np.unique(each.cluster_B, return_index=True)[1]
+    for language, kept in independent(answered).items():
+        each = answered[language]
         counts_CC = np.zeros((each.num_labels, each.num_labels), dtype=np.int64)
         np.add.at(counts_CC, (each.label_B[kept], each.prediction_B[kept]), 1)
         found[language] = counts_CC

@@ -268,8 +268,7 @@ def _not_finite_predictions(outcomes_by_language: Mapping[str, Answered]) -> str
 
 def _no_better_than_chance(answered: Mapping[str, Outcomes], collapses: Mapping[str, Collapse]) -> list[str]:
     """The languages of which that is so one by one."""
-    known = confusions(answered)
-    return [name for name in answered if name not in collapses and at_chance({name: known[name]})]
+    return [name for name, each in answered.items() if name not in collapses and at_chance(confusions({name: each}))]
 
 
 def _several(answered: str, languages: Collection[str]) -> str:

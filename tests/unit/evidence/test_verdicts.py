@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from glotune.evidence import label_sets, ratings
+from glotune.evidence.skill import independent
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
 from glotune.recipe import load_recipe
@@ -272,6 +273,18 @@ def test_copies_of_a_text_are_one_piece_of_evidence():
     assert judge(SETTLED, {"en": few}, NAMES).status == "no skill"
     assert judge(SETTLED, {"en": copied}, NAMES).status == "no skill"
     assert judge(SETTLED, {"en": replace(copied, cluster_B=None)}, NAMES).status != "no skill"
+
+
+def test_translations_of_a_text_are_one_piece_of_evidence():
+    few = language(skill=0.3, num_texts=24, seed=4)
+    alike = replace(few, cluster_B=np.arange(24))
+    codes = ["en", "de", "es", "fr", "it", "pt", "ar", "hi"]
+    assert judge(SETTLED, dict.fromkeys(codes, alike), NAMES, source_languages=codes).status == "no skill"
+    assert judge(SETTLED, dict.fromkeys(codes, few), NAMES, source_languages=codes).status != "no skill"
+    kept = independent({"en": alike, "de": alike, "sw": few})
+    assert sorted([*kept["en"], *kept["de"]]) == list(range(24)), "each in one of its languages, which take turns"
+    assert len(kept["en"]) == len(kept["de"]) == 12
+    assert len(kept["sw"]) == 24
 
 
 def test_nine_minority_texts_all_missed_are_no_skill_and_four_found_are_one():
