@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glotune.cli.overrides import refuse_options
-from glotune.words import count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -222,6 +221,8 @@ def _label_table(diagnosis: Diagnosis) -> Table:
 
 
 def _cells(entry: dict[str, Any], labels: list[str]) -> list[str]:
+    from glotune.words import count
+
     fertility = f"{entry['fertility']:.2f}" if entry.get("fertility") is not None else "-"
     truncated = f"{entry['truncation_rate']:.1%}" if "truncation_rate" in entry else "-"
     return [
