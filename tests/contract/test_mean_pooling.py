@@ -120,6 +120,18 @@ def test_the_copy_in_the_folder_gives_the_recorded_predictions(tmp_path: Path) -
     assert Network(load_encoder(section, run.manifest.labels, seed=0, log=print)).anatomy.pools_mean, "it goes on so"
 
 
+@pytest.mark.parametrize("with_mask", [True, False])
+@pytest.mark.parametrize("family", ["xlm-roberta", "roberta", "bert"])
+def test_a_saved_model_answers_in_half_precision(tmp_path: Path, family: str, with_mask: bool) -> None:
+    hf = load(tmp_path / "encoder", family)
+    ids = torch.tensor(random_ids((9, 9)))
+    mask = {"attention_mask": torch.ones_like(ids)} if with_mask else {}
+    full = hf(ids, **mask).logits
+    half = hf.to(torch.bfloat16)(ids, **mask).logits
+    assert (full.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    assert (half.float() - full).abs().max() < 0.02
+
+
 def recorded(run: Any) -> tuple[list[str], list[dict[str, float]]]:
     rows = pq.read_table(run.directory.predictions / "test.es.parquet").to_pylist()
     scores = [dict(zip(run.manifest.labels, row["probabilities"], strict=True)) for row in rows]
