@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from glotune.engine.adversary import moved_on
+from glotune.data.batches import PackedBatch
+from glotune.engine.adversary import adversarial_passes, moved_on
 from glotune.engine.assembly import optimizer_of
+from glotune.engine.optimizer import LossScale
 from glotune.engine.step import Stepper
 from glotune.errors import UserError
 from glotune.recipe.schema import Adversarial
 from glotune.report.content import gather
 from glotune.run.data import load_run
+from glotune.tasks.task import Part
 from glotune.verbs.train import train
 from made_updates import assembled, recipe_for, schedule_of, whole_batch
 from packed_batches import packed, random_ids
@@ -105,6 +108,37 @@ def test_a_move_has_its_length_and_stays_in_its_ball() -> None:
     alone = replace(packed(random_ids((3,))), rows=micro.rows[:1])
     first = moved_on(torch.zeros(3, 8), gradient[:3], alone, spec)
     assert torch.allclose(first, noise[:3] / 0.7 * spec.stride, atol=1e-6), "whoever shares its micro-batch"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_moves_in_fp16_are_those_of_the_scaled_loss(method: str) -> None:
+    """A gradient of 1e-9 is none in fp16; under the scale of the loss it is one, and a move is as long as ever."""
+    spec = Adversarial(**{**METHODS[method], "steps": 3} if method == "pgd" else METHODS[method])
+    micro = packed(random_ids((3, 7)))
+    slopes = torch.randn(micro.num_tokens, 4, generator=torch.Generator().manual_seed(0))
+
+    def moves(half: bool, factor: float) -> list[torch.Tensor]:
+        seen = []
+
+        def run(batch: PackedBatch) -> Part:
+            assert batch.noise_TE is not None
+            seen.append(batch.noise_TE.detach())
+            moved = batch.noise_TE.half() if half else batch.noise_TE
+            bent = moved * (slopes + 0.1 * moved.detach()).to(moved.dtype)
+            return Part(loss=bent.float().sum() * 1e-9, sums=torch.zeros(0))
+
+        def scaled(loss: torch.Tensor) -> torch.Tensor:
+            return loss * factor
+
+        noisy = replace(micro, noise_TE=torch.zeros(micro.num_tokens, 4, requires_grad=True))
+        for part, share in adversarial_passes(spec, run, noisy, scaled):
+            scaled(part.loss * share).backward()
+        return seen
+
+    found, wanted = moves(True, LossScale().factor), moves(False, 1.0)
+    assert len(found) == len(wanted) == 1 + spec.moves
+    assert all(torch.allclose(one, other, atol=0.02) for one, other in zip(found, wanted, strict=True))
+    assert all(float(one.norm()) > 0.1 for one in found[1:])
 
 
 def test_a_run_with_frozen_layers_says_what_it_gives_up(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from encoders import TEXTS
-from glotune.data.batches import PackedBatch
+from glotune.data.batches import PackedBatch, collate
+from glotune.data.encoding import Encoding
 from glotune.errors import RunError, UserError
 from glotune.model import saving
 from glotune.model.families import UNFIT, Anatomy
@@ -28,6 +29,7 @@ from glotune.model.surgery.lora import add_lora
 from glotune.model.surgery.operate import Operated, operate
 from glotune.model.surgery.truncation import truncate
 from glotune.model.tensorfile import Entry, write_tensors
+from glotune.recipe.data_keys import Data
 from glotune.recipe.schema import Freeze, Lora, Model, Speed
 from glotune.run.directory import RunDirectory
 from glotune.run.records import RunStatus
@@ -57,6 +59,21 @@ def batch_of(operated: Operated, tokenizer: Any) -> PackedBatch:
     """Texts of several lengths, as the network takes them."""
     assert operated.vocabulary is not None
     return packed([operated.vocabulary.to_trimmed(ids).tolist() for ids in token_ids(tokenizer)])
+
+
+@pytest.mark.parametrize("kind", ["camembert", "longformer", "luke", "mpnet", "xmod", "bert", "electra"])
+def test_padding_that_a_text_says_takes_the_position_that_transformers_gives_it(tmp_path: Path, kind: str) -> None:
+    """Some families count positions past it, others like any token."""
+    section = Model(name=str(make_family(tmp_path / kind, kind)))
+    network = Network(load_encoder(section, LABELS, seed=0, log=lambda line: None)).eval()
+    tokenizer = load_tokenizer(section)
+    store = Encoding(tokenizer, Data(train="none.csv")).store([f"{TEXTS[0]} [PAD] {TEXTS[1]}", TEXTS[2], "[PAD] good"])
+    batch = collate(store, np.arange(3), uncounted=network.uncounted)
+    assert int((batch.input_ids == tokenizer.pad_token_id).sum()) == 2
+    each = [ids.unsqueeze(0) for ids in batch.input_ids.split(list(batch.lengths))]
+    with torch.no_grad():
+        alone = torch.cat([network.hf(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for ids in each])
+    assert torch.allclose(logits(network, batch), alone, atol=1e-5)
 
 
 def two_steps(network: Network, batch: PackedBatch) -> None:

@@ -20,6 +20,9 @@ from glotune.hub.card import model_card
 from glotune.hub.files import Choice, uploads
 from glotune.model.loading import load_encoder
 from glotune.model.network import Network
+from glotune.model.packed.kernels import PADDED
+from glotune.model.packed.packing import mean_by_text
+from glotune.model.packed.walk import Flow, pooled
 from glotune.model.surgery.lora import add_lora
 from glotune.recipe.schema import Lora, Model
 from glotune.verbs.export.export import export
@@ -79,6 +82,38 @@ def test_the_heads_input_is_the_mean_of_the_last_layer(tmp_path: Path) -> None:
     assert (Network(hf)(packed([text])) - by_hand).abs().max() < 1e-5
 
 
+def test_both_means_are_one_mean_forward_and_back(tmp_path: Path) -> None:
+    """Over segments on CPU and CUDA, in plain sums where a device has no such product."""
+    batch = packed(random_ids())
+    anatomy = Network(load(tmp_path / "encoder", "xlm-roberta")).anatomy
+    flow = Flow.of(batch, PADDED)
+    tokens = torch.randn(batch.num_tokens, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    upstream = torch.linspace(-1, 1, 8 * len(batch)).view(-1, 8)
+    means, slopes = [], []
+    for mean in pooled(anatomy, tokens, flow), mean_by_text(tokens, batch.cu_seqlens):
+        means.append(mean)
+        slopes += torch.autograd.grad((mean * upstream).sum(), tokens)
+    assert torch.allclose(*means, atol=1e-6)
+    assert torch.allclose(*slopes, atol=1e-7)
+    assert mean_by_text(tokens.bfloat16(), batch.cu_seqlens).dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "modernbert"])
+def test_a_device_without_sums_over_segments_takes_the_mean(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As MPS is; ``torch.device("meta")``, which knows shapes alone, stands in for it."""
+
+    def refuses(data: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        raise NotImplementedError(f"aten::segment_reduce on {data.device}")
+
+    monkeypatch.setattr(torch, "segment_reduce", refuses)
+    network = Network(load(tmp_path / "encoder", family)).to("meta")
+    logits = network(packed(random_ids()).to("meta"))
+    logits.sum().backward()
+    assert logits.shape == (len(random_ids()), len(LABELS))
+
+
 @pytest.mark.parametrize("family", ["xlm-roberta", pytest.param("bert", marks=pytest.mark.extras)])
 def test_trimmed_cached_and_packed_are_none_of_these(tmp_path: Path, family: str) -> None:
     keys = {"model": {"name": "", "pooling": "mean", "dropout": 0.0, "freeze": {"embeddings": True, "layers": 1}}}
@@ -118,6 +153,18 @@ def test_the_copy_in_the_folder_gives_the_recorded_predictions(tmp_path: Path) -
         uploads(run.directory, "USER/small", Choice(adapter=True))
     section = Model(name=str(folder))
     assert Network(load_encoder(section, run.manifest.labels, seed=0, log=print)).anatomy.pools_mean, "it goes on so"
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+@pytest.mark.parametrize("family", ["xlm-roberta", "roberta", "bert"])
+def test_a_saved_model_answers_in_half_precision(tmp_path: Path, family: str, with_mask: bool) -> None:
+    hf = load(tmp_path / "encoder", family)
+    ids = torch.tensor(random_ids((9, 9)))
+    mask = {"attention_mask": torch.ones_like(ids)} if with_mask else {}
+    full = hf(ids, **mask).logits
+    half = hf.to(torch.bfloat16)(ids, **mask).logits
+    assert (full.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    assert (half.float() - full).abs().max() < 0.02
 
 
 def recorded(run: Any) -> tuple[list[str], list[dict[str, float]]]:

@@ -1,5 +1,6 @@
 """C7: the saved model opens in transformers.pipeline and gives the recorded labels, scores to 1e-5."""
 
+import csv
 import json
 import unicodedata
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import glotune
 from encoders import TEXTS, make_encoder
 from glotune.verbs.train import train
-from small_runs import small_recipe
+from small_runs import small_recipe, write_csv
 
 LORA = {"rank": 4, "alpha": 8, "target_modules": ["query", "value", "dense"]}
 
@@ -60,3 +61,40 @@ def test_predict_gives_the_pipelines_scores_in_every_unicode_form(tmp_path: Path
         for answer, prediction in zip(classify(given), glotune.load(folder).predict(given), strict=True):
             scores = {entry["label"]: entry["score"] for entry in answer}
             assert scores == pytest.approx(prediction.probabilities, abs=1e-6)
+
+
+PAD_KEYS: dict[str, dict[str, Any]] = {
+    "packed": {},
+    "padded": {"train__batching": "dynamic"},
+    "cached": {"model__freeze": {"embeddings": True, "layers": 1}},
+    "pairs": {"pairs": True},
+    "mean": {"model__pooling": "mean"},
+}
+
+
+@pytest.mark.parametrize("how", PAD_KEYS)
+def test_a_text_that_says_pad_is_read_as_transformers_reads_it(tmp_path: Path, how: str) -> None:
+    """XLM-R counts positions past padding, wherever it stands; the vocabulary is trimmed."""
+    from transformers import pipeline
+
+    recipe = small_recipe(tmp_path, train__epochs=1, **PAD_KEYS[how])
+    for name in ("train", "dev", "es"):
+        path = tmp_path / f"{name}.csv"
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        write_csv(path, [{**row, "text": f"{row['text']} <pad> <pad> {row['text']}"} for row in rows[::2]] + rows[1::2])
+    run = train(recipe, out=tmp_path / "run", report=False)
+    classify = pipeline("text-classification", model=str(run.path / "model"), device="cpu", trust_remote_code=True)
+    records = pq.read_table(run.directory.predictions / "test.es.parquet").to_pylist()
+    given = [
+        {"text": record["text"], **({"text_pair": record["text_pair"]} if how == "pairs" else {})} for record in records
+    ]
+    assert sum("<pad>" in each["text"] for each in given) == 15
+    answers = [classify(each, truncation=True, top_k=None, max_length=32) for each in given]
+    for record, answer in zip(records, answers, strict=True):
+        expected = dict(zip(run.manifest.labels, record["probabilities"], strict=True))
+        assert {entry["label"]: entry["score"] for entry in answer} == pytest.approx(expected, abs=1e-5)
+    if how == "packed":
+        text = "a good room <pad> bad"
+        scores = {entry["label"]: entry["score"] for entry in classify({"text": text}, top_k=None)}
+        assert glotune.load(run.path).predict([text])[0].probabilities == pytest.approx(scores, abs=1e-5)

@@ -19,7 +19,7 @@ from glotune.report import write_report
 from glotune.run.data import load_run
 from glotune.run.records import RunStatus
 from glotune.stats.arrays import Outcomes
-from glotune.stats.thresholds import answers_at
+from glotune.stats.thresholds import answers_at, tune_thresholds
 from glotune.verbs.calibrate import calibrate
 from glotune.verbs.evaluate import evaluate
 from glotune.verbs.lifecycle import Run
@@ -177,14 +177,20 @@ def test_folds_keep_the_votes(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.extras
 def test_metrics_weigh_texts_where_the_recipe_says_so(folder: Path, tmp_path: Path) -> None:
-    keys = {"data__columns__weight": "trust", "data__weighted_metrics": True, "evaluate__baselines": False}
+    keys = {
+        "data__columns__weight": "trust", "data__weighted_metrics": True, "evaluate__baselines": False,
+        "evaluate__tune_thresholds": "macro_f1",
+    }  # fmt: skip
     run = glotune.train(votes_recipe(folder, rows=60, **keys), out=tmp_path / "run", report=False)
     found = answered(run, "test", "es")
     right = found.prediction_B == found.label_B
     assert found.weight_B is not None
     assert run.metrics["test"]["es"]["accuracy"] == pytest.approx(np.average(right, weights=found.weight_B))
     text = write_report(run.directory).markdown.read_text(encoding="utf-8")
-    assert "Metrics and intervals weigh each text by the column 'trust'" in text
+    assert run.manifest.decision is not None
+    validation = answered(run, "validation", "en").by_probability()
+    assert run.manifest.decision.thresholds == pytest.approx(tune_thresholds(validation, "macro_f1"), rel=1e-4)
+    assert "Metrics, intervals and tuned thresholds weigh each text by the column 'trust'" in text
     assert "column trust, in the loss and in metrics" in text
 
 

@@ -137,7 +137,8 @@ class PackedBatch:
     input_ids: Tensor
     """[T] int64"""
     position_ids: Tensor
-    """[T] int64, from 0 within each text; a family's offset is the model's business."""
+    """[T] int64, from 0 within each sequence; a family's offset is the model's business. Where a family counts no token
+    of padding, one that stands in a text is at -1 and those behind it are one nearer."""
     token_type_ids: Tensor
     """[T] int64"""
     cu_seqlens: Tensor
@@ -277,6 +278,7 @@ def collate(
     id_map: IdMap | None = None,
     *,
     by_text: bool = False,
+    uncounted: int | None = None,
 ) -> PackedBatch:
     """Packs the texts at `rows` of the store, in that order; windows by length.
 
@@ -284,6 +286,7 @@ def collate(
         pad_to: see `PackedBatch.pad_to`.
         id_map: applied to the token ids where the vocabulary was trimmed.
         by_text: windows stand in the order of the texts, too, as their tokens do in the store.
+        uncounted: what takes no position of its own, as `Network.uncounted` says; None: every token does.
     """
     starts, lengths, windows = store.sequence_starts(rows), store.sequence_lengths(rows), store.windows
     windows_BM = None if windows is None else windows.places(rows)
@@ -298,11 +301,16 @@ def collate(
     np.cumsum(lengths, out=cu_seqlens[1:])
     # Positions start again at 0 in each text, as if it stood alone: packed must equal padded (C1).
     positions = np.arange(len(tokens), dtype=np.int64) - np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
+    ids = (tokens if id_map is None else id_map(tokens)).astype(np.int64)
+    if uncounted is not None and (is_padding := ids == uncounted).any():  # a text that says "<pad>"
+        passed = np.cumsum(is_padding)
+        positions -= passed - np.repeat((passed - is_padding)[cu_seqlens[:-1]], lengths)
+        positions[is_padding] = -1
     types = np.zeros(len(tokens), np.int64)
     if store.token_types is not None:
         types = np.concatenate([store.token_types[start:stop] for start, stop in spans]).astype(np.int64)
     return PackedBatch(
-        input_ids=torch.from_numpy((tokens if id_map is None else id_map(tokens)).astype(np.int64)),
+        input_ids=torch.from_numpy(ids),
         position_ids=torch.from_numpy(positions),
         token_type_ids=torch.from_numpy(types),
         cu_seqlens=torch.from_numpy(cu_seqlens),

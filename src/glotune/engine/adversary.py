@@ -20,7 +20,10 @@ from glotune.tasks.task import Part
 
 
 def adversarial_passes(
-    spec: schema.Adversarial, run: Callable[[PackedBatch], Part], micro: PackedBatch
+    spec: schema.Adversarial,
+    run: Callable[[PackedBatch], Part],
+    micro: PackedBatch,
+    scaled: Callable[[Tensor], Tensor],
 ) -> Iterator[tuple[Part, float]]:
     """The passes of one step over a micro-batch, each to be carried back before the next one is asked for.
 
@@ -29,6 +32,7 @@ def adversarial_passes(
     Args:
         run: the forward pass.
         micro: on its device, with a move of zeros whose gradient is wanted (`Parts.noisy`).
+        scaled: the loss as it is carried back: in fp16 gradients of the loss itself would fall below its range.
 
     Yields:
         what a pass gives, and the share of its gradient in the update; the shares add up to 1.
@@ -46,7 +50,7 @@ def adversarial_passes(
             yield part, share
             gradient_TE = noise_TE.grad
         else:  # PGD looks for the worst move first, and learns from that alone
-            (gradient_TE,) = torch.autograd.grad(part.loss, noise_TE)
+            (gradient_TE,) = torch.autograd.grad(scaled(part.loss), noise_TE)
 
 
 def moved_on(noise_TE: Tensor, gradient_TE: Tensor, micro: PackedBatch, spec: schema.Adversarial) -> Tensor:

@@ -71,4 +71,4 @@ def _few_texts(parts: Parts) -> PackedBatch:
     store = parts.stores["train"]
     ordered = by_length(np.arange(len(store)), store.lengths)
     places = sorted({quarter * len(ordered) // 4 for quarter in range(4)})
-    return collate(store, ordered[places], id_map=parts.id_map)
+    return collate(store, ordered[places], id_map=parts.id_map, uncounted=parts.network.uncounted)

@@ -129,9 +129,11 @@ class Parts:
         """The texts at `rows` of a split as one micro-batch on the host, in memory that a GPU copies from by itself."""
         read, prefix = store or self.stores[split], self.prefixes.get(split)
         own_pad = pad_to if read.twin is None else self._padding(read, rows, pad_to)
-        batch = collate(read, rows, own_pad, self.id_map, by_text=prefix is not None)
+        uncounted = self.network.uncounted
+        batch = collate(read, rows, own_pad, self.id_map, by_text=prefix is not None, uncounted=uncounted)
         if read.twin is not None:
-            batch = replace(batch, twin=collate(read.twin, rows, self._padding(read.twin, rows, pad_to), self.id_map))
+            twin_pad = self._padding(read.twin, rows, pad_to)
+            batch = replace(batch, twin=collate(read.twin, rows, twin_pad, self.id_map, uncounted=uncounted))
         loaded = batch if prefix is None else replace(batch, hidden_TH=prefix.rows(rows))
         dressed = loaded if dress is None else dress(loaded)
         dressed = filled(dressed) if self.plan.attention == "blocks" else dressed

@@ -104,7 +104,7 @@ class TorchModel:
     def _logits(self, store: TokenStore, token_budget: int) -> NDArray[np.float64]:
         pieces = [rows for rows, _ in cut(np.arange(len(store)), store.costs, token_budget)]
         device, collected = torch.device(self.device), Collected(len(store))
-        made = (collate(store, rows) for rows in pieces)
+        made = (collate(store, rows, uncounted=self.network.uncounted) for rows in pieces)
         batches = map(filled, made) if self.network.kernels == BLOCKS else made
         for batch, logits_BC in forward(
             (batch.pinned() for batch in batches) if device.type == "cuda" else batches,

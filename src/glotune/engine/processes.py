@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType
 
 import numpy as np
@@ -25,6 +26,10 @@ from glotune.engine.accelerator import before_cuda
 from glotune.errors import InterruptedRun
 
 ANOTHER_RANK = "another rank was asked to stop"
+LONGEST_WAIT = timedelta(days=1)
+"""How long a rank waits for the others. The main rank asks teachers, answers unlabelled texts and fits cheap models
+alone, and torch gives the waiting ranks up after 30 minutes on CPUs, after 10 on GPUs. A rank that died is told by its
+closed connection or by its launcher, not by the clock."""
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -140,7 +145,7 @@ class Processes:
         if device == "cuda":
             before_cuda(deterministic=deterministic)
         with signals_as_before():  # joining can wait long for the others, where no handler of ours would be run
-            state = PartialState(cpu=device == "cpu")
+            state = PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT)
         if state.backend == "gloo":
             # Its threads hold gradients that they summed; dropping those while Python ends aborts the process.
             atexit.register(state.destroy_process_group)

@@ -281,14 +281,17 @@ class Stepper:
         if spec is None:
             yield run(micro), 1.0
         else:
-            yield from adversarial_passes(spec, run, self.parts.noisy(micro.to(self.parts.device)))
+            yield from adversarial_passes(spec, run, self.parts.noisy(micro.to(self.parts.device)), self._scaled)
 
     def _no_sums(self) -> Tensor:
         device = self.parts.device
         return torch.zeros(1 + self.parts.task.num_sums, dtype=sums_dtype(device), device=device)
 
     def _backward(self, loss: Tensor) -> None:
-        (loss if self.loss_scale is None else loss * self.loss_scale.factor).backward()
+        self._scaled(loss).backward()
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.loss_scale is None else loss * self.loss_scale.factor
 
     def _part(self, step: int, objective: Objective, number: int, micro: PackedBatch) -> Part:
         """The forward pass of the micro-batch of a number: the same dropout whenever it runs."""

@@ -26,11 +26,14 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 def mean_over_texts(states_BLH: Tensor, mask_BL: Tensor | None) -> Tensor:
-    """[B, H]: the mean of the tokens that the mask names (special tokens too, as e5 was trained), in fp32."""
+    """[B, H]: the mean of the tokens that the mask names (special tokens too, as e5 was trained).
+
+    Summed in fp32, and returned in the precision of the states, which is that of the head's weights.
+    """
     if mask_BL is None:
-        return states_BLH.float().mean(dim=1)
+        return states_BLH.float().mean(dim=1).to(states_BLH.dtype)
     weights_BL1 = mask_BL.unsqueeze(-1).float()
-    return (states_BLH.float() * weights_BL1).sum(dim=1) / weights_BL1.sum(dim=1)
+    return ((states_BLH.float() * weights_BL1).sum(dim=1) / weights_BL1.sum(dim=1)).to(states_BLH.dtype)
 
 
 class MeanPooled:

@@ -76,6 +76,12 @@ class Network(nn.Module):
         return int(self.anatomy.config.hidden_size)
 
     @property
+    def uncounted(self) -> int | None:
+        """The row of the (trimmed) embedding matrix whose token takes no position, as transformers counts them in the
+        family: padding, which may stand in a text too. None: every token takes one."""
+        return self.anatomy.word_embeddings.padding_idx if self.anatomy.family.positions_after_padding else None
+
+    @property
     def recomputes(self) -> bool:
         """Whether activations are computed again on the way back."""
         return self._recomputes

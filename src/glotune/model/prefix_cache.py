@@ -47,7 +47,7 @@ FILL_TOKENS = 4096
 """Tokens in one batch of the filling pass, whatever the run's budget: the cut is part of the key."""
 RESERVE = 1 << 30
 """Bytes of disk that are left free."""
-_FORMAT = 1
+_FORMAT = 2
 _BYTES: dict[str, int] = {"fp32": 4, "bf16": 2}
 _NOT_IN_KEY = ("id2label", "label2id", "problem_type", "architectures", "dtype", "num_hidden_layers", "_name_or_path")
 
@@ -126,7 +126,9 @@ class Filling:
         width = self.network.hidden_size * _BYTES[precision]
         total = int(store.offsets[-1])
         cut = fixed_cut(store.lengths)
-        batches = (collate(store, rows, id_map=self.id_map, by_text=True) for rows in cut)
+        batches = (
+            collate(store, rows, id_map=self.id_map, by_text=True, uncounted=self.network.uncounted) for rows in cut
+        )
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, total * width))
             done = 0

@@ -212,8 +212,8 @@ class Data(Section):
     split_names: SplitNames = SplitNames()
     made_splits: MadeSplits = MadeSplits()
     weighted_metrics: bool = False
-    """``single_label``: weigh each text by ``data.columns.weight`` in metrics and intervals too; the texts that are
-    validated and tested on then need that column. false: every text counts once there."""
+    """``single_label``: weigh each text by ``data.columns.weight`` in metrics, intervals and tuned thresholds too; the
+    texts that are validated and tested on then need that column. false: every text counts once there."""
     labels: dict[str, str] | list[str] | None = None
     """Labels in the order of their class ids, or a mapping from the labels in the files: {0: negative, 1: positive}."""
     levels: list[float] | None = Field(default=None, min_length=2)

@@ -102,9 +102,9 @@ def _about_weights(run: RunData) -> str:
     if run.recipe is None or not run.recipe.data.weighted_metrics:
         return ""
     return (
-        f"Metrics and intervals weigh each text by the column '{run.recipe.data.columns.weight}' "
-        "(data.weighted_metrics); confusion matrices, curves, pictures of calibration, thresholds and the verdict "
-        "count each text once. "
+        f"Metrics, intervals and tuned thresholds weigh each text by the column '{run.recipe.data.columns.weight}' "
+        "(data.weighted_metrics); confusion matrices, curves, pictures of calibration, what stands in parentheses "
+        "behind the ECE, and the verdict count each text once. "
     )
 
 

@@ -4,20 +4,22 @@ Both are fitted on validation texts. Dividing the logits by a temperature leaves
 prediction as it is and only makes the model as sure as it is right (Guo et al. 2017, section
 4.2). A threshold other than 1/2 changes predictions, for a rare positive class.
 
+Texts that have weights count by them, as in metrics.
+
 What a fit brings is measured on texts that it did not see: each fifth of them by what the others fitted. On its own
 texts a fit looks better than it is, a threshold above all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glotune.errors import UserError
 from glotune.stats.arrays import Outcomes
-from glotune.stats.calibration import expected_calibration_error
+from glotune.stats.calibration import weighted_ece
 from glotune.stats.confusion import FloatArray, IntArray, count_metric
 
 FOLDS, LEAST_TEXTS = 5, 20
@@ -82,13 +84,13 @@ def fit_temperature(validation: Outcomes) -> TemperatureFit:
     elif min(abs(found.x - bound) for bound in bounds) < 1e-3:
         reason = f"the best temperature lies outside {LOWEST:g} .. {HIGHEST:g}"
     temperature = float(np.exp(found.x)) if reason is None else 1.0
-    scaled = Outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, temperature))
+    scaled = replace(validation, probabilities_BC=apply_temperature(validation.probabilities_BC, temperature))
     return TemperatureFit(
         temperature=temperature,
         loss_before=loss(0.0),
         loss_after=_mean_loss(scaled.probabilities_BC, validation),
-        ece_before=expected_calibration_error(validation),
-        ece_after=expected_calibration_error(scaled),
+        ece_before=_calibration_error(validation),
+        ece_after=_calibration_error(scaled),
         reason=reason,
     )
 
@@ -109,7 +111,7 @@ def fit_threshold(validation: Outcomes, metric: str = "macro_f1") -> ThresholdFi
     score_B = validation.probabilities_BC[:, 1]
     levels = np.unique(score_B)
     thresholds_K = np.concatenate([[0.5], (levels[:-1] + levels[1:]) / 2])
-    values_K = value(_confusion_at(thresholds_K, score_B, validation.label_B))
+    values_K = value(_confusion_at(thresholds_K, score_B, validation.label_B, validation.weights_B))
     best_K = np.flatnonzero(values_K >= values_K.max() - 1e-12)
     chosen = best_K[np.abs(thresholds_K[best_K] - 0.5).argmin()]
     return ThresholdFit(float(thresholds_K[chosen]), metric, float(values_K[chosen]), float(values_K[0]))
@@ -144,35 +146,44 @@ def cross_fit(validation: Outcomes, metric: str | None = None) -> CrossFit | Non
         temperature = fit_temperature(others).temperature
         scaled_BC[inside_B] = apply_temperature(validation.probabilities_BC[inside_B], temperature)
         if metric is not None:
-            fitted = Outcomes(others.label_B, apply_temperature(others.probabilities_BC, temperature))
+            fitted = replace(others, probabilities_BC=apply_temperature(others.probabilities_BC, temperature))
             answer_B[inside_B] = scaled_BC[inside_B, 1] >= fit_threshold(fitted, metric).threshold
-    scaled = Outcomes(validation.label_B, scaled_BC)
+    scaled = replace(validation, probabilities_BC=scaled_BC)
     value = None
     if metric is not None:
         confusion_CC = np.zeros((2, 2))
-        np.add.at(confusion_CC, (validation.label_B, answer_B), 1)
+        np.add.at(confusion_CC, (validation.label_B, answer_B), validation.weights_B)
         value = float(count_metric(metric)(confusion_CC))
-    return CrossFit(_mean_loss(scaled_BC, validation), expected_calibration_error(scaled), value)
+    return CrossFit(_mean_loss(scaled_BC, validation), _calibration_error(scaled), value)
 
 
 def _part(outcomes: Outcomes, inside_B: NDArray[np.bool_]) -> Outcomes:
     votes_BC = None if outcomes.votes_BC is None else outcomes.votes_BC[inside_B]
-    return Outcomes(outcomes.label_B[inside_B], outcomes.probabilities_BC[inside_B], votes_BC=votes_BC)
+    weight_B = None if outcomes.weight_B is None else outcomes.weight_B[inside_B]
+    return Outcomes(
+        outcomes.label_B[inside_B], outcomes.probabilities_BC[inside_B], votes_BC=votes_BC, weight_B=weight_B
+    )
 
 
-def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArray) -> FloatArray:
-    """[K, 2, 2] confusion matrices when class 1 is answered at or above each threshold."""
+def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArray, weight_B: FloatArray) -> FloatArray:
+    """[K, 2, 2] sums of weights when class 1 is answered at or above each threshold."""
     sides = []
     for label in (0, 1):
-        ordered = np.sort(score_B[label_B == label])
-        below_K = np.searchsorted(ordered, thresholds_K, side="left")
-        sides.append(np.stack([below_K, len(ordered) - below_K], axis=-1))
-    return np.stack(sides, axis=1).astype(np.float64)
+        inside = np.flatnonzero(label_B == label)
+        inside = inside[np.argsort(score_B[inside], kind="stable")]
+        below_K = np.searchsorted(score_B[inside], thresholds_K, side="left")
+        summed = np.concatenate([[0.0], np.cumsum(weight_B[inside])])
+        sides.append(np.stack([summed[below_K], summed[-1] - summed[below_K]], axis=-1))
+    return np.stack(sides, axis=1)
 
 
 def _mean_loss(probabilities_BC: FloatArray, outcomes: Outcomes) -> float:
     """Cross-entropy in nats; where there are votes, against their distribution."""
+    logs_BC = np.log(np.maximum(probabilities_BC, SMALLEST))
     if outcomes.votes_BC is not None:
-        return float(-(outcomes.shares_BC * np.log(np.maximum(probabilities_BC, SMALLEST))).sum(axis=1).mean())
-    chosen_B = probabilities_BC[np.arange(outcomes.num_texts), outcomes.label_B]
-    return float(-np.log(np.maximum(chosen_B, SMALLEST)).mean())
+        return float(-np.average((outcomes.shares_BC * logs_BC).sum(axis=1), weights=outcomes.weight_B))
+    return float(-np.average(logs_BC[np.arange(outcomes.num_texts), outcomes.label_B], weights=outcomes.weight_B))
+
+
+def _calibration_error(outcomes: Outcomes) -> float:
+    return float(weighted_ece(outcomes, outcomes.weights_B[None])[0])

@@ -5,6 +5,8 @@ the most probable class; of two classes, whose thresholds sum to 1, the second i
 above its own. Ratios rather than differences, because a rare class is weighed against its frequency then, as costs of
 errors weigh it (Elkan 2001, "The Foundations of Cost-Sensitive Learning").
 
+Texts that have weights count by them, as in the metric that is tuned for.
+
 Shape letters: B texts, C classes, K candidates.
 """
 
@@ -61,8 +63,7 @@ def _best_for(outcomes: Outcomes, thresholds_C: FloatArray, label: int, metric: 
     # The class is answered where its threshold is below this.
     below_B = outcomes.probabilities_BC[:, label] / np.maximum(beside_BC.max(axis=1), LEAST)
     candidates_K = _candidates(below_B, float(thresholds_C[label]), outcomes.num_labels)
-    confusion_KCC = _confusions(outcomes.label_B, other_B, np.searchsorted(candidates_K, below_B), label, candidates_K,
-                                outcomes.num_labels)  # fmt: skip
+    confusion_KCC = _confusions(outcomes, other_B, np.searchsorted(candidates_K, below_B), label, candidates_K)
     values_K = count_metric(metric)(confusion_KCC)
     best_K = np.flatnonzero(values_K >= values_K.max() - LEAST_GAIN)
     chosen = best_K[np.abs(np.log(candidates_K[best_K] / thresholds_C[label])).argmin()]
@@ -80,12 +81,13 @@ def _candidates(below_B: FloatArray, own: float, num_labels: int) -> FloatArray:
 
 
 def _confusions(
-    label_B: IntArray, other_B: IntArray, place_B: IntArray, label: int, candidates_K: FloatArray, num_labels: int
+    outcomes: Outcomes, other_B: IntArray, place_B: IntArray, label: int, candidates_K: FloatArray
 ) -> FloatArray:
-    """[K, C, C] under each candidate: texts at a place beyond it are answered with the class, others with `other_B`."""
-    size = len(candidates_K)
+    """[K, C, C] the texts' weights under each candidate: texts at a place beyond it are answered with the class, others
+    with `other_B`."""
+    size, num_labels = len(candidates_K), outcomes.num_labels
     left_KCC = np.zeros((size + 1, num_labels, num_labels))
-    np.add.at(left_KCC, (place_B, label_B, other_B), 1.0)
+    np.add.at(left_KCC, (place_B, outcomes.label_B, other_B), outcomes.weights_B)
     found_KCC = np.cumsum(left_KCC, axis=0)[:size]
     taken_KC = left_KCC.sum(axis=2)
     found_KCC[:, :, label] += taken_KC.sum(axis=0) - np.cumsum(taken_KC, axis=0)[:size]
@@ -116,6 +118,7 @@ def cross_fitted_classes(outcomes: Outcomes, metric: str, group_B: NDArray[np.in
     answer_B = np.empty(outcomes.num_texts, dtype=np.int64)
     for fold in np.unique(fold_B):
         inside_B = fold_B == fold
-        others = Outcomes(outcomes.label_B[~inside_B], outcomes.probabilities_BC[~inside_B])
+        weight_B = None if outcomes.weight_B is None else outcomes.weight_B[~inside_B]
+        others = Outcomes(outcomes.label_B[~inside_B], outcomes.probabilities_BC[~inside_B], weight_B=weight_B)
         answer_B[inside_B] = answers_at(outcomes.probabilities_BC[inside_B], tune_thresholds(others, metric))
     return answer_B

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from glotune.model.packed.packing import mean_by_text
+
 Pooling = Literal["first", "mean", "both"]
 
 
@@ -50,9 +52,5 @@ def sentence_vectors(hidden_TH: Tensor, cu_seqlens: Tensor, pooling: Pooling) ->
     if pooling in ("first", "both"):
         pooled.append(hidden_TH.index_select(0, cu_seqlens[:-1].long()).float())
     if pooling in ("mean", "both"):
-        lengths = cu_seqlens.diff().long()
-        texts_B = torch.arange(len(lengths), device=hidden_TH.device)
-        texts_T = torch.repeat_interleave(texts_B, lengths, output_size=len(hidden_TH))
-        sums = hidden_TH.new_zeros(len(lengths), hidden_TH.shape[1], dtype=torch.float32)
-        pooled.append(sums.index_add(0, texts_T, hidden_TH.float()) / lengths.unsqueeze(1))
+        pooled.append(mean_by_text(hidden_TH, cu_seqlens))
     return tuple(pooled)

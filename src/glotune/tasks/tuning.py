@@ -44,7 +44,8 @@ class Tuning:
         return found
 
     def _outcomes(self, outputs: Outputs) -> Outcomes:
-        return outcomes(self.labels_B, softmax(outputs.logits_NC[self.rows], in_place=True))
+        weight_B = None if outputs.weights_N is None else outputs.weights_N[self.rows]
+        return outcomes(self.labels_B, softmax(outputs.logits_NC[self.rows], in_place=True), weight_B=weight_B)
 
 
 def by_thresholds(outputs: Outputs, decision: Decision) -> Outputs:

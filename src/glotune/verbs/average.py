@@ -172,6 +172,7 @@ def end_with_soup(parts: Parts, recipe: Recipe, members: Sequence[Member], recor
     Raises:
         UserError: tensors of other names or shapes.
     """
+    parts.network.restore_frozen()  # the mean is put into weights, judged and saved in the precision of the files
     assert recipe.average is not None
     started = time.perf_counter()
     higher = parts.task.choice.higher_is_better

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -42,7 +43,8 @@ class Calibration(Record):
     """Expected calibration error."""
     ece_after: float
     ece_floor: float | None = None
-    """What a perfectly calibrated model would show on so many texts (`glotune.stats.calibration.chance_error`)."""
+    """What a perfectly calibrated model would show on so many texts, each counted once
+    (`glotune.stats.calibration.chance_error`)."""
     metric_before: float | None = None
     """With the larger probability as the answer."""
     metric_after: float | None = None
@@ -100,7 +102,7 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         )
     validation = _joined([_stated(read_predictions(path).outcomes) for path in fitted_on])
     fit = fit_temperature(validation)
-    scaled = outcomes(validation.label_B, apply_temperature(validation.probabilities_BC, fit.temperature))
+    scaled = replace(validation, probabilities_BC=apply_temperature(validation.probabilities_BC, fit.temperature))
     threshold = fit_threshold(scaled, threshold_metric) if threshold_metric else None
     apart = cross_fit(validation, threshold_metric)
     in_sample = CrossFit(fit.loss_after, fit.ece_after, threshold.value if threshold else None)
@@ -152,8 +154,10 @@ def _stated(answered: Answered) -> Outcomes:
 
 def _joined(parts: list[Outcomes]) -> Outcomes:
     votes = [part.votes_BC for part in parts if part.votes_BC is not None]
+    weights = [part.weight_B for part in parts if part.weight_B is not None]
     return outcomes(
         np.concatenate([part.label_B for part in parts]),
         np.concatenate([part.probabilities_BC for part in parts]),
         votes_BC=np.concatenate(votes) if votes else None,
+        weight_B=np.concatenate(weights) if weights else None,
     )

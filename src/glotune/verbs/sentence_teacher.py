@@ -135,7 +135,7 @@ class SentenceTeacher:
         )
         done, report = 0, recorder.progress("teacher")
         for batch, vectors_BD in forward(
-            (collate(store, rows) for rows, _ in pieces),
+            (collate(store, rows, uncounted=network.uncounted) for rows, _ in pieces),
             network,
             device=processes.device,
             precision=plan.precision,

@@ -12,6 +12,7 @@ from glotune.data.given_rows import given_rows
 from glotune.data.profile import profile
 from glotune.data.texts import TextData
 from glotune.data.tokenization import TokenStore, tokenize, with_other_training_texts
+from glotune.engine.accelerator import give_back
 from glotune.engine.assembly import assemble
 from glotune.engine.finish import judge_and_save, record_best
 from glotune.engine.fit import few_steps, fit_to_machine, token_costs, with_cached_prefix
@@ -139,6 +140,27 @@ def one_training(
     Returns:
         the recipe that it ended with: a gentler one where it collapsed.
     """
+    while (gentler := _attempt(directory, recipe, texts, lesson, learned, processes, observer, pruner)) is not None:
+        recipe = gentler
+        give_back(processes.device)
+    return recipe
+
+
+def _attempt(
+    directory: RunDirectory,
+    recipe: Recipe,
+    texts: TextData,
+    lesson: Lesson | None,
+    learned: TextData | None,
+    processes: Processes,
+    observer: Observer,
+    pruner: Pruner | None,
+) -> Recipe | None:
+    """One training; the gentler recipe of a second one where it collapsed, None where it is done.
+
+    A function of its own, so that the traceback of the collapse and all that was loaded (weights, moments, gradients)
+    are gone when a second one begins.
+    """
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
     resumption = open_attempt(directory, recorder, texts)
@@ -196,7 +218,7 @@ def one_training(
     except CollapsedTraining as collapse:
         gentler = restart_gentler(directory, recipe, collapse, recorder)
         processes.barrier()
-        return one_training(directory, gentler, texts, lesson, learned, processes, observer, pruner)
+        return gentler
     except DivergedTraining:
         if processes.is_main:
             judge_diverged(directory)
@@ -209,4 +231,4 @@ def one_training(
     judge_and_save(assembled, recipe, state, tokenizer, recorder)
     if lesson is not None:
         lesson.compare(directory, texts, processes, recorder)
-    return recipe
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import torch
 from contract.test_tasks import recorder_in, single_label
 from glotune.engine import accelerator, assembly, fit
 from glotune.engine.accelerator import before_cuda, out_of_memory, settle, within_memory
-from glotune.engine.processes import Processes
+from glotune.engine.processes import LONGEST_WAIT, Processes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -86,7 +87,7 @@ def test_a_run_on_a_gpu_sets_it_before_cuda_starts(monkeypatch: pytest.MonkeyPat
     class Stopped(Exception):
         pass
 
-    def starts(cpu: bool) -> None:
+    def starts(cpu: bool, timeout: timedelta) -> None:
         seen.append(os.environ.get("PYTORCH_ALLOC_CONF"))
         raise Stopped
 
@@ -101,12 +102,27 @@ def test_a_run_on_a_gpu_sets_it_before_cuda_starts(monkeypatch: pytest.MonkeyPat
 def test_a_run_is_on_its_own_device_whatever_a_run_before_it_was_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accelerate keeps the device of a process's first run: on a GPU, a second run would have stayed on the CPU."""
     first = SimpleNamespace(process_index=0, num_processes=1, backend=None, device=CPU)
-    monkeypatch.setattr("glotune.engine.processes.PartialState", lambda cpu: first)
+    monkeypatch.setattr("glotune.engine.processes.PartialState", lambda **given: first)
     assert Processes.start("cuda").device == torch.device("cuda")
     assert Processes.start("cpu").device == CPU
     of_two = SimpleNamespace(process_index=1, num_processes=2, backend="nccl", device=torch.device("cuda", 1))
-    monkeypatch.setattr("glotune.engine.processes.PartialState", lambda cpu: of_two)
+    monkeypatch.setattr("glotune.engine.processes.PartialState", lambda **given: of_two)
     assert Processes.start("cuda").device == torch.device("cuda", 1)
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_ranks_wait_for_hours_of_work_that_one_does_alone(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch by itself gives a rank up after 10 or 30 minutes in a barrier."""
+    given: dict[str, object] = {}
+
+    def joins(**keys: object) -> SimpleNamespace:
+        given.update(keys)
+        return SimpleNamespace(process_index=1, num_processes=2, backend="nccl", device=CPU)
+
+    monkeypatch.setattr("glotune.engine.processes.PartialState", joins)
+    Processes.start(device)
+    assert given["timeout"] == LONGEST_WAIT >= timedelta(hours=12)
 
 
 def test_cudnn_attention_is_off_on_gpus_and_determinism_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,16 @@
 """Effective batches and their cuts."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaEmbeddings
 
-from glotune.data.batches import cut, effective_batches, epoch_order, shard
+from encoders import make_tokenizer
+from glotune.data.batches import collate, cut, effective_batches, epoch_order, shard
+from glotune.data.encoding import Encoding
+from glotune.recipe.data_keys import Data
 
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
 
@@ -58,3 +64,27 @@ def test_shards_partition_the_batch(lengths: np.ndarray, ranks: int) -> None:
 
 def test_the_last_uneven_batch_is_kept() -> None:
     assert [len(batch) for batch in effective_batches(np.arange(10), 4)] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_positions_are_counted_past_padding_as_transformers_counts_them(trimmed: bool, windows: bool) -> None:
+    """Beside `create_position_ids_from_input_ids`, on each sequence alone; the padding's row may be another."""
+    texts = ["a good room <pad> bad", "<pad><pad>good", "bad room", "good <pad>", "a <pad> b " * 8]
+    keys = {"windows": {"stride": 4, "most": 5}} if windows else {}
+    data = Data.model_validate({"train": "none.csv", "max_length": 12, **keys})
+    tokenizer = make_tokenizer("xlm-roberta")
+    store, moved = Encoding(tokenizer, data).store(texts), np.random.default_rng(0).permutation(len(tokenizer))
+    padding = int(moved[tokenizer.pad_token_id]) if trimmed else tokenizer.pad_token_id
+    id_map = (lambda ids: moved[ids].astype(np.int32)) if trimmed else None
+    rows = np.array([4, 1, 0, 2, 3])
+    batch, plain = collate(store, rows, id_map=id_map, uncounted=padding), collate(store, rows, id_map=id_map)
+    assert int((batch.input_ids == padding).sum()) > 4
+    for ids, found in zip(
+        *(each.split(list(batch.lengths)) for each in (batch.input_ids, batch.position_ids)), strict=True
+    ):
+        wanted = XLMRobertaEmbeddings.create_position_ids_from_input_ids(ids.unsqueeze(0), padding)[0]
+        assert found.tolist() == (wanted - padding - 1).tolist()
+    assert not torch.equal(batch.position_ids, plain.position_ids)
+    ordinary = np.array([2])
+    assert torch.equal(collate(store, ordinary, uncounted=padding).position_ids, collate(store, ordinary).position_ids)

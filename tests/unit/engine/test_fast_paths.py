@@ -17,6 +17,7 @@ from glotune.engine.fast_paths import with_fast_paths
 from glotune.engine.parts import Parts
 from glotune.model.card import Card
 from glotune.model.packed.kernels import PADDED, Kernels
+from glotune.verbs.average import average
 from glotune.verbs.train import train
 from small_runs import small_recipe
 from varlen_reference import kernels_on_the_cpu, reference_varlen
@@ -237,6 +238,20 @@ def test_a_run_whose_frozen_weights_are_held_in_half_is_the_same_run(
     assert found == expected
     assert saved.keys() == weights.keys()
     assert all(torch.equal(saved[name], weights[name]) for name in weights), "the source's, and what was trained"
+
+
+def test_a_soup_of_runs_with_frozen_layers_is_the_mean_in_full_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learns = {"train__epochs": 8, "optimizer__learning_rate": 5e-3, "evaluate__baselines": False}
+    recipe = small_recipe(tmp_path, **learns, model__freeze={"embeddings": True, "layers": 1})
+    members = [train(recipe, {"seed": seed}, out=tmp_path / f"run{seed}", report=False) for seed in (1, 2)]
+    as_on_an_a100(monkeypatch)
+    soup = average([member.path for member in members], out=tmp_path / "soup", report=False)
+    assert "frozen weights are held in bf16" in soup.directory.log.read_text(encoding="utf-8")
+    first, second, saved = (load_file(run.directory.model / "model.safetensors") for run in (*members, soup))
+    for name, value in saved.items():
+        assert torch.equal(value, ((first[name].double() + second[name].double()) / 2).float()), name
 
 
 def test_frozen_weights_that_differ_in_half_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What a run does when training goes wrong: non-finite steps, memory, collapse."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from glotune.engine import assembly
+from glotune.engine import loop as loop_module
 from glotune.engine import step as step_module
 from glotune.engine.processes import Processes
 from glotune.errors import RunError, UserError
@@ -127,6 +129,31 @@ def test_the_second_attempt_warms_up_where_the_recipe_counts_steps(
     assert len(rates) == 8
     assert rates[0] == pytest.approx(recipe.optimizer.learning_rate / 3 / wanted)
     assert any("restarted once" in line and f"and {said} (" in line for line in run.manifest.deviations)
+
+
+def test_nothing_of_the_first_attempt_is_held_while_the_second_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_class(monkeypatch)
+    held: list[weakref.ref[Any]] = []
+    alive: list[list[bool]] = []
+    plain_assemble, plain_optimizer = spine.assemble, loop_module.optimizer_of
+
+    def assemble(*given: Any) -> Any:
+        alive.append([each() is not None for each in held])
+        found = plain_assemble(*given)
+        held.extend([weakref.ref(found.parts.network), weakref.ref(next(iter(found.parts.trainable.values())))])
+        return found
+
+    def optimizer_of(*given: Any) -> Any:
+        found = plain_optimizer(*given)
+        held.append(weakref.ref(found[0]))
+        return found
+
+    monkeypatch.setattr(spine, "assemble", assemble)
+    monkeypatch.setattr(loop_module, "optimizer_of", optimizer_of)
+    train(small_recipe(tmp_path, train__on_collapse="retry"), out=tmp_path / "run", report=False)
+    assert alive == [[], [False] * 3], "network, weights and moments"
 
 
 def test_ranks_wait_until_the_run_is_ready_for_a_second_attempt(

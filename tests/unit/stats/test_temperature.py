@@ -98,6 +98,27 @@ def test_a_cross_fit_is_close_to_the_truth_and_needs_enough_texts():
     assert cross_fit(outcomes(labels[:19], softmax(logits[:19]))) is None
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_text_of_weight_two_fits_as_two_such_texts(classes):
+    labels, logits = calibrated(300)
+    labels, probabilities = np.minimum(labels, classes - 1), softmax(logits[:, :classes] * 2)
+    weights = np.random.default_rng(4).integers(1, 5, len(labels))
+    again = np.repeat(np.arange(len(labels)), weights)
+    weighted = outcomes(labels, probabilities, weight_B=weights)
+    repeated = outcomes(labels[again], probabilities[again])
+    ours, theirs = fit_temperature(weighted), fit_temperature(repeated)
+    assert ours.temperature == pytest.approx(theirs.temperature, rel=1e-4)
+    assert ours.loss_after == pytest.approx(theirs.loss_after)
+    assert ours.ece_after == pytest.approx(theirs.ece_after, rel=1e-3)
+    assert ours.loss_before != pytest.approx(fit_temperature(outcomes(labels, probabilities)).loss_before, rel=1e-3)
+    if classes == 2:
+        assert fit_threshold(weighted, "mcc") == fit_threshold(repeated, "mcc")
+    once, plain = outcomes(labels, probabilities, weight_B=np.ones(300)), outcomes(labels, probabilities)
+    metric = "mcc" if classes == 2 else None
+    assert cross_fit(once, metric).value == cross_fit(plain, metric).value
+    assert cross_fit(weighted, metric) != cross_fit(plain, metric)
+
+
 def test_a_threshold_needs_two_classes():
     with pytest.raises(UserError, match="3 classes"):
         fit_threshold(outcomes([0], [[0.2, 0.3, 0.5]]))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from glotune.stats.arrays import Outcomes, outcomes, softmax
 from glotune.stats.confusion import count_metric
 from glotune.stats.scores import score_outcomes
 from glotune.stats.thresholds import answers_at, cross_fitted_classes, tune_thresholds
+from glotune.tasks.records import Outputs
+from glotune.tasks.tuning import Tuning
 
 
 def neglected(texts: int = 400, classes: int = 3, seed: int = 0) -> Outcomes:
@@ -52,6 +56,51 @@ def test_two_classes_are_cut_at_one_probability() -> None:
     first, second = tune_thresholds(found, "macro_f1")
     answers = answers_at(found.probabilities_BC, np.array([first, second]))
     assert answers.tolist() == (found.probabilities_BC[:, 1] > second).astype(int).tolist()
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "weighted_f1", "accuracy", "mcc"])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_a_text_of_weight_two_tunes_as_two_such_texts(classes: int, metric: str) -> None:
+    plain = neglected(classes=classes)
+    weights = np.random.default_rng(3).integers(1, 5, plain.num_texts)
+    again = np.repeat(np.arange(plain.num_texts), weights)
+    weighted = replace(plain, weight_B=weights.astype(float))
+    repeated = outcomes(plain.label_B[again], plain.probabilities_BC[again])
+    assert np.array_equal(tune_thresholds(weighted, metric), tune_thresholds(repeated, metric))
+    crossed = cross_fitted_classes(weighted, metric)
+    assert np.array_equal(crossed[again], cross_fitted_classes(repeated, metric, again))
+    once = replace(plain, weight_B=np.ones(plain.num_texts))
+    assert np.array_equal(tune_thresholds(once, metric), tune_thresholds(plain, metric)), "bit for bit"
+
+
+def test_thresholds_are_those_that_the_weighted_metric_wants() -> None:
+    """Texts of the rare class count little: what macro-F1 of counts would gain from them is worth nothing."""
+    plain = neglected()
+    weights = np.where(plain.label_B == 2, 0.01, 1.0)
+    weighted = replace(plain, weight_B=weights)
+
+    def score(thresholds: np.ndarray) -> float:
+        answers = answers_at(plain.probabilities_BC, thresholds)
+        return f1_score(plain.label_B, answers, average="macro", sample_weight=weights, zero_division=0)
+
+    assert score(tune_thresholds(weighted, "macro_f1")) > score(tune_thresholds(plain, "macro_f1")) + 0.02
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_run_tunes_for_the_metric_that_it_reports(weighted: bool) -> None:
+    plain = neglected()
+    weights = np.where(plain.label_B == 2, 0.01, 1.0).astype(np.float32) if weighted else None
+    rows = np.arange(50, 350)
+    outputs = Outputs(np.log(plain.probabilities_BC), np.ones(400), weights_N=weights)
+    tuning = Tuning(rows, plain.label_B[rows].astype(np.int16), rows, ["en"], "macro_f1")
+    here = outcomes(
+        plain.label_B[rows], softmax(outputs.logits_NC[rows]), weight_B=None if weights is None else weights[rows]
+    )
+    decision = tuning.decide(outputs)
+    assert decision.thresholds == tune_thresholds(here, "macro_f1").tolist()
+    answers = tuning.answered(outputs, decision).answers_N
+    assert answers is not None
+    assert np.array_equal(answers[rows], cross_fitted_classes(here, "macro_f1", rows))
 
 
 def test_no_text_tunes_its_own_answer() -> None:

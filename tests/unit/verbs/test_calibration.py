@@ -68,6 +68,21 @@ def test_a_threshold_decides_between_two_classes(tmp_path: Path) -> None:
     assert found.answers(probabilities).tolist() == [1, 0]
 
 
+def test_texts_that_have_weights_fit_by_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", validation={"en": 1.0}, sources=["en"])
+    plain = calibrate(run, "accuracy")
+    (path,) = run.prediction_files()
+    table = pq.read_table(path)
+    weights = np.where(table["label"].to_numpy() == 1, 4.0, 1.0)
+    pq.write_table(table.append_column("weight", pa.array(weights, pa.float32())), path)
+    found = calibrate(run, "accuracy")
+    assert found.loss_before == pytest.approx(np.average(table["loss"].to_numpy(), weights=weights))
+    right = table["label"].to_numpy() == table["predicted"].to_numpy()
+    assert found.metric_before == pytest.approx(np.average(right, weights=weights))
+    assert plain.threshold == pytest.approx(0.5, abs=0.1)
+    assert found.threshold == pytest.approx(0.2, abs=0.1), "a text of the second class is worth four of the first"
+
+
 def test_three_classes_have_no_threshold(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two: a threshold decides"):
         calibrate(make_run(tmp_path / "run", validation={"en": 1.0}, sources=["en"], classes=3), "accuracy")

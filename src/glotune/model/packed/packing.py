@@ -200,6 +200,17 @@ def places_of(bounds: Tensor, total: int) -> tuple[Tensor, Tensor]:
     return texts, within
 
 
+def mean_by_text(tokens_TH: Tensor, bounds: Tensor) -> Tensor:
+    """[B, H] float32: the mean over the tokens of each text, in sums that every device has, forward and back.
+
+    Args:
+        bounds: [B + 1] as `PackedBatch.cu_seqlens`; no text is empty.
+    """
+    texts_T, _ = places_of(bounds, len(tokens_TH))
+    sums_BH = tokens_TH.new_zeros(len(bounds) - 1, tokens_TH.shape[1], dtype=torch.float32)
+    return sums_BH.index_add(0, texts_T, tokens_TH.float()) / bounds.diff().unsqueeze(1)
+
+
 def added(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A mask as it is added to scores of this type: finite in fp16 too, whose range ends at 65504."""
     return (mask.clamp(min=torch.finfo(dtype).min) if dtype == torch.float16 else mask).to(dtype)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glotune.data.batches import PackedBatch, sent
 from glotune.model.families import Anatomy
+from glotune.model.packed.packing import places_of
 
 TYPED = ("funnel", "xlnet")
 """Families with token types whose configuration has no ``type_vocab_size``."""
@@ -60,7 +61,8 @@ def _laid_out(batch: PackedBatch, values_TE: Tensor) -> Tensor:
 def _places(batch: PackedBatch) -> tuple[Tensor, int]:
     """Where each token stands in the rows of the padded texts, laid end to end, and how long a row is."""
     longest = batch.pad_to or max(batch.lengths)
-    return batch.texts_T() * longest + batch.position_ids, longest
+    texts_T, within_T = places_of(batch.cu_seqlens, batch.num_tokens)
+    return texts_T * longest + within_T, longest
 
 
 def _by_length(batch: PackedBatch) -> Iterator[tuple[NDArray[np.int64], PackedBatch]]:

@@ -20,7 +20,7 @@ from glotune.model.families import Anatomy
 from glotune.model.half_weights import laid_together
 from glotune.model.packed.attention import attend
 from glotune.model.packed.kernels import Kernels
-from glotune.model.packed.packing import Group, Packing, added, place, take
+from glotune.model.packed.packing import Group, Packing, added, mean_by_text, place, take
 
 Rotary = tuple[Tensor, Tensor]
 Project = Callable[[Sequence[nn.Module], Tensor], list[Tensor]]
@@ -204,6 +204,8 @@ def pooled(anatomy: Anatomy, tokens_TH: Tensor, flow: Flow) -> Tensor:
     """[B, H]: what the head reads of each text."""
     if not anatomy.pools_mean:
         return take(tokens_TH, flow.packing.starts_B)
+    if tokens_TH.device.type not in ("cpu", "cuda"):  # others (MPS, TPU) have no sums over segments
+        return mean_by_text(tokens_TH, flow.packing.cu_seqlens)
     lengths_B = flow.packing.cu_seqlens.diff().long()
     return torch.segment_reduce(tokens_TH.float(), "mean", lengths=lengths_B, axis=0, unsafe=True)
 
