@@ -191,6 +191,9 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run,
         export(trained.path, to="safetensors", precision="int8")
     with pytest.raises(UserError, match=r"no texts in 'bn'.*en, es.*--texts"):
         export(trained.path, to="safetensors", languages=["bn"], out=tmp_path / "bn")
+    for stream in ("-", "/dev/stdin"):
+        with pytest.raises(UserError, match=f"{stream} can be read only once.*Write them to a file first"):
+            export(trained.path, to="safetensors", texts=[stream], out=tmp_path / "bn")
     with pytest.raises(UserError, match="not a run directory"):
         export(plain.path)
     assert not list(tmp_path.iterdir())

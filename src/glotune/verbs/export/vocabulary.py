@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from glotune.data.encoding import Text
 from glotune.data.kept_pieces import PieceUse, pieces_to_keep, smaller, verify
+from glotune.data.opening import is_stream
 from glotune.data.texts import TextData
 from glotune.data.tokenization import CHUNK, fast_backend, inputs_of, untruncated
 from glotune.errors import UserError, did_you_mean
@@ -52,13 +53,14 @@ def cut_vocabulary(
         files: further texts: lines, CSV, TSV, JSON lines or Parquet.
 
     Raises:
-        UserError: a language that the run has no texts of, a file that can't be read, or a kind of tokenizer that
-            can't be cut.
+        UserError: a language that the run has no texts of, a file that can't be read, or only once, or a kind of
+            tokenizer that can't be cut.
         RunError: the smaller tokenizer cuts one of these texts otherwise.
     """
     from tokenizers import Tokenizer
 
     _refuse_unknown(languages, own)
+    _refuse_streams(files)
     backend = fast_backend(tokenizer)
     with untruncated(backend):
         full = Tokenizer.from_str(backend.to_str())
@@ -82,6 +84,17 @@ def cut_vocabulary(
         own_piece_share=use.share_with_a_piece_of_their_own(only_used),
     )
     return CutVocabulary(kept, full, record)
+
+
+def _refuse_streams(files: Sequence[str | Path]) -> None:
+    for file in files:
+        if str(file) == "-" or is_stream(Path(file)):
+            raise UserError(
+                f"{file} can be read only once",
+                where="--texts",
+                expected="a file: its texts are read to cut the vocabulary, and again to check the smaller tokenizer",
+                remedy="Write them to a file first",
+            )
 
 
 def _texts(own: TextData, data: Data, languages: Sequence[str], files: Sequence[str | Path]) -> Iterator[list[Text]]:
