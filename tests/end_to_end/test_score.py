@@ -17,6 +17,7 @@ from glotune.hub.card import model_card
 from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.schema import Data
 from glotune.report import write_report
+from glotune.report.page import mistakes
 from glotune.run.data import load_run
 from glotune.run.records import RunStatus
 from glotune.stats.ratings import Ratings
@@ -46,6 +47,15 @@ def test_a_run_says_what_it_is(run: Run) -> None:
     assert len(manifest.decision.means) == 2
     assert manifest.verdict is not None
     assert manifest.verdict.is_sound, manifest.verdict.evidence
+
+
+def test_the_page_shows_the_worst_texts_and_no_others(run: Run) -> None:
+    table = load_run(run.path).predictions("test", "es")
+    assert table is not None
+    shown = mistakes("es", table, 3, run.manifest.labels)
+    wrong = table.loss_B[table.is_wrong_B]
+    assert len(wrong) > 3
+    assert sorted(row[5] for row in shown) == pytest.approx(np.sort(wrong)[-3:], abs=1e-4)
 
 
 def test_records_hold_scores_in_their_own_units(run: Run) -> None:
