@@ -40,7 +40,8 @@ def compare(
     from glotune.run.directory import RunDirectory
     from glotune.run.state import find_runs
 
-    directories, unread = [], list[str]()
+    directories: list[RunDirectory] = []
+    unread: list[str] = []
     for path in runs:
         directories += find_runs(path, problems=unread) if path.is_dir() else [RunDirectory.open(path)]
     for problem in unread:

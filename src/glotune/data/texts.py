@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -124,6 +124,15 @@ class LabelledTexts:
         """Language -> its texts, in the order of `language_names`."""
         counts = np.bincount(self.language_ids, minlength=len(self.language_names))
         return dict(zip(self.language_names, counts.tolist(), strict=True))
+
+    def places_in(self, languages: Collection[str]) -> np.ndarray:
+        """Places of the texts in these languages, ascending, int64."""
+        wanted = [code for code, name in enumerate(self.language_names) if name in languages]
+        return np.flatnonzero(np.isin(self.language_ids, wanted))
+
+    def places_by_language(self) -> dict[str, np.ndarray]:
+        """Language -> places of its texts, ascending, int64."""
+        return {name: self.places_in([name]) for name in self.language_names}
 
     def chunks(self, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows in order, at most `rows` at a time."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from glotune.errors import UserError
 from glotune.evidence.claim_records import Claim, Form, Variant
+from glotune.stats.arrays import lacking_class
 from glotune.stats.confusion import PER_CLASS, class_of
 from glotune.stats.contrasts import Contrast, contrast_of_values
 from glotune.stats.seed_prior import seed_prior
@@ -144,8 +145,7 @@ def absent_class(claim: Claim, variants: Sequence[Variant]) -> str | None:
     """A language of a macro score in which a class has no text; None where each has some."""
     if claim.trait.average != "macro" or not variants[0].outcomes_S:
         return None
-    answered = variants[0].outcomes_S[0]
-    return next((code for code, each in answered.items() if not all(each.support.values())), None)
+    return lacking_class(variants[0].outcomes_S[0])
 
 
 def claim_contrast(claim: Claim, variants: Sequence[Variant], peers: Sequence[Variant] = ()) -> Contrast:

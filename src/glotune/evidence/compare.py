@@ -9,7 +9,7 @@ from pathlib import Path
 from glotune.errors import UserError, did_you_mean
 from glotune.evidence.cells import is_percent, shown, unit
 from glotune.evidence.changes import explained_by_chance, half_widths
-from glotune.evidence.leaks import lacks_class, without_leaks
+from glotune.evidence.leaks import without_leaks
 from glotune.evidence.validity import common_languages, common_split, refuse_different_tests, refuse_other_scores
 from glotune.evidence.variants import FEWEST_SEEDS, RESAMPLING_SEED, Difference, Variant, corrected, difference, group
 from glotune.report.analysis import belonging
@@ -18,6 +18,7 @@ from glotune.report.thin_classes import about_thin_classes, absent_classes
 from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Interval, Verdict
+from glotune.stats.arrays import lacking_class
 from glotune.stats.percentage import PercentageChange, percentage_change
 from glotune.stats.seed_prior import seed_prior
 from glotune.stats.seed_scores import text_pulls
@@ -137,7 +138,7 @@ def compare_runs(
         notes.append(f"{len(variants)} variants are listed without tests; test them with: glotune compare --tests.")
     found = _compared(kept, variants, _find(variants, reference), metric, split, languages, tested, notes)
     clean = without_leaks(kept, split, languages) if tested else None
-    if clean is None or (trait(metric).average == "macro" and lacks_class(clean[0], split, languages)):
+    if clean is None or (trait(metric).average == "macro" and lacking_class(clean[0].answered(split, languages))):
         return found
     again = group(clean, diverged)
     base = next(each for each in again if each.name == found.reference.name)

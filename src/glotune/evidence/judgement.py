@@ -14,7 +14,7 @@ from glotune.report.baselines import not_shown_better
 from glotune.run.baselines import read_baselines
 from glotune.run.directory import RunDirectory
 from glotune.run.history import History, ScorePoint, read_history
-from glotune.run.predictions import numbered_alike, read_predictions, split_and_language
+from glotune.run.predictions import Predictions, numbered_alike, read_predictions, split_and_language
 from glotune.run.records import Verdict
 from glotune.stats.arrays import Answered
 from glotune.stats.traits import trait
@@ -61,12 +61,10 @@ def judge_diverged(directory: RunDirectory) -> None:
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Answered]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation;
     texts of a split that belong together numbered alike."""
-    found: dict[str, Answered] = {}
-    paths = _main_predictions(directory)
-    for split in dict.fromkeys(split_and_language(path)[0] for path in paths.values()):
-        tables = {name: read_predictions(path) for name, path in paths.items() if split_and_language(path)[0] == split}
-        found |= numbered_alike(tables)
-    return {language: found[language] for language in paths}
+    splits: dict[str, dict[str, Predictions]] = {}
+    for language, path in _main_predictions(directory).items():
+        splits.setdefault(split_and_language(path)[0], {})[language] = read_predictions(path)
+    return {language: each for tables in splits.values() for language, each in numbered_alike(tables).items()}
 
 
 def _main_predictions(directory: RunDirectory) -> Mapping[str, Path]:

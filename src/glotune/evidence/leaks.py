@@ -48,8 +48,3 @@ def without_leaks(runs: Sequence[RunData], split: str, languages: Sequence[str])
         return None
     left_out = {(split, code): each for code, each in places.items()}
     return [run.leaving_out(left_out) for run in runs]
-
-
-def lacks_class(run: RunData, split: str, languages: Sequence[str]) -> bool:
-    """Whether a class has no text in one of the languages: a macro score there counts it as F1 0, by convention."""
-    return any(not all(each.support.values()) for each in run.answered(split, list(languages)).values())

@@ -77,19 +77,11 @@ def independent(answered: Mapping[str, Answered]) -> dict[str, IntArray]:
     if not clustered:
         return found
     firsts = {name: np.unique(cluster_B, return_index=True) for name, cluster_B in clustered.items()}
-    cluster_N = np.concatenate([numbers for numbers, _ in firsts.values()])
-    order_N = np.argsort(cluster_N, kind="stable")  # of one cluster by language
-    _, start_N, code_N, size_G = np.unique(
-        cluster_N[order_N], return_index=True, return_inverse=True, return_counts=True
-    )
-    turn_N = np.empty(len(order_N), dtype=np.int64)
-    turn_N[order_N] = np.arange(len(order_N)) - start_N[code_N]
-    holders_N = np.empty(len(order_N), dtype=np.int64)
-    holders_N[order_N] = size_G[code_N]
-    is_kept_N = cluster_N % holders_N == turn_N
-    ends = np.cumsum([len(numbers) for numbers, _ in firsts.values()])
-    for (name, (_, places)), end in zip(firsts.items(), ends, strict=True):
-        found[name] = np.sort(places[is_kept_N[end - len(places) : end]])
+    holders_G = np.bincount(np.concatenate([numbers for numbers, _ in firsts.values()]))
+    seen_G = np.zeros_like(holders_G)
+    for name, (numbers, places) in firsts.items():
+        found[name] = np.sort(places[numbers % holders_G[numbers] == seen_G[numbers]])
+        seen_G[numbers] += 1
     return found
 
 

@@ -109,13 +109,13 @@ def _effect(run: RunData, split: str, language: str, evaluation: Evaluation, row
         return LeakEffect(language, len(rows), evaluation.n, evaluation.scores, None, {})
     # A class all of whose texts leaked would count as F1 0, as if its texts alone had been worth so much.
     lost = any(count and not left.support.get(label) for label, count in whole.support.items())
-    told = [metric for metric in left.values() if not (lost and trait(metric).average == "macro")]
-    values, pair = left.values(), [metric for metric in run.kind.pair if metric in told]
+    values = left.values()
+    told = [metric for metric in values if not (lost and trait(metric).average == "macro")]
     return LeakEffect(
         language,
         len(rows),
         evaluation.n,
         evaluation.scores,
         {metric: value if metric in told else None for metric, value in values.items()},
-        score_intervals(left, pair, seed=INTERVAL_SEED),
+        score_intervals(left, [metric for metric in run.kind.pair if metric in told], seed=INTERVAL_SEED),
     )

@@ -6,9 +6,10 @@ Shape letters: B texts, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,6 +113,11 @@ class Answered(ABC):
                 expected="finite numbers",
                 remedy="The training diverged: lower optimizer.learning_rate, or raise schedule.warmup_ratio",
             )
+
+
+def lacking_class(answered: Mapping[str, Answered]) -> str | None:
+    """A language where a class has no text, and counts as F1 0 in macro scores by convention; None without any."""
+    return next((code for code, each in answered.items() if not all(each.support.values())), None)
 
 
 def loss_statistic(answered: Answered) -> Statistic:
@@ -224,6 +230,11 @@ class Outcomes(Answered):
     def weights_B(self) -> FloatArray:
         """How much each text counts in metrics."""
         return np.ones(self.num_texts) if self.weight_B is None else self.weight_B
+
+    def at(self, places_B: NDArray[np.bool_]) -> Outcomes:
+        """The texts of which this is true."""
+        parts: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Outcomes(**parts | {name: part[places_B] for name, part in parts.items() if part is not None})
 
     @cached_property
     def shares_BC(self) -> FloatArray:

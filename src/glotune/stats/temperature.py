@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glotune.errors import UserError
 from glotune.stats.arrays import Outcomes
@@ -142,7 +141,7 @@ def cross_fit(validation: Outcomes, metric: str | None = None) -> CrossFit | Non
     answer_B = np.empty(validation.num_texts, dtype=np.int64)
     for fold in range(FOLDS):
         inside_B = fold_B == fold
-        others = _part(validation, ~inside_B)
+        others = validation.at(~inside_B)
         temperature = fit_temperature(others).temperature
         scaled_BC[inside_B] = apply_temperature(validation.probabilities_BC[inside_B], temperature)
         if metric is not None:
@@ -155,14 +154,6 @@ def cross_fit(validation: Outcomes, metric: str | None = None) -> CrossFit | Non
         np.add.at(confusion_CC, (validation.label_B, answer_B), validation.weights_B)
         value = float(count_metric(metric)(confusion_CC))
     return CrossFit(_mean_loss(scaled_BC, validation), _calibration_error(scaled), value)
-
-
-def _part(outcomes: Outcomes, inside_B: NDArray[np.bool_]) -> Outcomes:
-    votes_BC = None if outcomes.votes_BC is None else outcomes.votes_BC[inside_B]
-    weight_B = None if outcomes.weight_B is None else outcomes.weight_B[inside_B]
-    return Outcomes(
-        outcomes.label_B[inside_B], outcomes.probabilities_BC[inside_B], votes_BC=votes_BC, weight_B=weight_B
-    )
 
 
 def _confusion_at(thresholds_K: FloatArray, score_B: FloatArray, label_B: IntArray, weight_B: FloatArray) -> FloatArray:

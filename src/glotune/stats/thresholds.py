@@ -118,7 +118,6 @@ def cross_fitted_classes(outcomes: Outcomes, metric: str, group_B: NDArray[np.in
     answer_B = np.empty(outcomes.num_texts, dtype=np.int64)
     for fold in np.unique(fold_B):
         inside_B = fold_B == fold
-        weight_B = None if outcomes.weight_B is None else outcomes.weight_B[~inside_B]
-        others = Outcomes(outcomes.label_B[~inside_B], outcomes.probabilities_BC[~inside_B], weight_B=weight_B)
-        answer_B[inside_B] = answers_at(outcomes.probabilities_BC[inside_B], tune_thresholds(others, metric))
+        others_C = tune_thresholds(outcomes.at(~inside_B), metric)
+        answer_B[inside_B] = answers_at(outcomes.probabilities_BC[inside_B], others_C)
     return answer_B

@@ -130,8 +130,7 @@ def _weighed(
     asked = as_claim(claim)
     if question.obstacle is not None:
         return not_tested(asked, question.obstacle)
-    names = dict.fromkeys([*plan.resolved.variants, *claim.variants])
-    known = {name: _variant(question, name, plan, runs, results, failed) for name in names}
+    known = {name: _variant(question, name, plan, runs, results, failed) for name in plan.resolved.variants}
     own = [known[name] for name in claim.variants]
     try:
         return weigh(asked, own, list(known.values()))

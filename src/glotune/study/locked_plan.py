@@ -86,7 +86,7 @@ class LockedPlan(Record):
         """Claims that stood while runs were complete and stand no more, as they were stated. One that is put into other
         words asks what it asked, and still stands."""
         stood = [each.before for each in self.amendments if each.what.startswith("claim") and each.runs and each.before]
-        stood = [_with_language(claim, self.content) for claim in stood]
+        stood = [_with_language(claim, self.content["language"]) for claim in stood]
         asked = [_question(claim) for claim in _claims(self.current)]
         gone = {json.dumps(_question(claim)): claim for claim in stood if _question(claim) not in asked}
         return [StudyClaim.model_validate(claim) for claim in gone.values()]
@@ -99,7 +99,7 @@ class LockedPlan(Record):
         early = [
             each.after for each in self.amendments if each.what.startswith("claim") and not each.runs and each.after
         ]
-        early = [_with_language(claim, self.content) for claim in early]
+        early = [_with_language(claim, self.content["language"]) for claim in early]
         asked = [_question(claim) for claim in (*_claims(self.content), *early)]
         return {claim["name"] for claim in _claims(self.current) if _question(claim) not in asked}
 
@@ -111,12 +111,12 @@ def _question(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 def _claims(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The claims of a plan, each with its languages."""
-    return [_with_language(claim, content) for claim in content["claims"]]
+    return [_with_language(claim, content["language"]) for claim in content["claims"]]
 
 
-def _with_language(claim: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+def _with_language(claim: Mapping[str, Any], of_study: str | None) -> dict[str, Any]:
     """A claim with the languages that it is about; plans of older versions leave them to the study's key."""
-    return {**claim, "language": claim["language"] or content["language"] or TARGETS}
+    return {**claim, "language": claim["language"] or of_study or TARGETS}
 
 
 def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
@@ -130,9 +130,7 @@ def content_of(resolved: ResolvedStudy) -> dict[str, Any]:
         **{name: getattr(study, name) for name in kept},
         **({} if study.search is None else {"search": study.search.model_dump(mode="json")}),
         "variants": {name: _own_keys(recipe) for name, recipe in planned.items()},
-        "claims": [
-            _with_language(claim.model_dump(mode="json"), {"language": study.language}) for claim in study.claims
-        ],
+        "claims": [_with_language(claim.model_dump(mode="json"), study.language) for claim in study.claims],
     }
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from glotune.errors import UserError
 from glotune.recipe import recipe_hash, recipe_yaml
-from glotune.run.data import load_run
+from glotune.run.data import RunData, load_run
 from glotune.run.directory import RunDirectory, write_atomically
 from glotune.run.predictions import read_predictions
 from glotune.run.records import Evaluation, Manifest, RunStatus, Verdict
@@ -76,9 +76,11 @@ def is_complete(place: RunDirectory) -> bool:
 
 
 def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan: StudyPlan) -> RunDirectory:
-    manifests = [place.read_manifest() for place in places]
-    for place in places:  # what is pooled gets hashes of its own: they must not vouch for what a fold did not write
-        load_run(place).require_as_written([path for path in place.prediction_files() if path.name.startswith("test.")])
+    folds = [load_run(place) for place in places]
+    for fold in folds:  # what is pooled gets hashes of its own: they must not vouch for what a fold did not write
+        written = fold.directory.prediction_files()
+        fold.require_as_written([path for path in written if path.name.startswith("test.")])
+    manifests = [fold.manifest for fold in folds]
     recipe = plan.resolved.variants[variant].model_copy(update={"seed": seed})
     manifest = manifests[0].model_copy(
         update={
@@ -99,9 +101,9 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
     evaluations: list[Evaluation] = []
     leaked: dict[str, list[int]] = {}
     for language in _languages(places):
-        parts = _answers(places, language, language in manifest.source_languages)
-        table = pa.concat_tables(parts.values()).sort_by("row").combine_chunks()
-        leaked[language] = sorted(row for place, part in parts.items() for row in _leaked(place, language, part))
+        parts = _answers(folds, language, language in manifest.source_languages)
+        table = pa.concat_tables([part for _, part in parts]).sort_by("row").combine_chunks()
+        leaked[language] = sorted(row for fold, part in parts for row in _leaked(fold, language, part))
         run.predictions.mkdir(exist_ok=True)
         path_of_table = run.predictions / f"test.{language}.parquet"
         pq.write_table(table, path_of_table)
@@ -118,24 +120,23 @@ def _languages(places: list[RunDirectory]) -> list[str]:
     return sorted(found)
 
 
-def _answers(places: list[RunDirectory], language: str, is_source: bool) -> dict[RunDirectory, pa.Table]:
-    """The predictions of one language by the fold that they are taken from: each text once."""
-    parts = {}
-    for number, place in enumerate(places):
-        path = place.predictions / f"test.{language}.parquet"
+def _answers(folds: list[RunData], language: str, is_source: bool) -> list[tuple[RunData, pa.Table]]:
+    """The predictions of one language, each text once, beside the fold that they are taken from."""
+    parts = []
+    for number, fold in enumerate(folds):
+        path = fold.directory.predictions / f"test.{language}.parquet"
         if not path.exists():
             continue  # a fold may hold no text of a small language
         table = pq.read_table(path).sort_by("row")
         if not is_source:
-            table = table.filter(pa.array(np.arange(len(table)) % len(places) == number))
-        parts[place] = table
+            table = table.filter(pa.array(np.arange(len(table)) % len(folds) == number))
+        parts.append((fold, table))
     return parts
 
 
-def _leaked(place: RunDirectory, language: str, answered: pa.Table) -> set[int]:
+def _leaked(fold: RunData, language: str, answered: pa.Table) -> set[int]:
     """Rows that the model of this fold answered, and whose text it met in training."""
-    met = load_run(place).leaked
-    return set(met["test"][language] if language in met.get("test", {}) else []) & set(answered["row"].to_pylist())
+    return set(fold.leaked.get("test", {}).get(language, [])) & set(answered["row"].to_pylist())
 
 
 def _worst(manifests: list[Manifest]) -> Verdict | None:

@@ -110,7 +110,7 @@ def _fitted(directory: RunDirectory, recipe: Recipe, texts: TextData) -> Baselin
         split for name in ("validation", "test") if (split := texts.splits.get(name)) is not None and len(split)
     ]
     for split, answers in zip(held_out, answers_of(recipe, texts, held_out, constant), strict=True):
-        for language, rows in _by_language(split):
+        for language, rows in split.places_by_language().items():
             found = answers.outcomes(rows, split.labels)
             scores["majority"].append(
                 evaluation_of(found, split.split, language, None, interval_metrics=found.kind.pair)
@@ -140,7 +140,7 @@ def answers_of(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts],
     """What another model says of each split, decided on the validation texts as the run decides; these come first."""
     outputs = [said(split) for split in splits]
     named = monitored_languages(recipe.evaluate.on, texts.source_languages, texts.splits["validation"].language_names)
-    rows = np.sort(np.concatenate([rows for name, rows in _by_language(splits[0]) if name in named]))
+    rows = splits[0].places_in(named)
     if texts.targets is None:
         classes = [class_outputs(each, split) for each, split in zip(outputs, splits, strict=True)]
         if recipe.evaluate.tune_thresholds is None:
@@ -162,10 +162,6 @@ def answers_of(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts],
         )
         for each, split in zip(outputs, splits, strict=True)
     ]
-
-
-def _by_language(split: LabelledTexts) -> list[tuple[str, NDArray[np.int64]]]:
-    return [(name, np.flatnonzero(split.language_ids == place)) for place, name in enumerate(split.language_names)]
 
 
 def _of_classes(
@@ -263,7 +259,7 @@ def _record(folder: Path, texts: TextData, split: LabelledTexts, answers: SplitA
     """Prediction records as the run's own, without the texts, which stand there."""
     folder.mkdir(parents=True, exist_ok=True)
     hashes = [source.sha256 for source in texts.sources]
-    for language, rows in _by_language(split):
+    for language, rows in split.places_by_language().items():
         write_predictions(folder, prediction_tables(split, rows, hashes, answers, False), split.split, language)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def answering(
             are cross-fitted then, as in the run.
     """
     fitted_on = decision.fitted_on if decision is not None and is_own and split.split == "validation" else []
-    rows = _in_languages(split, fitted_on)
+    rows = split.places_in(fitted_on)
     if targets_KL is None or decision is None:
         outputs = class_outputs(outputs_NC, split)
         if decision is None:
@@ -90,12 +90,6 @@ def answering(
     losses_N = label_sets.text_losses(outputs_NC, targets_NL)
     fitted = (rows, targets_NL[rows], split.groups[rows]) if len(rows) else None
     return label_sets.answered(outputs_NC, losses_N, targets_KL, decision, fitted)
-
-
-def _in_languages(split: LabelledTexts, languages: Sequence[str]) -> NDArray[np.int64]:
-    """Places of the texts in these languages, ascending."""
-    codes = [code for code, name in enumerate(split.language_names) if name in languages]
-    return np.flatnonzero(np.isin(split.language_ids, codes))
 
 
 def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:

@@ -231,8 +231,8 @@ def write_comparison(
     held, target = texts.splits[split], RunDirectory(directory.teacher)
     target.path.mkdir(exist_ok=True)
     logits_NC = np.log(np.maximum(probabilities_NC, LEAST_PROBABILITY))
-    codes = {name: np.flatnonzero(held.language_ids == code) for code, name in enumerate(held.language_names)}
-    evaluations = record_split(target.predictions, texts, split, codes, class_outputs(logits_NC, held), with_text=False)
+    places, outputs = held.places_by_language(), class_outputs(logits_NC, held)
+    evaluations = record_split(target.predictions, texts, split, places, outputs, with_text=False)
     target.write_metrics(evaluations)
     written = [target.metrics_path, *target.prediction_files()]
     files = {path.relative_to(target.path).as_posix(): sha256(path) for path in written}

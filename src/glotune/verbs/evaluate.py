@@ -92,10 +92,8 @@ def evaluate(
         for split, found in texts.splits.items():
             logits_NC, truncated[split] = _answer(predictor, found, watcher)
             outputs = answering(recipe.task, logits_NC, found, texts.targets, manifest.decision, is_own=data is None)
-            languages = {
-                each: np.flatnonzero(found.language_ids == code) for code, each in enumerate(found.language_names)
-            }
-            evaluations += record_split(aside / "predictions", texts, split, languages, outputs, recipe.records.text)
+            places = found.places_by_language()
+            evaluations += record_split(aside / "predictions", texts, split, places, outputs, recipe.records.text)
         written = RunDirectory(aside)
         written.write_metrics(evaluations)
         for place in numbered(target):

@@ -87,8 +87,7 @@ class Judge:
 
     def compared(self, texts: LabelledTexts, before: Said, after: Said) -> Iterator[Parity]:
         """A row for each language of a split."""
-        for code, language in enumerate(texts.language_names):
-            rows = np.flatnonzero(texts.language_ids == code)
+        for language, rows in texts.places_by_language().items():
             first, second = before.at(rows), after.at(rows)
             changes_B = first.changes(second)
             truths = [self._answered(texts, each, rows) for each in (before, after)]

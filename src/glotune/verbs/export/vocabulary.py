@@ -100,8 +100,7 @@ def _refuse_streams(files: Sequence[str | Path]) -> None:
 def _texts(own: TextData, data: Data, languages: Sequence[str], files: Sequence[str | Path]) -> Iterator[list[Text]]:
     """The texts that count, some at a time."""
     for split in own.splits.values():
-        wanted = [code for code, name in enumerate(split.language_names) if name in languages]
-        rows = np.flatnonzero(np.isin(split.language_ids, wanted))
+        rows = split.places_in(languages)
         for batch in split.table.take(rows).to_batches(max_chunksize=CHUNK) if len(rows) else ():
             yield inputs_of(batch)
     for file in files:
