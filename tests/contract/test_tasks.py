@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ from glotune.run.directory import RunDirectory
 from glotune.run.predictions import read_predictions
 from glotune.stats.evaluation import evaluation_of
 from glotune.tasks.corpus import as_text_data, build_corpus
-from glotune.tasks.distillation import Distillation, TeacherLogits
+from glotune.tasks.distillation import Distillation
 from glotune.tasks.single_label import SingleLabel
+from glotune.tasks.soft_targets import TeacherOutputs
+from glotune.tasks.targets import TargetTask
 from glotune.verbs.sentence_teacher import open_sentence_teacher
 from made_pairs import pairs, scratch_recipe, write
 from small_runs import multi_label_recipe, score_recipe, sentences, small_recipe, votes_recipe, write_csv
@@ -98,15 +100,17 @@ def switched_and_translated(folder: Path, **overrides: Any) -> Parts:
 def distilled(folder: Path) -> Parts:
     """A student of two teachers with class and row weights, smoothing, and texts without a label among the others."""
     loss = {"class_weights": "balanced", "label_smoothing": 0.1}
-    parts = single_label(folder, loss=loss, data__columns__weight="trust")
-    assert isinstance(parts.task, SingleLabel)
+    return of_teachers(single_label(folder, loss=loss, data__columns__weight="trust"), ([0, 1, 2], [2, 0, 1]))
+
+
+def of_teachers(parts: Parts, orders: Sequence[Sequence[int]] = ((0, 1, 2),)) -> Parts:
+    """The same task beside teachers, which know the labels in these orders, and with texts without a label."""
+    assert isinstance(parts.task, SingleLabel | TargetTask)
     with_more = with_made_unlabelled(parts.stores["train"])
-    rng = np.random.default_rng(0)
-    logits = [rng.normal(size=(len(with_more), 3)).astype(np.float32) for _ in range(2)]
-    teachers = [
-        TeacherLogits(each, np.array(order)) for each, order in zip(logits, ([0, 1, 2], [2, 0, 1]), strict=True)
-    ]
-    task = Distillation(parts.task, with_more, teachers, temperature=2.0, weight=0.4)
+    rng, num_labels = np.random.default_rng(0), len(parts.task.labels)
+    outputs = [rng.normal(size=(len(with_more), num_labels)).astype(np.float32) for _ in orders]
+    teachers = [TeacherOutputs(each, np.array(order)) for each, order in zip(outputs, orders, strict=True)]
+    task = Distillation(parts.task, with_more, teachers, parts.task.soft_targets(2.0), weight=0.4)
     return replace(parts, task=task, stores={**parts.stores, "train": with_more})
 
 
@@ -114,11 +118,15 @@ def with_made_unlabelled(store: TokenStore) -> TokenStore:
     """The store with its first 23 texts once more, without their labels."""
     more, end = 23, int(store.offsets[23])
     assert store.weights is not None
+    nothing, targets = UNLABELLED, store.targets
+    if targets is not None:
+        nothing, targets = len(targets), np.concatenate([targets, np.full((1, targets.shape[1]), np.nan, np.float32)])
     return replace(
         store,
+        targets=targets,
         tokens=np.concatenate([store.tokens, store.tokens[:end]]),
         offsets=np.concatenate([store.offsets, store.offsets[-1] + store.offsets[1 : more + 1]]),
-        labels=np.concatenate([store.labels, np.full(more, UNLABELLED, np.int16)]),
+        labels=np.concatenate([store.labels, np.full(more, nothing, store.labels.dtype)]),
         languages=np.concatenate([store.languages, store.languages[:more]]),
         rows=np.concatenate([store.rows, store.rows[:more]]),
         raw_lengths=np.concatenate([store.raw_lengths, store.raw_lengths[:more]]),
@@ -175,12 +183,7 @@ def votes_weighted(folder: Path) -> Parts:
 
 def distilled_votes(folder: Path) -> Parts:
     """A student of votes and of a teacher, with texts without either label or votes among the others."""
-    parts = votes_weighted(folder)
-    assert isinstance(parts.task, SingleLabel)
-    with_more = with_made_unlabelled(parts.stores["train"])
-    teacher = TeacherLogits(np.random.default_rng(0).normal(size=(len(with_more), 3)).astype(np.float32), np.arange(3))
-    task = Distillation(parts.task, with_more, [teacher], temperature=2.0, weight=0.4)
-    return replace(parts, task=task, stores={**parts.stores, "train": with_more})
+    return of_teachers(votes_weighted(folder))
 
 
 def toy(folder: Path) -> Parts:
@@ -231,6 +234,8 @@ TASKS: dict[str, Callable[[Path], Parts]] = {
     "votes": votes,
     "votes, weighted": votes_weighted,
     "distillation, votes": distilled_votes,
+    "distillation, several labels": lambda folder: of_teachers(several_labels_weighted(folder), ([0, 1, 2], [2, 0, 1])),
+    "distillation, scores": lambda folder: of_teachers(scores_weighted(folder), ([0, 1], [1, 0])),
     "single label in windows, weighted": in_windows(single_label, "mean", data__columns__weight="trust"),
     "several labels in windows": in_windows(several_labels, "max"),
     "scores in windows": in_windows(scores, "mean"),

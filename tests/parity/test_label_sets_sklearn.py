@@ -5,9 +5,10 @@ import pytest
 from sklearn import metrics as sk
 
 from glotune.report.analysis import gaps_by_label
+from glotune.stats.arrays import sigmoid
 from glotune.stats.label_sets import LabelSets, label_sets
 from glotune.stats.label_thresholds import cross_fitted_answers, fit_thresholds
-from glotune.tasks.label_sets import sigmoid, text_losses
+from glotune.tasks.label_sets import text_losses
 
 CASES = [(2, 40, 0.5, False), (3, 200, 0.3, False), (6, 500, 0.1, True), (12, 60, 0.05, False)]
 

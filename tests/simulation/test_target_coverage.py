@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from glotune.stats.arrays import outcomes
+from glotune.stats.arrays import outcomes, sigmoid
 from glotune.stats.bootstrap import score_intervals
 from glotune.stats.label_sets import label_sets
 from glotune.stats.ratings import ratings
-from glotune.tasks.label_sets import sigmoid
 
 REPETITIONS, RESAMPLES = 200, 400
 LEAST, MOST = {60: 0.86, 250: 0.90}, 1.0

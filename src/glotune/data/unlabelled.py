@@ -87,7 +87,8 @@ class _Reader:
 
     def __init__(self, data: Data, key: str) -> None:
         self.key = key
-        columns = data.columns.unweighted().model_copy(update={"label": _NO_LABELS, "votes": None})
+        unread = {"label": _NO_LABELS, "labels": None, "delimiter": None, "votes": None}
+        columns = data.columns.unweighted().model_copy(update=unread)
         self.data = data.model_copy(update={"columns": columns})
         self.sources: list[DataSource] = []
         self.warnings: list[str] = []
@@ -128,8 +129,16 @@ class _Reader:
 
 
 def with_unlabelled(texts: TextData, unlabelled: UnlabelledTexts) -> TextData:
-    """The same texts with the unlabelled ones below those of the training split; they weigh 1 each."""
+    """The same texts with the unlabelled ones below those of the training split; they weigh 1 each.
+
+    Of several labels and scores theirs is one more target, at which nothing is annotated.
+    """
     more = unlabelled.texts.table
+    if texts.targets is not None:
+        nothing = np.full((1, texts.targets.shape[1]), np.nan, np.float32)
+        target = pa.array(np.full(len(more), len(texts.targets), np.int32))
+        more = more.set_column(more.column_names.index("label"), "label", target)
+        texts = replace(texts, targets=np.concatenate([texts.targets, nothing]))
     if "votes" in texts.splits["train"].table.column_names:
         more = more.append_column("votes", _votes(np.zeros((len(more), len(texts.labels)), np.float32)))
     return _joined(texts, more, unlabelled.sources)

@@ -11,6 +11,7 @@ from glotune.recipe.kinds import KINDS, TaskName
 from glotune.recipe.section import AutoAllOrOff, Fraction, Names, OnOff, Rate, Section, Share
 from glotune.recipe.settings import TrainingSettings
 from glotune.recipe.training_keys import (
+    TEMPERATURE,
     Adversarial,
     Consistency,
     Distill,
@@ -196,7 +197,7 @@ def refuse_rates_out_of_order(optimizer: Optimizer, schedule: Schedule) -> None:
 
 def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...], bool]]:
     """Keys that mean something for some tasks alone: name, tasks, whether the recipe sets it."""
-    loss, columns = recipe.loss, recipe.data.columns
+    loss, columns, taught = recipe.loss, recipe.data.columns, recipe.distill
     return [
         ("loss.class_weights", ("single_label",), loss.class_weights != "none"),
         ("loss.label_smoothing", ("single_label", "multi_label"), loss.label_smoothing > 0),
@@ -212,7 +213,11 @@ def _keys_of_some_tasks(recipe: Recipe) -> list[tuple[str, tuple[TaskName, ...],
         ("evaluate.threshold", ("multi_label",), recipe.evaluate.threshold != "fitted"),
         ("data.weighted_metrics", ("single_label",), recipe.data.weighted_metrics),
         ("evaluate.tune_thresholds", ("single_label",), recipe.evaluate.tune_thresholds is not None),
-        ("distill", ("single_label",), recipe.distill is not None),
+        (
+            "distill.temperature",
+            ("single_label", "multi_label"),
+            taught is not None and taught.temperature != TEMPERATURE,
+        ),
         ("self_training", ("single_label",), recipe.self_training is not None),
     ]
 

@@ -81,14 +81,20 @@ class Adversarial(Section):
         return self.epsilon if self.method == "fgm" else 2.5 * self.epsilon / (self.steps or 3)
 
 
+TEMPERATURE = 2.0
+"""Of soft targets, where a recipe names none."""
+
+
 class Distill(Section):
     """A teacher whose answers are learned beside the labels (Hinton et al. 2015, arXiv:1503.02531)."""
 
     teacher: Names = Field(min_length=1)
     """A run, a folder with a saved text classifier, a study's folder, or a list of these; of several teachers the mean
-    of their probabilities is learned. Their labels are those of the texts; their tokenizers may be others."""
-    temperature: float = Field(default=2.0, gt=0.0)
-    """Temperature T of teacher and student in the soft loss, T^2 times their Kullback-Leibler divergence."""
+    of their probabilities, or scores, is learned. Their task and labels are those of the run; their tokenizers may be
+    others."""
+    temperature: float = Field(default=TEMPERATURE, gt=0.0)
+    """Temperature T of teacher and student in the soft loss, T^2 times their Kullback-Leibler divergence (of several
+    labels the mean over them; of scores it is a squared difference, which has no temperature)."""
     weight: float = Field(default=0.5, ge=0.0, le=1.0)
     """Weight of the soft loss; the rest is that of the labels. Both are means over the effective batch."""
     texts: Sources | None = None

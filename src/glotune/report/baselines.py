@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glotune.report.analysis import mean_of, mean_of_run
-from glotune.report.scores import in_a_sentence, with_interval
+from glotune.report.scores import in_a_sentence, signed, with_interval
 from glotune.run.baselines import Baselines, Gain
 from glotune.run.data import RunData
 from glotune.run.metrics import averaged, mean_name
@@ -52,7 +52,7 @@ def _row(run: RunData, found: Baselines, split: str, languages: list[str]) -> tu
         count(ours.n),
         *cells,
         with_interval(ours, run.kind.metric),
-        NOTHING if gain is None else points(found, gain),
+        NOTHING if gain is None else signed(run.kind.metric, gain.value, gain.interval),
     )
 
 
@@ -72,16 +72,9 @@ def gains(run: RunData) -> dict[str, list[float]]:
     }
 
 
-def points(found: Baselines, gain: Gain) -> str:
-    """``+8.1 [+3.0, +13.2]``, in points where the metric is a share."""
-    low, high = gain.interval.low, gain.interval.high
-    if not trait(found.kind.metric).is_percent:
-        return f"{gain.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"{100 * gain.value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
 def _with_unit(found: Baselines, gain: Gain) -> str:
-    return points(found, gain) + " points" * trait(found.kind.metric).is_percent
+    shown = signed(found.kind.metric, gain.value, gain.interval)
+    return shown + " points" * trait(found.kind.metric).is_percent
 
 
 def note(run: RunData, found: Baselines) -> str:

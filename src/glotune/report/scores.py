@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from glotune.run.records import Evaluation, Interval
-from glotune.stats.traits import TRAITS
+from glotune.stats.traits import TRAITS, trait
 from glotune.words import NOTHING
 
 
@@ -43,3 +43,14 @@ def bracketed(metric: str, value: float | None, interval: Interval | None) -> st
     if interval is None or shown == NOTHING:
         return shown
     return f"{shown} [{number(metric, interval.low)}, {number(metric, interval.high)}]"
+
+
+def signed(metric: str, difference: float | None, interval: Interval | None) -> str:
+    """``+8.1 [+3.0, +13.2]``, in points where the metric is a share; without brackets where no interval is known."""
+    if difference is None:
+        return NOTHING
+    scale, digits = (100, 1) if trait(metric).is_percent else (1, 3)
+    shown = f"{scale * difference:+.{digits}f}"
+    if interval is None:
+        return shown
+    return f"{shown} [{scale * interval.low:+.{digits}f}, {scale * interval.high:+.{digits}f}]"

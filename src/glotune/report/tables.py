@@ -9,8 +9,8 @@ from glotune.recipe.kinds import TaskName
 from glotune.report.analysis import label_gaps, ranked
 from glotune.report.audit import LeakEffect
 from glotune.report.baselines import baseline_rows, columns_of
-from glotune.report.scores import bracketed, number, with_interval
-from glotune.report.teaching import METRIC, paired_scores
+from glotune.report.scores import bracketed, number, signed, with_interval
+from glotune.report.teaching import paired_scores
 from glotune.report.thin_classes import FEWEST_TEXTS, MARK, is_thin
 from glotune.run.data import RunData
 from glotune.run.metrics import averaged
@@ -227,14 +227,13 @@ def transfer_by_label(run: RunData) -> Table | None:
 
 def against_teacher(run: RunData) -> Table | None:
     """Student and teacher on the same texts; None without a teacher."""
-    rows = []
+    metric, rows = run.kind.metric, []
     for each in paired_scores(run):
-        interval = each.interval
-        points = NOTHING if each.difference is None else f"{100 * each.difference:+.1f}"
-        bracket = "" if interval is None else f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-        scores = (with_interval(each.student, METRIC), with_interval(each.teacher, METRIC))
-        rows.append((each.name, count(each.student.n), *scores, points + bracket))
-    return Table(("Language", "n", "Student, %", "Teacher, %", "Difference, points"), tuple(rows)) if rows else None
+        scores = (with_interval(each.student, metric), with_interval(each.teacher, metric))
+        rows.append((each.name, count(each.student.n), *scores, signed(metric, each.difference, each.interval)))
+    unit, of_difference = (", %", ", points") if trait(metric).is_percent else ("", "")
+    columns = ("Language", "n", f"Student{unit}", f"Teacher{unit}", f"Difference{of_difference}")
+    return Table(columns, tuple(rows)) if rows else None
 
 
 def data_table(run: RunData) -> Table | None:

@@ -12,8 +12,6 @@ from glotune.run.records import Evaluation, Interval
 from glotune.stats.bootstrap import paired_mean_difference
 from glotune.words import count, millions, named, percent, rate, size
 
-METRIC = "macro_f1"
-
 
 @dataclass(frozen=True)
 class PairedScores:
@@ -52,7 +50,7 @@ def _paired(run: RunData, teacher: RunData, split: str, languages: list[str]) ->
         student, theirs = (mean_of_run(each, split, languages) for each in (run, teacher))
     try:
         answered = (run.answered(split, sorted(languages)), teacher.answered(split, sorted(languages)))
-        found = paired_mean_difference(METRIC, *answered, seed=RESAMPLING_SEED)
+        found = paired_mean_difference(run.kind.metric, *answered, seed=RESAMPLING_SEED)
     except UserError:
         return PairedScores(name, student, theirs)
     return PairedScores(name, student, theirs, found.estimate, found.interval())
@@ -83,13 +81,13 @@ def teaching_rows(run: RunData) -> list[tuple[str, str]]:
     spec, record = run.recipe.distill, run.manifest.distillation
     names = spec.teacher if record is None else [each.name for each in record.teachers]
     shown = ", ".join(_short(name) for name in names)
-    many = f"{len(names)} ({shown}), the mean of their probabilities" if len(names) > 1 else shown
+    is_scored = run.kind.name == "score"
+    taught = "scores" if is_scored else "probabilities"
+    many = f"{len(names)} ({shown}), the mean of their {taught}" if len(names) > 1 else shown
+    tempered = "" if is_scored else f"temperature {spec.temperature:g}, "
     rows = [
         ("Teacher" if len(names) == 1 else "Teachers", many),
-        (
-            "Soft targets",
-            f"temperature {spec.temperature:g}, weight {spec.weight:g}; weight of the labels {1 - spec.weight:g}",
-        ),
+        ("Soft targets", f"{tempered}weight {spec.weight:g}; weight of the labels {1 - spec.weight:g}"),
     ]
     if record is not None:
         rows.append(("Unlabelled texts", count(record.unlabelled_texts)))

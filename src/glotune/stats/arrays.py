@@ -375,3 +375,8 @@ def softmax(logits_NC: FloatArray, *, in_place: bool = False) -> FloatArray:
     np.exp(shares, out=shares)
     shares /= shares.sum(axis=1, keepdims=True)
     return shares
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Probabilities, each by itself; no overflow in either direction."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), dtype=np.float64)

@@ -18,11 +18,12 @@ from glotune.evidence.label_sets import collapse_alarm
 from glotune.recipe.kinds import KINDS, Kind
 from glotune.recipe.schema import Recipe
 from glotune.run.records import Decision
-from glotune.stats.arrays import Answered
+from glotune.stats.arrays import Answered, sigmoid
 from glotune.stats.label_sets import BLANK, LabelSets, f1_of, label_sets
 from glotune.stats.label_thresholds import cross_fitted_answers, fit_thresholds
 from glotune.tasks.cross_entropy import explicit_weights, focused
 from glotune.tasks.records import lists_of
+from glotune.tasks.soft_targets import LabelProbabilities, SoftTargets
 from glotune.tasks.targets import TargetArray
 from glotune.tasks.task import sums_dtype
 
@@ -125,8 +126,7 @@ class LabelSetReading:
 
     def as_outputs(self, values_NL: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logits of probabilities."""
-        kept_NL = np.clip(values_NL, LEAST, 1.0 - LEAST)
-        return np.asarray(np.log(kept_NL) - np.log1p(-kept_NL), dtype=np.float64)
+        return logits_of(values_NL)
 
     def cheap_model(
         self, features: Any, target_N: NDArray[np.float64], weights_N: NDArray[np.float64]
@@ -138,6 +138,10 @@ class LabelSetReading:
             return lambda found: np.full(found.shape[0], float(target_N[0]))
         model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(features, target_N, sample_weight=weights_N)
         return lambda found: np.asarray(model.predict_proba(found)[:, 1], dtype=np.float64)
+
+    def soft_targets(self, temperature: float) -> SoftTargets:
+        """The teacher's probability of each label."""
+        return LabelProbabilities(temperature)
 
     def alarm(self, answered: Mapping[str, Answered], labels: Sequence[str], sources: Sequence[str]) -> str | None:
         """Every label is answered alike for all texts, and the probabilities know nothing either."""
@@ -197,9 +201,10 @@ def as_labels(targets: TargetArray) -> NDArray[np.int64]:
     return np.nan_to_num(targets, nan=BLANK).astype(np.int64)
 
 
-def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities, each by itself; no overflow in either direction."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), dtype=np.float64)
+def logits_of(probabilities_NL: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the probability of each label; of 0 and 1 finite ones."""
+    kept_NL = np.clip(probabilities_NL, LEAST, 1.0 - LEAST)
+    return np.asarray(np.log(kept_NL) - np.log1p(-kept_NL), dtype=np.float64)
 
 
 def text_losses(logits_NL: NDArray[np.float64], targets_NL: TargetArray) -> NDArray[np.float64]:

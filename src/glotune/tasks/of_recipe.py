@@ -18,11 +18,14 @@ from glotune.tasks import label_sets, scores
 from glotune.tasks.records import Outputs, SplitAnswers
 from glotune.tasks.single_label import SingleLabel
 from glotune.tasks.targets import Reading, TargetTask
-from glotune.tasks.task import Choice, Task
+from glotune.tasks.task import Choice
 from glotune.tasks.tuning import Tuning, by_thresholds
 
+LEAST_PROBABILITY = 1e-300
+"""Below it the probability of a class has no logarithm."""
 
-def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> Task:
+
+def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -> SingleLabel | TargetTask:
     """What is learned.
 
     Raises:
@@ -90,6 +93,15 @@ def answering(
     losses_N = label_sets.text_losses(outputs_NC, targets_NL)
     fitted = (rows, targets_NL[rows], split.groups[rows]) if len(rows) else None
     return label_sets.answered(outputs_NC, losses_N, targets_KL, decision, fitted)
+
+
+def outputs_of(task: TaskName, values_NC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a saved model says where its answers are these: logits of probabilities, and scores as they are."""
+    if task == "score":
+        return values_NC
+    if task == "multi_label":
+        return label_sets.logits_of(values_NC)
+    return np.asarray(np.log(np.maximum(values_NC, LEAST_PROBABILITY)), dtype=np.float64)
 
 
 def class_outputs(logits_NC: NDArray[np.float64], split: LabelledTexts) -> Outputs:

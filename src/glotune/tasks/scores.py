@@ -27,6 +27,7 @@ from glotune.run.records import Decision
 from glotune.stats.arrays import Answered
 from glotune.stats.ratings import Ratings, ratings
 from glotune.tasks.records import lists_of
+from glotune.tasks.soft_targets import Scores, SoftTargets
 from glotune.tasks.targets import TargetArray
 from glotune.tasks.task import sums_dtype
 
@@ -138,6 +139,10 @@ class ScoreReading:
 
         model = Ridge(alpha=PENALTY).fit(features, target_N, sample_weight=weights_N)
         return lambda found: np.asarray(model.predict(found), dtype=np.float64)
+
+    def soft_targets(self, temperature: float) -> SoftTargets:
+        """The teacher's scores."""
+        return Scores(self.as_outputs)
 
     def alarm(self, answered: Mapping[str, Answered], labels: Sequence[str], sources: Sequence[str]) -> str | None:
         """Every text gets the same score."""

@@ -35,6 +35,7 @@ from glotune.tasks.cross_entropy import (
 )
 from glotune.tasks.monitoring import collapse_seen, mean_loss, monitored_languages, monitored_value
 from glotune.tasks.records import Outputs, record_split
+from glotune.tasks.soft_targets import ClassProbabilities, SoftTargets
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part, counted
 from glotune.tasks.tuning import Tuning, by_thresholds
 
@@ -115,17 +116,23 @@ class SingleLabel:
     def objective(self, step: int, rows: Rows) -> WeightedCrossEntropy | TwoViews:
         """The loss of these texts; nothing in it is drawn by chance."""
         store = self.stores["train"]
-        plain = WeightedCrossEntropy(self, rows, self.total_weight(store, rows))
+        plain = self.loss_of(store, rows)
         if self.consistency is None:
             return plain
         weights_B = None if store.weights is None else store.weights[rows]
         return TwoViews(plain, rows, self.consistency, total_weight(store.labels[rows], None, weights_B))
 
-    def total_weight(self, store: TokenStore, rows: Rows) -> float:
-        """Of these texts of a store, the denominator of their loss."""
-        weights_B = None if store.weights is None else store.weights[rows]
-        shares_BC = None if store.shares is None else store.shares[rows]
-        return total_weight(store.labels[rows], self.class_weights, weights_B, shares_BC)
+    def loss_of(self, store: TokenStore, rows: Rows) -> WeightedCrossEntropy:
+        """The loss of these texts of a store, of which some, or all, may have no label."""
+        known = rows[store.labels[rows] >= 0]
+        weights_B = None if store.weights is None else store.weights[known]
+        shares_BC = None if store.shares is None else store.shares[known]
+        denominator = total_weight(store.labels[known], self.class_weights, weights_B, shares_BC)
+        return WeightedCrossEntropy(self, store, rows, denominator or 1.0)
+
+    def soft_targets(self, temperature: float) -> SoftTargets:
+        """How a teacher's logits are learned."""
+        return ClassProbabilities(temperature)
 
     def summed_loss(self, logits_BC: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         """Sum of the weighted losses of a micro-batch with the targets of `with_labels`."""
@@ -230,13 +237,15 @@ class WeightedCrossEntropy:
     """The loss of one effective batch: a sum over its texts, divided by the sum of their weights."""
 
     task: SingleLabel
+    store: TokenStore
     rows: Rows
     denominator: float
+    """1 where none of the texts has a label: the sum is 0 then."""
     across: None = None
 
     def dress(self, batch: PackedBatch) -> PackedBatch:
         """Adds each text's class id and, where texts have weights, its weight."""
-        return with_labels(batch, self.task.stores["train"])
+        return with_labels(batch, self.store)
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as counts."""

@@ -28,6 +28,7 @@ from glotune.stats.arrays import Answered
 from glotune.tasks.monitoring import monitored_languages
 from glotune.tasks.records import SplitAnswers, record_split
 from glotune.tasks.single_label import by_language, event_metrics, excerpts_of
+from glotune.tasks.soft_targets import SoftTargets
 from glotune.tasks.task import Answers, Choice, Judgement, Metrics, Part
 
 TargetArray = NDArray[np.float32]
@@ -105,6 +106,10 @@ class Reading(Protocol):
         """A linear model of one target on sparse features [N, F]: features to probabilities, or scores."""
         ...
 
+    def soft_targets(self, temperature: float) -> SoftTargets:
+        """How a teacher's outputs are learned."""
+        ...
+
     def alarm(self, answered: Mapping[str, Answered], labels: Sequence[str], sources: Sequence[str]) -> str | None:
         """Why training goes wrong, seen from the validation texts; None where it doesn't."""
         ...
@@ -151,8 +156,15 @@ class TargetTask:
 
     def objective(self, step: int, rows: Rows) -> CellLoss:
         """The loss of these texts; nothing in it is drawn by chance."""
-        weights_BL = self.weights(self.stores["train"], rows)
-        return CellLoss(self, rows, float(weights_BL.sum(dtype=np.float64)))
+        return self.loss_of(self.stores["train"], rows)
+
+    def loss_of(self, store: TokenStore, rows: Rows) -> CellLoss:
+        """The loss of these texts of a store, of which some, or all, may have no target."""
+        return CellLoss(self, store, rows, float(self.weights(store, rows).sum(dtype=np.float64)) or 1.0)
+
+    def soft_targets(self, temperature: float) -> SoftTargets:
+        """How a teacher's outputs are learned."""
+        return self.reading.soft_targets(temperature)
 
     def weights(self, store: TokenStore, rows: Rows) -> NDArray[np.float32]:
         """[B, L] how much each target of these training texts counts."""
@@ -241,20 +253,25 @@ class CellLoss:
     """The loss of one effective batch: a sum over its targets, divided by the sum of their weights."""
 
     task: TargetTask
+    store: TokenStore
     rows: Rows
     denominator: float
+    """1 where none of the texts has a target: the sum is 0 then."""
     across: None = None
 
     def dress(self, batch: PackedBatch) -> PackedBatch:
         """Adds what the outputs are to be, and how much each counts."""
-        store = self.task.stores["train"]
-        dressed = with_aims(batch, store, self.task.reading)
-        weights_BL = torch.from_numpy(self.task.weights(store, batch.rows))
+        dressed = with_aims(batch, self.store, self.task.reading)
+        weights_BL = torch.from_numpy(self.task.weights(self.store, batch.rows))
         return replace(dressed, targets={**dressed.targets, "weights": weights_BL})
 
     def part(self, network: Any, batch: PackedBatch) -> Part:
         """Its share of the loss; how the texts are answered, as sums."""
-        outputs_BL, aims_BL, reading = network(batch).float(), batch.targets["aims"], self.task.reading
+        return self.of(network(batch), batch)
+
+    def of(self, outputs_BL: Tensor, batch: PackedBatch) -> Part:
+        """The same of these answers to the micro-batch."""
+        outputs_BL, aims_BL, reading = outputs_BL.float(), batch.targets["aims"], self.task.reading
         loss = (reading.losses(outputs_BL, aims_BL) * batch.targets["weights"]).sum() / self.denominator
         return Part(loss, reading.sums(outputs_BL.detach(), aims_BL, batch.targets["is_there"]).reshape(-1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,17 @@ from glotune.engine.processes import Processes
 from glotune.engine.recorder import Recorder
 from glotune.errors import UserError
 from glotune.recipe import Recipe
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Distill
 from glotune.run.directory import RunDirectory
 from glotune.run.record import Size
-from glotune.run.records import Manifest
+from glotune.run.records import Decision, Manifest
 from glotune.run.teaching import Distillation as Record
 from glotune.run.teaching import Speed, TeacherComparison, TeacherRecord
-from glotune.stats.arrays import softmax
-from glotune.tasks.distillation import Distillation, TeacherLogits
-from glotune.tasks.of_recipe import class_outputs
-from glotune.tasks.records import record_split
-from glotune.tasks.single_label import SingleLabel
+from glotune.tasks.distillation import Distillation
+from glotune.tasks.of_recipe import answering, outputs_of, task_of
+from glotune.tasks.records import SplitAnswers, record_split
+from glotune.tasks.soft_targets import TeacherOutputs
 from glotune.tasks.task import Task
 from glotune.verbs.evaluate import texts_of
 from glotune.verbs.predict import Predictor, load
@@ -50,8 +50,6 @@ from glotune.whole_files import sha256
 from glotune.words import counted, rate
 
 TEXTS = "distill.texts"
-LEAST_PROBABILITY = 1e-300
-"""Below it a mean probability has no logarithm."""
 
 
 @dataclass(frozen=True)
@@ -89,23 +87,24 @@ class Lesson:
         asked = partial(self._answers, joined.splits["train"], texts.labels, cache, processes, recorder)
         teachers = asked() if processes.is_main else []
         processes.barrier()
+        learner = task_of(recipe, joined, stores)
         task = Distillation(
-            classifier=SingleLabel.of(recipe, joined, stores),
+            learner=learner,
             train=all_stores["train"],
             teachers=teachers or asked(),
-            temperature=self.spec.temperature,
+            soft=learner.soft_targets(self.spec.temperature),
             weight=self.spec.weight,
         )
         return task, all_stores
 
     def _answers(
         self, train: LabelledTexts, labels: list[str], cache: Path, processes: Processes, recorder: Recorder
-    ) -> list[TeacherLogits]:
+    ) -> list[TeacherOutputs]:
         found = []
         for place, teacher in zip(self.places, self.record.teachers, strict=True):
             predictor = open_teacher(place, processes.device.type)
-            logits_NC = cached_answers(predictor, teacher, train, cache, recorder)
-            found.append(TeacherLogits(logits_NC, columns_of(predictor.labels, labels)))
+            outputs_NC = cached_answers(predictor, teacher, train, cache, recorder)
+            found.append(TeacherOutputs(outputs_NC, columns_of(predictor.labels, labels)))
         return found
 
     def compare(self, directory: RunDirectory, texts: TextData, processes: Processes, recorder: Recorder) -> None:
@@ -120,17 +119,22 @@ class Lesson:
         report = recorder.progress("teacher")
         student = load(directory.path, device=device)
         student_size, (_, student_seconds) = size_of(student, directory.model), timed(student, held, report)
-        means_NC, seconds = np.zeros((len(held), len(texts.labels))), 0.0
+        means_NC, thresholds, seconds = np.zeros((len(held), len(texts.labels))), [], 0.0
         for place in self.places:
             predictor = open_teacher(place, device)
-            probabilities_NC, taken = timed(predictor, held, report)
-            means_NC += probabilities_NC[:, columns_of(predictor.labels, texts.labels)] / len(self.places)
+            values_NC, taken = timed(predictor, held, report)
+            columns = columns_of(predictor.labels, texts.labels)
+            means_NC += values_NC[:, columns] / len(self.places)
+            thresholds.append(thresholds_of(predictor, columns))
             seconds += taken
+        task = student.kind.name
+        decision = decided(task, directory.read_manifest().decision, thresholds)
+        answers = answering(task, outputs_of(task, means_NC), held, texts.targets, decision, is_own=True)
         write_comparison(
             directory,
             texts,
             split,
-            means_NC,
+            answers,
             TeacherComparison(
                 split=split,
                 student=student_size,
@@ -175,7 +179,7 @@ def open_lesson(recipe: Recipe, texts: TextData, own: Path | None, begun: Manife
     teachers = []
     for place in places:
         predictor = open_teacher(place, "cpu")
-        refuse_other_task(predictor, place, texts)
+        refuse_other_task(predictor, place, texts, recipe.task)
         warnings += unsound(place)
         folder = model_folder(place)
         teachers.append(TeacherRecord(name=str(place), sha256=identity(folder), size=size_of(predictor, folder)))
@@ -210,29 +214,51 @@ def refuse_changed(before: Record, now: Record) -> None:
 
 
 def timed(predictor: Predictor, texts: LabelledTexts, report: Report) -> tuple[NDArray[np.float64], float]:
-    """Probabilities [N, C] of all texts, columns in the predictor's order, and the seconds that they took."""
+    """Probabilities or scores [N, C] of all texts, columns in the predictor's order, and the seconds that they took."""
     predictor.engine.answers([("first", "call") if texts.has_pairs else "first call"])  # what is made once is not timed
     found, done, started = [], 0, time.perf_counter()
     for logits_BC, *_ in predictor.engine.stream(texts_of(texts), TOGETHER):
-        found.append(softmax(logits_BC))
+        found.append(predictor.read(logits_BC)[0])
         done += len(logits_BC)
         report(done, len(texts))
     return np.concatenate(found), time.perf_counter() - started
+
+
+def thresholds_of(predictor: Predictor, columns_L: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """[L] from where on a teacher answers each of our labels; None: its most probable class is the answer."""
+    if predictor.thresholds:
+        return np.array(predictor.thresholds)[columns_L]
+    return np.full(len(columns_L), 0.5) if predictor.kind.name == "multi_label" else None
+
+
+def decided(task: TaskName, own: Decision | None, thresholds: Sequence[NDArray[np.float64] | None]) -> Decision | None:
+    """How the mean of the teachers' probabilities becomes answers: by the mean of their thresholds, if all have some.
+
+    Args:
+        own: the student's decision. Its units and levels of scores hold for both. Texts that its thresholds were fitted
+            on are answered by what the others fit, of the teachers too.
+        thresholds: of each teacher.
+    """
+    if task == "score":
+        return own
+    known = [each for each in thresholds if each is not None]
+    if len(known) < len(thresholds):
+        return None
+    mean = np.mean(known, axis=0).tolist()
+    return Decision(thresholds=mean) if own is None else own.model_copy(update={"thresholds": mean})
 
 
 def write_comparison(
     directory: RunDirectory,
     texts: TextData,
     split: str,
-    probabilities_NC: NDArray[np.float64],
+    answers: SplitAnswers,
     comparison: TeacherComparison,
 ) -> None:
     """The teacher's predictions of a split with their scores; what is written last says that they are whole."""
     held, target = texts.splits[split], RunDirectory(directory.teacher)
     target.path.mkdir(exist_ok=True)
-    logits_NC = np.log(np.maximum(probabilities_NC, LEAST_PROBABILITY))
-    places, outputs = held.places_by_language(), class_outputs(logits_NC, held)
-    evaluations = record_split(target.predictions, texts, split, places, outputs, with_text=False)
+    evaluations = record_split(target.predictions, texts, split, held.places_by_language(), answers, with_text=False)
     target.write_metrics(evaluations)
     written = [target.metrics_path, *target.prediction_files()]
     files = {path.relative_to(target.path).as_posix(): sha256(path) for path in written}

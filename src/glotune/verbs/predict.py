@@ -36,9 +36,8 @@ from glotune.model.network import Network
 from glotune.recipe.data_keys import Quoting
 from glotune.recipe.kinds import KINDS, Kind, TaskName
 from glotune.recipe.schema import Columns, Data, Windows
-from glotune.stats.arrays import softmax
+from glotune.stats.arrays import sigmoid, softmax
 from glotune.stats.thresholds import answers_at
-from glotune.tasks.label_sets import sigmoid
 from glotune.verbs.calibrate import Calibration
 from glotune.verbs.export.record import read_full_vocabulary
 from glotune.verbs.opening import Opened, open_place

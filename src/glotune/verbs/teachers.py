@@ -16,6 +16,7 @@ from glotune.data.spelling import name_of
 from glotune.data.texts import LabelledTexts, TextData, text_hash
 from glotune.engine.recorder import Recorder
 from glotune.errors import RunError, UserError, did_you_mean
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.paths import meant_beside, place_of
 from glotune.run.record import Size
 from glotune.run.records import Manifest, RunStatus
@@ -109,15 +110,18 @@ def model_folder(place: Path) -> Path:
     return place if run is None else run.require_model()
 
 
-def refuse_other_task(predictor: Predictor, place: Path, texts: TextData) -> None:
-    """A teacher knows the labels of the texts, each of them and no other, and takes texts as they come.
+def refuse_other_task(predictor: Predictor, place: Path, texts: TextData, task: TaskName) -> None:
+    """A teacher has the run's task, knows the texts' labels, each of them and no other, and takes texts as they come.
 
     Raises:
         UserError: otherwise; names the first label that only one of the two has, and the nearest of the other.
     """
-    if predictor.kind.name != "single_label":
-        found = f"{place} answers another task ({predictor.kind.name})"
-        raise UserError(found, where=KEY, expected="a teacher that chooses one class for each text")
+    if predictor.kind.name != task:
+        raise UserError(
+            f"{place} answers another task ({predictor.kind.name})",
+            where=KEY,
+            expected=f"a teacher of the run's own task, {task}",
+        )
     theirs, ours = ({name_of(name): name for name in names} for names in (predictor.labels, texts.labels))
     for own, other, whose in ((theirs, ours, "the texts do not"), (ours, theirs, "the teacher does not")):
         odd = next((name for key, name in own.items() if key not in other), None)
@@ -174,7 +178,7 @@ def cached_answers(
     recorder: Recorder,
     what: str = "training text",
 ) -> NDArray[np.float32]:
-    """[N, C] logits of all texts, in their order, memory-mapped; computed where the cache has none.
+    """[N, C] logits (or scores) of all texts, in their order, memory-mapped; computed where the cache has none.
 
     The key names what they depend on: the teacher's files, the texts, and how it reads them. The log calls the texts
     by `what`.
