@@ -82,8 +82,8 @@ def test_the_teachers_records_are_its_own_answers(place: Path, tmp_path: Path) -
     assert theirs is not None
     own = load_run(teacher).evaluations["test"]["es"]
     (found,) = theirs.evaluations["test"].values()
-    labels, scores = ("macro_f1", "subset_accuracy", "average_precision", "loss"), ("pearson", "spearman", "rmse", "mae")
-    same = scores if place.name == "score" else labels
+    labels = ("macro_f1", "subset_accuracy", "average_precision", "loss")
+    same = ("pearson", "spearman", "rmse", "mae") if place.name == "score" else labels
     for name in same:
         assert found.scores[name] == pytest.approx(own.scores[name], abs=1e-5), f"{name}: by its own thresholds"
 
