@@ -111,9 +111,16 @@ def carry_out(
 ) -> None:
     """The run itself, in a directory that is open: from texts to the judged model; also goes on where it stopped."""
 
+    @own_randomness()
     def train_once(recipe: Recipe, learned: TextData | None) -> Recipe:
+        """From the encoder to the judged model: all of a run, or one of its rounds. The recipe that it ended with."""
         rated = pruner if learned is None else None  # a search rates trials by the run that all of them begin with
-        return one_training(directory, recipe, texts, lesson, learned, processes, observer, rated)
+        while True:
+            gentler = one_training(directory, recipe, texts, lesson, learned, processes, observer, rated)
+            if gentler is None:
+                return recipe
+            recipe = gentler
+            give_back(processes.device)
 
     if rounds is None:
         train_once(recipe, None)
@@ -121,32 +128,7 @@ def carry_out(
         rounds.carry_out(directory, recipe, texts, processes, observer, train_once)
 
 
-@own_randomness()
 def one_training(
-    directory: RunDirectory,
-    recipe: Recipe,
-    texts: TextData,
-    lesson: Lesson | None,
-    learned: TextData | None,
-    processes: Processes,
-    observer: Observer,
-    pruner: Pruner | None = None,
-) -> Recipe:
-    """One training from the encoder to the judged model: all of a run, or one of its rounds.
-
-    Args:
-        learned: the same texts with pseudo-labelled ones among those that are trained on; None: these alone.
-
-    Returns:
-        the recipe that it ended with: a gentler one where it collapsed.
-    """
-    while (gentler := _attempt(directory, recipe, texts, lesson, learned, processes, observer, pruner)) is not None:
-        recipe = gentler
-        give_back(processes.device)
-    return recipe
-
-
-def _attempt(
     directory: RunDirectory,
     recipe: Recipe,
     texts: TextData,
@@ -160,6 +142,9 @@ def _attempt(
 
     A function of its own, so that the traceback of the collapse and all that was loaded (weights, moments, gradients)
     are gone when a second one begins.
+
+    Args:
+        learned: the same texts with pseudo-labelled ones among those that are trained on; None: these alone.
     """
     manifest = directory.read_manifest()
     recorder = Recorder(directory, observer, manifest.attempt, processes.is_main)
