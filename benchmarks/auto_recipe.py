@@ -24,7 +24,7 @@ from benchmarks.tasks.parts import World
 from benchmarks.tasks.tables import gain, shown
 from glotune.data.given_rows import GivenRows
 from glotune.model.loading import load_config
-from glotune.recipe.loading import find_recipe, read_extended
+from glotune.recipe.loading import find_recipe, load_recipe, read_extended
 from glotune.recipe.schema import Model
 from glotune.recipe.study import StudyClaim, StudyRecipe
 from glotune.recipe.study_loading import resolve_study
@@ -87,7 +87,9 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: Sequence[int]) -
     for name in RECIPES:
         known = read_extended(find_recipe(name))
         keys = {section: known[section] for section in SECTIONS if section in known}
-        variants[name] = keys | {"model": {**_share_of(keys.get("model", {}), layers), "name": str(world.encoder)}}
+        model = load_recipe(name, {"data.train": "texts.csv"}).model
+        shares = _share_of(model, keys.get("model", {}), layers)
+        variants[name] = keys | {"model": {**shares, "name": str(world.encoder)}}
     variants[TRAINER] = DEFAULTS
     claims = [
         StudyClaim(name=f"auto is at most a point worse than {name}", form="non_inferior", margin=MARGIN,
@@ -104,18 +106,18 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: Sequence[int]) -
     )
 
 
-def _share_of(model: Mapping[str, Any], layers: int) -> dict[str, Any]:
-    """The section ``model`` of a recipe over twelve layers, with the same share of an encoder of so many."""
-    keys = dict(model)
-    if keys.get("layers"):
-        keys["layers"] = _scaled(keys["layers"], layers)
-    if keys.get("freeze", {}).get("layers"):
-        keys["freeze"] = {**keys["freeze"], "layers": _scaled(keys["freeze"]["layers"], layers)}
+def _share_of(model: Model, given: Mapping[str, Any], layers: int) -> dict[str, Any]:
+    """The keys of a recipe's section ``model`` over twelve layers, with the same share of an encoder of so many."""
+    keys = dict(given)
+    if model.layers is not None:
+        keys["layers"] = _scaled(model.layers, layers)
+    if model.freeze.layers:  # none frozen stays none
+        keys["freeze"] = {**keys["freeze"], "layers": _scaled(model.freeze.layers, layers)}
     return keys
 
 
-def _scaled(of_twelve: Any, layers: int) -> int:
-    return max(1, round(int(of_twelve) * layers / 12))
+def _scaled(of_twelve: int, layers: int) -> int:
+    return max(1, round(of_twelve * layers / 12))
 
 
 def _texts_keys(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +142,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=800, help="training rows of a data set, at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0, help="a new table wants seeds that no claim has met")
-    parser.add_argument("--document", type=Path, help="Markdown with marks named auto, drawn anew")
+    names = [each.name for each in DATA_SETS]
+    parser.add_argument("--on", nargs="+", choices=names, default=names, help="the data sets; all without it")
+    parser.add_argument("--document", type=Path, help="Markdown that shows the table, drawn anew")
+    parser.add_argument("--marks", default="auto", help="name of the marks in it")
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -148,14 +153,14 @@ def run(arguments: argparse.Namespace) -> str:
     world = World(arguments.data, arguments.encoder, arguments.work)
     answers = {}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    for data_set in DATA_SETS:
+    for data_set in (each for each in DATA_SETS if each.name in arguments.on):
         study = study_of(data_set, world, arguments.rows, seeds)
         done = run_study(resolve_study(study), arguments.work / "studies" / data_set.name)
         answers[data_set.name] = json.loads((done.directory.report / "claims.json").read_text(encoding="utf-8"))
         print(f"{data_set.name} done", flush=True)
     shown = table(answers)
     if arguments.document is not None:
-        put_between(arguments.document, "auto", shown)
+        put_between(arguments.document, arguments.marks, shown)
     return shown
 
 

@@ -6,7 +6,7 @@ user gives always win. What comes out is a recipe like any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,6 +49,8 @@ class When(Section):
     """Free on the device."""
     encoder: list[str] | None = None
     """``model.name``, as given or chosen before."""
+    width: Reach | None = None
+    """Of the encoder's hidden states: 384 of small ones, 768 of base ones."""
     rows: Reach | None = None
     """Training texts."""
     balance: Reach | None = None
@@ -154,16 +156,22 @@ class Draft:
         return any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in self.given)
 
 
-def choose(draft: Draft, facts: Facts) -> tuple[Recipe, list[Chosen]]:
+Width = Callable[[Recipe], int]
+"""Of the hidden states of the encoder that a recipe names."""
+
+
+def choose(draft: Draft, facts: Facts, width: Width) -> tuple[Recipe, list[Chosen]]:
     """The recipe, and why each of its keys was chosen.
+
+    Args:
+        width: asked for where a rule depends on it, and all before it in the rule fits.
 
     Raises:
         UserError: what the user gave and the table's values make no recipe together.
     """
     chosen = []
     for entry in auto_table().table:
-        encoder = str(draft.content["model"]["name"])
-        rule = next((rule for rule in entry.rules if _fits(rule.when, facts, encoder)), None)
+        rule = next((rule for rule in entry.rules if _fits(rule.when, facts, draft, width)), None)
         if rule is None:
             continue
         kind = split_key(Recipe, entry.key)[1]
@@ -178,18 +186,20 @@ def choose(draft: Draft, facts: Facts) -> tuple[Recipe, list[Chosen]]:
     return draft.recipe(), chosen
 
 
-def _fits(when: When, facts: Facts, encoder: str) -> bool:
+def _fits(when: When, facts: Facts, draft: Draft, width: Width) -> bool:
     if when.task is not None and facts.task not in when.task:
         return False
     if when.device is not None and facts.device != when.device:
         return False
-    if when.encoder is not None and encoder not in when.encoder:
+    if when.encoder is not None and str(draft.content["model"]["name"]) not in when.encoder:
         return False
     if when.pairs is not None and facts.pairs != when.pairs:
         return False
     names = ("memory_gib", "rows", "balance", "targets", "source_ratio", "long_share")
     reaches: Mapping[str, Reach | None] = {name: getattr(when, name) for name in names}
-    return all(reach is None or reach.holds(getattr(facts, name)) for name, reach in reaches.items())
+    if not all(reach is None or reach.holds(getattr(facts, name)) for name, reach in reaches.items()):
+        return False
+    return when.width is None or when.width.holds(width(draft.recipe()))
 
 
 def _shown(value: Any) -> str:

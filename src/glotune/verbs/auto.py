@@ -14,6 +14,7 @@ from glotune.data.streams import refuse_streams
 from glotune.data.texts import LabelledTexts, TextData
 from glotune.engine.plan import choose_device
 from glotune.engine.probe import free_memory
+from glotune.model.loading import load_config
 from glotune.recipe import Recipe
 from glotune.recipe.auto import Draft, Facts, choose
 from glotune.recipe.loading import Overrides
@@ -44,7 +45,7 @@ def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
     begun = draft.recipe()
     refuse_streams(begun.data, "glotune train auto")
     texts = given.read(begun)
-    recipe, chosen = choose(draft, facts_of(texts, begun))
+    recipe, chosen = choose(draft, facts_of(texts, begun), width_of)
     return AutoRecipe(recipe, texts, [Choice(**asdict(each)) for each in chosen])
 
 
@@ -65,6 +66,15 @@ def facts_of(texts: TextData, recipe: Recipe) -> Facts:
         long_share=_long_share(train),
         pairs=train.has_pairs,
     )
+
+
+def width_of(recipe: Recipe) -> int:
+    """Of the encoder's hidden states.
+
+    Raises:
+        UserError: its configuration can't be had.
+    """
+    return int(load_config(recipe.model).hidden_size)
 
 
 def _balance(train: LabelledTexts, texts: TextData) -> float:

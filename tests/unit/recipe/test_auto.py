@@ -21,8 +21,12 @@ READ_AGAIN = ("data.max_length", "data.windows", "data.sampling_alpha", "data.au
 """Keys of the section data that change no text: only these may the table set, since the texts were read before."""
 
 
-def chosen(facts: Facts = FACTS, *overrides: str) -> tuple[Recipe, dict[str, Chosen]]:
-    recipe, found = choose(Draft.of(["data.train=en.csv", *overrides]), facts)
+WIDTHS = {"glotune-nano": 192, "intfloat/multilingual-e5-small": 384}
+
+
+def chosen(facts: Facts = FACTS, *overrides: str, widths: dict[str, int] = WIDTHS) -> tuple[Recipe, dict[str, Chosen]]:
+    width = lambda recipe: widths.get(recipe.model.name, 768)  # noqa: E731
+    recipe, found = choose(Draft.of(["data.train=en.csv", *overrides]), facts, width)
     return recipe, {each.key: each for each in found}
 
 
@@ -61,6 +65,9 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
     ("changed", "key", "value"),
     [
         ({"rows": 200}, "train.batch_size", 8),
+        ({"rows": 800}, "train.batch_size", 32),
+        ({"rows": 800}, "train.epochs", 4),
+        ({"rows": 400}, "train.epochs", 10),
         ({"rows": 200}, "train.epochs", 10),
         ({"rows": 500_000}, "train.epochs", 2),
         ({"rows": 500_000}, "evaluate.patience", None),
@@ -92,6 +99,24 @@ def test_what_the_user_gives_wins_and_that_is_said() -> None:
     whole, why = chosen(FACTS, "schedule={name: cosine}")
     assert whole.schedule.warmup_ratio == 0.0, "a section that is given is given as a whole"
     assert why["schedule.warmup_ratio"].is_given
+
+
+@pytest.mark.parametrize(("width", "rate", "batch"), [(192, 1e-4, 16), (384, 1e-4, 32), (768, 2e-5, 16)])
+def test_an_encoder_is_known_by_its_width_whatever_its_name(width: int, rate: float, batch: int) -> None:
+    """A folder with a copy of an encoder is trained as the encoder is."""
+    few = replace(FACTS, rows=800)
+    recipe, _ = chosen(few, "model.name=encoders/mine", widths={"encoders/mine": width})
+    assert (recipe.optimizer.learning_rate, recipe.train.batch_size) == (rate, batch)
+
+
+def test_a_width_is_asked_for_where_it_decides_alone() -> None:
+    def unknown(recipe: Recipe) -> int:
+        raise UserError("no such encoder")
+
+    given = ["data.train=en.csv", "optimizer.learning_rate=1e-4", "train.batch_size=8", "train.epochs=2"]
+    with pytest.raises(UserError, match="no such encoder"):
+        choose(Draft.of(given), FACTS, unknown)
+    assert choose(Draft.of([*given, "model.name=glotune-nano"]), replace(FACTS, rows=200), unknown)[0].train.epochs == 2
 
 
 def test_the_recipe_stands_by_itself(tmp_path: Path) -> None:
