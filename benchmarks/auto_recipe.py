@@ -170,14 +170,12 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     Intervals are at the level of each study's look; the mean over data sets takes them as independent.
     """
     names, titles = list(answers), {each.name: each.title for each in DATA_SETS}
-    lines = [
-        f"| auto minus | {' | '.join(titles[name] for name in names)} | mean of {len(names)} |",
-        f"| --- |{' --- |' * (len(names) + 1)}",
-    ]
+    columns = [titles[name] for name in names] + ([f"mean of {len(names)}"] if len(names) > 1 else [])
+    lines = [f"| auto minus | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
     for place, other in enumerate((*RECIPES, TRAINER)):
         found = [answers[name]["claims"][place]["answer"] for name in names]
-        cells = [_cell(each) for each in found]
-        lines.append(f"| {other} | {' | '.join(cells)} | {_mean(found)} |")
+        cells = [*map(_cell, found), *([_mean(found)] if len(names) > 1 else [])]
+        lines.append(f"| {other} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

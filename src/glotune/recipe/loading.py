@@ -96,7 +96,8 @@ def find_recipe(source: str | Path) -> Path:
 
 
 def read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The content of a recipe file with everything it extends merged below it."""
+    """The content of a recipe file with everything it extends merged below it; values as they are written, no number
+    is one yet."""
     if path.resolve() in seen or len(seen) >= MAX_EXTENDS:
         raise UserError("'extends' leads back to the recipe itself", where=str(path))
     content = yaml.read(path)

@@ -62,6 +62,7 @@ def test_a_mean_over_data_sets_has_the_error_of_independent_ones() -> None:
         }
         return {"claims": [{"answer": none}, *({"answer": told} for _ in range(len(RECIPES)))]}
 
+    assert table({"nusax": answers(0.03)}).splitlines()[0] == "| auto minus | NusaX |"
     lines = table({"umsab": answers(0.01), "nusax": answers(0.03)}).splitlines()
     assert lines[0] == "| auto minus | UMSAB | NusaX | mean of 2 |"
     assert "no answer: 1 of 2 runs collapsed |" in lines[2]

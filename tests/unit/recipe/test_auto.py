@@ -47,7 +47,7 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
     assert (recipe.name, recipe.model.name) == ("auto", "intfloat/multilingual-e5-small")
     assert recipe.optimizer.learning_rate == 1e-4
     assert why["schedule.warmup_ratio"].measured == "studies.md"
-    assert why["train.epochs"].measured is None
+    assert (recipe.train.epochs, why["train.epochs"].measured) == (4, "methods.md")
     assert chosen(replace(FACTS, memory_gib=1.2))[0].model.name == "glotune-nano"
     small = chosen(replace(FACTS, memory_gib=1.2))[0]
     assert not small.model.freeze.embeddings, "there are languages without labels"
@@ -67,6 +67,7 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
         ({"rows": 200}, "train.batch_size", 8),
         ({"rows": 800}, "train.batch_size", 32),
         ({"rows": 800}, "train.epochs", 4),
+        ({"rows": 5_000}, "train.epochs", 4),
         ({"rows": 400}, "train.epochs", 10),
         ({"rows": 200}, "train.epochs", 10),
         ({"rows": 500_000}, "train.epochs", 2),
