@@ -156,8 +156,8 @@ class Draft:
         return any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in self.given)
 
 
-Width = Callable[[Recipe], int]
-"""Of the hidden states of the encoder that a recipe names."""
+Width = Callable[[str], int]
+"""Of the hidden states of an encoder, by its ``model.name``."""
 
 
 def choose(draft: Draft, facts: Facts, width: Width) -> tuple[Recipe, list[Chosen]]:
@@ -171,7 +171,8 @@ def choose(draft: Draft, facts: Facts, width: Width) -> tuple[Recipe, list[Chose
     """
     chosen = []
     for entry in auto_table().table:
-        rule = next((rule for rule in entry.rules if _fits(rule.when, facts, draft, width)), None)
+        encoder = str(draft.content["model"]["name"])
+        rule = next((rule for rule in entry.rules if _fits(rule.when, facts, encoder, width)), None)
         if rule is None:
             continue
         kind = split_key(Recipe, entry.key)[1]
@@ -186,12 +187,12 @@ def choose(draft: Draft, facts: Facts, width: Width) -> tuple[Recipe, list[Chose
     return draft.recipe(), chosen
 
 
-def _fits(when: When, facts: Facts, draft: Draft, width: Width) -> bool:
+def _fits(when: When, facts: Facts, encoder: str, width: Width) -> bool:
     if when.task is not None and facts.task not in when.task:
         return False
     if when.device is not None and facts.device != when.device:
         return False
-    if when.encoder is not None and str(draft.content["model"]["name"]) not in when.encoder:
+    if when.encoder is not None and encoder not in when.encoder:
         return False
     if when.pairs is not None and facts.pairs != when.pairs:
         return False
@@ -199,7 +200,7 @@ def _fits(when: When, facts: Facts, draft: Draft, width: Width) -> bool:
     reaches: Mapping[str, Reach | None] = {name: getattr(when, name) for name in names}
     if not all(reach is None or reach.holds(getattr(facts, name)) for name, reach in reaches.items()):
         return False
-    return when.width is None or when.width.holds(width(draft.recipe()))
+    return when.width is None or when.width.holds(width(encoder))
 
 
 def _shown(value: Any) -> str:

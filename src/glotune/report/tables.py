@@ -217,7 +217,7 @@ def transfer_by_label(run: RunData) -> Table | None:
             each.label,
             count(each.languages),
             number("f1", each.source),
-            f"{100 * each.gap:+.1f} [{100 * each.interval.low:+.1f}, {100 * each.interval.high:+.1f}]",
+            signed("f1", each.gap, each.interval),
         )
         for each in sorted(label_gaps(run), key=lambda each: -each.gap)
     ]

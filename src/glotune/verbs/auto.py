@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow.compute as pc
@@ -39,13 +40,18 @@ def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
     """Chooses what the user did not give.
 
     Raises:
-        UserError: keys that make no recipe, or texts that can't be read.
+        UserError: keys that make no recipe, texts that can't be read, or an encoder whose configuration can't be had.
     """
     draft = Draft.of(given.keys, *overrides)
     begun = draft.recipe()
     refuse_streams(begun.data, "glotune train auto")
     texts = given.read(begun)
-    recipe, chosen = choose(draft, facts_of(texts, begun), width_of)
+
+    @cache  # several keys depend on it, and a Hub is asked each time
+    def width(encoder: str) -> int:
+        return int(load_config(begun.model.model_copy(update={"name": encoder})).hidden_size)
+
+    recipe, chosen = choose(draft, facts_of(texts, begun), width)
     return AutoRecipe(recipe, texts, [Choice(**asdict(each)) for each in chosen])
 
 
@@ -66,15 +72,6 @@ def facts_of(texts: TextData, recipe: Recipe) -> Facts:
         long_share=_long_share(train),
         pairs=train.has_pairs,
     )
-
-
-def width_of(recipe: Recipe) -> int:
-    """Of the encoder's hidden states.
-
-    Raises:
-        UserError: its configuration can't be had.
-    """
-    return int(load_config(recipe.model).hidden_size)
 
 
 def _balance(train: LabelledTexts, texts: TextData) -> float:

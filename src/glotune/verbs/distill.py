@@ -226,9 +226,8 @@ def timed(predictor: Predictor, texts: LabelledTexts, report: Report) -> tuple[N
 
 def thresholds_of(predictor: Predictor, columns_L: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """[L] from where on a teacher answers each of our labels; None: its most probable class is the answer."""
-    if predictor.thresholds:
-        return np.array(predictor.thresholds)[columns_L]
-    return np.full(len(columns_L), 0.5) if predictor.kind.name == "multi_label" else None
+    has_some = predictor.kind.name == "multi_label" or predictor.thresholds
+    return predictor.label_thresholds[columns_L] if has_some else None
 
 
 def decided(task: TaskName, own: Decision | None, thresholds: Sequence[NDArray[np.float64] | None]) -> Decision | None:

@@ -107,6 +107,11 @@ class Predictor:
         """Tokens read of a text, in one window or several, special tokens included; longer ones are cut."""
         return self.engine.encoding.reach.tokens
 
+    @property
+    def label_thresholds(self) -> NDArray[np.float64]:
+        """[L] where the model answers several labels; 1/2 each where nothing states them."""
+        return np.array(self.thresholds or [0.5] * len(self.labels))
+
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """One prediction per text (or per pair, as a tuple), in their order.
 
@@ -160,7 +165,7 @@ class Predictor:
 
     def _labels_in(self, logits_NC: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         probabilities_NC = sigmoid(logits_NC)
-        answers_NC = probabilities_NC >= np.array(self.thresholds or [0.5] * len(self.labels))
+        answers_NC = probabilities_NC >= self.label_thresholds
         if self.calibration is None:
             return probabilities_NC, answers_NC
         # A temperature moves a probability and its threshold alike: the answers stay.

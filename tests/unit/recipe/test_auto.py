@@ -25,8 +25,7 @@ WIDTHS = {"glotune-nano": 192, "intfloat/multilingual-e5-small": 384}
 
 
 def chosen(facts: Facts = FACTS, *overrides: str, widths: dict[str, int] = WIDTHS) -> tuple[Recipe, dict[str, Chosen]]:
-    width = lambda recipe: widths.get(recipe.model.name, 768)  # noqa: E731
-    recipe, found = choose(Draft.of(["data.train=en.csv", *overrides]), facts, width)
+    recipe, found = choose(Draft.of(["data.train=en.csv", *overrides]), facts, lambda encoder: widths.get(encoder, 768))
     return recipe, {each.key: each for each in found}
 
 
@@ -111,7 +110,7 @@ def test_an_encoder_is_known_by_its_width_whatever_its_name(width: int, rate: fl
 
 
 def test_a_width_is_asked_for_where_it_decides_alone() -> None:
-    def unknown(recipe: Recipe) -> int:
+    def unknown(encoder: str) -> int:
         raise UserError("no such encoder")
 
     given = ["data.train=en.csv", "optimizer.learning_rate=1e-4", "train.batch_size=8", "train.epochs=2"]
