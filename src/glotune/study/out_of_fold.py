@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,8 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
     manifest = manifests[0].model_copy(
         update={
             "seed": seed,
+            # A language whose texts all stand in one fold is trained on by the other folds' runs alone.
+            "source_languages": list(dict.fromkeys(chain.from_iterable(each.source_languages for each in manifests))),
             "recipe_hash": recipe_hash(recipe),
             "verdict": _worst(manifests),
             "best_step": None,

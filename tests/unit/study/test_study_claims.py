@@ -178,3 +178,17 @@ def test_pooled_folds_keep_which_texts_leaked(study: Path) -> None:
     assert rows["bn"] == [1, 2, 3, 4, 5], "of each text, by the model that answered it"
     assert "Without leaked texts" in scores(summary)
     assert "Without the texts that leaked from training" in summary.answers[0].reason
+
+
+def test_a_source_language_that_stands_in_one_fold_keeps_all_its_texts(study: Path) -> None:
+    shutil.rmtree(study / "runs")
+    for seed in range(3):
+        for variant in ("base", "longer"):
+            for fold, tested, sources in ((1, ("en", "bn", "hi"), ("en",)), (2, ("en", "hi"), ("en", "bn"))):
+                made = {"data_seed": fold, "tested": tested, "sources": sources}
+                add_run(study, f"{variant}-seed{seed}-fold{fold}", variant, seed, **made)
+    write_study(study, folds=2)
+    redraw_study(study)
+    pooled = load_run(study / "out_of_fold" / "base-seed0")
+    assert pooled.sources == ["en", "bn"], "the second fold's run was trained on it"
+    assert {code: pooled.metrics["test"][code]["n"] for code in LANGUAGES} == {"en": 180, "bn": 90, "hi": 90}
