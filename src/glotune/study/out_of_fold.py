@@ -64,10 +64,11 @@ def origins(run: RunDirectory) -> dict[int, tuple[str, int]]:
     (source,) = run.read_manifest().data
     path = StudyDirectory(run.path.parent.parent).folds / Path(source.path).name
     try:
-        table = pq.read_table(path, columns=["file", "row"])
+        file, row = pq.read_schema(path).names[-2:]
+        table = pq.read_table(path, columns=[file, row])
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
-    pairs = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+    pairs = zip(table[file].to_pylist(), table[row].to_pylist(), strict=True)
     return dict(enumerate(pairs, 1))
 
 

@@ -139,3 +139,27 @@ def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: 
     assert train.weights is not None
     known = {row["text"]: float(row["trust"]) for row in rows}
     assert train.weights.tolist() == [known[text] for text in train.table["text"].to_pylist()]
+
+
+def test_labels_named_like_columns_of_the_fold_file_keep_names_and_values(tmp_path: Path) -> None:
+    names = ["text", "row", "row_", "file", "weight", "language", "split", "id"]
+    rows = []
+    for at, row in enumerate(sentences("en", 256)):
+        cells = {name: str((at >> place) % 2) for place, name in enumerate(names)}
+        rows.append({"review": row["text"], "doc": f"d{at // 2}", "trust": "2", **cells})
+    columns = {"text": "review", "labels": names, "id": "doc", "weight": "trust", "language": "code", "split": "part"}
+    keys = {"train": {"en": str(write_csv(tmp_path / "train.csv", rows))}, "columns": columns}
+    recipe = Recipe.model_validate({"name": "made", "task": "multi_label", "model": {"name": "none"}, "data": keys})
+    folds = fold_file(recipe, 2, 0, tmp_path / "folds")
+    texts = read_texts(folds.recipe(recipe, 1).data, 0, "multi_label")
+    assert texts.labels == names
+    assert texts.targets is not None
+    known = {row["review"]: (row["doc"], [float(row[name]) for name in names]) for row in rows}
+    for split in texts.splits.values():
+        table = split.table
+        for text, doc, target in zip(table["text"].to_pylist(), table["id"].to_pylist(), split.labels, strict=True):
+            assert (doc, texts.targets[target].tolist()) == known[text]
+    assert set(texts.splits["train"].weights) == {2.0}
+    table = pq.read_table(folds.path)
+    assert table.column_names[-2:] == ["file_", "row__"], "where a text came from"
+    assert sorted(table["row__"].to_pylist()) == list(range(1, 257))
