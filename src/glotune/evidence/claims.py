@@ -141,7 +141,7 @@ def _answer(test: Weighed, decided: bool, level: float, adjusted: float) -> Clai
         answer = "supported" if estimate > test.threshold else "refuted"
     seeds = tuple(count_runs(test.claim, test.variants))
     more = 0 if decided else seeds_to_settle(test.contrast, seeds, test.threshold, level)
-    shown = math.exp if is_ratio(test.claim) else float
+    shown = _factor if is_ratio(test.claim) else float
     found = ClaimAnswer(
         claim=test.claim,
         answer=answer,
@@ -164,7 +164,7 @@ def _compared(claim: Claim, variants: Sequence[Variant]) -> ClaimAnswer:
     threshold = claim_threshold(claim)
     held = threshold + (-ROUNDING if claim.form == "non_inferior" else ROUNDING)
     answer: Answer = "supported" if low > held else "refuted" if high <= held else "inconclusive"
-    shown = math.exp if is_ratio(claim) else float
+    shown = _factor if is_ratio(claim) else float
     found = ClaimAnswer(
         claim=claim,
         answer=answer,
@@ -187,6 +187,14 @@ def _compared(claim: Claim, variants: Sequence[Variant]) -> ClaimAnswer:
         f"{_threshold(found)}. {why}: there is nothing to test."
     )
     return replace(found, reason=reason)
+
+
+def _factor(logarithm: float) -> float:
+    """The factor of a logarithm; infinite where no float holds it: two seeds leave the interval of a late look open."""
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -245,7 +246,10 @@ def write_claims(
 
 
 def _figures_of(answer: ClaimAnswer) -> dict[str, Any]:
+    """The answer as JSON has it: of an interval that is open above, null as its end."""
     interval = None if answer.interval is None else answer.interval.model_dump()
+    if interval is not None and math.isinf(interval["high"]):
+        interval["high"] = None
     return asdict(answer) | {"claim": answer.claim.name, "interval": interval}
 
 

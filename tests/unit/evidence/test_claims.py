@@ -105,6 +105,16 @@ def test_a_speed_is_compared_by_ratio():
     assert answer(Claim("more texts", "superior", "texts_per_second", margin=1.5), slow, fast).answer == "supported"
 
 
+@pytest.mark.parametrize("looks", [4, 8, 40])
+def test_a_late_look_at_two_seeds_leaves_the_interval_of_a_factor_open(looks):
+    fast, slow = Variant("frozen", values_S=[10, 10.3]), Variant("full", values_S=[22, 30])
+    claim = Claim("at least 1.5 times as fast", "superior", "train_seconds", margin=1.5)
+    found = answer_claims([(claim, (fast, slow))], level=1 - 0.05 * 0.8 * 0.2**looks)[0]
+    assert found.answer == "inconclusive"
+    assert (found.interval.low, found.interval.high) == (0.0, np.inf)
+    assert "interval 0 to inf" in found.reason
+
+
 def test_a_memory_that_is_always_the_same_needs_no_spread():
     less, more = Variant("dynamic", values_S=[60, 60, 60]), Variant("fixed", values_S=[100, 100, 100])
     found = answer(Claim("20 % less memory", "superior", "peak_memory_bytes", margin=1.25), less, more)

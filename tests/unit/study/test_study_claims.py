@@ -1,5 +1,6 @@
 """What a study does with claims that make no sense, that turn to other languages, and with runs that are gone."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from glotune.recipe.study import StudyRecipe
 from glotune.recipe.study_loading import load_study, resolve_study
 from glotune.run.data import load_run
 from glotune.study.directory import StudyDirectory
-from glotune.study.locked_plan import lock_plan, read_plan
+from glotune.study.locked_plan import keep_look, lock_plan, read_plan
 from glotune.study.redraw import redraw_study
 from glotune.study.run_study import run_study
 from glotune.study.summarise import Summary
@@ -127,6 +128,24 @@ def test_one_claim_that_can_not_be_tested_leaves_the_others_their_answers(study:
     summary = redraw_study(study)
     assert summary.answers[0].interval is not None, "withdrawn, they hold up nothing either"
     assert plan_notes(summary).count("Not tested: ") == 3
+
+
+def test_an_open_interval_is_told_and_kept_as_json(study: Path) -> None:
+    """Two seeds, looked at the fifth time, say nothing about a factor."""
+    shutil.rmtree(study / "runs/base-seed2")
+    shutil.rmtree(study / "runs/longer-seed2")
+    directory = StudyDirectory(study)
+    for run, seconds in (("longer-seed0", 10), ("longer-seed1", 10.3), ("base-seed0", 22), ("base-seed1", 30)):
+        directory.append_result({"run": run, "jobs": 1, "train_seconds": seconds})
+    for number in range(4):
+        keep_look(directory, [], str(number), 0.99, {})
+    write_study(study, seeds=[0, 1], claims=[{**CLAIM, "metric": "train_seconds", "margin": 1.5}])
+    summary = redraw_study(study)
+    claims = as_markdown(next(table for table in summary.tables if table.title == "Claims"))
+    assert "under × 0.001 to over × 1,000" in claims
+    written = json.loads((study / "report/claims.json").read_text(), parse_constant=pytest.fail)
+    (found,) = (each["answer"] for each in written["claims"])
+    assert (found["interval"]["low"], found["interval"]["high"]) == (0.0, None)
 
 
 def test_a_study_that_turns_to_another_language_asks_something_else(study: Path) -> None:
