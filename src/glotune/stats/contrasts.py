@@ -175,7 +175,7 @@ def seeds_to_settle(found: Contrast, seeds_G: Sequence[int], threshold: float, l
         found: the contrast as measured.
         seeds_G: seeds of each group now.
         threshold: of the claim, on the scale of the contrast.
-        level: at which the claim was tested.
+        level: at which the claim will be tested then.
 
     Returns:
         The number to add to each group; None where `MOST_SEEDS` would not do: only more texts, or a

@@ -130,15 +130,31 @@ def test_one_claim_that_can_not_be_tested_leaves_the_others_their_answers(study:
     assert plan_notes(summary).count("Not tested: ") == 3
 
 
+def add_times(study: Path, seconds: dict[str, list[float]]) -> None:
+    for variant, of_seeds in seconds.items():
+        for seed, each in enumerate(of_seeds):
+            StudyDirectory(study).append_result({"run": f"{variant}-seed{seed}", "jobs": 1, "train_seconds": each})
+
+
+def test_the_seeds_that_are_asked_for_would_settle_it_at_the_next_look(study: Path) -> None:
+    add_times(study, {"longer": [10, 10.3, 11], "base": [14, 18, 25]})
+    write_study(study, claims=[{**CLAIM, "metric": "train_seconds"}])
+    first = redraw_study(study).answers[0]
+    keep_look(StudyDirectory(study), [], "other runs", 0.992, {})
+    again = redraw_study(study).answers[0]
+    assert first.interval == again.interval, "the same runs are the same look"
+    assert first.more_seeds is not None
+    assert again.more_seeds is not None
+    assert again.more_seeds > first.more_seeds > 0
+
+
 def test_an_open_interval_is_told_and_kept_as_json(study: Path) -> None:
     """Two seeds, looked at the fifth time, say nothing about a factor."""
     shutil.rmtree(study / "runs/base-seed2")
     shutil.rmtree(study / "runs/longer-seed2")
-    directory = StudyDirectory(study)
-    for run, seconds in (("longer-seed0", 10), ("longer-seed1", 10.3), ("base-seed0", 22), ("base-seed1", 30)):
-        directory.append_result({"run": run, "jobs": 1, "train_seconds": seconds})
+    add_times(study, {"longer": [10, 10.3], "base": [22, 30]})
     for number in range(4):
-        keep_look(directory, [], str(number), 0.99, {})
+        keep_look(StudyDirectory(study), [], str(number), 0.99, {})
     write_study(study, seeds=[0, 1], claims=[{**CLAIM, "metric": "train_seconds", "margin": 1.5}])
     summary = redraw_study(study)
     claims = as_markdown(next(table for table in summary.tables if table.title == "Claims"))
