@@ -11,10 +11,11 @@ from glotune.errors import UserError
 from glotune.evidence import as_markdown
 from glotune.recipe import yaml
 from glotune.recipe.study import StudyRecipe
-from glotune.recipe.study_loading import load_study, resolve_study
+from glotune.recipe.study_loading import ResolvedStudy, load_study, resolve_study
 from glotune.run.data import load_run
 from glotune.study.directory import StudyDirectory
 from glotune.study.locked_plan import keep_look, lock_plan, read_plan
+from glotune.study.plan import refuse_unanswerable
 from glotune.study.redraw import redraw_study
 from glotune.study.run_study import run_study
 from glotune.study.summarise import Summary
@@ -89,6 +90,8 @@ def plan_notes(summary: Summary) -> str:
         ({"metric": "recall[joy]"}, r"N is the place of a class, 0 to 2"),
         ({"metric": "recall"}, r"recall\[N\]"),
         ({"language": "enn"}, r"no text is in enn.*Did you mean 'en'"),
+        ({"metric": "pearson"}, "no score of the task single_label"),
+        ({"metric": "transfer_gap"}, "no score of the task single_label"),
     ],
 )
 def test_a_claim_that_makes_no_sense_is_told_before_anything_is_trained(
@@ -100,7 +103,41 @@ def test_a_claim_that_makes_no_sense_is_told_before_anything_is_trained(
     (tmp_path / "made.yaml").write_text(yaml.dump({**made, "claims": [{**CLAIM, **claim}]}))
     with pytest.raises(UserError, match=words):
         run_study(resolve_study(load_study(tmp_path / "made.yaml")), tmp_path / "study")
-    assert not list((tmp_path / "study").glob("runs/*"))
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("single_label", "macro_recall"),
+        ("single_label", "weighted_precision"),
+        ("single_label", "recall[1]"),
+        ("single_label", "minority_recall"),
+        ("multi_label", "roc_auc"),
+        ("multi_label", "f1[1]"),
+        ("score", "rmse"),
+        ("score", "train_seconds"),
+    ],
+)
+def test_a_claim_about_any_score_of_the_task_is_taken(task: str, metric: str) -> None:
+    refuse_unanswerable(study_of(task, metric))
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [("score", "minority_recall"), ("score", "f1[0]"), ("multi_label", "mcc"), ("single_label", "samples_f1")],
+)
+def test_a_claim_about_a_score_of_another_task_is_refused(task: str, metric: str) -> None:
+    with pytest.raises(UserError, match=f"no score of the task {task}"):
+        refuse_unanswerable(study_of(task, metric))
+
+
+def study_of(task: str, metric: str) -> ResolvedStudy:
+    columns = {} if task == "single_label" else {"labels": ["joy", "anger"]}
+    base = {"task": task, "model": {"name": "folder"}, "data": {"train": {"en": "en.csv"}, "columns": columns}}
+    made = {"name": "made", "recipe": base, "variants": {"base": {}, "longer": {"train.epochs": 4}}, "seeds": 3}
+    kept = {"metric": "pearson" if task == "score" else "macro_f1", "claims": [{**CLAIM, "metric": metric}]}
+    return resolve_study(StudyRecipe.model_validate({**made, **kept}))
 
 
 @pytest.mark.parametrize(
