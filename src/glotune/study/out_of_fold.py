@@ -61,8 +61,10 @@ def pooled_runs(path: Path) -> list[RunDirectory]:
 
 def origins(run: RunDirectory) -> dict[int, tuple[str, int]]:
     """Row of the file of folds that a run of a study read -> (file, row) that its text came from."""
-    (source,) = run.read_manifest().data
-    path = StudyDirectory(run.path.parent.parent).folds / Path(source.path).name
+    folder = StudyDirectory(run.path.parent.parent).folds
+    # Beside the texts a run may have read word lists: those stand elsewhere.
+    named = [folder / Path(source.path).name for source in run.read_manifest().data]
+    path = next((each for each in named if each.is_file()), named[0])
     try:
         file, row = pq.read_schema(path).names[-2:]
         table = pq.read_table(path, columns=[file, row])

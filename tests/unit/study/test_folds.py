@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.recipe import Recipe
+from glotune.run.record import DataSource
+from glotune.study.directory import StudyDirectory
 from glotune.study.folds import draw_folds, fold_file
+from glotune.study.out_of_fold import origins
+from made_runs import make_run
 from small_runs import sentences, write_csv
 
 
@@ -163,3 +167,17 @@ def test_labels_named_like_columns_of_the_fold_file_keep_names_and_values(tmp_pa
     table = pq.read_table(folds.path)
     assert table.column_names[-2:] == ["file_", "row__"], "where a text came from"
     assert sorted(table["row__"].to_pylist()) == list(range(1, 257))
+
+
+def test_the_origins_of_rows_are_found_beside_word_lists(tmp_path: Path) -> None:
+    study = StudyDirectory(tmp_path / "study")
+    study.create()
+    recipe = recipe_over(tmp_path)
+    folds = fold_file(recipe, 2, 0, study.folds)
+    run = make_run(study.out_of_fold / "base-seed0", n=30)
+    named = [tmp_path / "words.tsv", folds.path, tmp_path / "more.tsv"]
+    run.update_manifest(data=[DataSource(path=str(path), sha256="0" * 64, rows=1) for path in named])
+    found = origins(run)
+    assert len(found) == 72
+    assert found[1] == (str(tmp_path / "train.csv"), 1)
+    assert found[72] == (str(tmp_path / "es.csv"), 12)
