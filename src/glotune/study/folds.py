@@ -120,16 +120,17 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             remedy="Leave folds out",
         )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
-    # Validation rows that are pooled are trained on in other folds: they keep their weights.
-    weighs = recipe.data.columns.weight is not None and recipe.data.validation is None
-    kept = {"weighted_metrics": weighs or recipe.data.weighted_metrics}
-    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made, **kept})
-    texts = read_texts(whole, seed, recipe.task)
+    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
+    # Validation rows that are pooled are trained on in other folds: they keep their weights. Test files need none.
+    weighs = whole.columns.weight is not None and whole.validation is None and not whole.weighted_metrics
+    weighed = whole.model_copy(update={"weighted_metrics": True, "test": None}) if weighs else whole
+    pool = read_texts(weighed, seed, recipe.task)
+    texts = pool if weighed.test == whole.test else read_texts(whole, seed, recipe.task)
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
-    table = pa.concat_tables([texts.splits[split].table for split in pooled])
+    table = pa.concat_tables([pool.splits[split].table for split in pooled])
     table = table.sort_by([("source", "ascending"), ("row", "ascending")])
-    fold_B = draw_folds(strata(table, texts.targets), belonging(table), folds, np.random.default_rng(seed))
-    parts = [_part(table, texts, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
+    fold_B = draw_folds(strata(table, pool.targets), belonging(table), folds, np.random.default_rng(seed))
+    parts = [_part(table, pool, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
     targets = _targets(texts)
     if targets is not None:
         parts.append(_part(targets, texts, pa.array(["test"] * len(targets))))

@@ -131,12 +131,15 @@ def test_few_shot_rows_belong_to_no_fold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: bool) -> None:
+@pytest.mark.parametrize("tested", [False, True])
+def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: bool, tested: bool) -> None:
     rows = [{**row, "trust": str(1 + number % 3)} for number, row in enumerate(sentences("en", 60))]
     file = str(write_csv(tmp_path / "train.csv", rows))
     data: dict[str, object] = {"train": {"en": file}, "columns": {"weight": "trust"}}
     if validation:
         data["validation"] = {"en": str(write_csv(tmp_path / "dev.csv", sentences("en", 20, 1)))}
+    if tested:  # in another language, without weights
+        data["test"] = {"es": str(write_csv(tmp_path / "es.csv", sentences("es", 12)))}
     recipe = Recipe.model_validate({"name": "weighted", "model": {"name": "none"}, "data": data})
     one = fold_file(recipe, 3, 0, tmp_path).recipe(recipe, 1)
     train = read_texts(one.data, 0).splits["train"]
