@@ -73,7 +73,7 @@ def test_adding_the_seeds_that_the_report_asks_for_stays_within_it(spread: float
             if abs(float(alone.estimate)) > float(alone.half_width(LEVELS[number])):
                 decided += 1
                 break
-            more = seeds_to_settle(alone, [seeds, seeds], 0.0, LEVELS[number])
+            more = seeds_to_settle(alone, [seeds, seeds], 0.0, LEVELS[min(number + 1, len(LEVELS) - 1)])
             if more is None:
                 break
             seeds, number = seeds + more, number + 1

@@ -28,7 +28,8 @@ def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, d
         ``splits``: split -> language -> rows, ``label_counts``, lengths in characters, words and tokens, truncation,
         ``fertility`` (tokens without special ones per blank-separated word), ``unknown_token_rate``, duplicates;
         ``leaked``: split -> language -> rows whose text stands in an earlier split too (test: in training or
-        validation; validation: in training), by which metrics can be given without them; ``shared_texts``: distinct
+        validation; validation: in training), by which metrics can be given without them; ``leaked_files``, where a
+        split of a language has several files: the SHA-256 of the file of each of these rows; ``shared_texts``: distinct
         texts in two or more splits per language; ``skipped``: rows that could not be used, with the reason;
         ``translated_words``, with code-switching: source language -> share of its words that have a translation.
     """
@@ -45,6 +46,7 @@ def profile(texts: TextData, stores: Mapping[str, TokenStore], tokenizer: Any, d
             for name, split in texts.splits.items()
         },
         "leaked": {name: leaked_rows(texts, name) for name in ("validation", "test") if name in texts.splits},
+        **_files_of_leaked(texts),
         "shared_texts": shared_texts(texts),
         "skipped": {
             "count": len(texts.skipped),
@@ -126,6 +128,21 @@ def leaked_rows(texts: TextData, split: str) -> dict[str, list[int]]:
     """language -> rows of `split` whose text stands in an earlier split too; languages without any are left out."""
     table, mask = texts.splits[split], leaked(texts.splits, split)
     return {language: table.rows[mask & mine].tolist() for language, mine in _by_language(table) if (mask & mine).any()}
+
+
+def _files_of_leaked(texts: TextData) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """``leaked_files`` of the profile; empty where no row number is that of two files."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in ("validation", "test"):
+        if name not in texts.splits:
+            continue
+        table = texts.splits[name]
+        mask, source_N = leaked(texts.splits, name), table.table["source"].to_numpy()
+        for language, mine in _by_language(table):
+            if (mask & mine).any() and len(np.unique(source_N[mine])) > 1:
+                files = [texts.sources[source].sha256 for source in source_N[mask & mine]]
+                found.setdefault(name, {})[language] = files
+    return {"leaked_files": found} if found else {}
 
 
 def shared_texts(texts: TextData) -> dict[str, int]:

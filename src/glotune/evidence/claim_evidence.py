@@ -216,6 +216,8 @@ def _resolved(metric: str, variants: Sequence[Variant]) -> str:
     support: Counter[int] = Counter()
     for outcomes in variants[0].outcomes_S[0].values():
         support.update(outcomes.support)
+    if not any(support.values()):
+        raise UserError(f"metric {metric!r}", expected="texts with classes or labels, of which one is the rarest")
     return f"recall[{min((count, label) for label, count in support.items() if count)[1]}]"
 
 

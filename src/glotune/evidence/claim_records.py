@@ -79,8 +79,8 @@ class ClaimAnswer:
         p_value: two-sided, against the threshold, not corrected; None where there is no interval.
         adjusted_p_value: corrected by Holm for all claims that could be tested.
         seeds: of each variant.
-        more_seeds: how many more of each variant would settle it with a chance of 80 %, if the truth is
-            what was measured; 0 when settled, None where no number of seeds (up to 200) would.
+        more_seeds: how many more of each variant would settle it at the next look with a chance of 80 %, if the truth
+            is what was measured; 0 when settled, None where no number of seeds (up to 200) would.
     """
 
     claim: Claim

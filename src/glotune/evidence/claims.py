@@ -118,30 +118,38 @@ def weigh(claim: Claim, variants: Sequence[Variant], peers: Sequence[Variant] = 
     return Weighed(claim, variants, found, threshold, float(found.p_value(threshold)))
 
 
-def decide(weighed: Sequence[ClaimAnswer | Weighed], level: float = LEVEL) -> tuple[ClaimAnswer, ...]:
-    """The answers, in the same order: those that are tested corrected together by Holm's method."""
+def decide(
+    weighed: Sequence[ClaimAnswer | Weighed], level: float = LEVEL, next_level: float | None = None
+) -> tuple[ClaimAnswer, ...]:
+    """The answers, in the same order: those that are tested corrected together by Holm's method.
+
+    Args:
+        level: see `answer_claims`.
+        next_level: the same for the next test, on more seeds, by which their number is reckoned; None: as now.
+    """
     answers = {place: each for place, each in enumerate(weighed) if isinstance(each, ClaimAnswer)}
     tests = [(place, each) for place, each in enumerate(weighed) if isinstance(each, Weighed)]
     tests.sort(key=lambda each: each[1].p_value)
     rejecting, adjusted = True, 0.0
     allowed = 1.0 - level
+    left = 1.0 if next_level is None or level == 1.0 else (1.0 - next_level) / (1.0 - level)
     for before, (place, test) in enumerate(tests):
         if rejecting:  # after the first failure every later claim is shown at the level that failed
             allowed = (1.0 - level) / (len(tests) - before)
             rejecting = test.p_value <= allowed
         adjusted = max(adjusted, min(1.0, test.p_value * (len(tests) - before)))
-        answers[place] = _answer(test, rejecting, 1.0 - allowed, adjusted)
+        answers[place] = _answer(test, rejecting, 1.0 - allowed, 1.0 - allowed * left, adjusted)
     return tuple(answers[place] for place in range(len(weighed)))
 
 
-def _answer(test: Weighed, decided: bool, level: float, adjusted: float) -> ClaimAnswer:
+def _answer(test: Weighed, decided: bool, level: float, next_level: float, adjusted: float) -> ClaimAnswer:
     estimate, half = float(test.contrast.estimate), float(test.contrast.half_width(level))
     answer: Answer = "inconclusive"
     if decided:
         answer = "supported" if estimate > test.threshold else "refuted"
     seeds = tuple(count_runs(test.claim, test.variants))
-    more = 0 if decided else seeds_to_settle(test.contrast, seeds, test.threshold, level)
-    shown = math.exp if is_ratio(test.claim) else float
+    more = 0 if decided else seeds_to_settle(test.contrast, seeds, test.threshold, next_level)
+    shown = _factor if is_ratio(test.claim) else float
     found = ClaimAnswer(
         claim=test.claim,
         answer=answer,
@@ -164,7 +172,7 @@ def _compared(claim: Claim, variants: Sequence[Variant]) -> ClaimAnswer:
     threshold = claim_threshold(claim)
     held = threshold + (-ROUNDING if claim.form == "non_inferior" else ROUNDING)
     answer: Answer = "supported" if low > held else "refuted" if high <= held else "inconclusive"
-    shown = math.exp if is_ratio(claim) else float
+    shown = _factor if is_ratio(claim) else float
     found = ClaimAnswer(
         claim=claim,
         answer=answer,
@@ -187,6 +195,14 @@ def _compared(claim: Claim, variants: Sequence[Variant]) -> ClaimAnswer:
         f"{_threshold(found)}. {why}: there is nothing to test."
     )
     return replace(found, reason=reason)
+
+
+def _factor(logarithm: float) -> float:
+    """The factor of a logarithm; infinite where no float holds it: two seeds leave the interval of a late look open."""
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def _sentence(found: ClaimAnswer, variants: Sequence[Variant], test_texts: bool) -> str:

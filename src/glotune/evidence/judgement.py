@@ -60,11 +60,17 @@ def judge_diverged(directory: RunDirectory) -> None:
 
 def recorded_outcomes(directory: RunDirectory) -> Mapping[str, Answered]:
     """Language -> recorded predictions, of the test split and, where a language has none there, of validation;
-    texts of a split that belong together numbered alike."""
+    texts of a split that belong together numbered alike, those of different splits never."""
     splits: dict[str, dict[str, Predictions]] = {}
     for language, path in _main_predictions(directory).items():
         splits.setdefault(split_and_language(path)[0], {})[language] = read_predictions(path)
-    return {language: each for tables in splits.values() for language, each in numbered_alike(tables).items()}
+    found: dict[str, Answered] = {}
+    used = 0
+    for tables in splits.values():
+        for language, each in numbered_alike(tables).items():
+            found[language] = each if each.cluster_B is None else each.clustered(each.cluster_B + used)
+        used += sum(map(len, tables.values()))  # a number for each text at most
+    return found
 
 
 def _main_predictions(directory: RunDirectory) -> Mapping[str, Path]:

@@ -97,7 +97,13 @@ def examine_labels(runs: Sequence[RunData], *, whole: bool, origins: Origins | N
         if split not in ("validation", "test"):
             continue  # what a model was trained on it confirms
         table, probabilities = _averaged(runs, split, language)
-        kept = np.arange(len(table)) if whole else _not_trained_on(first, table)
+        seen_B = np.zeros(len(table), bool) if whole else first.leaked_among(table)
+        if seen_B is None:
+            notes.append(
+                f"{split}, {named(language)}: some texts stand in training too, and which can't be told, since rows of "
+                "several files share numbers and this run's profile names none; they are kept. A new run names them"
+            )
+        kept = np.arange(len(table)) if seen_B is None else np.flatnonzero(~seen_B)
         if left_out := len(table) - len(kept):
             notes.append(f"{split}, {named(language)}: {count(left_out)} texts left out that stand in training too")
         if len(kept) == 0:
@@ -196,12 +202,6 @@ def _averaged(runs: Sequence[RunData], split: str, language: str) -> tuple[Predi
             raise UserError(f"{run.path} predicted other texts of {split}/{language} than {runs[0].path}")
         total[base.order_B] += table.probabilities_BC[table.order_B]
     return base, total / len(tables)
-
-
-def _not_trained_on(run: RunData, table: Predictions) -> NDArray[np.int64]:
-    """Places in the table of the texts that do not stand in an earlier split too."""
-    leaked = run.leaked.get(table.split, {}).get(table.language, [])
-    return np.flatnonzero(~np.isin(table.row_B, leaked))
 
 
 def _notes(runs: Sequence[RunData], whole: bool) -> Iterator[str]:

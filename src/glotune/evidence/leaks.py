@@ -28,9 +28,10 @@ def leaked_places(runs: Sequence[RunData], split: str, languages: Sequence[str])
                 continue
             run.outcomes(split, language)
             table = run.predictions(split, language)
-            places = None if table is None else table.places(rows)
-            if places is None:
+            listed_B = None if table is None else run.leaked_among(table)
+            if table is None or listed_B is None:
                 return None
+            places = np.flatnonzero(listed_B[table.order_B])
             found[language] = np.union1d(found.get(language, places), places)
     return found
 

@@ -97,23 +97,24 @@ def leak_effects(run: RunData) -> list[LeakEffect]:
         evaluation = run.main.get(language)
         if evaluation is None or not rows:
             continue
-        effects.append(_effect(run, split, language, evaluation, set(rows)))
+        effects.append(_effect(run, split, language, evaluation, len(rows)))
     return effects
 
 
-def _effect(run: RunData, split: str, language: str, evaluation: Evaluation, rows: set[int]) -> LeakEffect:
+def _effect(run: RunData, split: str, language: str, evaluation: Evaluation, leaked: int) -> LeakEffect:
     table = run.predictions(split, language)
     whole = None if table is None or not table.outcomes.is_finite else table.outcomes
-    left = None if table is None or whole is None else table.without(rows)
+    listed_B = None if table is None else run.leaked_among(table)
+    left = None if table is None or whole is None or listed_B is None else table.without(listed_B)
     if whole is None or left is None:
-        return LeakEffect(language, len(rows), evaluation.n, evaluation.scores, None, {})
+        return LeakEffect(language, leaked, evaluation.n, evaluation.scores, None, {})
     # A class all of whose texts leaked would count as F1 0, as if its texts alone had been worth so much.
     lost = any(count and not left.support.get(label) for label, count in whole.support.items())
     values = left.values()
     told = [metric for metric in values if not (lost and trait(metric).average == "macro")]
     return LeakEffect(
         language,
-        len(rows),
+        leaked,
         evaluation.n,
         evaluation.scores,
         {metric: value if metric in told else None for metric, value in values.items()},

@@ -27,7 +27,7 @@ from glotune.run.predictions import (
     split_and_language,
     text_digest,
 )
-from glotune.run.profile import DataProfile, read_leaked
+from glotune.run.profile import DataProfile, read_leaked, read_leaked_files
 from glotune.run.records import Evaluation, Manifest, Verdict
 from glotune.run.teaching import TeacherComparison
 
@@ -335,10 +335,27 @@ class RunData:
     def leaked(self) -> dict[str, dict[str, list[int]]]:
         """split -> language -> source rows whose text stands in an earlier split too; the rest of the profile, which is
         many times as long, is not read."""
+        return read_leaked(self._written_profile)
+
+    def leaked_among(self, table: Predictions) -> NDArray[np.bool_] | None:
+        """[B] which texts of these predictions stand in an earlier split too.
+
+        None where several files share row numbers and an older profile doesn't tell the files.
+        """
+        rows = self.leaked.get(table.split, {}).get(table.language, [])
+        files = self._leaked_files.get(table.split, {}).get(table.language, []) if rows else []
+        return table.of_rows(rows, files if len(files) == len(rows) else None)
+
+    @cached_property
+    def _leaked_files(self) -> dict[str, dict[str, list[str]]]:
+        return read_leaked_files(self._written_profile)
+
+    @property
+    def _written_profile(self) -> bytes:
         try:
-            return read_leaked(self._files.content(self.directory.data_profile))
+            return self._files.content(self.directory.data_profile)
         except OSError:
-            return {}
+            return b""
 
     @property
     def data(self) -> DataProfile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -150,27 +150,30 @@ class Predictions:
             return None
         return _hashes([unicodedata.normalize("NFC", f"{text}\x1f{pair or ''}").strip() for text, pair in texts])
 
-    def without(self, rows: set[int]) -> Answered | None:
-        """Outcomes of the texts whose source row is not among `rows`.
-
-        None where nothing is left, or where the rows of several files share numbers, so that a number names no text.
-        """
-        listed = np.isin(self.row_B, list(rows))
-        if listed.all() or len(np.unique(self.row_B[listed])) < int(listed.sum()):
-            return None
-        clusters = self.outcomes.cluster_B
-        left = None if clusters is None else clusters[~listed]
-        return self._answered(~listed, left)
-
-    def places(self, rows: Iterable[int]) -> NDArray[np.int64] | None:
-        """Where texts of these source rows stand in the order of files and rows.
+    def of_rows(self, rows: Iterable[int], files: Sequence[str] | None = None) -> NDArray[np.bool_] | None:
+        """[B] which texts are of these source rows.
 
         None where the rows of several files share numbers, so that a number names no text.
+
+        Args:
+            files: SHA-256 of the file of each row; None where it is not known.
         """
-        listed_B = np.isin(self.row_B[self.order_B], list(rows))
-        if len(np.unique(self.row_B[self.order_B][listed_B])) < int(listed_B.sum()):
+        wanted = np.asarray(list(rows), dtype=np.int64)
+        if files is None:
+            listed_B = np.isin(self.row_B, wanted)
+            return None if len(np.unique(self.row_B[listed_B])) < int(listed_B.sum()) else listed_B
+        listed_B, named = np.zeros(len(self), bool), np.asarray(files)
+        for code, name in enumerate(self.sources):
+            listed_B |= (self.source_B == code) & np.isin(self.row_B, wanted[named == name])
+        return listed_B
+
+    def without(self, listed_B: NDArray[np.bool_]) -> Answered | None:
+        """Outcomes of the texts that are not listed; None where nothing is left."""
+        if listed_B.all():
             return None
-        return np.flatnonzero(listed_B)
+        clusters = self.outcomes.cluster_B
+        left = None if clusters is None else clusters[~listed_B]
+        return self._answered(~listed_B, left)
 
     def leaving_out(self, places: NDArray[np.int64]) -> Predictions:
         """The predictions without the texts at these places of the order of files and rows; the file stays whole."""

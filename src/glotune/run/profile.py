@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-LEAKED = b'"leaked"'
+LEAKED, LEAKED_FILES = b'"leaked"', b'"leaked_files"'
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,26 @@ def parse_profile(content: dict[str, Any]) -> DataProfile:
 
 def read_leaked(written: bytes) -> dict[str, dict[str, list[int]]]:
     """What ``data_profile.json`` says of leaked rows, from its bytes; the rest is not parsed."""
-    start = written.find(LEAKED)
+    return _leaked(_value_of(LEAKED, written))
+
+
+def read_leaked_files(written: bytes) -> dict[str, dict[str, list[str]]]:
+    """The same of the SHA-256 of their files: of languages with several, and of none in older profiles."""
+    return {
+        split: {language: [str(name) for name in _list(names)] for language, names in _mapping(languages).items()}
+        for split, languages in _mapping(_value_of(LEAKED_FILES, written)).items()
+    }
+
+
+def _value_of(key: bytes, written: bytes) -> Any:
+    """What stands behind a key of JSON; None where it doesn't, or can't be read."""
+    start = written.find(key)
     if start < 0:
-        return {}
+        return None
     try:
-        found, _ = json.JSONDecoder().raw_decode(written[start + len(LEAKED) :].decode().lstrip(" :\n\r\t"))
+        return json.JSONDecoder().raw_decode(written[start + len(key) :].decode().lstrip(" :\n\r\t"))[0]
     except ValueError:
-        return {}
-    return _leaked(found)
+        return None
 
 
 def _leaked(content: Any) -> dict[str, dict[str, list[int]]]:

@@ -81,11 +81,11 @@ class Countable(Answered):
             return loss_statistic(self)
         found = self.ranked_statistic(metric)
         if found is None:
-            known = list(dict.fromkeys((*self.kind.counted, *self.kind.told)))
+            known = self.kind.scored
             raise UserError(
                 f"metric {metric!r}",
                 expected=f"a score of the task {self.kind.name}: {', '.join(known)}",
-                remedy=did_you_mean(metric, known),
+                remedy=None if metric in known else did_you_mean(metric, known),
             )
         return found
 

@@ -60,7 +60,8 @@ class Contrast:
         """Half the width of the two-sided interval at a level."""
         from scipy.special import stdtrit  # the t quantile, without the overhead of scipy.stats
 
-        upper = 0.5 + np.asarray(level, dtype=np.float64) / 2.0
+        # After some twenty looks the level is 1 but for rounding: no quantile is infinite, times a variance of 0.
+        upper = np.minimum(0.5 + np.asarray(level, dtype=np.float64) / 2.0, np.nextafter(1.0, 0.0))
         seeds = stdtrit(self.seed_df, upper) ** 2 * self.seed_variance
         texts = stdtrit(self.text_df, upper) ** 2 * self.text_variance
         return np.asarray(np.sqrt(seeds + texts), dtype=np.float64)
@@ -174,7 +175,7 @@ def seeds_to_settle(found: Contrast, seeds_G: Sequence[int], threshold: float, l
         found: the contrast as measured.
         seeds_G: seeds of each group now.
         threshold: of the claim, on the scale of the contrast.
-        level: at which the claim was tested.
+        level: at which the claim will be tested then.
 
     Returns:
         The number to add to each group; None where `MOST_SEEDS` would not do: only more texts, or a

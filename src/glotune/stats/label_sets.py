@@ -110,6 +110,8 @@ class LabelSets(Countable):
         one = _OF_ONE_LABEL.fullmatch(metric)
         if one is not None:
             label = int(one[2])
+            if label >= self.num_labels:
+                raise UserError(f"metric {metric!r}", expected=f"a label from 0 to {self.num_labels - 1}")
             return lambda cells: _BY_LABEL[one[1]](self._counts(cells))[..., label]
         if metric.startswith(("macro_", "weighted_")) and metric.partition("_")[2] in _BY_LABEL:
             return self._averaged(metric)

@@ -162,7 +162,7 @@ class TransferMatrix:
 
     Attributes:
         metric: name.
-        sources: row names.
+        sources: row names; ``en+de`` where a variant is trained on several languages.
         targets: column names.
         score_ST: raw scores.
     """
@@ -173,9 +173,9 @@ class TransferMatrix:
     score_ST: tuple[tuple[float | None, ...], ...]
 
     def average_to_others(self, source: str) -> float | None:
-        """The mean score of a source over the targets that are not itself; None without any."""
-        row = self.score_ST[self.sources.index(source)]
-        others = [score for name, score in zip(self.targets, row, strict=True) if name != source and score is not None]
+        """The mean score of a source over the targets that it is not trained on; None without any."""
+        row, own = self.score_ST[self.sources.index(source)], source.split("+")
+        others = [score for name, score in zip(self.targets, row, strict=True) if name not in own and score is not None]
         return float(np.mean(others)) if others else None
 
 

@@ -61,6 +61,7 @@ def answers(
     failed: Mapping[str, str],
     *,
     level: float | None = None,
+    next_level: float | None = None,
     withdrawn: Sequence[StudyClaim] = (),
 ) -> tuple[ClaimAnswer, ...]:
     """The answers to all claims of a study, corrected together, each with the conditions that its runs stand under.
@@ -71,6 +72,7 @@ def answers(
         results: what each run cost.
         failed: run -> why it has no result.
         level: of this look at the claims; the study's otherwise.
+        next_level: of the look that more seeds would be; that of this one otherwise.
         withdrawn: claims that stand no more but are tested beside the others; their answers come last.
 
     Raises:
@@ -87,7 +89,7 @@ def answers(
 
     def answered(counted: Sequence[RunData]) -> tuple[ClaimAnswer, ...]:
         weighed = [_weighed(each, plan, counted, results, failed) for each in questions]
-        return decide(weighed, plan.resolved.study.level if level is None else level)
+        return decide(weighed, plan.resolved.study.level if level is None else level, next_level)
 
     found = answered(runs)
     clean = without_leaks(runs, split, compared) if compared else None

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ _OF_NO_EFFECT_ON_FOLDS = (
 )
 """Keys of ``data`` that a run applies to its own training folds."""
 
+_FIELDS = ("text", "text_pair", "id", "language", "split", "weight", "file", "row")
 _VOTES = "votes {}"
 """Column of the votes for a class."""
 MADE_VALIDATION = 0.1
@@ -48,8 +51,8 @@ class FoldFile:
 
     Columns: text, text_pair (with pairs), id (where named), weight (null where there is none), label (its name; of
     several labels, scores or votes a column each, by their names), language, split (``fold-1`` … ``fold-k``, or
-    ``test`` for languages that are not trained on, or ``validation``), and ``file`` and ``row``: where each text came
-    from.
+    ``test`` for languages that are not trained on, or ``validation``), and at the end ``file`` and ``row``: where each
+    text came from. Where a label or score has such a name, it keeps it, and the other column is named ``row_``.
     """
 
     path: Path
@@ -66,9 +69,11 @@ class FoldFile:
     def recipe(self, recipe: Recipe, fold: int) -> Recipe:
         """The recipe of one fold, counted from 1: its texts are tested, all others trained on."""
         others = [f"fold-{other}" for other in range(1, self.folds + 1) if other != fold]
-        columns: dict[str, Any] = {"text_pair": "text_pair"} if self.has_pairs else {}
-        columns |= {"id": "id"} if recipe.data.columns.id is not None else {}
-        columns |= {"weight": "weight"} if recipe.data.columns.weight is not None else {}
+        named = _columns_beside([] if self.is_one_class else self.labels)
+        columns: dict[str, Any] = {field: named[field] for field in ("text", "language", "split")}
+        columns |= {"text_pair": named["text_pair"]} if self.has_pairs else {}
+        columns |= {"id": named["id"]} if recipe.data.columns.id is not None else {}
+        columns |= {"weight": named["weight"]} if recipe.data.columns.weight is not None else {}
         columns |= {} if self.is_one_class else {"labels": self.labels}
         columns |= {"votes": {label: _VOTES.format(label) for label in self.labels}} if self.has_votes else {}
         share = recipe.data.made_splits.validation or MADE_VALIDATION
@@ -115,16 +120,17 @@ def fold_file(recipe: Recipe, folds: int, seed: int, folder: Path) -> FoldFile:
             remedy="Leave folds out",
         )
     made = recipe.data.made_splits.model_copy(update={"test": 0.0})
-    # Validation rows that are pooled are trained on in other folds: they keep their weights.
-    weighs = recipe.data.columns.weight is not None and recipe.data.validation is None
-    kept = {"weighted_metrics": weighs or recipe.data.weighted_metrics}
-    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made, **kept})
-    texts = read_texts(whole, seed, recipe.task)
+    whole = recipe.data.model_copy(update={"fraction": 1.0, "train_rows": None, "made_splits": made})
+    # Validation rows that are pooled are trained on in other folds: they keep their weights. Test files need none.
+    weighs = whole.columns.weight is not None and whole.validation is None and not whole.weighted_metrics
+    weighed = whole.model_copy(update={"weighted_metrics": True, "test": None}) if weighs else whole
+    pool = read_texts(weighed, seed, recipe.task)
+    texts = pool if weighed.test == whole.test else read_texts(whole, seed, recipe.task)
     pooled = ["train"] if recipe.data.validation is not None else ["train", "validation"]
-    table = pa.concat_tables([texts.splits[split].table for split in pooled])
+    table = pa.concat_tables([pool.splits[split].table for split in pooled])
     table = table.sort_by([("source", "ascending"), ("row", "ascending")])
-    fold_B = draw_folds(strata(table, texts.targets), belonging(table), folds, np.random.default_rng(seed))
-    parts = [_part(table, texts, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
+    fold_B = draw_folds(strata(table, pool.targets), belonging(table), folds, np.random.default_rng(seed))
+    parts = [_part(table, pool, pa.array([f"fold-{fold + 1}" for fold in fold_B]))]
     targets = _targets(texts)
     if targets is not None:
         parts.append(_part(targets, texts, pa.array(["test"] * len(targets))))
@@ -188,9 +194,10 @@ def _targets(texts: TextData) -> pa.Table | None:
 
 
 def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
-    names = pa.array([source.path for source in texts.sources])
-    kept = [name for name in ("text", "text_pair", "id") if name in table.column_names]
-    columns = {name: table[name].cast(pa.string()) for name in kept}
+    paths = pa.array([source.path for source in texts.sources])
+    named = _columns_beside([] if texts.targets is None else texts.labels)
+    kept = [field for field in ("text", "text_pair", "id") if field in table.column_names]
+    columns = {named[field]: table[field].cast(pa.string()) for field in kept}
     if "votes" in table.column_names:
         votes_NC = LabelledTexts(table, "train").votes
         assert votes_NC is not None
@@ -205,12 +212,18 @@ def _part(table: pa.Table, texts: TextData, split: pa.Array) -> pa.Table:
             name: pa.array(targets_N, from_pandas=True)
             for name, targets_N in zip(texts.labels, targets_NL.T, strict=True)
         }
-    columns["language"] = table["language"].cast(pa.string())
-    columns["split"] = split
-    columns["weight"] = table["weight"] if "weight" in table.column_names else pa.nulls(len(table), pa.float32())
-    columns["file"] = names.take(table["source"].cast(pa.int32()))
-    columns["row"] = table["row"]
+    columns[named["language"]] = table["language"].cast(pa.string())
+    columns[named["split"]] = split
+    weights = table["weight"] if "weight" in table.column_names else pa.nulls(len(table), pa.float32())
+    columns[named["weight"]] = weights
+    columns[named["file"]] = paths.take(table["source"].cast(pa.int32()))
+    columns[named["row"]] = table["row"]
     return pa.table(columns)
+
+
+def _columns_beside(labels: Sequence[str]) -> dict[str, str]:
+    """Field -> its column beside columns of labels: the field's name, with underscores where a label has that name."""
+    return {field: next(name for more in count() if (name := field + "_" * more) not in labels) for field in _FIELDS}
 
 
 def _key(recipe: Recipe, folds: int, seed: int, texts: TextData) -> str:

@@ -265,7 +265,18 @@ def level_of_look(locked: LockedPlan | None, evidence: str, level: float) -> flo
     """The level at which the claims are tested on these runs: one minus the error that this look spends."""
     looks = [] if locked is None else locked.looks
     known = [place for place, look in enumerate(looks) if look.evidence == evidence]
-    number = known[0] if known else len(looks)
+    return _level_of(known[0] if known else len(looks), level)
+
+
+def level_of_next_look(locked: LockedPlan | None, evidence: str, level: float) -> float:
+    """The level at which the claims will be tested on more runs than these; without a plan no look is counted."""
+    if locked is None:
+        return _level_of(0, level)
+    return _level_of(len(locked.looks) + all(look.evidence != evidence for look in locked.looks), level)
+
+
+def _level_of(number: int, level: float) -> float:
+    """Of a look, counted from 0."""
     return 1.0 - (1.0 - level) * SPENT * (1.0 - SPENT) ** number
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,16 @@ def pooled_runs(path: Path) -> list[RunDirectory]:
 
 def origins(run: RunDirectory) -> dict[int, tuple[str, int]]:
     """Row of the file of folds that a run of a study read -> (file, row) that its text came from."""
-    (source,) = run.read_manifest().data
-    path = StudyDirectory(run.path.parent.parent).folds / Path(source.path).name
+    folder = StudyDirectory(run.path.parent.parent).folds
+    # Beside the texts a run may have read word lists: those stand elsewhere.
+    named = [folder / Path(source.path).name for source in run.read_manifest().data]
+    path = next((each for each in named if each.is_file()), named[0])
     try:
-        table = pq.read_table(path, columns=["file", "row"])
+        file, row = pq.read_schema(path).names[-2:]
+        table = pq.read_table(path, columns=[file, row])
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
-    pairs = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+    pairs = zip(table[file].to_pylist(), table[row].to_pylist(), strict=True)
     return dict(enumerate(pairs, 1))
 
 
@@ -85,6 +89,8 @@ def _pool(path: Path, variant: str, seed: int, places: list[RunDirectory], plan:
     manifest = manifests[0].model_copy(
         update={
             "seed": seed,
+            # A language whose texts all stand in one fold is trained on by the other folds' runs alone.
+            "source_languages": list(dict.fromkeys(chain.from_iterable(each.source_languages for each in manifests))),
             "recipe_hash": recipe_hash(recipe),
             "verdict": _worst(manifests),
             "best_step": None,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from glotune.data.texts import TextData
 from glotune.errors import UserError, did_you_mean
-from glotune.evidence.claim_evidence import check_claim
+from glotune.evidence.claim_evidence import check_claim, is_ratio
 from glotune.evidence.claims import SEEDS_TO_START, Claim
 from glotune.recipe import Recipe, load_recipe, recipe_hash, recipe_yaml
-from glotune.recipe.kinds import KINDS
+from glotune.recipe.kinds import KINDS, Kind
 from glotune.recipe.study import StudyClaim
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.run.directory import RunDirectory, write_atomically
@@ -53,32 +53,40 @@ def plan_runs(resolved: ResolvedStudy, directory: StudyDirectory) -> StudyPlan:
     """Lists the runs, seeds outermost, so that an unfinished study has whole seeds; writes the fold files.
 
     Raises:
-        UserError: a metric that does not exist, or texts that can't be cut into folds.
+        UserError: texts that can't be cut into folds.
     """
-    study = resolved.study
-    trait(study.metric)
-    _refuse_other_task(study.metric, resolved)
-    for stated in study.claims:
-        claim = as_claim(stated)
-        check_claim(claim, stated.variants)
-        _refuse_other_task(claim.base_metric, resolved)
-    files = {}
+    study, files = resolved.study, {}
     if study.folds is not None:
         for name, recipe in resolved.variants.items():
             files[name] = fold_file(recipe, study.folds, study.fold_seed, directory.folds)
     return StudyPlan(resolved, list_runs(resolved, lambda name, seeded, fold: files[name].recipe(seeded, fold)), files)
 
 
-def _refuse_other_task(metric: str, resolved: ResolvedStudy) -> None:
-    """A score that no run of these tasks has would be missed only once all are trained."""
-    kinds = {KINDS[recipe.task] for recipe in resolved.variants.values()}
-    told = {name for kind in KINDS.values() for name in (*kind.told, *kind.counted)}
-    known = {name for kind in kinds for name in (*kind.told, *kind.counted)}
-    if metric in told - known:
-        kind = next(iter(kinds))
+def refuse_unanswerable(resolved: ResolvedStudy) -> None:
+    """What would be missed only once all runs are trained: metrics that none of them has, claims that can't be tested.
+
+    Raises:
+        UserError: a metric that does not exist or is no score of these tasks, or as `check_claim`.
+    """
+    study = resolved.study
+    kinds = list({recipe.task: KINDS[recipe.task] for recipe in resolved.variants.values()}.values())
+    scored = [name for kind in kinds for name in kind.scored]
+    trait(study.metric)
+    _refuse_other_task(study.metric, scored, kinds[0])
+    for stated in study.claims:
+        claim = as_claim(stated)
+        check_claim(claim, stated.variants)
+        if not is_ratio(claim):
+            _refuse_other_task(
+                claim.base_metric, [*scored, *(name for kind in kinds for name in kind.of_one)], kinds[0]
+            )
+
+
+def _refuse_other_task(metric: str, known: Sequence[str], kind: Kind) -> None:
+    if metric not in known:
         raise UserError(
             f"the metric {metric} is no score of the task {kind.name}",
-            expected=f"one of {', '.join(kind.told)}",
+            expected=f"one of {', '.join(known)}",
             remedy=f"Set metric: {kind.metric} in the study, and in its claims",
         )
 

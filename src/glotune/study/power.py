@@ -5,6 +5,7 @@ from __future__ import annotations
 from glotune.errors import UserError
 from glotune.recipe.study_loading import ResolvedStudy
 from glotune.stats.power import planned_difference, seeds_for
+from glotune.study.locked_plan import SPENT
 from glotune.study.search import about
 
 SPREADS = (0.005, 0.01, 0.02)
@@ -31,7 +32,7 @@ def plan_lines(resolved: ResolvedStudy) -> list[str]:
     if variants < 2:
         return lines
     variance = DISAGREEMENT / texts if texts else 0.0
-    level = 1.0 - (1.0 - study.level) / max(1, len(study.claims))
+    error = (1.0 - study.level) * (SPENT / len(study.claims) if study.claims else 1.0)  # claims: at the first look
     reckoned = (
         f"seeds that scatter by {100 * USUAL:g} point"
         + (f", {texts:,} test texts" if texts else ", texts that can't be read yet not counted")
@@ -40,13 +41,13 @@ def plan_lines(resolved: ResolvedStudy) -> list[str]:
     if seeds < 2:
         lines.append("One seed of each variant shows no difference: nothing is tested")
     else:
-        shown = [100 * planned_difference(seeds, spread, variance, level) for spread in SPREADS]
+        shown = [100 * planned_difference(seeds, spread, variance, 1.0 - error) for spread in SPREADS]
         lines.append(
             f"{seeds} seeds can show a difference of {shown[1]:.1f} points with a chance of 80 % ({reckoned}); "
             f"{shown[0]:.1f} points where seeds scatter by {100 * SPREADS[0]:g}, {shown[2]:.1f} where by "
             f"{100 * SPREADS[2]:g}"
         )
-    return [*lines, _asked(seeds, seeds_for(ASKED, USUAL, variance, level))]
+    return [*lines, _asked(seeds, seeds_for(ASKED, USUAL, variance, 1.0 - error))]
 
 
 def _asked(seeds: int, needed: int | None) -> str:

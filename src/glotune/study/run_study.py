@@ -16,7 +16,7 @@ from glotune.study.execute import Outcome, carry_out
 from glotune.study.local import LocalWorkers
 from glotune.study.locked_plan import lock_plan, with_dropped
 from glotune.study.on_ray import Needs, RayWorkers, connected
-from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, write_recipes
+from glotune.study.plan import StudyPlan, check_texts, few_seeds, plan_runs, refuse_unanswerable, write_recipes
 from glotune.study.power import plan_lines
 from glotune.study.progress import SilentWatcher, Watcher
 from glotune.study.sampler import require_optuna
@@ -80,13 +80,13 @@ def run_study(
             watching.say(f"warning: {message}")
         for line in plan_lines(resolved):
             watching.say(line)
+    refuse_unanswerable(resolved)
     with ExitStack() as held:
         if on is not None:
             held.enter_context(connected(on))
         directory.create()
         held.enter_context(_only_one(directory))
         if resolved.study.search is not None:
-            plan_runs(resolved, directory)  # a metric that does not exist shows now, not when the search has ended
             open_search(resolved, directory)
             _lock(resolved, directory, watching)
             resolved = search(resolved, directory, workers, watching)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -35,7 +36,14 @@ from glotune.run.trials import read_search, read_trials
 from glotune.study.directory import StudyDirectory
 from glotune.study.evidence import answers
 from glotune.study.execute import HOPELESS
-from glotune.study.locked_plan import LockedPlan, evidence_of, keep_look, level_of_look, read_plan
+from glotune.study.locked_plan import (
+    LockedPlan,
+    evidence_of,
+    keep_look,
+    level_of_look,
+    level_of_next_look,
+    read_plan,
+)
 from glotune.study.measures import measured
 from glotune.study.out_of_fold import is_complete, pool_folds
 from glotune.study.plan import StudyPlan
@@ -82,7 +90,8 @@ def write_summary(plan: StudyPlan, failed: Mapping[str, str], directory: StudyDi
     comparison = _compared(plan, [*runs, *_diverged(plan, failed, directory)], notes)
     locked, evidence = read_plan(directory), evidence_of(complete)
     level = level_of_look(locked, evidence, plan.resolved.study.level)
-    answered, withdrawn = _answered(plan, runs, results, failed, notes, level, locked)
+    later = level_of_next_look(locked, evidence, plan.resolved.study.level)
+    answered, withdrawn = _answered(plan, runs, results, failed, notes, (level, later), locked)
     if any(answer.p_value is not None for answer in (*answered, *withdrawn)):
         told = {answer.claim.name: answer.answer for answer in answered}
         told |= {f"{answer.claim.name} (withdrawn)": answer.answer for answer in withdrawn}
@@ -151,16 +160,20 @@ def _answered(
     results: Mapping[str, Mapping[str, Any]],
     failed: Mapping[str, str],
     notes: list[str],
-    level: float,
+    levels: tuple[float, float],
     locked: LockedPlan | None,
 ) -> tuple[tuple[ClaimAnswer, ...], tuple[ClaimAnswer, ...]]:
-    """The answers to the claims that stand, and to those that were withdrawn when runs were complete already."""
+    """The answers to the claims that stand, and to those that were withdrawn when runs were complete already.
+
+    Args:
+        levels: of this look and of the next one.
+    """
     study = plan.resolved.study
     gone = [] if locked is None else locked.withdrawn
     if not (study.claims or gone) or not runs:
         return (), ()
     try:
-        found = answers(plan, runs, results, failed, level=level, withdrawn=gone)
+        found = answers(plan, runs, results, failed, level=levels[0], next_level=levels[1], withdrawn=gone)
     except UserError as error:
         notes.append(f"The claims were not answered: {error}")
         return (), ()
@@ -245,7 +258,10 @@ def write_claims(
 
 
 def _figures_of(answer: ClaimAnswer) -> dict[str, Any]:
+    """The answer as JSON has it: of an interval that is open above, null as its end."""
     interval = None if answer.interval is None else answer.interval.model_dump()
+    if interval is not None and math.isinf(interval["high"]):
+        interval["high"] = None
     return asdict(answer) | {"claim": answer.claim.name, "interval": interval}
 
 

@@ -59,6 +59,18 @@ def test_profile() -> None:
     assert found["skipped"]["rows"] == [{"path": "en.jsonl", "row": 6, "reason": "empty text"}]
 
 
+def test_leaked_rows_of_several_files_are_told_with_their_file() -> None:
+    train = write("en.jsonl", [("one", "a"), ("two", "b"), ("three", "a")])
+    first = write("first.jsonl", [("four", "a"), ("two", "b"), ("five", "a")])
+    second = write("second.jsonl", [("one", "a"), ("six", "b"), ("three", "a")])
+    data = Data(train={"en": train}, test={"en": [first, second], "bn": write("bn.jsonl", [("one", "a")])})
+    texts, tokenizer = read_texts(data, 0), make_tokenizer("bert")
+    found = profile(texts, tokenize(texts, tokenizer, data, Path("cache")), tokenizer, data)
+    assert found["leaked"]["test"] == {"bn": [1], "en": [2, 1, 3]}
+    hashes = {source.path: source.sha256 for source in texts.sources}
+    assert found["leaked_files"] == {"test": {"en": [hashes[first], hashes[second], hashes[second]]}}
+
+
 def test_unknown_tokens_in_any_chunking(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("☃ one" * (i % 4 + 1), "ab"[i % 2]) for i in range(50)]
     data = Data(train={"en": write("en.jsonl", rows)}, validation="en.jsonl")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from glotune.errors import UserError
-from glotune.evidence.claims import Claim, Variant, answer_claims
+from glotune.evidence.claims import Claim, Variant, answer_claims, decide, weigh
 from glotune.run.records import Verdict
 from glotune.stats.arrays import outcomes
 from glotune.stats.confusion import count_metric
@@ -103,6 +103,26 @@ def test_a_speed_is_compared_by_ratio():
     assert "factor of 2" in found.reason
     assert answer(Claim("3 times", "superior", "train_seconds", margin=3), fast, slow).answer == "refuted"
     assert answer(Claim("more texts", "superior", "texts_per_second", margin=1.5), slow, fast).answer == "supported"
+
+
+def test_the_seeds_that_would_settle_a_claim_are_held_to_the_next_look():
+    """Against the level of the look just made, the chance of 80 % that is told would be one of 60 %."""
+    first, second = scored("a", 0.71, start=1, seeds=3, spread=0.02), scored("b", 0.69, start=2, seeds=3, spread=0.02)
+    weighed = [weigh(Claim("a beats b", "superior", "accuracy"), (first, second))]
+    (told,) = decide(weighed, 0.96, 0.992)
+    assert told.interval == decide(weighed, 0.96)[0].interval
+    assert told.more_seeds == decide(weighed, 0.992)[0].more_seeds > decide(weighed, 0.96)[0].more_seeds > 0
+    assert f"About {told.more_seeds} more seeds" in told.reason
+
+
+@pytest.mark.parametrize("looks", [4, 8, 40])
+def test_a_late_look_at_two_seeds_leaves_the_interval_of_a_factor_open(looks):
+    fast, slow = Variant("frozen", values_S=[10, 10.3]), Variant("full", values_S=[22, 30])
+    claim = Claim("at least 1.5 times as fast", "superior", "train_seconds", margin=1.5)
+    found = answer_claims([(claim, (fast, slow))], level=1 - 0.05 * 0.8 * 0.2**looks)[0]
+    assert found.answer == "inconclusive"
+    assert (found.interval.low, found.interval.high) == (0.0, np.inf)
+    assert "interval 0 to inf" in found.reason
 
 
 def test_a_memory_that_is_always_the_same_needs_no_spread():

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -45,6 +46,27 @@ def test_texts_that_training_saw_are_left_out(tmp_path: Path) -> None:
     found = examine_labels([load_run(run)], whole=False)
     assert min(each.row for each in found.suspects if (each.split, each.language) == ("test", "bn")) > 40
     assert any("40 texts left out that stand in training too" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("tells_files", [True, False])
+def test_of_several_files_no_row_goes_for_the_number_of_another(tmp_path: Path, tells_files: bool) -> None:
+    """Forty texts of the first of two files stand in training; the second file has rows of the same numbers."""
+    run = make_run(tmp_path / "run", languages=LANGUAGES, leaked=40)
+    path = run.predictions / "test.bn.parquet"
+    table = pq.read_table(path)
+    places = np.arange(len(table))
+    table = table.set_column(table.column_names.index("row"), "row", pa.array(1 + places % 120, pa.int32()))
+    files = pa.array(np.where(places < 120, "first", "second"))
+    pq.write_table(table.set_column(table.column_names.index("data_hash"), "data_hash", files), path)
+    if tells_files:
+        profile = json.loads(run.data_profile.read_text())
+        run.data_profile.write_text(json.dumps({**profile, "leaked_files": {"test": {"bn": ["first"] * 40}}}))
+    keep_hashes(run)
+    found = examine_labels([load_run(run)], whole=False)
+    (entry,) = [each for each in found.inspected if (each.split, each.language) == ("test", "bn")]
+    assert entry.texts == (200 if tells_files else 240)
+    assert any("40 texts left out" in note for note in found.notes) == tells_files
+    assert any("they are kept" in note for note in found.notes) != tells_files
 
 
 def test_predictions_of_training_texts_alone_are_refused(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from glotune.evidence import label_sets, ratings
+from glotune.evidence.judgement import recorded_outcomes
 from glotune.evidence.skill import independent
 from glotune.evidence.trend import EpochPoint, TrainingHistory
 from glotune.evidence.verdicts import judge
@@ -12,6 +15,7 @@ from glotune.recipe import load_recipe
 from glotune.stats.arrays import outcomes
 from glotune.stats.label_sets import LabelSets
 from glotune.stats.ratings import Ratings
+from made_runs import make_run
 
 NAMES = ["negative", "neutral", "positive"]
 
@@ -425,3 +429,17 @@ def test_early_stopping_is_said():
 def test_more_epochs_alone_do_not_help_a_run_that_patience_ends():
     advice = advised(steps(*[1.09] * 400), {"en": language()}, train__epochs=20, evaluate__patience=2)
     assert "Raise train.epochs (and evaluate.patience)" in advice
+
+
+def test_texts_of_different_splits_do_not_belong_together(tmp_path):
+    """One source language is tested, the other only validated; in each a text stands twice."""
+    made = {"languages": {"en": 0.8, "de": 0.8}, "sources": ("en", "de"), "tested": ("en",), "validated": ("de",)}
+    run = make_run(tmp_path / "run", **made, n=30, leaked=0)
+    for path in run.prediction_files():
+        table = pq.read_table(path)
+        keys = table["text_key"].to_numpy().copy()
+        keys[1] = keys[0]
+        pq.write_table(table.set_column(table.column_names.index("text_key"), "text_key", pa.array(keys)), path)
+    found = recorded_outcomes(run)
+    assert {name: each.num_texts for name, each in found.items()} == {"en": 30, "de": 15}
+    assert {name: len(kept) for name, kept in independent(found).items()} == {"en": 29, "de": 14}

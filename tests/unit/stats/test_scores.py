@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from glotune.errors import UserError
+from glotune.recipe.kinds import KINDS
 from glotune.stats.arrays import outcomes
 from glotune.stats.calibration import reliability
 from glotune.stats.curves import precision_recall_curves, roc_curves
+from glotune.stats.label_sets import label_sets
+from glotune.stats.ratings import ratings
 from glotune.stats.scores import score_outcomes
 from glotune.stats.traits import TRAITS, trait
 
@@ -90,3 +93,20 @@ def test_an_unknown_metric_is_answered_with_the_nearest():
     assert trait("loss").direction == "lower"
     assert not trait("peak_memory_bytes").higher_is_better
     assert trait("weighted_f1").average == "weighted"
+
+
+def test_every_kind_of_task_knows_all_its_scores():
+    stated_BC, votes_BC = [[0.7, 0.3], [0.4, 0.6], [0.2, 0.8]], np.array([[2, 1], [0, 3], [1, 2]])
+    given = {
+        "single_label": score_outcomes(outcomes([0, 1, 1], stated_BC, [1, 1, 1], votes_BC=votes_BC)),
+        "multi_label": label_sets([[1, 0]], [[0.7, 0.3]], [[1, 0]], [0.1]),
+        "score": ratings([[1.0], [2.0]], [[1.5], [2.0]], [0.1, 0.2], levels=(1.0, 2.0)),
+    }
+    for name, kind in KINDS.items():
+        assert set(kind.scored) == set(given[name].values())
+        assert set(kind.told) | set(kind.counted) | set(kind.choosable) <= set(kind.scored)
+
+
+def test_a_label_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="a label from 0 to 1"):
+        label_sets([[1, 0]], [[0.7, 0.3]], [[1, 0]]).statistic("f1[7]")

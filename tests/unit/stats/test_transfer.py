@@ -75,3 +75,11 @@ def test_the_matrix_of_a_study():
     assert matrix.score_ST == ((0.7, None, None), (0.5, 0.8, 0.6))
     assert matrix.average_to_others("en") == pytest.approx(0.55)
     assert matrix.average_to_others("bn") is None
+
+
+def test_the_mean_of_the_others_leaves_out_all_languages_trained_on():
+    scores = {("en", "en"): 0.9, ("en", "de"): 0.5, ("en", "es"): 0.6}
+    scores |= {("de+en", "en"): 0.9, ("de+en", "de"): 0.9, ("de+en", "es"): 0.4}
+    matrix = transfer_matrix("macro_f1", scores)
+    assert matrix.average_to_others("de+en") == pytest.approx(0.4)
+    assert matrix.average_to_others("en") == pytest.approx(0.55)

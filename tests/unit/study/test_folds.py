@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from glotune.data.reading import read_texts
 from glotune.errors import UserError
 from glotune.recipe import Recipe
+from glotune.run.record import DataSource
+from glotune.study.directory import StudyDirectory
 from glotune.study.folds import draw_folds, fold_file
+from glotune.study.out_of_fold import origins
+from made_runs import make_run
 from small_runs import sentences, write_csv
 
 
@@ -127,15 +131,56 @@ def test_few_shot_rows_belong_to_no_fold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("validation", [False, True])
-def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: bool) -> None:
+@pytest.mark.parametrize("tested", [False, True])
+def test_folds_train_with_the_weights_of_their_rows(tmp_path: Path, validation: bool, tested: bool) -> None:
     rows = [{**row, "trust": str(1 + number % 3)} for number, row in enumerate(sentences("en", 60))]
     file = str(write_csv(tmp_path / "train.csv", rows))
     data: dict[str, object] = {"train": {"en": file}, "columns": {"weight": "trust"}}
     if validation:
         data["validation"] = {"en": str(write_csv(tmp_path / "dev.csv", sentences("en", 20, 1)))}
+    if tested:  # in another language, without weights
+        data["test"] = {"es": str(write_csv(tmp_path / "es.csv", sentences("es", 12)))}
     recipe = Recipe.model_validate({"name": "weighted", "model": {"name": "none"}, "data": data})
     one = fold_file(recipe, 3, 0, tmp_path).recipe(recipe, 1)
     train = read_texts(one.data, 0).splits["train"]
     assert train.weights is not None
     known = {row["text"]: float(row["trust"]) for row in rows}
     assert train.weights.tolist() == [known[text] for text in train.table["text"].to_pylist()]
+
+
+def test_labels_named_like_columns_of_the_fold_file_keep_names_and_values(tmp_path: Path) -> None:
+    names = ["text", "row", "row_", "file", "weight", "language", "split", "id"]
+    rows = []
+    for at, row in enumerate(sentences("en", 256)):
+        cells = {name: str((at >> place) % 2) for place, name in enumerate(names)}
+        rows.append({"review": row["text"], "doc": f"d{at // 2}", "trust": "2", **cells})
+    columns = {"text": "review", "labels": names, "id": "doc", "weight": "trust", "language": "code", "split": "part"}
+    keys = {"train": {"en": str(write_csv(tmp_path / "train.csv", rows))}, "columns": columns}
+    recipe = Recipe.model_validate({"name": "made", "task": "multi_label", "model": {"name": "none"}, "data": keys})
+    folds = fold_file(recipe, 2, 0, tmp_path / "folds")
+    texts = read_texts(folds.recipe(recipe, 1).data, 0, "multi_label")
+    assert texts.labels == names
+    assert texts.targets is not None
+    known = {row["review"]: (row["doc"], [float(row[name]) for name in names]) for row in rows}
+    for split in texts.splits.values():
+        table = split.table
+        for text, doc, target in zip(table["text"].to_pylist(), table["id"].to_pylist(), split.labels, strict=True):
+            assert (doc, texts.targets[target].tolist()) == known[text]
+    assert set(texts.splits["train"].weights) == {2.0}
+    table = pq.read_table(folds.path)
+    assert table.column_names[-2:] == ["file_", "row__"], "where a text came from"
+    assert sorted(table["row__"].to_pylist()) == list(range(1, 257))
+
+
+def test_the_origins_of_rows_are_found_beside_word_lists(tmp_path: Path) -> None:
+    study = StudyDirectory(tmp_path / "study")
+    study.create()
+    recipe = recipe_over(tmp_path)
+    folds = fold_file(recipe, 2, 0, study.folds)
+    run = make_run(study.out_of_fold / "base-seed0", n=30)
+    named = [tmp_path / "words.tsv", folds.path, tmp_path / "more.tsv"]
+    run.update_manifest(data=[DataSource(path=str(path), sha256="0" * 64, rows=1) for path in named])
+    found = origins(run)
+    assert len(found) == 72
+    assert found[1] == (str(tmp_path / "train.csv"), 1)
+    assert found[72] == (str(tmp_path / "es.csv"), 12)

@@ -14,6 +14,7 @@ from glotune.study.locked_plan import (
     evidence_of,
     keep_look,
     level_of_look,
+    level_of_next_look,
     lock_plan,
     read_plan,
     with_dropped,
@@ -136,6 +137,9 @@ def test_a_look_counts_once_for_the_same_runs(directory: StudyDirectory) -> None
     assert len(plan.looks) == 1
     assert level_of_look(plan, one, 0.95) == pytest.approx(0.96)
     assert level_of_look(plan, both, 0.95) == pytest.approx(0.992)
+    assert level_of_next_look(plan, one, 0.95) == pytest.approx(0.992)
+    assert level_of_next_look(plan, both, 0.95) == pytest.approx(0.9984)
+    assert level_of_next_look(None, both, 0.95) == pytest.approx(0.96), "without a plan no look is kept"
     assert lock_plan(resolved(), directory) == [], "a look that is written down breaks no seal"
 
 

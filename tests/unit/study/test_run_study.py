@@ -417,6 +417,10 @@ def test_a_study_says_before_it_runs_what_it_can_show(tmp_path: Path) -> None:
     shown = [float(re.search(r"a difference of ([\d.]+) points", lines[1])[1]) for lines in (three, ten)]
     assert shown[0] >= shown[1] > 0  # a handful of test texts: seeds hardly matter
     assert "points: " in three[2]
+    claim = {"name": "a", "form": "superior", "variants": ["good", "bad"]}
+    claimed = plan_lines(resolve_study(load_study(study_file(tmp_path, seeds=3, claims=[claim]))))
+    first_look = float(re.search(r"a difference of ([\d.]+) points", claimed[1])[1])
+    assert first_look > shown[0], "a claim is tested at the level of its first look"
     told = Told()
     studied(tmp_path, told)
     assert any("seeds can show a difference of" in line for line in told.lines)
