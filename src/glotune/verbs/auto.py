@@ -43,7 +43,7 @@ def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
         UserError: keys that make no recipe, texts that can't be read, or an encoder whose configuration can't be had.
     """
     draft = Draft.of(given.keys, *overrides)
-    begun = draft.recipe()
+    begun = draft.opening()
     refuse_streams(begun.data, "glotune train auto")
     texts = given.read(begun)
 
@@ -71,6 +71,9 @@ def facts_of(texts: TextData, recipe: Recipe) -> Facts:
         source_ratio=float(sources.max() / max(1, sources[sources > 0].min())),
         long_share=_long_share(train),
         pairs=train.has_pairs,
+        max_length=recipe.data.max_length,
+        truncation=recipe.data.truncation,
+        frozen_layers=recipe.model.freeze.layers,
     )
 
 
