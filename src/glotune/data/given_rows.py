@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from glotune.data.checks import refuse_unfit_languages
 from glotune.data.hub import names_of
@@ -204,6 +206,7 @@ def _of_dataset(dataset: Any, columns: Columns, shown: str, *, need_label: bool)
 
 
 def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table:
+    _refuse_matrix(labels, shown)
     texts, labels = list(texts), None if labels is None else list(labels)
     if labels is not None and len(texts) != len(labels):
         raise UserError(f"{len(texts)} texts and {len(labels)} labels", where=shown, expected="one label per text")
@@ -219,3 +222,27 @@ def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table
         found = {columns.text: [text[0] for text in texts], columns.text_pair: [text[1] for text in texts]}
     arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
     return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})
+
+
+def _refuse_matrix(labels: Any, shown: str) -> None:
+    """A column for each label has no names here: its ones and zeros would be read as the names."""
+    is_array = isinstance(labels, np.ndarray) and labels.ndim > 1 and labels.dtype.kind in "biuf"
+    if is_array or hasattr(labels, "columns") or indicators(labels) is not None:
+        raise UserError(
+            f"a table of labels, of shape {np.shape(labels)}",
+            where=shown,
+            expected="one label per text, or with task multi_label a list of the names of its labels",
+            remedy="Give a DataFrame with the texts and a column for each label, and name these: "
+            "data__columns__labels=['joy', 'anger']; or fit a glotune.Classifier, which takes such a table",
+        )
+
+
+def indicators(given: Any) -> NDArray[np.float64] | None:
+    """[N, L] of 1, 0 and NaN where labels are given as a column for each of several; None where they are not."""
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
+        return None
+    return found

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from glotune.data.encoding import Text
+from glotune.data.given_rows import indicators
 from glotune.data.label_names import odd_labels, quoted
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
@@ -84,7 +85,7 @@ def read_target(given: Any, keys: Mapping[str, Any], votes: bool) -> tuple[NDArr
                 f"votes of shape {numbers.shape}", expected="[N, C], a column for each of at least two classes"
             )
         return numbers, lambda rows: _of_columns(rows, given, "votes" if votes else "score")
-    several = _indicators(given)
+    several = indicators(given)
     if several is None:
         return _labels(given), _of_classes
     return several, lambda rows: _of_columns(rows, given, "multi_label")
@@ -119,21 +120,6 @@ def _numbers(given: Any, what: str) -> NDArray[np.float64]:
     if found.ndim not in (1, 2):
         raise UserError(f"{what} of shape {found.shape}", expected="[N] or [N, L], a row for each text")
     return found.reshape(len(found), -1)
-
-
-def _indicators(given: Any) -> NDArray[np.float64] | None:
-    """[N, L] of 1, 0 and NaN where several labels are given for each text; None where it is one.
-
-    Raises:
-        UserError: numbers other than 1 and 0.
-    """
-    try:
-        found = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
-        return None
-    return found
 
 
 def _text(given: Any) -> Any:
