@@ -46,6 +46,18 @@ def test_keys_that_make_no_recipe_with_what_is_chosen_are_refused() -> None:
         chosen("data.train.en=en.csv", "model.freeze.layers=1", "model.freeze.embeddings=false")
 
 
+def test_few_shot_rows_are_of_no_source_language_and_leave_no_target() -> None:
+    rows = Path("en.csv").read_text(encoding="utf-8") + Path("bn.csv").read_text(encoding="utf-8").partition("\n")[2]
+    languages = ["language", *["en"] * 40, *["bn"] * 40]
+    table = "".join(f"{row},{language}\n" for row, language in zip(rows.splitlines(), languages, strict=True))
+    Path("both.csv").write_text(table, encoding="utf-8")
+    texts = ("data.train=both.csv", "data.source_languages=[en]", "data.test.bn=bn.csv")
+    few, none = chosen(*texts, "data.few_shot.bn=4"), chosen(*texts)
+    assert [each.recipe.data.sampling_alpha for each in (few, none)] == [None, None]
+    frozen = [each.recipe.model.freeze.embeddings for each in (few, none)]
+    assert frozen == [True, False], "without few-shot rows bn is a language without labels"
+
+
 def test_a_wrong_key_is_refused_before_the_texts_are_read() -> None:
     with pytest.raises(UserError, match="learning_rat: unknown key"):
         chosen("data.train.en=nowhere.csv", "optimizer.learning_rat=1", "model.freeze.layers=1")
