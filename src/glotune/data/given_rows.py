@@ -189,13 +189,18 @@ def _tables(rows: Any, columns: Columns, shown: str, *, need_label: bool) -> Ite
     if hasattr(rows, "reset_index"):  # pandas: its index would come along as a column, and names may be numbers
         rows = rows.reset_index(drop=True).set_axis([str(name) for name in rows.columns], axis=1)
     header = list(rows.column_names if hasattr(rows, "column_names") else rows.columns)
-    wanted = list(ColumnMap(columns, header, shown, need_label=need_label).names.values())
+    wanted = _wanted(columns, header, shown, need_label=need_label)
     return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+
+
+def _wanted(columns: Columns, header: list[str], shown: str, *, need_label: bool) -> list[str]:
+    """The columns that the recipe names, each once: one may be read in two roles, as the text that is its own id."""
+    return list(dict.fromkeys(ColumnMap(columns, header, shown, need_label=need_label).names.values()))
 
 
 def _of_dataset(dataset: Any, columns: Columns, shown: str, *, need_label: bool) -> Iterator[pa.Table]:
     """Class ids as the names that the data set gives them."""
-    names = list(ColumnMap(columns, dataset.column_names, shown, need_label=need_label).names.values())
+    names = _wanted(columns, dataset.column_names, shown, need_label=need_label)
     for part in dataset.select_columns(names).with_format("arrow").iter(CHUNK):
         for place, name in enumerate(part.column_names):
             classes = getattr(dataset.features[name], "names", None)

@@ -97,11 +97,13 @@ def _of_columns(
     """A column for each of several labels, scores or classes, by its name in a DataFrame, else by its number."""
     named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
     names = named or [str(place) for place in range(labels_NL.shape[1])]
-    taken = {"text", "text_pair", "weight", "label"}
+    taken = {"text", "text_pair", "weight", "label", "language", "split"}
     columns = {
         f"label {name}" if name in taken else name: pa.array(column_N, from_pandas=True)
         for name, column_N in zip(names, labels_NL.T, strict=True)
     }
+    if len(columns) < len(names):
+        raise UserError(f"y has columns of one name: {', '.join(names)}", expected="each column name once")
     classes = np.array(names) if named else np.arange(len(names))
     keys: dict[str, Any] = {"data.columns.labels": list(columns), "task": kind, "data.labels": None}
     if kind == "votes":

@@ -103,6 +103,16 @@ def test_numbers_pairs_weights_and_other_column_names() -> None:
     assert read((pairs, [1, 2] * 15), data__columns__text_pair="text_pair").splits["train"].has_pairs
 
 
+@pytest.mark.parametrize("rows", [FRAME, pa.Table.from_pylist(ROWS), dataset()], ids=["frame", "arrow", "dataset"])
+def test_one_column_may_be_read_in_two_roles(rows: Any) -> None:
+    found = read(rows, data__columns__id="text")
+    assert found.splits["train"].table["id"].to_pylist() == found.splits["train"].table["text"].to_pylist()
+    assert set(read(rows, data__columns__language="label", data__source_languages=None).source_languages) == {
+        "bad",
+        "good",
+    }
+
+
 def test_lists_of_labels_are_read_as_their_names() -> None:
     labels = [["joy", "calm"], ["anger", "calm"]] * 15
     with given_rows((FRAME["text"], labels)) as given:
