@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glotune.data.checks import refuse_unfit_languages
 from glotune.data.hub import names_of
 from glotune.data.reading import read_texts
-from glotune.data.rows import CHUNK, ColumnMap
+from glotune.data.rows import CHUNK, ColumnMap, encodable, half_character
 from glotune.data.texts import SPLITS, TextData
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
@@ -169,7 +169,7 @@ def _write(rows: Any, path: Path, columns: Columns, *, need_label: bool) -> None
             writer.write_table(first)
             for part in parts:
                 writer.write_table(part)
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:
         raise UserError(
             f"the rows can't be written as a table ({'; '.join(map(str, error.args))})",
             where=shown,
@@ -190,7 +190,11 @@ def _tables(rows: Any, columns: Columns, shown: str, *, need_label: bool) -> Ite
         rows = rows.reset_index(drop=True).set_axis([str(name) for name in rows.columns], axis=1)
     header = list(rows.column_names if hasattr(rows, "column_names") else rows.columns)
     wanted = _wanted(columns, header, shown, need_label=need_label)
-    return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+    try:
+        return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+    except UnicodeEncodeError:
+        _refuse_half_characters({name: rows[name] for name in wanted}, shown)
+        raise
 
 
 def _wanted(columns: Columns, header: list[str], shown: str, *, need_label: bool) -> list[str]:
@@ -225,8 +229,19 @@ def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table
                 remedy="Name the second texts: data__columns__text_pair='text_pair'",
             )
         found = {columns.text: [text[0] for text in texts], columns.text_pair: [text[1] for text in texts]}
-    arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
-    return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})
+    try:
+        arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
+        return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})
+    except UnicodeEncodeError:
+        _refuse_half_characters(found if labels is None else {**found, columns.label: labels}, shown)
+        raise
+
+
+def _refuse_half_characters(columns: Mapping[str, Iterable[Any]], shown: str) -> None:
+    """Names row and column of the first value that can't be written."""
+    for name, values in columns.items():
+        if not all(map(encodable, values)):
+            raise half_character(values, name, 1, shown)
 
 
 def _refuse_matrix(labels: Any, shown: str) -> None:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import column_or_1d
 from glotune.data.encoding import Text
 from glotune.data.given_rows import indicators
 from glotune.data.label_names import odd_labels, quoted
+from glotune.data.rows import encodable
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe.kinds import KINDS
@@ -97,6 +98,7 @@ def _of_columns(
     """A column for each of several labels, scores or classes, by its name in a DataFrame, else by its number."""
     named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
     names = named or [str(place) for place in range(labels_NL.shape[1])]
+    _refuse_half_characters(names)
     taken = {"text", "text_pair", "weight", "label", "language", "split"}
     columns = {
         f"label {name}" if name in taken else name: pa.array(column_N, from_pandas=True)
@@ -190,11 +192,18 @@ def weights_of(given: ArrayLike, count: int) -> NDArray[np.float32]:
 def _label_names(classes: NDArray[Any]) -> list[str]:
     """The classes as label names; their numbers where a name is empty."""
     names = [name_of(str(label)) for label in classes]
+    _refuse_half_characters(names)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         alike = [str(label) for label, name in zip(classes, names, strict=True) if name == twice]
         raise UserError(f"the labels {quoted(alike)} look the same", expected="one spelling of a label")
     return names if all(names) else [str(index) for index in range(len(names))]
+
+
+def _refuse_half_characters(names: list[str]) -> None:
+    for name in names:
+        if not encodable(name):
+            raise UserError(f"half of a surrogate pair in the label {name!r}", expected="valid Unicode")
 
 
 def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:

@@ -144,6 +144,13 @@ def test_a_missing_label_is_a_counted_row() -> None:
         ((["a", "b"], [[1, 0], [0, 1]]), r"a table of labels, of shape \(2, 2\)"),
         ((["a", "b"], pd.DataFrame({"joy": [True, False], "anger": [True, True]})), "a table of labels"),
         ((["a", "b"], np.array([[0.5], [2.5]])), r"a table of labels, of shape \(2, 1\)"),
+        ((["a", "b\ud83d"], [1, 2]), "^data/train.parquet, row 2: half of a surrogate pair in column 'text'"),
+        ((["a", "b"], ["c\ud83d", "d"]), "^data/train.parquet, row 1: half of a surrogate pair in column 'label'"),
+        (
+            FRAME.astype(object).assign(text=pd.Series(["\ud83d", *FRAME["text"][1:]], dtype=object)),
+            "^data/train.parquet, row 1: half of a surrogate pair in column 'text'",
+        ),
+        ({"train": {1: FRAME}}, "the language 1 is of the type int"),
         (FRAME.assign(label=["\0", *FRAME["label"][1:]]), "^data/train.parquet, row 1: a NUL character"),
     ],
 )

@@ -32,3 +32,9 @@ def test_two_labels_of_one_name_are_refused() -> None:
     labels, meaning = read_target(pd.DataFrame([[1, 0], [0, 1]], columns=["joy", "joy"]), {}, votes=False)
     with pytest.raises(UserError, match="columns of one name: joy, joy"):
         meaning(labels)
+
+
+def test_a_label_that_is_no_text_is_refused() -> None:
+    labels, meaning = read_target(["good", "bad\ud83d"], {}, votes=False)
+    with pytest.raises(UserError, match="half of a surrogate pair in the label"):
+        meaning(labels)
