@@ -78,11 +78,14 @@ def check(
     if out:
         raise UserError("--out without --labels", expected="--page or --json for what is found in the texts")
     from glotune.cli.console import say
-    from glotune.data.doctor import examine, read_all, write_page
+    from glotune.data.doctor import chooses_rows, examine, read_all, write_page
     from glotune.data.reading import read_texts
 
     recipe, is_recipe = _resolve(target, overrides or [])
-    texts = read_texts(recipe.data, recipe.seed, recipe.task) if is_recipe else read_all(recipe.data, say)
+    if is_recipe or chooses_rows(recipe.data):
+        texts = read_texts(recipe.data, recipe.seed, recipe.task)
+    else:
+        texts = read_all(recipe.data, recipe.task, say)
     diagnosis = examine(
         texts,
         recipe.data,
@@ -146,12 +149,20 @@ def _show_labels(found: LabelQuality) -> None:
 
 def _resolve(target: str, overrides: list[str]) -> tuple[Recipe, bool]:
     """The recipe that a target is or stands for, and whether it is one."""
-    from glotune.recipe import Recipe, builtin_recipes, load_recipe
+    from glotune.errors import UserError
+    from glotune.recipe import builtin_recipes, load_recipe
 
     if target.lower().endswith((".yaml", ".yml")) or target in builtin_recipes():
         return load_recipe(target, overrides), True
-    stand_in = Recipe.model_validate({"name": "check", "model": {"name": "glotune-nano"}, "data": {"train": target}})
-    return load_recipe(stand_in, overrides), False
+    stand_in = {"name": "check", "model": {"name": "glotune-nano"}, "data": {"train": target}}
+    recipe = load_recipe(stand_in, overrides)
+    if recipe.data.train != target:
+        raise UserError(
+            f"a key sets data.train beside {target}",
+            expected="one of the two",
+            remedy="Name a recipe to look at the files of its keys, e.g. glotune data check e5 data.train.en=en.csv",
+        )
+    return recipe, False
 
 
 def _tokenizer(recipe: Recipe, named: str | None, is_recipe: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,13 +17,18 @@ _EARLIER = {"validation": ("train",), "test": ("train", "validation")}
 """The splits that a model has learned from, or was chosen by, before it is judged on one."""
 
 
-def refuse_unfit_languages(names: Iterable[str]) -> None:
+def refuse_unfit_languages(names: Iterable[Any]) -> None:
     """Languages become parts of file names: one that is no plain name is refused before anything is trained.
 
     Raises:
         UserError: names the first one.
     """
     for name in names:
+        if not isinstance(name, str):
+            raise UserError(
+                f"the language {name!r} is of the type {type(name).__name__}",
+                expected="a code or name as a string, e.g. 'en'",
+            )
         if not name.isprintable() or name.startswith(".") or set(name) & set("/\\") or len(name) > LONGEST_NAME:
             raise UserError(
                 f"the language '{name[:LONGEST_NAME]}' can't be part of a file name",

@@ -16,17 +16,19 @@ from glotune.data import findings
 from glotune.data.coded_columns import distinct
 from glotune.data.csv_files import SwallowingRow, about_swallowed
 from glotune.data.findings import Finding, Rows
-from glotune.data.label_names import LabelMap
+from glotune.data.pools import refuse_unfit_weights
 from glotune.data.profile import shared_texts, split_profile, word_counts
+from glotune.data.reading import awaiting_lists
 from glotune.data.selection import Selected, select
 from glotune.data.source_table import load_source
 from glotune.data.sources import find_sources
-from glotune.data.targets import words_of
+from glotune.data.targets import meaning_of, words_of
 from glotune.data.texts import LabelledTexts, SkippedRow, TextData, content_hash
 from glotune.data.tokenization import fast_backend, inputs_of, untruncated
 from glotune.data.unicode_form import normalising
 from glotune.data.windows import Reach
 from glotune.errors import UserError
+from glotune.recipe.kinds import TaskName
 from glotune.recipe.schema import Data
 from glotune.run.record import DataSource
 from glotune.whole_files import write_output
@@ -36,6 +38,11 @@ UNDETERMINED = "und"
 """ISO 639-2 for texts of undetermined language."""
 CHUNK = 2048
 ORDER = ("train", "validation", "test")
+CHOOSING = frozenset({
+    "validation", "test", "hide_test", "made_splits", "translations", "unlabelled", "few_shot", "fraction",
+    "train_rows", "augment",
+})  # fmt: skip
+"""Keys of the section data that name further texts, or some of the rows of ``data.train``."""
 
 Progress = Callable[[str], None]
 
@@ -60,39 +67,52 @@ class Diagnosis:
         return 3 if any(finding.severity in grave for finding in self.findings) else 0
 
 
-def read_all(data: Data, on_note: Progress | None = None) -> TextData:
+def chooses_rows(data: Data) -> bool:
+    """Whether keys beside ``data.train`` say which texts are meant: then they are read as training reads them."""
+    return bool(data.model_fields_set & CHOOSING)
+
+
+def read_all(data: Data, task: TaskName = "single_label", on_note: Progress | None = None) -> TextData:
     """Every row of ``data.train``, whatever split it belongs to, for looking at files without a recipe.
 
     Splits are named as ``data.split_names`` says, or as in the file where it does not; ``all`` where neither the file
     nor, in a folder, its name says one. Labels are those of all rows. An undetermined language is ``und``.
 
     Args:
+        task: what a label is.
         on_note: called with how the names in a folder were understood.
 
     Raises:
         UserError: as `glotune.data.reading.read_texts`, but for what concerns splits and label counts.
     """
+    data = awaiting_lists(data) if task == "multi_label" else data
     known = data if data.source_languages else data.model_copy(update={"source_languages": [UNDETERMINED]})
     sources = find_sources(data.train, "data.train", data.split_names, on_note)
     loaded = {source: load_source(source, data) for source in sources}
     chosen = [select(source, table, index, known) for index, (source, table) in enumerate(loaded.items())]
     paths = {index: source.name for index, source in enumerate(loaded)}
     values = sorted({value for rows in chosen for value in distinct(rows.table["label"])})
-    if data.labels is None and len(values) == 1:
+    are_classes = task == "single_label" and data.columns.votes is None
+    if are_classes and data.labels is None and len(values) == 1:
         raise UserError(f"the one label '{values[0]}' in all rows", where="data.train", expected="at least two classes")
-    labels = LabelMap(data.labels, values)
+    labels = meaning_of(task, data, values)
+    by_split = _by_split(chosen, data)
+    weighed = ("all", *(ORDER if data.weighted_metrics else ORDER[:1]))
+    for name, table in by_split.items():
+        if name in weighed:
+            refuse_unfit_weights(table, paths)
     splits = {
-        name: LabelledTexts(labels.apply(table, paths).unify_dictionaries(), name)
-        for name, table in _by_split(chosen, data).items()
+        name: LabelledTexts(labels.apply(table, paths).unify_dictionaries(), name) for name, table in by_split.items()
     }
     return TextData(
         splits=splits,
         labels=labels.names,
         sources=[table.record for table in loaded.values()],
         source_languages=data.source_languages or [],
-        data_hash=content_hash(splits, labels.names),
+        data_hash=content_hash(splits, labels.names, labels.targets),
         skipped=[row for table in loaded.values() for row in table.skipped],
         swallowing=[row for table in loaded.values() for row in table.swallowing],
+        targets=labels.targets,
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from glotune.data.checks import refuse_unfit_languages
 from glotune.data.hub import names_of
 from glotune.data.reading import read_texts
-from glotune.data.rows import CHUNK, ColumnMap
+from glotune.data.rows import CHUNK, ColumnMap, encodable, half_character
 from glotune.data.texts import SPLITS, TextData
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
@@ -167,7 +169,7 @@ def _write(rows: Any, path: Path, columns: Columns, *, need_label: bool) -> None
             writer.write_table(first)
             for part in parts:
                 writer.write_table(part)
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, UnicodeEncodeError) as error:
         raise UserError(
             f"the rows can't be written as a table ({'; '.join(map(str, error.args))})",
             where=shown,
@@ -187,13 +189,22 @@ def _tables(rows: Any, columns: Columns, shown: str, *, need_label: bool) -> Ite
     if hasattr(rows, "reset_index"):  # pandas: its index would come along as a column, and names may be numbers
         rows = rows.reset_index(drop=True).set_axis([str(name) for name in rows.columns], axis=1)
     header = list(rows.column_names if hasattr(rows, "column_names") else rows.columns)
-    wanted = list(ColumnMap(columns, header, shown, need_label=need_label).names.values())
-    return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+    wanted = _wanted(columns, header, shown, need_label=need_label)
+    try:
+        return [pa.table(rows.select(wanted) if isinstance(rows, pa.Table) else rows[wanted])]
+    except UnicodeEncodeError:
+        _refuse_half_characters({name: rows[name] for name in wanted}, shown)
+        raise
+
+
+def _wanted(columns: Columns, header: list[str], shown: str, *, need_label: bool) -> list[str]:
+    """The columns that the recipe names, each once: one may be read in two roles, as the text that is its own id."""
+    return list(dict.fromkeys(ColumnMap(columns, header, shown, need_label=need_label).names.values()))
 
 
 def _of_dataset(dataset: Any, columns: Columns, shown: str, *, need_label: bool) -> Iterator[pa.Table]:
     """Class ids as the names that the data set gives them."""
-    names = list(ColumnMap(columns, dataset.column_names, shown, need_label=need_label).names.values())
+    names = _wanted(columns, dataset.column_names, shown, need_label=need_label)
     for part in dataset.select_columns(names).with_format("arrow").iter(CHUNK):
         for place, name in enumerate(part.column_names):
             classes = getattr(dataset.features[name], "names", None)
@@ -204,6 +215,7 @@ def _of_dataset(dataset: Any, columns: Columns, shown: str, *, need_label: bool)
 
 
 def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table:
+    _refuse_matrix(labels, shown)
     texts, labels = list(texts), None if labels is None else list(labels)
     if labels is not None and len(texts) != len(labels):
         raise UserError(f"{len(texts)} texts and {len(labels)} labels", where=shown, expected="one label per text")
@@ -217,5 +229,40 @@ def _of_texts(texts: Any, labels: Any, columns: Columns, shown: str) -> pa.Table
                 remedy="Name the second texts: data__columns__text_pair='text_pair'",
             )
         found = {columns.text: [text[0] for text in texts], columns.text_pair: [text[1] for text in texts]}
-    arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
-    return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})
+    try:
+        arrays = {name: pa.array(values, pa.string(), from_pandas=True) for name, values in found.items()}
+        return pa.table(arrays if labels is None else {**arrays, columns.label: pa.array(labels, from_pandas=True)})
+    except UnicodeEncodeError:
+        _refuse_half_characters(found if labels is None else {**found, columns.label: labels}, shown)
+        raise
+
+
+def _refuse_half_characters(columns: Mapping[str, Iterable[Any]], shown: str) -> None:
+    """Names row and column of the first value that can't be written."""
+    for name, values in columns.items():
+        if not all(map(encodable, values)):
+            raise half_character(values, name, 1, shown)
+
+
+def _refuse_matrix(labels: Any, shown: str) -> None:
+    """A column for each label has no names here: its ones and zeros would be read as the names."""
+    is_array = isinstance(labels, np.ndarray) and labels.ndim > 1 and labels.dtype.kind in "biuf"
+    if is_array or hasattr(labels, "columns") or indicators(labels) is not None:
+        raise UserError(
+            f"a table of labels, of shape {np.shape(labels)}",
+            where=shown,
+            expected="one label per text, or with task multi_label a list of the names of its labels",
+            remedy="Give a DataFrame with the texts and a column for each label, and name these: "
+            "data__columns__labels=['joy', 'anger']; or fit a glotune.Classifier, which takes such a table",
+        )
+
+
+def indicators(given: Any) -> NDArray[np.float64] | None:
+    """[N, L] of 1, 0 and NaN where labels are given as a column for each of several; None where they are not."""
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
+        return None
+    return found

@@ -90,7 +90,7 @@ def choose_splits(
     train = _share(train, data, np.random.default_rng([seed, _SHARE]), labels.targets)
     tables["train"] = pa.concat_tables([train, *few_shot])
     for table in tables.values():
-        _refuse_unfit_weights(table, paths)
+        refuse_unfit_weights(table, paths)
     order = [split for split in ("train", "validation", "test") if split in tables]
     return Pools({split: tables[split] for split in order}, labels.names, languages, named_validation, labels.targets)
 
@@ -99,7 +99,7 @@ def evaluation_split(selected: list[Selected], split: str, data: Data, labels: M
     """One split for a trained model: the rows of all sources, none set apart."""
     table = held_out(_given(selected, split, data), data)
     paths = {int(rows.table["source"][0].as_py()): rows.name for rows in selected}
-    _refuse_unfit_weights(table, paths)
+    refuse_unfit_weights(table, paths)
     applied = labels.apply(table, paths)
     return Pools({split: applied}, labels.names, data.source_languages or [], targets=labels.targets)
 
@@ -123,7 +123,7 @@ def held_out(table: pa.Table, data: Data) -> pa.Table:
     return table.drop_columns(["weight"]) if has_more else table
 
 
-def _refuse_unfit_weights(table: pa.Table, paths: dict[int, str]) -> None:
+def refuse_unfit_weights(table: pa.Table, paths: dict[int, str]) -> None:
     """Every row has a weight, where they have any, and it is finite and above 0."""
     if "weight" not in table.column_names:
         return

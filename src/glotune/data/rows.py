@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -215,18 +215,27 @@ def _string_array(values: Sequence[str | None], field: str, first_row: int, path
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        row = first_row + next(i for i, value in enumerate(values) if value is not None and not _encodable(value))
-        raise UserError(
-            f"half of a surrogate pair in column '{field}'",
-            where=f"{path}, row {row}",
-            expected="valid Unicode",
-            remedy="Write the character itself, or both halves of its escape",
-        ) from None
+        raise half_character(values, field, first_row, path) from None
 
 
-def _encodable(value: str) -> bool:
+def half_character(values: Iterable[Any], field: str, first_row: int, path: str) -> UserError:
+    """The error about the first value that is not `encodable`."""
+    row = first_row + next(i for i, value in enumerate(values) if not encodable(value))
+    return UserError(
+        f"half of a surrogate pair in column '{field}'",
+        where=f"{path}, row {row}",
+        expected="valid Unicode",
+        remedy="Write the character itself, or both halves of its escape",
+    )
+
+
+def encodable(value: Any) -> bool:
+    """Whether a value is no string with half of a surrogate pair, nor a list with such a one."""
+    if isinstance(value, list | tuple):
+        return all(map(encodable, value))
     try:
-        value.encode()
+        if isinstance(value, str):
+            value.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -64,10 +64,16 @@ def load_source(source: Source, data: Data, *, need_label: bool = True) -> Sourc
 
     Rows with an empty text (or half of a pair) or without a label are left out and listed in `skipped`.
 
+    Args:
+        source: as the recipe names it.
+        data: the recipe's section.
+        need_label: False for texts that have the label of another row, or none: they have its weight too.
+
     Raises:
         UserError: the source can't be read, or none of its rows can be used.
     """
-    columns = data.columns if source.trains or data.weighted_metrics else data.columns.unweighted()
+    weighs = need_label and (source.trains or data.weighted_metrics)
+    columns = data.columns if weighs else data.columns.unweighted()
     swallowing: list[SwallowingRow] = []
     if source.kind == "hub":
         return _loaded(source, data, need_label, swallowing, *read_hub(source.name, columns, need_label=need_label))

@@ -25,6 +25,8 @@ from glotune.recipe.values import plain, settled
 AUTO = "auto"
 """In the place of a recipe's name."""
 TABLE = Path(__file__).parent.parent / "auto.yaml"
+OPENING = ("name", "task", "model", "data", "self_training", "train", "seed")
+"""Sections that say which texts are read, and where they are trained on."""
 
 
 class Reach(Section):
@@ -63,6 +65,12 @@ class When(Section):
     """Share of the training texts that are longer than 500 characters."""
     pairs: bool | None = None
     """Whether texts come in pairs."""
+    max_length: Reach | None = None
+    """``data.max_length``."""
+    truncation: Literal["head", "head_tail"] | None = None
+    """``data.truncation``."""
+    frozen_layers: Reach | None = None
+    """``model.freeze.layers``."""
 
 
 class Rule(Section):
@@ -103,6 +111,9 @@ class Facts:
     source_ratio: float
     long_share: float
     pairs: bool
+    max_length: int
+    truncation: Literal["head", "head_tail"]
+    frozen_layers: int
 
 
 @dataclass(frozen=True)
@@ -140,20 +151,40 @@ class Draft:
                 draft.given.append(key)
         return draft
 
+    def opening(self) -> Recipe:
+        """What the texts are read by, before the table has had its say.
+
+        Keys that do not go together are no fault yet, unless all of them say what is read: the table may set one.
+
+        Raises:
+            UserError: a key or value that no recipe has; or what is read can't be understood.
+        """
+        try:
+            return Recipe.model_validate(self.content)
+        except ValidationError as error:
+            if any(detail["type"] != "value_error" for detail in error.errors()):
+                raise refuse(error, Recipe, AUTO) from error
+        settled_later = with_keys(self.content, {"model.freeze.embeddings": True})
+        return _recipe_of({name: section for name, section in settled_later.items() if name in OPENING})
+
     def recipe(self) -> Recipe:
         """The recipe that the keys make.
 
         Raises:
             UserError: they make none; all problems are listed.
         """
-        try:
-            return Recipe.model_validate(self.content)
-        except ValidationError as error:
-            raise refuse(error, Recipe, AUTO) from error
+        return _recipe_of(self.content)
 
     def is_given(self, key: str) -> bool:
         """Whether the user gave a key, or a section around it or a key inside it."""
         return any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in self.given)
+
+
+def _recipe_of(content: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise refuse(error, Recipe, AUTO) from error
 
 
 Width = Callable[[str], int]
@@ -169,22 +200,26 @@ def choose(draft: Draft, facts: Facts, width: Width) -> tuple[Recipe, list[Chose
     Raises:
         UserError: what the user gave and the table's values make no recipe together.
     """
-    chosen = []
+    rules: list[tuple[str, Rule, Any]] = []
     for entry in auto_table().table:
         encoder = str(draft.content["model"]["name"])
         rule = next((rule for rule in entry.rules if _fits(rule.when, facts, encoder, width)), None)
         if rule is None:
             continue
-        kind = split_key(Recipe, entry.key)[1]
-        value = plain(settled(rule.value, kind))
-        if draft.is_given(entry.key):
-            had = value_at(draft.recipe(), entry.key)
-            why = "given by you" + ("" if had == value else f"; the table has {_shown(value)}: {rule.why}")
-            chosen.append(Chosen(entry.key, had, why, rule.measured, is_given=True))
-            continue
-        draft.content = with_keys(draft.content, {entry.key: value})
-        chosen.append(Chosen(entry.key, value, rule.why, rule.measured))
-    return draft.recipe(), chosen
+        value = plain(settled(rule.value, split_key(Recipe, entry.key)[1]))
+        rules.append((entry.key, rule, value))
+        if not draft.is_given(entry.key):
+            draft.content = with_keys(draft.content, {entry.key: value})
+    recipe = draft.recipe()
+    return recipe, [_chosen(draft, recipe, *each) for each in rules]
+
+
+def _chosen(draft: Draft, recipe: Recipe, key: str, rule: Rule, value: Any) -> Chosen:
+    if not draft.is_given(key):
+        return Chosen(key, value, rule.why, rule.measured)
+    had = value_at(recipe, key)
+    why = "given by you" + ("" if had == value else f"; the table has {_shown(value)}: {rule.why}")
+    return Chosen(key, had, why, rule.measured, is_given=True)
 
 
 def _fits(when: When, facts: Facts, encoder: str, width: Width) -> bool:
@@ -196,7 +231,11 @@ def _fits(when: When, facts: Facts, encoder: str, width: Width) -> bool:
         return False
     if when.pairs is not None and facts.pairs != when.pairs:
         return False
-    names = ("memory_gib", "rows", "balance", "targets", "source_ratio", "long_share")
+    if when.truncation is not None and facts.truncation != when.truncation:
+        return False
+    names = (
+        "memory_gib", "rows", "balance", "targets", "source_ratio", "long_share", "max_length", "frozen_layers",
+    )  # fmt: skip
     reaches: Mapping[str, Reach | None] = {name: getattr(when, name) for name in names}
     if not all(reach is None or reach.holds(getattr(facts, name)) for name, reach in reaches.items()):
         return False

@@ -38,11 +38,11 @@ A value in a string is YAML, but where one string is wanted (a path, a revision,
 """
 
 
-def load_recipe(source: str | Path | Recipe, *overrides: Overrides) -> Recipe:
+def load_recipe(source: str | Path | Recipe | Mapping[str, Any], *overrides: Overrides) -> Recipe:
     """Loads, overrides and validates a recipe.
 
     Args:
-        source: a built-in name, a YAML file, or a recipe to change.
+        source: a built-in name, a YAML file, a recipe to change, or the content of one.
         overrides: applied in order.
 
     Raises:
@@ -51,10 +51,14 @@ def load_recipe(source: str | Path | Recipe, *overrides: Overrides) -> Recipe:
     return load_as(Recipe, source, *overrides)
 
 
-def load_as(schema: type[AnyRecipe], source: str | Path | AnyRecipe, *overrides: Overrides) -> AnyRecipe:
+def load_as(
+    schema: type[AnyRecipe], source: str | Path | AnyRecipe | Mapping[str, Any], *overrides: Overrides
+) -> AnyRecipe:
     """`load_recipe` for any recipe schema."""
     if isinstance(source, BaseModel):
         content, where = source.model_dump(mode="json"), "recipe"
+    elif isinstance(source, Mapping):
+        content, where = dict(source), "recipe"
     else:
         content, where = read_extended(find_recipe(source)), str(source)
     for given in overrides:

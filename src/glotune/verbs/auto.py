@@ -43,7 +43,7 @@ def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
         UserError: keys that make no recipe, texts that can't be read, or an encoder whose configuration can't be had.
     """
     draft = Draft.of(given.keys, *overrides)
-    begun = draft.recipe()
+    begun = draft.opening()
     refuse_streams(begun.data, "glotune train auto")
     texts = given.read(begun)
 
@@ -58,19 +58,23 @@ def choose_recipe(given: GivenRows, *overrides: Overrides) -> AutoRecipe:
 def facts_of(texts: TextData, recipe: Recipe) -> Facts:
     """What the table asks about."""
     train = texts.splits["train"]
-    tested = {name for split in texts.splits.values() for name in split.language_names}
+    judged = {language for name, split in texts.splits.items() if name != "train" for language in split.language_names}
     device = choose_device(recipe.train.device)
-    sources = np.bincount(train.language_ids, minlength=1)
+    trained = train.rows_by_language()
+    sources = [rows for language, rows in trained.items() if language in texts.source_languages]
     return Facts(
         task=recipe.task,
         device="cpu" if device == "cpu" else "gpu",
         memory_gib=free_memory(torch.device("cpu" if device == "tpu" else device)) / GIB,
         rows=len(train),
         balance=_balance(train, texts) if recipe.task == "single_label" else None,
-        targets=len(tested - set(texts.source_languages)),
-        source_ratio=float(sources.max() / max(1, sources[sources > 0].min())),
+        targets=len(judged - set(trained)),
+        source_ratio=max(sources) / min(sources),
         long_share=_long_share(train),
         pairs=train.has_pairs,
+        max_length=recipe.data.max_length,
+        truncation=recipe.data.truncation,
+        frozen_layers=recipe.model.freeze.layers,
     )
 
 

@@ -14,7 +14,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from glotune.data.encoding import Text
+from glotune.data.given_rows import indicators
 from glotune.data.label_names import odd_labels, quoted
+from glotune.data.rows import encodable
 from glotune.data.spelling import name_of
 from glotune.errors import UserError
 from glotune.recipe.kinds import KINDS
@@ -84,7 +86,7 @@ def read_target(given: Any, keys: Mapping[str, Any], votes: bool) -> tuple[NDArr
                 f"votes of shape {numbers.shape}", expected="[N, C], a column for each of at least two classes"
             )
         return numbers, lambda rows: _of_columns(rows, given, "votes" if votes else "score")
-    several = _indicators(given)
+    several = indicators(given)
     if several is None:
         return _labels(given), _of_classes
     return several, lambda rows: _of_columns(rows, given, "multi_label")
@@ -96,11 +98,14 @@ def _of_columns(
     """A column for each of several labels, scores or classes, by its name in a DataFrame, else by its number."""
     named = [str(name) for name in given.columns] if hasattr(given, "columns") else None
     names = named or [str(place) for place in range(labels_NL.shape[1])]
-    taken = {"text", "text_pair", "weight", "label"}
+    _refuse_half_characters(names)
+    taken = {"text", "text_pair", "weight", "label", "language", "split"}
     columns = {
         f"label {name}" if name in taken else name: pa.array(column_N, from_pandas=True)
         for name, column_N in zip(names, labels_NL.T, strict=True)
     }
+    if len(columns) < len(names):
+        raise UserError(f"y has columns of one name: {', '.join(names)}", expected="each column name once")
     classes = np.array(names) if named else np.arange(len(names))
     keys: dict[str, Any] = {"data.columns.labels": list(columns), "task": kind, "data.labels": None}
     if kind == "votes":
@@ -119,21 +124,6 @@ def _numbers(given: Any, what: str) -> NDArray[np.float64]:
     if found.ndim not in (1, 2):
         raise UserError(f"{what} of shape {found.shape}", expected="[N] or [N, L], a row for each text")
     return found.reshape(len(found), -1)
-
-
-def _indicators(given: Any) -> NDArray[np.float64] | None:
-    """[N, L] of 1, 0 and NaN where several labels are given for each text; None where it is one.
-
-    Raises:
-        UserError: numbers other than 1 and 0.
-    """
-    try:
-        found = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    if found.ndim != 2 or found.shape[1] < 2 or not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
-        return None
-    return found
 
 
 def _text(given: Any) -> Any:
@@ -202,11 +192,18 @@ def weights_of(given: ArrayLike, count: int) -> NDArray[np.float32]:
 def _label_names(classes: NDArray[Any]) -> list[str]:
     """The classes as label names; their numbers where a name is empty."""
     names = [name_of(str(label)) for label in classes]
+    _refuse_half_characters(names)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         alike = [str(label) for label, name in zip(classes, names, strict=True) if name == twice]
         raise UserError(f"the labels {quoted(alike)} look the same", expected="one spelling of a label")
     return names if all(names) else [str(index) for index in range(len(names))]
+
+
+def _refuse_half_characters(names: list[str]) -> None:
+    for name in names:
+        if not encodable(name):
+            raise UserError(f"half of a surrogate pair in the label {name!r}", expected="valid Unicode")
 
 
 def _warn_of_odd_labels(classes: NDArray[Any], ids: NDArray[np.int64]) -> None:

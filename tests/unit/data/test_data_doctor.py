@@ -314,6 +314,42 @@ class TestCommand:
         )
         assert command("en.csv", "data.columns.text=tweet")[0] == 0
 
+    def test_named_splits_are_read_as_training_reads_them(self, command: Any) -> None:
+        write([{"text": text} for text in SENTENCES])
+        code, out, _ = command("en.jsonl", "data.test.en=en.jsonl")
+        assert code == 3
+        assert "8 rows have a text that stands in an earlier split too: test/en 8" in out
+        code, _, err = command("en.jsonl", "data.test.bn=nowhere.csv")
+        assert (code, "data.test.bn: there is no file nowhere.csv" in err) == (2, True)
+        code, _, err = command("en.jsonl", "data.train.bn=bn.csv")
+        assert (code, "a key sets data.train beside en.jsonl" in err) == (2, True)
+
+    @pytest.mark.parametrize(
+        ("columns", "cells", "keys", "shown"),
+        [
+            ("anger,joy", "{0},1", ["task=multi_label", "data.columns.labels=[anger,joy]"], "anger joy"),
+            ("label", "{0}|x", ["task=multi_label", "data.columns.delimiter=|"], "0 1 x"),
+            ("n,y", "{0},2", ["data.columns.votes={no: n, yes: y}"], "no yes"),
+            ("label", "{0}", ["task=score"], "label"),
+        ],
+    )
+    def test_labels_are_what_task_and_columns_say(
+        self, command: Any, columns: str, cells: str, keys: list[str], shown: str
+    ) -> None:
+        rows = "".join(f"{text},{cells.format(i % 2)}\n" for i, text in enumerate(SENTENCES))
+        Path("en.csv").write_text(f"text,{columns}\n{rows}")
+        code, out, err = command("en.csv", *keys)
+        assert code == 0, err
+        assert out.splitlines()[0].split()[3:-6] == shown.split()
+
+    def test_cells_that_training_refuses_are_refused(self, command: Any) -> None:
+        Path("en.csv").write_text("text,joy,w\n" + "".join(f"{text},yes,-1\n" for text in SENTENCES))
+        code, _, err = command("en.csv", "task=multi_label", "data.columns.labels=[joy]")
+        assert (code, "en.csv, row 1: the value 'yes' in the column 'joy'" in err) == (2, True)
+        keys = ["data.columns.label=joy", "data.labels=[yes, no]", "data.columns.weight=w"]
+        code, _, err = command("en.csv", *keys)
+        assert (code, "en.csv, row 1: the weight -1" in err) == (2, True)
+
     def test_recipe(self, command: Any) -> None:
         write(clean())
         Path("r.yaml").write_text("name: r\nmodel: {name: ./nowhere}\ndata: {train: en.jsonl}\n")

@@ -130,7 +130,7 @@ class TestFolders:
     def test_the_check_shows_the_splits(self) -> None:
         lay("corpus/train.csv", "corpus/dev.csv", "corpus/test.csv")
         told: list[str] = []
-        assert list(read_all(Data(train="corpus"), told.append).splits) == ["train", "validation", "test"]
+        assert list(read_all(Data(train="corpus"), on_note=told.append).splits) == ["train", "validation", "test"]
         assert told
 
     def test_names_without_splits_count_whole(self) -> None:

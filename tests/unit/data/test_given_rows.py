@@ -103,6 +103,23 @@ def test_numbers_pairs_weights_and_other_column_names() -> None:
     assert read((pairs, [1, 2] * 15), data__columns__text_pair="text_pair").splits["train"].has_pairs
 
 
+@pytest.mark.parametrize("rows", [FRAME, pa.Table.from_pylist(ROWS), dataset()], ids=["frame", "arrow", "dataset"])
+def test_one_column_may_be_read_in_two_roles(rows: Any) -> None:
+    found = read(rows, data__columns__id="text")
+    assert found.splits["train"].table["id"].to_pylist() == found.splits["train"].table["text"].to_pylist()
+    assert set(read(rows, data__columns__language="label", data__source_languages=None).source_languages) == {
+        "bad",
+        "good",
+    }
+
+
+def test_lists_of_labels_are_read_as_their_names() -> None:
+    labels = [["joy", "calm"], ["anger", "calm"]] * 15
+    with given_rows((FRAME["text"], labels)) as given:
+        recipe = load_recipe(BASE, given.keys, {"task": "multi_label"})
+        assert given.read(recipe).labels == ["anger", "calm", "joy"]
+
+
 def test_a_missing_label_is_a_counted_row() -> None:
     found = read(FRAME.assign(label=[None, *FRAME["label"][1:]]))
     assert found.warnings[0] == "1 row of data/train.parquet skipped: no label (row 1)"
@@ -123,6 +140,17 @@ def test_a_missing_label_is_a_counted_row() -> None:
         (FRAME.assign(text=[1, *FRAME["text"][1:]]), "data/train.parquet: the rows can't be written as a table"),
         ((["a"], [1, 2]), "1 texts and 2 labels"),
         (([("a", "b")] * 4, [1, 2, 1, 2]), "pairs of texts.*data__columns__text_pair='text_pair'"),
+        ((["a", "b"], np.array([[1, 0], [0, 1]])), r"a table of labels, of shape \(2, 2\).*a column for each label"),
+        ((["a", "b"], [[1, 0], [0, 1]]), r"a table of labels, of shape \(2, 2\)"),
+        ((["a", "b"], pd.DataFrame({"joy": [True, False], "anger": [True, True]})), "a table of labels"),
+        ((["a", "b"], np.array([[0.5], [2.5]])), r"a table of labels, of shape \(2, 1\)"),
+        ((["a", "b\ud83d"], [1, 2]), "^data/train.parquet, row 2: half of a surrogate pair in column 'text'"),
+        ((["a", "b"], ["c\ud83d", "d"]), "^data/train.parquet, row 1: half of a surrogate pair in column 'label'"),
+        (
+            FRAME.astype(object).assign(text=pd.Series(["\ud83d", *FRAME["text"][1:]], dtype=object)),
+            "^data/train.parquet, row 1: half of a surrogate pair in column 'text'",
+        ),
+        ({"train": {1: FRAME}}, "the language 1 is of the type int"),
         (FRAME.assign(label=["\0", *FRAME["label"][1:]]), "^data/train.parquet, row 1: a NUL character"),
     ],
 )

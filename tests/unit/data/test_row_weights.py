@@ -43,6 +43,21 @@ def test_only_training_rows_need_a_weight() -> None:
     assert read_evaluation_texts("bn.csv", Data.model_validate(keys), ["0", "1"]).splits["test"].weights is None
 
 
+@pytest.mark.parametrize("key", ["translations", "back_translations"])
+def test_texts_that_say_a_row_again_need_no_weight_of_their_own(key: str) -> None:
+    Path("en.csv").write_text(as_csv([{**{name: str(value) for name, value in row.items()}, "id": str(i)}
+                                      for i, row in enumerate(ROWS)]))  # fmt: skip
+    Path("bn.csv").write_text(as_csv([{"text": f"again {i}", "id": str(i)} for i in range(40)]))
+    more = {"translations": {"bn": "bn.csv"}} if key == "translations" else {"augment": {key: {"en": "bn.csv"}}}
+    texts = read(train={"en": "en.csv"}, columns={"weight": "trust", "id": "id"}, weighted_metrics=True, **more)
+    validation = texts.splits["validation"]
+    assert validation.weights is not None
+    assert validation.weights.tolist() == [ROWS[row - 1]["trust"] for row in validation.rows]
+    assert (texts.paraphrases is None) == (key == "translations")
+    with pytest.raises(UserError, match=r"bn\.csv has no column"):
+        read(train="en.csv", columns={"weight": "trust"}, weighted_metrics=True, test={"bn": "bn.csv"})
+
+
 @pytest.mark.parametrize(
     ("trust", "message"),
     [

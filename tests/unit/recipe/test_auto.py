@@ -16,7 +16,7 @@ from glotune.recipe.auto import Chosen, Draft, Facts, Rule, auto_table, choose
 from glotune.recipe.loading import split_key
 
 PAGE = Path(__file__).parents[3] / "docs" / "guides" / "auto.md"
-FACTS = Facts("single_label", "cpu", 16.0, 2_000, 0.9, 3, 1.0, 0.0, False)
+FACTS = Facts("single_label", "cpu", 16.0, 2_000, 0.9, 3, 1.0, 0.0, False, 128, "head", 0)
 READ_AGAIN = ("data.max_length", "data.windows", "data.sampling_alpha", "data.augment")
 """Keys of the section data that change no text: only these may the table set, since the texts were read before."""
 
@@ -79,6 +79,10 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
         ({"source_ratio": 5.0}, "data.sampling_alpha", 0.5),
         ({"long_share": 0.2}, "data.windows", {"stride": 32, "most": 8, "pool": "mean"}),
         ({"long_share": 0.2, "pairs": True}, "data.windows", None),
+        ({"long_share": 0.2, "max_length": 63}, "data.windows", None),
+        ({"long_share": 0.2, "truncation": "head_tail"}, "data.windows", None),
+        ({"memory_gib": 1.2, "frozen_layers": 2}, "model.freeze.embeddings", True),
+        ({"targets": 0, "rows": 30_000, "frozen_layers": 2}, "model.freeze.embeddings", True),
     ],
 )
 def test_what_is_known_decides(changed: dict[str, Any], key: str, value: Any) -> None:
