@@ -64,8 +64,13 @@ def test_the_encoder_follows_from_the_memory_and_the_rate_from_the_encoder() -> 
     ("changed", "key", "value"),
     [
         ({"rows": 200}, "train.batch_size", 8),
-        ({"rows": 800}, "train.batch_size", 32),
-        ({"rows": 800}, "train.epochs", 4),
+        ({"rows": 800}, "train.batch_size", 8),
+        ({"rows": 800}, "train.epochs", 3),
+        ({"rows": 800}, "optimizer.learning_rate", 5e-5),
+        ({"rows": 800}, "model.freeze.embeddings", False),
+        ({"rows": 1_000}, "train.batch_size", 32),
+        ({"rows": 1_000}, "train.epochs", 4),
+        ({"rows": 1_000}, "model.freeze.embeddings", True),
         ({"rows": 5_000}, "train.epochs", 4),
         ({"rows": 400}, "train.epochs", 10),
         ({"rows": 200}, "train.epochs", 10),
@@ -105,7 +110,7 @@ def test_what_the_user_gives_wins_and_that_is_said() -> None:
     assert why["schedule.warmup_ratio"].is_given
 
 
-@pytest.mark.parametrize(("width", "rate", "batch"), [(192, 1e-4, 16), (384, 1e-4, 32), (768, 2e-5, 16)])
+@pytest.mark.parametrize(("width", "rate", "batch"), [(192, 1e-4, 16), (384, 5e-5, 8), (768, 2e-5, 16)])
 def test_an_encoder_is_known_by_its_width_whatever_its_name(width: int, rate: float, batch: int) -> None:
     """A folder with a copy of an encoder is trained as the encoder is."""
     few = replace(FACTS, rows=800)
