@@ -129,6 +129,7 @@ class Service:
     async def info(self) -> Info:
         """What is served, and its limits."""
         labels, calibration = self.predictor.labels, self.predictor.calibration
+        thresholds = self.predictor.stated_thresholds
         classes = {
             "id2label": {str(index): label for index, label in enumerate(labels)},
             "label2id": {label: index for index, label in enumerate(labels)},
@@ -146,7 +147,7 @@ class Service:
             tokenization_workers=1,
             version=version("glotune"),
             problem_type=self.predictor.kind.problem_type,
-            thresholds=dict(zip(labels, self.predictor.thresholds, strict=True)) if self.predictor.thresholds else None,
+            thresholds=dict(zip(labels, thresholds, strict=True)) if thresholds else None,
             calibration=calibration and {"temperature": calibration.temperature, "threshold": calibration.threshold},
         )
 
