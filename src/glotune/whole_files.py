@@ -96,11 +96,24 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     aside.mkdir(parents=True)
     try:
         yield aside
+        open_to_umask(aside)
         if target.exists():
             shutil.rmtree(target)
         aside.replace(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def open_to_umask(folder: Path) -> None:
+    """Gives the files of a new folder the permissions that the umask leaves: safetensors' are their owner's alone.
+
+    The umask is read off the folder: to ask for it is to set it, for all threads.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            with suppress(OSError):  # a file system without permissions
+                path.chmod(mode)
 
 
 @contextmanager

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from glotune.errors import UserError
 from glotune.run.directory import write_atomically
@@ -80,6 +82,19 @@ def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) ->
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_files_of_a_new_folder_have_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "new") as folder:
+            (folder / "inside").mkdir()
+            for place in (folder / "weights", folder / "inside" / "weights"):
+                save_file({"a": np.zeros(2)}, place)  # 0600, whatever the umask says
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "new", *tmp_path.rglob("*/*")]}
+    assert modes == {"new": 0o750, "inside": 0o750, "weights": 0o640}
 
 
 def test_the_other_names_of_an_output_show_the_new_content(tmp_path: Path) -> None:
