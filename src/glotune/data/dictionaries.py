@@ -19,9 +19,9 @@ from glotune.data.code_switching import Dictionary, looked_up, words_of
 from glotune.data.coded_columns import is_in
 from glotune.data.csv_files import CsvForm, records_of
 from glotune.data.opening import open_bytes, reading, sha256_of
-from glotune.data.plain_text import decoded_lines, is_line_file
+from glotune.data.plain_text import decoded_lines
 from glotune.data.source_table import text_keys
-from glotune.data.sources import kind_of
+from glotune.data.sources import is_line_file, kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.spilling import keep
 from glotune.data.streams import refuse_stream_names

@@ -193,6 +193,29 @@ def test_only_the_training_files_of_a_folder_are_read(tmp_path: Path) -> None:
     assert "is for training" in refusal(text=str(tmp_path))
 
 
+def test_plain_text_files_in_a_folder_are_read_beside_tables(tmp_path: Path) -> None:
+    write(tmp_path / "en.csv", [{"text": f"a line {number}"} for number in range(3)])
+    (tmp_path / "de.txt").write_text("eine zeile\nnoch eine\nund eine\n")
+    (tmp_path / "README.txt").write_text("what lies here\n")
+    (tmp_path / "bn").mkdir()
+    with gzip.open(tmp_path / "bn" / "corpus.TXT.gz", "wt", encoding="utf-8") as file:
+        file.write("ami\ntumi\n")
+    found = read(text=str(tmp_path))
+    assert {language: len(texts) for language, texts in found.by_language().items()} == {"bn": 1, "de": 2, "en": 2}
+    assert [Path(source.path).name for source in found.sources] == ["de.txt", "corpus.TXT.gz", "en.csv"]
+    assert "the names in" in refusal(text={"de": str(tmp_path)})
+    (tmp_path / "corpus.txt").write_text("of what language?\n")
+    assert "the language of" in refusal(text=str(tmp_path))
+
+
+def test_a_folder_of_plain_text_files_alone_is_read_by_its_names(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"bn_{split}.txt").write_text(f"{split} one\n{split} two\n{split} three\n")
+    for named in (str(tmp_path), {"bn": str(tmp_path)}):
+        texts = read(text=named)
+        assert {text.split()[0] for text in texts.by_language()["bn"]} == {"train"}
+
+
 def test_a_pipe_holds_one_text_per_line(tmp_path: Path) -> None:
     with piped(b"ami\n\ntumi\nshe\n", tmp_path / "texts") as pipe:
         texts = read(text={"bn": str(pipe)})
