@@ -61,7 +61,6 @@ def read_unlabelled(named: Sources, data: Data, key: str) -> UnlabelledTexts:
     Raises:
         UserError: a file that can't be read, lacks the column of texts or holds no text, or an unknown language.
     """
-    refuse_stream_names(named, key, "a run that learns from texts without labels")
     reader = _Reader(data)
     lines, tables = apart(unlabelled_sources(named, data, key, reader.warnings.append))
     parts = [*map(reader.lines, lines), *map(reader.rows, tables)]
@@ -81,7 +80,8 @@ def read_unlabelled(named: Sources, data: Data, key: str) -> UnlabelledTexts:
 def unlabelled_sources(
     named: Sources, data: Data, key: str, on_note: Callable[[str], None] | None = None
 ) -> list[Source]:
-    """The files and data sets of texts without labels that a key names; raises as `find_sources`."""
+    """The files and data sets of texts without labels that a key names; raises as `find_sources`, and for pipes."""
+    refuse_stream_names(named, key, "a run that learns from texts without labels")
     # A line holds no pair.
     return find_sources(named, key, data.split_names, on_note, lines=data.columns.text_pair is None)
 
