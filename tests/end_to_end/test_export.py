@@ -184,6 +184,15 @@ def test_files_of_texts_are_read_as_the_runs_own(trained: Run, tmp_path: Path) -
     assert "--text " not in str(caught.value)
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("of the user")
+    monkeypatch.setattr(module.Source, "of", lambda run: pytest.fail("the run was opened"))
+    with pytest.raises(UserError, match=r"can't be written .*another one with --out"):
+        export(trained.path, to="safetensors", out=tmp_path / "file" / "x")
+
+
 def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run, plain: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"exists.*another one with --out"):
         export(trained.path, to="safetensors")

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from glotune.errors import UserError
 from glotune.run.directory import write_atomically
-from glotune.whole_files import output_file, own_descriptor, whole_folder, write_output, written_aside
+from glotune.whole_files import output_file, output_folder, own_descriptor, whole_folder, write_output, written_aside
 
 Write = Callable[[Path, str], None]
 WRITERS = pytest.mark.parametrize("write", [write_output, write_atomically])
@@ -159,6 +159,24 @@ def test_nothing_set_aside_is_left_whatever_the_error(tmp_path: Path, error: typ
         with pytest.raises(error if isinstance(error, type) else type(error)), made:
             raise error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/x", "file/deep/x", "file", "/proc/nowhere/x"])
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("of the user")
+    with pytest.raises(UserError, match=r"(can't be written|exists).*another one with --out"):
+        output_folder(tmp_path / place).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_failed_leaves_no_folder_above_it_and_one_that_came_all(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ZeroDivisionError), output_folder(tmp_path / "there" / "new" / "deep" / "x") as folder:
+        (folder / "half").write_text("" * (1 // 0))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+    with output_folder(tmp_path / "there" / "new" / "x"):
+        pass
+    assert (tmp_path / "there" / "new" / "x").is_dir()
 
 
 def test_a_folder_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
