@@ -224,11 +224,21 @@ def test_too_much_at_once_is_refused_and_too_slow_is_ended(predictor: Any, monke
         return real(model, store)
 
     monkeypatch.setattr(type(predictor.engine.model), "logits", slow)
-    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, timeout=0.5))) as client:
+    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, max_batch=2, timeout=0.5))) as client:
         assert "no answer within 0.5 s" in refused(client, {"inputs": "x"}, 504, "Overloaded")
-        assert refused(client, {"inputs": [["a"], ["b"], ["c"]]}, 429, "Overloaded") == "Model is overloaded"
+        assert "no answer within 0.5 s" in refused(client, {"inputs": [["a"], ["b"]]}, 504, "Overloaded")
+        assert refused(client, {"inputs": "c"}, 429, "Overloaded") == "Model is overloaded"
         gate.set()
+        while _metric(client, "glotune_queued_texts"):
+            time.sleep(0.01)
         assert ask(client, "x")
+
+
+def test_the_largest_batch_fits_into_the_queue(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        glotune_command(["serve", str(folder), "--queue", "8"])
+    assert ended.value.code == 2
+    assert "Set --queue 32, or --max-batch 8" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_slow_tokenizer_is_within_both_limits(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +250,7 @@ def test_a_slow_tokenizer_is_within_both_limits(predictor: Any, monkeypatch: pyt
         return real(encoding, texts)
 
     monkeypatch.setattr(type(predictor.engine.encoding), "encode", slow)
-    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, timeout=0.5))) as client:
+    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, max_batch=2, timeout=0.5))) as client:
         assert "no answer within 0.5 s" in refused(client, {"inputs": "first"}, 504, "Overloaded")
         assert _metric(client, "glotune_queued_texts") == 1, "its tokens are still being made"
         assert refused(client, {"inputs": [["a"], ["b"]]}, 429, "Overloaded") == "Model is overloaded"
