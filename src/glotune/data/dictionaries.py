@@ -18,8 +18,7 @@ from glotune.data.alignment import induced, within_reach
 from glotune.data.code_switching import Dictionary, looked_up, words_of
 from glotune.data.coded_columns import is_in
 from glotune.data.csv_files import CsvForm, records_of
-from glotune.data.opening import open_bytes, reading, sha256_of
-from glotune.data.plain_text import decoded_lines
+from glotune.data.opening import decoded_lines, open_bytes, reading, sha256_of
 from glotune.data.source_table import text_keys
 from glotune.data.sources import is_line_file, kind_of
 from glotune.data.spelling import is_blank
@@ -336,9 +335,10 @@ def _records(path: Path, name: str, kind: str, data: Data) -> Iterator[tuple[int
 
 def _pairs_of_lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     """As MUSE has them: a word, a blank or tab, its translation."""
-    for number, line in enumerate(decoded_lines(path, name), 1):
-        if not is_blank(line):
-            yield number, line.split("\t") if "\t" in line else line.split()
+    with open_bytes(path) as file:
+        for number, line in enumerate(map(str.strip, decoded_lines(file, name)), 1):
+            if not is_blank(line):
+                yield number, line.split("\t") if "\t" in line else line.split()
 
 
 def _means(column: str, language: str) -> bool:

@@ -7,7 +7,7 @@ lines skipped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from glotune.data.csv_files import about_swallowed
 from glotune.data.held_out import hold_out
-from glotune.data.opening import not_utf8, open_bytes, reading, sha256_of
+from glotune.data.opening import decoded_lines, open_bytes, reading, sha256_of
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
 from glotune.data.sources import Source, find_sources, kind_of
@@ -238,10 +238,11 @@ def read_lines(source: Source) -> tuple[pa.Table, DataSource]:
             expected="a file named by its language (bn.txt), or a key",
             remedy=f"Write {key}: {{en: {name}}}",
         )
-    with on_disk(source.path, name) as file, reading(file, name):
-        _refuse_table(file, name, key)
-        texts = [line for line in decoded_lines(file, name) if not is_blank(line)]
-        fingerprint = sha256_of(file, name)
+    with on_disk(source.path, name) as path, reading(path, name):
+        _refuse_table(path, name, key)
+        with open_bytes(path) as file:
+            texts = [line.strip() for line in decoded_lines(file, name) if not is_blank(line)]
+        fingerprint = sha256_of(path, name)
     if not texts:
         raise UserError(f"{name} holds no text", where=key, expected="one text per line")
     table = pa.table({"text": pa.array(texts, pa.string()), "language": pa.array([code] * len(texts), pa.string())})
@@ -257,15 +258,3 @@ def _refuse_table(file: Path, name: str, key: str) -> None:
             expected="one text per line in a pipe without an ending",
             remedy=f"Write it to a file or a named pipe (mkfifo) that ends in .{kind_of(file)}",
         )
-
-
-def decoded_lines(path: Path, name: str) -> Iterator[str]:
-    """The lines of a file without the blanks around them; raises UserError for bytes that are not UTF-8."""
-    offset = 0
-    with open_bytes(path) as file:
-        for row, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise not_utf8(name, row, offset + error.start, line[error.start]) from error
-            offset += len(line)

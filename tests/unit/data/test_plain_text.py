@@ -154,6 +154,15 @@ def test_a_line_file_of_no_known_language(tmp_path: Path) -> None:
     assert "language of" in refusal(text=str(tmp_path / "corpus.txt"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("first\nsecond \ufeff here\nthird\n", encoding="utf-8-sig")
+    found = read(text=str(tmp_path / "en.txt"))
+    texts = [*found.texts["text"].to_pylist(), *found.held_texts["text"].to_pylist()]
+    assert sorted(texts) == ["first", "second \ufeff here", "third"]
+    (tmp_path / "en.txt").write_bytes(b"\xef\xbb\xbfbr\xfcchig\n")
+    assert "byte 5 (0xFC)" in refusal(text=str(tmp_path / "en.txt"))
+
+
 def test_a_line_file_that_is_not_utf8_names_the_row(tmp_path: Path) -> None:
     (tmp_path / "en.txt").write_bytes(b"fine\nbr\xfcchig\n")
     message = refusal(text=str(tmp_path / "en.txt"))
