@@ -193,6 +193,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(
         export(trained.path, to="safetensors", out=tmp_path / "file" / "x")
 
 
+@pytest.mark.parametrize("given", ["", " ", ",", ", ,"])
+def test_languages_that_name_none_are_refused(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    assert call("export", str(trained.path), "--languages", given, "--out", str(tmp_path / "out")) == 2
+    assert "names no language" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run, plain: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"exists.*another one with --out"):
         export(trained.path, to="safetensors")
