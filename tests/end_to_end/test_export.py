@@ -271,6 +271,15 @@ def test_the_files_are_what_other_servers_read(trained: Run, plain: Export, span
 # -- ONNX ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_graph_is_opened_without_telemetry(graph: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime as ort
+
+    asked: list[str] = []
+    monkeypatch.setattr(ort, "disable_telemetry_events", lambda: asked.append("off"))
+    glotune.load(graph.path)
+    assert asked == ["off"]
+
+
 def test_the_graph_answers_as_the_run_in_any_batch(trained: Run, graph: Export) -> None:
     assert max(row.largest_change for row in graph.record.parity) < 1e-4
     texts = [*spanish_texts(trained), "x", "la " * 60]
