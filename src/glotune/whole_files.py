@@ -16,7 +16,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -90,17 +90,60 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder that takes the place of `folder`, and of what was in it, once it is complete."""
+    """A folder that takes the place of `folder`, and of what was in it, once it is complete; else nothing is left."""
     target = resolved(folder)
     aside = aside_of(target)
-    aside.mkdir(parents=True)
+    lacking = [each for each in target.parents if not each.exists()]
     try:
+        aside.mkdir(parents=True)
         yield aside
+        open_to_umask(aside)
         if target.exists():
             shutil.rmtree(target)
         aside.replace(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # one that holds something stays
+            for each in lacking:
+                each.rmdir()
+
+
+def open_to_umask(folder: Path) -> None:
+    """Gives the files of a new folder the permissions that the umask leaves: safetensors' are their owner's alone.
+
+    The umask is read off the folder: to ask for it is to set it, for all threads.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            with suppress(OSError):  # a file system without permissions
+                path.chmod(mode)
+
+
+@contextmanager
+def output_folder(path: Path) -> Iterator[Path]:
+    """A new folder where the user wants it, whole or not at all; the place is tried before anything is done for it.
+
+    Raises:
+        UserError: something has that name, or no folder can be made there.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists", expected="a new folder", remedy="Name another one with --out")
+    with ExitStack() as made:
+        try:
+            folder = made.enter_context(whole_folder(path))
+        except OSError as error:
+            raise unwritable_folder(path, error) from error
+        yield folder
+
+
+def unwritable_folder(path: Path, error: OSError) -> UserError:
+    """The error for a folder of the user's that can't be made."""
+    return UserError(
+        f"{path} can't be written ({error.strerror or error})",
+        expected="a place for a new folder, with write permission and free space",
+        remedy="Name another one with --out",
+    )
 
 
 @contextmanager

@@ -184,6 +184,24 @@ def test_files_of_texts_are_read_as_the_runs_own(trained: Run, tmp_path: Path) -
     assert "--text " not in str(caught.value)
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("of the user")
+    monkeypatch.setattr(module.Source, "of", lambda run: pytest.fail("the run was opened"))
+    with pytest.raises(UserError, match=r"can't be written .*another one with --out"):
+        export(trained.path, to="safetensors", out=tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize("given", ["", " ", ",", ", ,"])
+def test_languages_that_name_none_are_refused(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    assert call("export", str(trained.path), "--languages", given, "--out", str(tmp_path / "out")) == 2
+    assert "names no language" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_done_is_refused_before_anything_is_written(trained: Run, plain: Export, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"exists.*another one with --out"):
         export(trained.path, to="safetensors")
@@ -251,6 +269,15 @@ def test_the_files_are_what_other_servers_read(trained: Run, plain: Export, span
 
 
 # -- ONNX ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_is_opened_without_telemetry(graph: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime as ort
+
+    asked: list[str] = []
+    monkeypatch.setattr(ort, "disable_telemetry_events", lambda: asked.append("off"))
+    glotune.load(graph.path)
+    assert asked == ["off"]
 
 
 def test_the_graph_answers_as_the_run_in_any_batch(trained: Run, graph: Export) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from starlette.testclient import TestClient
 import glotune
 from encoders import TEXTS, make_encoder
 from glotune.cli.main import run as glotune_command
+from glotune.recipe.kinds import KINDS
 from glotune.serve.app import Settings, build_app
+from glotune.verbs.calibrate import Calibration
 
 LABELS = ["negative", "neutral", "positive"]
 
@@ -172,6 +175,37 @@ def _metric(client: TestClient, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
+@pytest.mark.parametrize("task", ["single_label", "multi_label"])
+@pytest.mark.parametrize("temperature", [None, 0.4, 3.0])
+def test_the_thresholds_of_info_give_the_answers_of_predict(
+    predictor: Any, task: str, temperature: float | None
+) -> None:
+    texts = [" ".join(TEXTS[number % len(TEXTS)].split()[number % 3 :]) or "good" for number in range(3 * len(TEXTS))]
+    usual = np.median(replace(predictor, kind=KINDS[task]).predict_proba(texts), axis=0).tolist()
+    own = replace(
+        predictor, kind=KINDS[task], thresholds=usual, calibration=temperature and calibration_of(temperature)
+    )
+    with TestClient(build_app(own, "toy", Settings(max_batch=len(texts)))) as client:
+        stated = client.get("/info").json()["thresholds"]
+        answers = ask(client, [[text] for text in texts])
+    expected = own.predict(texts)
+    for answer, said in zip(answers, expected, strict=True):
+        score = {each["label"]: each["score"] for each in answer}
+        margins = {label: score[label] / stated[label] for label in LABELS}
+        if task == "single_label":
+            assert max(LABELS, key=lambda label: margins[label]) == said.label
+        else:
+            # the median itself may be one of the texts: rounding decides there
+            assert {label for label in LABELS if margins[label] >= 1 + 1e-6} <= set(said.labels)
+            assert {label for label in LABELS if margins[label] >= 1 - 1e-6} >= set(said.labels)
+    assert len({str(said.answer.get("label", said.labels)) for said in expected}) > 1
+
+
+def calibration_of(temperature: float) -> Calibration:
+    losses = dict.fromkeys(("loss_before", "loss_after", "ece_before", "ece_after"), 0.1)
+    return Calibration(temperature=temperature, languages=["en"], n=1, created="2026-01-01", **losses)
+
+
 def test_a_model_that_fails_is_said_and_the_server_goes_on(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with TestClient(build_app(predictor, "toy", Settings())) as client:
         with monkeypatch.context() as broken:
@@ -190,11 +224,21 @@ def test_too_much_at_once_is_refused_and_too_slow_is_ended(predictor: Any, monke
         return real(model, store)
 
     monkeypatch.setattr(type(predictor.engine.model), "logits", slow)
-    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, timeout=0.5))) as client:
+    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, max_batch=2, timeout=0.5))) as client:
         assert "no answer within 0.5 s" in refused(client, {"inputs": "x"}, 504, "Overloaded")
-        assert refused(client, {"inputs": [["a"], ["b"], ["c"]]}, 429, "Overloaded") == "Model is overloaded"
+        assert "no answer within 0.5 s" in refused(client, {"inputs": [["a"], ["b"]]}, 504, "Overloaded")
+        assert refused(client, {"inputs": "c"}, 429, "Overloaded") == "Model is overloaded"
         gate.set()
+        while _metric(client, "glotune_queued_texts"):
+            time.sleep(0.01)
         assert ask(client, "x")
+
+
+def test_the_largest_batch_fits_into_the_queue(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        glotune_command(["serve", str(folder), "--queue", "8"])
+    assert ended.value.code == 2
+    assert "Set --queue 32, or --max-batch 8" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_slow_tokenizer_is_within_both_limits(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +250,7 @@ def test_a_slow_tokenizer_is_within_both_limits(predictor: Any, monkeypatch: pyt
         return real(encoding, texts)
 
     monkeypatch.setattr(type(predictor.engine.encoding), "encode", slow)
-    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, timeout=0.5))) as client:
+    with TestClient(build_app(predictor, "toy", Settings(queue_size=2, max_batch=2, timeout=0.5))) as client:
         assert "no answer within 0.5 s" in refused(client, {"inputs": "first"}, 504, "Overloaded")
         assert _metric(client, "glotune_queued_texts") == 1, "its tokens are still being made"
         assert refused(client, {"inputs": [["a"], ["b"]]}, 429, "Overloaded") == "Model is overloaded"

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glotune.errors import RunError
 from glotune.run.directory import RunDirectory
 from glotune.run.lock import locked
 from glotune.run.records import RunStatus
+from glotune.tracking.messages import Notice, about
 from glotune.verbs.trackers import start_trackers
 from made_events import event
 from made_runs import make_run
@@ -198,6 +201,38 @@ def test_mlflow(run: RunDirectory, tmp_path: Path) -> None:
     assert (folder / "figures" / "loss.png").read_bytes() == png()
     assert "# made-sound" in (folder / "model_card" / "README.md").read_text()
     assert (folder / "report.html").exists()
+
+
+def test_mlflow_gets_names_that_it_would_refuse_once_whatever_fails(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="needs the extra 'mlflow'")
+    from mlflow import MlflowClient
+
+    from glotune.tracking.to_mlflow import MlflowSink
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    weights = {"C++": 1, "C##": 2, "a//b": 3, "très bien! 😀": 4, "plain": 5, "x" * 400: 6}
+    told = replace(about(run), parameters={f"weights.{label}": value for label, value in weights.items()})
+    sink = MlflowSink(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", lambda *_, **__: 1 // 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                sink.open(told, None)
+    remote, _ = MlflowSink(tmp_path).open(told, None)
+    again = MlflowSink(tmp_path)
+    again.open(told, remote)
+    with pytest.raises(RunError, match="MLflow refuses what is sent"):
+        again.notice(Notice(1, 0.0, "a kind?", "that MLflow takes as no name of a tag"))
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("glotune")
+    assert experiment is not None
+    (stored,) = client.search_runs([experiment.experiment_id])
+    assert stored.info.run_id == remote
+    assert sorted(stored.data.params.values()) == list("123456")
+    assert stored.data.params["weights.plain"] == "5"
+    assert any(name.startswith("weights.très bien_ _-") for name in stored.data.params)
 
 
 def test_mlflow_down_is_one_line_and_leaves_the_run_alone(run: RunDirectory, tmp_path: Path) -> None:

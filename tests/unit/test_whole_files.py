@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from glotune.errors import UserError
 from glotune.run.directory import write_atomically
-from glotune.whole_files import output_file, own_descriptor, whole_folder, write_output, written_aside
+from glotune.whole_files import output_file, output_folder, own_descriptor, whole_folder, write_output, written_aside
 
 Write = Callable[[Path, str], None]
 WRITERS = pytest.mark.parametrize("write", [write_output, write_atomically])
@@ -82,6 +84,19 @@ def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
 
 
+def test_files_of_a_new_folder_have_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "new") as folder:
+            (folder / "inside").mkdir()
+            for place in (folder / "weights", folder / "inside" / "weights"):
+                save_file({"a": np.zeros(2)}, place)  # 0600, whatever the umask says
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "new", *tmp_path.rglob("*/*")]}
+    assert modes == {"new": 0o750, "inside": 0o750, "weights": 0o640}
+
+
 def test_the_other_names_of_an_output_show_the_new_content(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("old")
     (tmp_path / "two").hardlink_to(tmp_path / "one")
@@ -144,6 +159,24 @@ def test_nothing_set_aside_is_left_whatever_the_error(tmp_path: Path, error: typ
         with pytest.raises(error if isinstance(error, type) else type(error)), made:
             raise error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/x", "file/deep/x", "file", "/proc/nowhere/x"])
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("of the user")
+    with pytest.raises(UserError, match=r"(can't be written|exists).*another one with --out"):
+        output_folder(tmp_path / place).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_failed_leaves_no_folder_above_it_and_one_that_came_all(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ZeroDivisionError), output_folder(tmp_path / "there" / "new" / "deep" / "x") as folder:
+        (folder / "half").write_text("" * (1 // 0))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+    with output_folder(tmp_path / "there" / "new" / "x"):
+        pass
+    assert (tmp_path / "there" / "new" / "x").is_dir()
 
 
 def test_a_folder_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:

@@ -43,10 +43,17 @@ def export(
     from glotune.cli.console import out as console
     from glotune.cli.console import show
     from glotune.cli.progress import watch
+    from glotune.errors import UserError
     from glotune.run.directory import RunDirectory
 
     RunDirectory.open(run)  # a wrong path is reported before torch is imported
     wanted = [each.strip() for each in (languages or "").split(",") if each.strip()]
+    if languages is not None and not wanted:
+        raise UserError(
+            f"--languages '{languages}' names no language",
+            expected="codes with commas between them, as in bn,hi",
+            remedy="Leave it out to keep the whole vocabulary",
+        )
 
     from glotune.verbs.export.card import about
     from glotune.verbs.export.export import export as write

@@ -57,7 +57,6 @@ def serve(
 
     from glotune.verbs.predict import load
 
-    predictor = load(model, calibrated=calibrated, device=device, precision=precision)
     settings = Settings(
         max_wait=max_wait / 1000,
         batch_tokens=batch_tokens,
@@ -68,6 +67,7 @@ def serve(
         auto_truncate=auto_truncate,
         token=token or None,
     )
+    predictor = load(model, calibrated=calibrated, device=device, precision=precision)
     run_server(
         predictor,
         model.resolve().name,

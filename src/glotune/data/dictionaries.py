@@ -18,10 +18,9 @@ from glotune.data.alignment import induced, within_reach
 from glotune.data.code_switching import Dictionary, looked_up, words_of
 from glotune.data.coded_columns import is_in
 from glotune.data.csv_files import CsvForm, records_of
-from glotune.data.opening import open_bytes, reading, sha256_of
-from glotune.data.plain_text import decoded_lines, is_line_file
+from glotune.data.opening import decoded_lines, open_bytes, reading, sha256_of
 from glotune.data.source_table import text_keys
-from glotune.data.sources import kind_of
+from glotune.data.sources import is_line_file, kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.spilling import keep
 from glotune.data.streams import refuse_stream_names
@@ -36,6 +35,8 @@ from glotune.run.record import DataSource
 from glotune.words import count, counted, named, percent
 
 KEY = "data.augment.code_switch"
+DICTIONARIES = ("lexicons", "pairs")
+"""The keys that name files."""
 FEWEST = 0.01
 """Share of the words of the texts that a dictionary must know: one of another language knows some names alone."""
 _WITHOUT_SPACES = frozenset(["Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"])
@@ -62,12 +63,8 @@ def read_dictionary(texts: TextData, spec: CodeSwitch, data: Data, warn: Warn) -
     if not languages:
         raise _no_words(texts.source_languages[0], f"code-switching changes words of its texts ({KEY})")
     reader = _Reader(texts, languages, data, warn)
-    for language, files in spec.lexicons.items():
-        for name in _files(files, f"{KEY}.lexicons.{language}"):
-            reader.lexicon(name, language)
-    for language, files in spec.pairs.items():
-        for name in _files(files, f"{KEY}.pairs.{language}"):
-            reader.pairs(name, language)
+    for kind, language, name in dictionary_files(spec):
+        (reader.lexicon if kind == "lexicons" else reader.pairs)(name, language)
     if spec.from_translations:
         reader.translations()
     words = {
@@ -86,9 +83,25 @@ def read_dictionary(texts: TextData, spec: CodeSwitch, data: Data, warn: Warn) -
     return Dictionary(words, known), reader.sources
 
 
-def _files(named: str | list[str], key: str) -> list[str]:
-    refuse_stream_names(named, key, "a run that reads it again when it goes on")
-    return [named] if isinstance(named, str) else named
+def dictionary_files(spec: CodeSwitch) -> list[tuple[str, str, str]]:
+    """(Kind of `DICTIONARIES`, language, file) of all that are named; raises UserError for what can't be one."""
+    found = []
+    for kind in DICTIONARIES:
+        for language, files in getattr(spec, kind).items():
+            key = f"{KEY}.{kind}.{language}"
+            refuse_stream_names(files, key, "a run that reads it again when it goes on")
+            for name in [files] if isinstance(files, str) else files:
+                _refuse_unfit(name, key)
+                found.append((kind, language, name))
+    return found
+
+
+def _refuse_unfit(name: str, key: str) -> None:
+    path = place_of(name)
+    if not path.is_file():
+        raise UserError(f"there is no file {name}", where=key, expected="an existing file", remedy=meant_beside(path))
+    if kind_of(path) not in ("csv", "tsv") and not is_line_file(name):
+        raise UserError(f"{name} has an unknown format", where=key, expected="a .csv, .tsv or .txt file, or .gz")
 
 
 @dataclass
@@ -295,16 +308,7 @@ class _Reader:
     def _open(self, name: str, key: str) -> tuple[list[str] | None, Iterator[tuple[int, list[str]]]]:
         """The header of a table, None of a file of lines; and the rows with their numbers, from 1."""
         path = place_of(name)
-        if not path.is_file():
-            raise UserError(
-                f"there is no file {name}",
-                where=key,
-                expected="an existing file",
-                remedy=meant_beside(path),
-            )
         kind = kind_of(path)
-        if kind not in ("csv", "tsv") and not is_line_file(name):
-            raise UserError(f"{name} has an unknown format", where=key, expected="a .csv, .tsv or .txt file, or .gz")
         with reading(path, name):
             rows = list(_pairs_of_lines(path, name)) if kind is None else list(_records(path, name, kind, self.data))
         header = None if kind is None else rows.pop(0)[1]
@@ -331,9 +335,10 @@ def _records(path: Path, name: str, kind: str, data: Data) -> Iterator[tuple[int
 
 def _pairs_of_lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     """As MUSE has them: a word, a blank or tab, its translation."""
-    for number, line in enumerate(decoded_lines(path, name), 1):
-        if not is_blank(line):
-            yield number, line.split("\t") if "\t" in line else line.split()
+    with open_bytes(path) as file:
+        for number, line in enumerate(map(str.strip, decoded_lines(file, name)), 1):
+            if not is_blank(line):
+                yield number, line.split("\t") if "\t" in line else line.split()
 
 
 def _means(column: str, language: str) -> bool:

@@ -64,6 +64,22 @@ def first_bad_byte(path: Path, shown: str) -> tuple[int, int]:
             done += len(block)
 
 
+def decoded_lines(file: IO[bytes], shown: str) -> Iterator[str]:
+    """The lines of an open file without their ends, nor the byte order mark of the first one.
+
+    Raises:
+        UserError: a byte that is not UTF-8.
+    """
+    offset = 0
+    for row, line in enumerate(file, 1):
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise not_utf8(shown, row, offset + error.start, line[error.start]) from error
+        yield text.removeprefix("\ufeff") if row == 1 else text
+        offset += len(line)
+
+
 def not_utf8(shown: str, row: int, offset: int, value: int) -> UserError:
     """The error for a byte that is not UTF-8. `row` 0 is the header."""
     where = f"{shown}, row {row}" if row else f"{shown}, header"

@@ -7,7 +7,7 @@ lines skipped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,18 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from glotune.data.csv_files import about_swallowed
-from glotune.data.file_names import language_of
 from glotune.data.held_out import hold_out
-from glotune.data.opening import is_stream, not_utf8, open_bytes, reading, sha256_of
+from glotune.data.opening import decoded_lines, open_bytes, reading, sha256_of
 from glotune.data.selection import select
 from glotune.data.source_table import load_source
-from glotune.data.sources import Source, find_sources, kind_of, read_once
+from glotune.data.sources import Source, find_sources, kind_of
 from glotune.data.spelling import is_blank
 from glotune.data.streams import on_disk
 from glotune.data.texts import SkippedRow
 from glotune.errors import UserError
 from glotune.recipe.data_keys import Sources
-from glotune.recipe.paths import meant_beside, place_of
 from glotune.recipe.pretrain import PretrainData
 from glotune.recipe.schema import Columns, Data, SplitNames
 from glotune.run.record import DataSource
@@ -152,28 +150,28 @@ class _Reader:
         """The usable rows of everything named, in order; empty where nothing is."""
         columns = ["text", "text_pair", "language"] if with_pairs else ["text", "language"]
         parts = [pa.table({name: pa.array([], pa.string()) for name in columns})]
-        lines, rest = split_named(named, is_line_file if with_pairs else holds_lines)
-        if lines and with_pairs:
-            raise UserError(
-                f"{lines[0][0]} has no second column",
-                where=key,
-                expected="a text and its translation in a .csv, .tsv, .jsonl or .parquet file",
-            )
-        for name, language in lines:
-            if is_stream(place_of(name)):
-                self.warnings.append(read_once(name, key))
-            table, record = read_lines(name, key, language)
+        lines, tables = apart(self._sources(named, key)) if named else ([], [])
+        if with_pairs:
+            if plain := next((source for source in lines if source.kind == "lines"), None):
+                raise UserError(
+                    f"{plain.name} has no second column",
+                    where=key,
+                    expected="a text and its translation in a .csv, .tsv, .jsonl or .parquet file",
+                )
+            lines, tables = [], [*lines, *tables]  # a pipe without an ending: its content says the format
+        for source in lines:
+            table, record = read_lines(source)
             parts.append(table)
             self.sources.append(record)
-        parts += [self._rows(source, columns, with_pairs) for source in self._sources(rest, key)]
+        parts += [self._rows(source, columns, with_pairs) for source in tables]
         return pa.concat_tables(parts)
 
     def _sources(self, named: Sources, key: str) -> list[Source]:
         """Of folders whose files say their splits only the training files."""
         names = SplitNames()
-        found = find_sources(named, key, names, self.warnings.append) if named else []
+        found = find_sources(named, key, names, self.warnings.append, lines=True)
         chosen = [source for source in found if source.split is None or source.split in names.train]
-        if found and not chosen:
+        if not chosen:
             raise UserError(
                 f"no file of {', '.join(sorted({str(source.path.parent) for source in found}))} is for training",
                 where=key,
@@ -220,51 +218,19 @@ def about_skipped(skipped: list[SkippedRow], name: str) -> list[str]:
     return messages
 
 
-def is_line_file(name: str) -> bool:
-    """Whether the name is that of a plain text file."""
-    return name.lower().endswith((".txt", ".txt.gz"))
+def apart(sources: list[Source]) -> tuple[list[Source], list[Source]]:
+    """Those that hold a text a line, and the others. A pipe whose name says no format is taken for lines."""
+    lines = [source for source in sources if source.kind in ("lines", "stream")]
+    return lines, [source for source in sources if source not in lines]
 
 
-def holds_lines(name: str) -> bool:
-    """Whether plain lines are expected there: a text file, or a pipe whose name says no format."""
-    path = place_of(name)
-    return is_line_file(name) or (is_stream(path) and kind_of(path) is None)
-
-
-def split_named(
-    named: Sources | None, is_lines: Callable[[str], bool] = holds_lines
-) -> tuple[list[tuple[str, str | None]], Sources]:
-    """The names of lines among what a recipe names, each with the language of its key, and what is left."""
-    if named is None:
-        return [], []
-    if isinstance(named, dict):
-        lines: list[tuple[str, str | None]] = []
-        rest: dict[str, str | list[str]] = {}
-        for language, inner in named.items():
-            each = [inner] if isinstance(inner, str) else inner
-            lines += [(name, language) for name in each if is_lines(name)]
-            if others := [name for name in each if not is_lines(name)]:
-                rest[language] = others
-        return lines, rest
-    names = [named] if isinstance(named, str) else named
-    return [(name, None) for name in names if is_lines(name)], [name for name in names if not is_lines(name)]
-
-
-def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, DataSource]:
+def read_lines(source: Source) -> tuple[pa.Table, DataSource]:
     """The texts of a line file, with columns text and language.
 
-    Args:
-        name: the file as the recipe names it.
-        key: the recipe key that names it, for messages.
-        language: of the key; None: the file's name is the language's code.
-
     Raises:
-        UserError: no such file, not UTF-8, empty, or of an unknown language.
+        UserError: not UTF-8, empty, or of a language that neither the key nor a name says.
     """
-    path = place_of(name)
-    if not path.is_file() and not is_stream(path):
-        raise UserError(f"there is no file {name}", where=key, expected="an existing file", remedy=meant_beside(path))
-    code = language or language_of(path.name)
+    name, key, code = source.name, source.key, source.language or source.named_language
     if code is None:
         raise UserError(
             f"the language of {name} is not known",
@@ -272,10 +238,11 @@ def read_lines(name: str, key: str, language: str | None) -> tuple[pa.Table, Dat
             expected="a file named by its language (bn.txt), or a key",
             remedy=f"Write {key}: {{en: {name}}}",
         )
-    with on_disk(path, name) as file, reading(file, name):
-        _refuse_table(file, name, key)
-        texts = [line for line in decoded_lines(file, name) if not is_blank(line)]
-        fingerprint = sha256_of(file, name)
+    with on_disk(source.path, name) as path, reading(path, name):
+        _refuse_table(path, name, key)
+        with open_bytes(path) as file:
+            texts = [line.strip() for line in decoded_lines(file, name) if not is_blank(line)]
+        fingerprint = sha256_of(path, name)
     if not texts:
         raise UserError(f"{name} holds no text", where=key, expected="one text per line")
     table = pa.table({"text": pa.array(texts, pa.string()), "language": pa.array([code] * len(texts), pa.string())})
@@ -291,15 +258,3 @@ def _refuse_table(file: Path, name: str, key: str) -> None:
             expected="one text per line in a pipe without an ending",
             remedy=f"Write it to a file or a named pipe (mkfifo) that ends in .{kind_of(file)}",
         )
-
-
-def decoded_lines(path: Path, name: str) -> Iterator[str]:
-    """The lines of a file without the blanks around them; raises UserError for bytes that are not UTF-8."""
-    offset = 0
-    with open_bytes(path) as file:
-        for row, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise not_utf8(name, row, offset + error.start, line[error.start]) from error
-            offset += len(line)

@@ -32,11 +32,20 @@ _OTHER_FILES = (".txt", ".text", ".xls", ".xlsx", ".ods", ".arrow", ".gz", ".zip
 """Endings of what is no data set of the Hub, so that nobody asks it for one."""
 _PLAIN_FOLDERS = ("data", "default")
 """Folders of a data set that say nothing: the Hub's own."""
-_ABOUT_THE_DATA = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
-"""What `datasets` and the Hub lay beside the data."""
+_ABOUT_THE_DATA = (
+    "dataset_infos.json",
+    "dataset_info.json",
+    "dataset_dict.json",
+    "state.json",
+    "readme.txt",
+    "license.txt",
+    "licence.txt",
+)
+"""What `datasets`, the Hub and people lay beside the data; in lower case."""
 _DEPTH = 3
 """Folders in each other, at most, in a data set: ``data/en/test``."""
 FORMATS = "a .csv, .tsv, .jsonl (each also with .gz) or .parquet file"
+FORMATS_WITH_LINES = FORMATS.replace(".jsonl", ".jsonl, .txt")
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ class Source:
 
     name: str
     """As the recipe says it, or folder and file."""
-    kind: Kind | Literal["stream"]
-    """``stream``: a pipe without an ending, whose content says the format."""
+    kind: Kind | Literal["lines", "stream"]
+    """``lines``: a text a line. ``stream``: a pipe without an ending, whose content says the format."""
     key: str
     """The recipe key that names it, for messages."""
     language: str | None
@@ -68,7 +77,12 @@ class Source:
 
 
 def find_sources(
-    named: Sources, key: str, split_names: SplitNames | None = None, on_note: Callable[[str], None] | None = None
+    named: Sources,
+    key: str,
+    split_names: SplitNames | None = None,
+    on_note: Callable[[str], None] | None = None,
+    *,
+    lines: bool = False,
 ) -> list[Source]:
     """All single sources, in the order named, folders sorted by name; none twice.
 
@@ -78,12 +92,13 @@ def find_sources(
     Args:
         split_names: the recipe's; None: the usual ones.
         on_note: called with what a reader of the log should know of how names were understood.
+        lines: plain text files count too: what is read has no labels.
 
     Raises:
         UserError: a path does not exist, is of an unknown format, or nothing is named at all; a folder whose splits
             or languages can't be told apart.
     """
-    find = _Finder(split_names or SplitNames(), on_note or (lambda message: None))
+    find = _Finder(split_names or SplitNames(), on_note or (lambda message: None), lines)
     found: list[Source] = []
     if isinstance(named, dict):
         for language, inner in named.items():
@@ -91,7 +106,7 @@ def find_sources(
     else:
         found += find.each(named, key, None)
     if not found:
-        raise UserError(f"{key} names no data", expected=f"{FORMATS}, a folder or a Hub data set")
+        raise UserError(f"{key} names no data", expected=f"{find.formats}, a folder or a Hub data set")
     once: dict[tuple[str, str | None], Source] = {}
     for source in found:
         once.setdefault((source.name, source.language), source)
@@ -102,6 +117,17 @@ def find_sources(
 class _Finder:
     split_names: SplitNames
     note: Callable[[str], None]
+    lines: bool
+    """Whether plain text files are data."""
+
+    @property
+    def formats(self) -> str:
+        """For messages."""
+        return FORMATS_WITH_LINES if self.lines else FORMATS
+
+    def kind_of(self, path: Path) -> Kind | Literal["lines"] | None:
+        """As the function of this name, lines among the kinds where they are data."""
+        return "lines" if self.lines and is_line_file(path.name) else kind_of(path)
 
     def each(self, named: str | list[str], key: str, language: str | None) -> list[Source]:
         names = [named] if isinstance(named, str) else named
@@ -112,37 +138,52 @@ class _Finder:
         try:
             path.exists()
         except OSError as error:
-            raise UserError(f"{name} can't be opened ({error.strerror})", where=key, expected=FORMATS) from error
+            raise UserError(f"{name} can't be opened ({error.strerror})", where=key, expected=self.formats) from error
         if path.is_dir():
             return self._in_folder(name, path, key, language)
-        kind = kind_of(path)
+        kind = self.kind_of(path)
         is_file = path.exists() or kind or path.suffix.lower() in _OTHER_FILES
         if is_file or not _HUB_NAME.fullmatch(name):
             return [self._file(name, path, kind, key, language)]
         return [Source(name, "hub", key, language)]
 
-    def _file(self, name: str, path: Path, kind: Kind | None, key: str, language: str | None) -> Source:
+    def _file(
+        self, name: str, path: Path, kind: Kind | Literal["lines"] | None, key: str, language: str | None
+    ) -> Source:
         if not path.exists():
-            raise _absent(name, path, key)
+            raise self._absent(name, path, key)
         if is_stream(path):
             self.note(read_once(name, key))
             return Source(name, kind or "stream", key, language, language_of(path.name))
         if kind is None:
-            raise UserError(f"{name} has an unknown format", where=key, expected=FORMATS)
+            raise UserError(f"{name} has an unknown format", where=key, expected=self.formats)
         said = said_by(stem_of(path.name), self.split_names)
         means = {split_meant(word, self.split_names) or word for word in said.splits}
         if means and key.split(".")[1] in ("train", "validation") and means != {key.split(".")[1]}:
             self.note(f"{name} is read as {key}, which names it, though its name says '{said.splits[0]}'")
         return Source(name, kind, key, language, said.language)
 
+    def _absent(self, name: str, path: Path, key: str) -> UserError:
+        siblings: list[str] = []
+        if path.parent.is_dir():
+            siblings = [file.name for file in path.parent.iterdir() if self.kind_of(file)]
+        guess = did_you_mean(path.name, siblings)
+        place = "" if path.parent.is_dir() else f" (nor is there a folder {path.parent})"
+        return UserError(
+            f"there is no file {name}{place}",
+            where=key,
+            expected="an existing file or folder",
+            remedy=guess or "Check the path; it counts from the directory that you are in",
+        )
+
     def _in_folder(self, name: str, folder: Path, key: str, language: str | None) -> list[Source]:
         found = self._walk(folder, folder, Said())
         if not found:
-            inner = sorted(entry.name for entry in folder.iterdir() if _holds_data(entry))
+            inner = sorted(entry.name for entry in folder.iterdir() if self._holds_data(entry))
             raise UserError(
                 f"the folder {name} holds no data file",
                 where=key,
-                expected=f"at least one: {FORMATS}",
+                expected=f"at least one: {self.formats}",
                 remedy=f"Name a folder in it: {', '.join(inner[:10])}" if inner else None,
             )
         _refuse_missing_shards(name, key, found)
@@ -163,7 +204,7 @@ class _Finder:
         found = [
             _Found(str(entry.relative_to(top)), kind, above.under(said_by(stem_of(entry.name), self.split_names)))
             for entry in entries
-            if entry.is_file() and entry.name not in _ABOUT_THE_DATA and (kind := kind_of(entry))
+            if entry.is_file() and entry.name.lower() not in _ABOUT_THE_DATA and (kind := self.kind_of(entry))
         ]
         for entry in entries:
             if entry.is_dir():
@@ -171,9 +212,12 @@ class _Finder:
                 deep = len(entry.relative_to(top).parts) > _DEPTH
                 if (said.splits or said.language or entry.name in _PLAIN_FOLDERS) and not deep:
                     found += self._walk(top, entry, above.under(said))
-                elif _holds_data(entry):
+                elif self._holds_data(entry):
                     self.note(f"the folder {entry} is not read: its name is no language, split or 'data'")
         return found
+
+    def _holds_data(self, folder: Path) -> bool:
+        return any(self.kind_of(path) for path in folder.glob("*"))
 
     def _splits(self, name: str, key: str, found: list[_Found]) -> list[str | None]:
         """The split word of each file; all None where no name says one.
@@ -208,7 +252,7 @@ class _Found:
 
     place: str
     """Relative to the folder."""
-    kind: Kind
+    kind: Kind | Literal["lines"]
     said: Said
     """By its name and the names of the folders between."""
 
@@ -223,6 +267,11 @@ def read_once(name: str, key: str) -> str:
     return f"{key} is read from a pipe ({name}): only from a file can a run be resumed or reproduced"
 
 
+def is_line_file(name: str) -> bool:
+    """Whether the name is that of a plain text file."""
+    return name.lower().endswith((".txt", ".txt.gz"))
+
+
 def kind_of(path: Path) -> Kind | None:
     """The format that the name's ending says; None where it says none."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -230,10 +279,6 @@ def kind_of(path: Path) -> Kind | None:
     last = suffixes[-2 if packed else -1] if len(suffixes) > packed else ""
     kind = SUFFIXES.get(last)
     return None if packed and kind not in _TEXT_KINDS else kind
-
-
-def _holds_data(folder: Path) -> bool:
-    return any(kind_of(path) for path in folder.glob("*"))
 
 
 def _about_splits(name: str, found: list[_Found], words: list[str | None], names: SplitNames) -> str:
@@ -284,17 +329,3 @@ def _refuse_other_languages(name: str, key: str, found: list[_Found]) -> None:
             expected=f"texts in '{language}' alone",
             remedy=f"Name one of them, e.g. {Path(name) / inner}, or the folder without a language",
         )
-
-
-def _absent(name: str, path: Path, key: str) -> UserError:
-    siblings: list[str] = []
-    if path.parent.is_dir():
-        siblings = [file.name for file in path.parent.iterdir() if kind_of(file)]
-    guess = did_you_mean(path.name, siblings)
-    place = "" if path.parent.is_dir() else f" (nor is there a folder {path.parent})"
-    return UserError(
-        f"there is no file {name}{place}",
-        where=key,
-        expected="an existing file or folder",
-        remedy=guess or "Check the path; it counts from the directory that you are in",
-    )

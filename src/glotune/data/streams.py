@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glotune.data.opening import is_stream, reading
-from glotune.data.sources import kind_of
+from glotune.data.sources import is_line_file, kind_of
 from glotune.data.texts import SPLITS
 from glotune.errors import UserError
 from glotune.recipe.data_keys import Sources
@@ -41,7 +41,7 @@ def on_disk(path: Path, shown: str) -> Iterator[Path]:
         with reading(path, shown):
             with path.open("rb") as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            named = kind_of(path) or path.name.lower().endswith((".txt", ".txt.gz"))
+            named = kind_of(path) or is_line_file(path.name)
             copy = copy.rename(f"{copy}{''.join(path.suffixes[-2:]) if named else _ending(copy)}")
         yield copy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from glotune.data.checks import refuse_unfit_languages
 from glotune.data.coded_columns import constant, strings_of
 from glotune.data.csv_files import about_swallowed
 from glotune.data.near_duplicates import near_copies
-from glotune.data.plain_text import about_skipped, read_lines, split_named
+from glotune.data.plain_text import about_skipped, apart, read_lines
 from glotune.data.selection import select
 from glotune.data.source_table import load_source, text_keys
 from glotune.data.sources import Source, find_sources
@@ -60,15 +61,9 @@ def read_unlabelled(named: Sources, data: Data, key: str) -> UnlabelledTexts:
     Raises:
         UserError: a file that can't be read, lacks the column of texts or holds no text, or an unknown language.
     """
-    refuse_stream_names(named, key, "a run that learns from texts without labels")
-    reader = _Reader(data, key)
-    if data.columns.text_pair is None:
-        lines, rest = split_named(named)
-    else:
-        lines, rest = [], named  # a line holds no pair
-    parts = [reader.lines(name, language) for name, language in lines]
-    if rest:
-        parts += [reader.rows(source) for source in find_sources(rest, key, data.split_names, reader.warnings.append)]
+    reader = _Reader(data)
+    lines, tables = apart(unlabelled_sources(named, data, key, reader.warnings.append))
+    parts = [*map(reader.lines, lines), *map(reader.rows, tables)]
     table = pa.concat_tables(parts).unify_dictionaries()
     if not table.num_rows:
         raise UserError(
@@ -82,11 +77,19 @@ def read_unlabelled(named: Sources, data: Data, key: str) -> UnlabelledTexts:
     return UnlabelledTexts(texts, reader.sources, reader.warnings)
 
 
+def unlabelled_sources(
+    named: Sources, data: Data, key: str, on_note: Callable[[str], None] | None = None
+) -> list[Source]:
+    """The files and data sets of texts without labels that a key names; raises as `find_sources`, and for pipes."""
+    refuse_stream_names(named, key, "a run that learns from texts without labels")
+    # A line holds no pair.
+    return find_sources(named, key, data.split_names, on_note, lines=data.columns.text_pair is None)
+
+
 class _Reader:
     """Reads source after source, and gathers fingerprints and warnings."""
 
-    def __init__(self, data: Data, key: str) -> None:
-        self.key = key
+    def __init__(self, data: Data) -> None:
         unread = {"label": _NO_LABELS, "labels": None, "delimiter": None, "votes": None}
         columns = data.columns.unweighted().model_copy(update=unread)
         self.data = data.model_copy(update={"columns": columns})
@@ -95,14 +98,16 @@ class _Reader:
         self.splits: Counter[str] = Counter()
         """Rows of each split that a file names."""
 
-    def lines(self, name: str, language: str | None) -> pa.Table:
+    def lines(self, source: Source) -> pa.Table:
         """A file of a text a line."""
-        table, record = read_lines(name, self.key, language)
+        table, record = read_lines(source)
         rows = pa.array(np.arange(1, len(table) + 1, dtype=np.int32))
         keys = [text_keys(batch, self.data.normalization) for batch in table.select(["text"]).to_batches()]
         languages = constant(table["language"][0].as_py(), [len(table)])
         columns = {"text": table["text"], "language": languages, "row": rows, "key": pa.chunked_array(keys, pa.int64())}
-        return self._finished(pa.table(columns), record)
+        is_meant = source.split is None or source.split in self.data.split_names.train
+        self.splits.update({source.split: len(table)} if source.split is not None else {})
+        return self._finished(pa.table(columns).slice(0, None if is_meant else 0), record)
 
     def rows(self, source: Source) -> pa.Table:
         """A table's file."""

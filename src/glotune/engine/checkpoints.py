@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from glotune.engine.state import TrainingState
 from glotune.errors import RunError
-from glotune.whole_files import sha256, sync
+from glotune.whole_files import open_to_umask, sha256, sync
 
 WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 FORMAT = 1
@@ -256,6 +256,7 @@ class CheckpointStore:
             (aside / MANIFEST).write_text(
                 json.dumps({"format": FORMAT, "step": taken.step, "files": files}), encoding="utf-8"
             )
+            open_to_umask(aside)
             for path in aside.iterdir():
                 sync(path)
             self._put_in_place(aside, taken.name)

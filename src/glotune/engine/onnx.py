@@ -104,6 +104,7 @@ def _open(path: Path, threads: int) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingExtra("onnxruntime", "onnx", "Predicting with an ONNX export") from error
+    ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -54,10 +54,11 @@ def model_card(
         license: the Hub's identifier of a licence.
 
     Raises:
-        UserError: it is no run directory.
+        UserError: it is no run directory, or that of a pretraining run.
         RunError: the run has no verdict yet.
     """
     data = load_run(run)
+    data.directory.require_trained()
     if data.manifest.verdict is None:
         raise RunError(
             f"{data.directory.path} has no verdict yet: its status is {data.manifest.status.value}. "

@@ -12,6 +12,7 @@ from glotune.errors import RunError, UserError
 from glotune.launch.mirror import Mirror
 from glotune.launch.task import CLOUD_STORES, Wanted
 from glotune.run.directory import now, write_atomically
+from glotune.whole_files import unwritable_folder
 
 RECORD, TASK = "launch.json", "task.yaml"
 SCHEMES = {"s3": "s3", "gcs": "gs"}
@@ -62,13 +63,18 @@ class Remote:
         """Keeps the record and the task; returns the task's file.
 
         Raises:
-            UserError: the folder holds another run.
+            UserError: the folder holds another run, or can't be written.
         """
-        if run.exists() and any(run.iterdir()):
-            raise UserError(f"{run} exists and is not empty", expected="a new folder", remedy="Name another with --out")
-        run.mkdir(parents=True, exist_ok=True)
-        (run / TASK).write_text(task, encoding="utf-8")
-        write_atomically(run / RECORD, json.dumps(asdict(self), indent=1) + "\n")
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            if any(run.iterdir()):
+                raise UserError(
+                    f"{run} exists and is not empty", expected="a new folder", remedy="Name another with --out"
+                )
+            (run / TASK).write_text(task, encoding="utf-8")
+            write_atomically(run / RECORD, json.dumps(asdict(self), indent=1) + "\n")
+        except OSError as error:
+            raise unwritable_folder(run, error) from error
         return run / TASK
 
 

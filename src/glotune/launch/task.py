@@ -15,8 +15,11 @@ from typing import Any
 
 import yaml
 
+from glotune.data.back_translations import KEY as BACK_TRANSLATIONS
+from glotune.data.dictionaries import DICTIONARIES, dictionary_files
 from glotune.data.sources import find_sources
-from glotune.data.streams import refuse_streams
+from glotune.data.streams import refuse_stream_names
+from glotune.data.unlabelled import unlabelled_sources
 from glotune.errors import UserError, did_you_mean
 from glotune.recipe import Recipe
 from glotune.recipe.data_keys import Sources
@@ -164,12 +167,16 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     names stay.
     """
     mounts: dict[str, str] = {}
-    refuse_streams(recipe.data, "another machine")
 
     def moved(named: Sources | None, key: str) -> Any:
-        if named is None:
-            return None
-        find_sources(named, key, recipe.data.split_names)  # refuses what is neither here nor on the Hub
+        refuse_stream_names(named, key, "another machine")
+        if named:
+            find_sources(named, key, recipe.data.split_names)  # refuses what is neither here nor on the Hub
+        return renamed(named)
+
+    def moved_unlabelled(named: Sources | None, key: str) -> Any:
+        if named:
+            unlabelled_sources(named, recipe.data, key)
         return renamed(named)
 
     def renamed(named: Sources | None) -> Any:
@@ -189,13 +196,15 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     content = recipe.model_dump(mode="json", by_alias=True)
     content["model"]["name"] = move(recipe.model.name) if place_of(recipe.model.name).is_dir() else recipe.model.name
     content["data"].update({split: moved(getattr(recipe.data, split), f"data.{split}") for split in SPLITS})
-    translations: Sources = dict(recipe.data.translations)
-    content["data"]["translations"] = moved(translations, "data.translations") if translations else {}
-    content["data"]["unlabelled"] = renamed(dict(recipe.data.unlabelled))
-    augment = content["data"]["augment"] or {"back_translations": None, "code_switch": None}
-    augment["back_translations"] = renamed(augment["back_translations"])
-    for kind in ("lexicons", "pairs") if augment["code_switch"] is not None else ():
-        augment["code_switch"][kind] = renamed(augment["code_switch"][kind])
+    content["data"]["translations"] = moved(dict(recipe.data.translations), "data.translations")
+    content["data"]["unlabelled"] = moved_unlabelled(dict(recipe.data.unlabelled), "data.unlabelled")
+    augment = recipe.data.augment
+    if augment is not None:
+        content["data"]["augment"]["back_translations"] = moved(augment.back_translations, BACK_TRANSLATIONS)
+    if augment is not None and augment.code_switch is not None:
+        switch = content["data"]["augment"]["code_switch"]
+        dictionary_files(augment.code_switch)  # refuses what is not here
+        switch.update({kind: renamed(switch[kind]) for kind in DICTIONARIES})
     if recipe.is_soup:
         raise UserError(
             "average.runs is the mean over runs of this machine",
@@ -209,7 +218,7 @@ def pack(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
                 f"there is no folder {absent}", where="distill.teacher", expected="a run, or a model's folder"
             )
         content["distill"]["teacher"] = [move(name) for name in recipe.distill.teacher]
-        content["distill"]["texts"] = renamed(recipe.distill.texts)
+        content["distill"]["texts"] = moved_unlabelled(recipe.distill.texts, "distill.texts")
     return Recipe.model_validate(content), mounts
 
 

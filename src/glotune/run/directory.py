@@ -306,6 +306,16 @@ class RunDirectory:
         """Path inside the run -> SHA-256 of each of its `outputs`."""
         return {path.relative_to(self.path).as_posix(): sha256(path) for path in self.outputs()}
 
+    def require_trained(self, where: str | None = None, remedy: str | None = None) -> None:
+        """Raises UserError for a pretraining run; `where` is the recipe key that names it, where one does."""
+        if self.read_manifest().kind != "train":
+            raise UserError(
+                f"{self.path} is a pretraining run: it has no classifier",
+                where=where,
+                expected="a run of glotune train",
+                remedy=remedy or f"Train one from its encoder, with model.name={self.model}",
+            )
+
     def require_model(self) -> Path:
         """The saved model's folder; raises RunError where the run has none yet."""
         if not (self.model / "config.json").is_file():

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from glotune.data.encoding import Text, Tokens
+from glotune.errors import UserError
 from glotune.serve.batching import Batcher, Logits, QueueFull, Stopped
 from glotune.serve.limits import Limits
 from glotune.serve.metrics import Metrics
@@ -28,7 +29,11 @@ Answers = list[Scored] | list[list[Scored]]
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of a server."""
+    """Limits of a server.
+
+    Raises:
+        UserError: requests may be larger than the queue, which would never take them.
+    """
 
     max_wait: float = 0.005
     """Seconds that a text waits for others while nothing is computed."""
@@ -46,6 +51,14 @@ class Settings:
     """Texts that are too long are cut where a request doesn't say."""
     token: str | None = None
     """That requests must bear."""
+
+    def __post_init__(self) -> None:
+        if self.max_batch > self.queue_size:
+            raise UserError(
+                f"--max-batch {self.max_batch} with --queue {self.queue_size}: a batch of that size never fits",
+                expected="a queue that holds the largest batch",
+                remedy=f"Set --queue {self.max_batch}, or --max-batch {self.queue_size}",
+            )
 
 
 def build_app(predictor: Predictor, name: str, settings: Settings) -> Any:
@@ -129,6 +142,7 @@ class Service:
     async def info(self) -> Info:
         """What is served, and its limits."""
         labels, calibration = self.predictor.labels, self.predictor.calibration
+        thresholds = self.predictor.stated_thresholds
         classes = {
             "id2label": {str(index): label for index, label in enumerate(labels)},
             "label2id": {label: index for index, label in enumerate(labels)},
@@ -146,7 +160,7 @@ class Service:
             tokenization_workers=1,
             version=version("glotune"),
             problem_type=self.predictor.kind.problem_type,
-            thresholds=dict(zip(labels, self.predictor.thresholds, strict=True)) if self.predictor.thresholds else None,
+            thresholds=dict(zip(labels, thresholds, strict=True)) if thresholds else None,
             calibration=calibration and {"temperature": calibration.temperature, "threshold": calibration.threshold},
         )
 

@@ -108,7 +108,7 @@ class Info(BaseModel):
     thresholds: dict[str, float] | None = Field(
         None,
         description="Of several labels: each applies from this score on. Of classes: the one is answered whose score is"
-        " highest beside its threshold.",
+        " highest beside its threshold (score / threshold). Calibrated as the scores are.",
     )
     calibration: dict[str, Any] | None = Field(
         None, description="Temperature and threshold that are applied; scores are sorted whatever the threshold."

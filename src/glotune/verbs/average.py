@@ -85,6 +85,7 @@ def average(
             f"{len(runs)} runs, {len({Path(each).resolve() for each in runs})} of them different",
             expected="two runs or more, each once",
         )
+    first.require_trained()
     recipe = load_recipe(first.recipe)
     changes: dict[str, object] = {
         "name": f"{recipe.name}-soup",
@@ -114,6 +115,7 @@ def open_members(recipe: Recipe, texts: TextData) -> list[Member]:
 def _open(run: RunData, data: str, recipe: Recipe, texts: TextData) -> Member:
     folder = run.path
     manifest, own = run.manifest, run.recipe
+    run.directory.require_trained("average.runs")
     _refuse_unfit(folder, manifest)
     run.directory.require_model()
     if own is None:
@@ -150,12 +152,12 @@ def _open(run: RunData, data: str, recipe: Recipe, texts: TextData) -> Member:
 
 
 def _refuse_unfit(folder: Path, manifest: Manifest) -> None:
-    if manifest.kind != "train" or manifest.status is not RunStatus.COMPLETE:
+    if manifest.status is not RunStatus.COMPLETE:
         raise UserError(
-            f"{folder} is {'a pretraining run' if manifest.kind != 'train' else manifest.status.value}",
+            f"{folder} is {manifest.status.value}",
             where="average.runs",
             expected="complete runs of glotune train",
-            remedy=None if manifest.kind != "train" else f"Finish it with: glotune resume {folder}",
+            remedy=f"Finish it with: glotune resume {folder}",
         )
 
 

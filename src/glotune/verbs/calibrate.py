@@ -80,6 +80,7 @@ def calibrate(run: RunDirectory, threshold_metric: ThresholdMetric | None = None
         UserError: the run has no validation predictions, or others than it wrote; more than two classes for a
             threshold.
     """
+    run.require_trained()
     found = {
         path.stem.partition(".")[2]: path for path in run.prediction_files() if path.stem.startswith("validation.")
     }

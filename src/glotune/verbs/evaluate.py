@@ -72,6 +72,7 @@ def evaluate(
         RunError: the run holds no model yet.
     """
     directory = RunDirectory.open(run)
+    directory.require_trained()
     directory.require_model()
     recipe, manifest = load_recipe(directory.recipe), directory.read_manifest()
     watcher = watching(observer)

@@ -79,9 +79,8 @@ def open_place(path: str | Path, *, calibrated: bool = False) -> Opened:
 
 
 def _of_run(run: RunDirectory) -> Opened:
+    run.require_trained()
     manifest = run.read_manifest()
-    if manifest.kind != "train":
-        raise UserError(f"{run.path} is a pretraining run: it has no classifier", expected="a run of glotune train")
     recipe = load_recipe(run.recipe)
     takes_pairs = recipe.data.columns.text_pair is not None
     return Opened(

@@ -112,6 +112,16 @@ class Predictor:
         """[L] where the model answers several labels; 1/2 each where nothing states them."""
         return np.array(self.thresholds or [0.5] * len(self.labels))
 
+    @property
+    def stated_thresholds(self) -> list[float]:
+        """`thresholds` beside the probabilities that `read` gives: p ** (1/T) / t ** (1/T) rises with p / t."""
+        if self.calibration is None or not self.thresholds:
+            return self.thresholds
+        of_L = np.array(self.thresholds)
+        if self.kind.name == "multi_label":  # each label is a class beside its absence
+            return self.calibration.probabilities(np.stack([1.0 - of_L, of_L], axis=1))[:, 1].tolist()
+        return self.calibration.probabilities(of_L[None])[0].tolist()
+
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """One prediction per text (or per pair, as a tuple), in their order.
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from glotune.data.csv_files import CsvForm, SwallowingRow, read_csv
 from glotune.data.encoding import Text
 from glotune.data.jsonl_files import read_jsonl
-from glotune.data.opening import is_stream, not_utf8, open_bytes, reading
+from glotune.data.opening import decoded_lines, is_stream, open_bytes, reading
 from glotune.data.parquet_files import read_parquet
 from glotune.data.sources import kind_of
 from glotune.data.spelling import is_blank
@@ -143,15 +143,9 @@ class Inputs:
             raise UserError(error.found, expected=expected, remedy=remedy, where=error.where) from error
 
     def _lines(self) -> Iterator[Row]:
-        offset = 0
         with _binary(self.source, self.shown) as file:
-            for number, line in enumerate(file, 1):
-                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                try:
-                    yield Row(number, content.decode("utf-8").rstrip("\r\n"))
-                except UnicodeDecodeError as error:
-                    raise not_utf8(self.shown, number, offset + error.start, content[error.start]) from error
-                offset += len(line)
+            for number, line in enumerate(decoded_lines(file, self.shown), 1):
+                yield Row(number, line)
 
     @contextmanager
     def _path(self, kind: Format) -> Iterator[Path]:

@@ -100,12 +100,7 @@ def refuse_unfit(run: RunDirectory, manifest: Manifest) -> None:
             expected="a complete run",
             remedy=f"Finish it with: glotune resume {run.path}",
         )
-    if manifest.kind != "train":
-        raise UserError(
-            f"{run.path} is a pretraining run",
-            expected="a run of glotune train",
-            remedy=f"Make its encoder again with: glotune pretrain {run.recipe}",
-        )
+    run.require_trained(remedy=f"Make its encoder again with: glotune pretrain {run.recipe}")
 
 
 def data_lines(manifest: Manifest, texts: TextData) -> Iterator[str]:

@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from glotune.data.plain_text import read_lines
+from glotune.data.sources import Source
 from glotune.errors import UserError
 from glotune.verbs.predict_inputs import Inputs
 
@@ -61,6 +62,6 @@ def test_parquet_and_plain_texts_are_closed(tmp_path: Path, complaints: list[str
     parquet.write_table(pa.table({"text": ["lovely day"]}), tmp_path / "a.parquet")
     assert len(list(Inputs(str(tmp_path / "a.parquet")).rows())) == 1
     (tmp_path / "en.txt").write_bytes(b"lovely day\n")
-    assert read_lines(str(tmp_path / "en.txt"), "data.train", None)[0].num_rows == 1
+    assert read_lines(Source(str(tmp_path / "en.txt"), "lines", "data.text", "en"))[0].num_rows == 1
     gc.collect()
     assert complaints == []

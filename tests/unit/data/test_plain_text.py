@@ -154,6 +154,15 @@ def test_a_line_file_of_no_known_language(tmp_path: Path) -> None:
     assert "language of" in refusal(text=str(tmp_path / "corpus.txt"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
+    (tmp_path / "en.txt").write_text("first\nsecond \ufeff here\nthird\n", encoding="utf-8-sig")
+    found = read(text=str(tmp_path / "en.txt"))
+    texts = [*found.texts["text"].to_pylist(), *found.held_texts["text"].to_pylist()]
+    assert sorted(texts) == ["first", "second \ufeff here", "third"]
+    (tmp_path / "en.txt").write_bytes(b"\xef\xbb\xbfbr\xfcchig\n")
+    assert "byte 5 (0xFC)" in refusal(text=str(tmp_path / "en.txt"))
+
+
 def test_a_line_file_that_is_not_utf8_names_the_row(tmp_path: Path) -> None:
     (tmp_path / "en.txt").write_bytes(b"fine\nbr\xfcchig\n")
     message = refusal(text=str(tmp_path / "en.txt"))
@@ -191,6 +200,29 @@ def test_only_the_training_files_of_a_folder_are_read(tmp_path: Path) -> None:
     }
     (tmp_path / "bn_train.csv").unlink()
     assert "is for training" in refusal(text=str(tmp_path))
+
+
+def test_plain_text_files_in_a_folder_are_read_beside_tables(tmp_path: Path) -> None:
+    write(tmp_path / "en.csv", [{"text": f"a line {number}"} for number in range(3)])
+    (tmp_path / "de.txt").write_text("eine zeile\nnoch eine\nund eine\n")
+    (tmp_path / "README.txt").write_text("what lies here\n")
+    (tmp_path / "bn").mkdir()
+    with gzip.open(tmp_path / "bn" / "corpus.TXT.gz", "wt", encoding="utf-8") as file:
+        file.write("ami\ntumi\n")
+    found = read(text=str(tmp_path))
+    assert {language: len(texts) for language, texts in found.by_language().items()} == {"bn": 1, "de": 2, "en": 2}
+    assert [Path(source.path).name for source in found.sources] == ["de.txt", "corpus.TXT.gz", "en.csv"]
+    assert "the names in" in refusal(text={"de": str(tmp_path)})
+    (tmp_path / "corpus.txt").write_text("of what language?\n")
+    assert "the language of" in refusal(text=str(tmp_path))
+
+
+def test_a_folder_of_plain_text_files_alone_is_read_by_its_names(tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"bn_{split}.txt").write_text(f"{split} one\n{split} two\n{split} three\n")
+    for named in (str(tmp_path), {"bn": str(tmp_path)}):
+        texts = read(text=named)
+        assert {text.split()[0] for text in texts.by_language()["bn"]} == {"train"}
 
 
 def test_a_pipe_holds_one_text_per_line(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Checkpoints that can't be half."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,15 @@ def test_half_written_leftovers_are_no_checkpoint_and_get_cleared(tmp_path: Path
     assert store.latest() is None
     save(store, 1)
     assert not (tmp_path / ".step-00000005.tmp").exists()
+
+
+def test_a_checkpoint_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(CheckpointStore(tmp_path, keep=1), 1)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "step-00000001").iterdir()} == {0o640}
 
 
 def test_pruning_keeps_the_newest_and_the_best_they_refer_to(tmp_path: Path) -> None:

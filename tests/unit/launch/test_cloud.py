@@ -136,6 +136,11 @@ def test_what_is_missing_or_fails_is_one_line(tools: Path, tmp_path: Path, monke
     again = call(*LAUNCH)
     assert isinstance(again.exception, UserError)
     assert "not empty" in str(again.exception)
+    for place in (tmp_path / "file" / "x", tmp_path / "file"):
+        (tmp_path / "file").write_text("of the user")
+        nowhere = call(*LAUNCH, "--out", str(place))
+        assert isinstance(nowhere.exception, UserError)
+        assert "can't be written" in str(nowhere.exception)
     monkeypatch.setenv("CODE", "3")
     failed = call("cloud", "status", "runs/toy")
     assert isinstance(failed.exception, RunError)

@@ -120,6 +120,39 @@ def test_a_file_that_is_not_here_is_refused_before_anything_costs_money(recipe: 
         make_task(recipe, wanted())
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"data.unlabelled": {"bn": "more.bn.txt"}, "self_training.rounds": 1},
+        {"data.augment.code_switch.lexicons": {"bn": "nowhere/words.txt"}},
+        {"data.augment.code_switch.pairs": {"bn": ["pairs.csv"]}},
+        {"data.columns.id": "id", "data.augment.back_translations": "again.csv"},
+        {"distill.teacher": "teacher", "distill.texts": {"en": "more.txt"}},
+        {"data.columns.id": "id", "data.translations": {"bn": "translated.csv"}},
+    ],
+    ids=lambda keys: list(keys)[-1],
+)
+def test_every_key_that_names_a_file_which_is_not_here_is_refused(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher").mkdir()
+    with pytest.raises(UserError, match=r"there is no file (more|nowhere|pairs|again|translated)"):
+        make_task(load_recipe(recipe, keys), wanted())
+
+
+def test_dictionaries_are_brought_along(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("good bhalo\n", encoding="utf-8")
+    (tmp_path / "pairs.csv").write_text("en,bn\ngood,bhalo\n", encoding="utf-8")
+    switch = {"lexicons": {"bn": str(tmp_path / "words.txt")}, "pairs": {"bn": [str(tmp_path / "pairs.csv")]}}
+    remote, mounts = pack(load_recipe(recipe, {"data.augment.code_switch": switch}))
+    found = remote.model_dump(mode="json")["data"]["augment"]["code_switch"]
+    there = [found["lexicons"]["bn"], *found["pairs"]["bn"]]
+    assert [mounts[f"{PLACE}/{name}"] for name in there] == [
+        str(tmp_path / name) for name in ("words.txt", "pairs.csv")
+    ]
+
+
 def test_a_teacher_and_its_unlabelled_texts_are_brought_along(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
     (tmp_path / "more.txt").write_text("good food\n", encoding="utf-8")

@@ -345,6 +345,22 @@ def test_near_copies_of_held_out_texts_are_left_out_and_counted(place: Path, tmp
         open_rounds(recipe, texts)
 
 
+def test_a_folder_of_plain_text_files_is_read_by_its_names(place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "es_train.txt").write_text("una mesa\ndos mesas\n")
+    (folder / "es_test.txt").write_text("tres mesas\n")
+    write_csv(folder / "en_train.csv", [{"text": "a table"}])
+    data = rounds_recipe(place).data
+    found = read_unlabelled(str(folder), data, "data.unlabelled").texts.table
+    assert found.select(["text", "language"]).to_pylist() == [
+        {"text": "una mesa", "language": "es"},
+        {"text": "dos mesas", "language": "es"},
+        {"text": "a table", "language": "en"},
+    ]
+    assert read_unlabelled({"es": [str(folder / "es_test.txt")]}, data, "data.unlabelled").texts.rows_by_language()
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -33,7 +33,7 @@ from glotune.verbs.export.record import NAME, ExportRecord, Parity, Precision, T
 from glotune.verbs.export.vocabulary import CutVocabulary, cut_vocabulary
 from glotune.verbs.opening import open_place
 from glotune.verbs.predict import Predictor, load, onnx_model
-from glotune.whole_files import sha256, whole_folder
+from glotune.whole_files import output_folder, sha256
 from glotune.words import millions
 
 EXACT = 1e-4
@@ -92,13 +92,11 @@ def export(
     directory, watcher = RunDirectory.open(run), watching(observer)
     _refuse_unfit(to, precision)
     target = Path(out) if out is not None else _place(directory, to, precision, [*languages, *texts])
-    if target.exists():
-        raise UserError(f"{target} exists", expected="a new folder", remedy="Name another one with --out")
-    source = Source.of(directory)
-    model = open_place(directory.path).model
-    hf, _ = load_classifier(model)
-    tokenizer = load_tokenizer(model)
-    with whole_folder(target) as folder:
+    with output_folder(target) as folder:
+        source = Source.of(directory)
+        model = open_place(directory.path).model
+        hf, _ = load_classifier(model)
+        tokenizer = load_tokenizer(model)
         cut = _cut(hf, tokenizer, source, languages, texts, watcher) if languages or texts else None
         if cut is not None:
             write_full_tokenizer(folder, cut.full)
