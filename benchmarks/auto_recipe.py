@@ -33,6 +33,8 @@ from glotune.verbs.auto import choose_recipe
 
 AUTO, TRAINER = "auto", "trainer-defaults"
 RECIPES = ("e5", "xlmr-6-layers", "mbert-6-layers-frozen", "bangla-lora", "bangla-full", "humor-v2", "humor-v3")
+OTHERS = (*RECIPES, TRAINER)
+"""What `auto` is held against."""
 DEFAULTS = {
     "optimizer": {"learning_rate": 5e-5, "weight_decay": 0.0},
     "schedule": {"name": "linear"},
@@ -72,8 +74,10 @@ DATA_SETS = (
 )
 
 
-def study_of(data_set: DataSet, world: World, rows: int, seeds: Sequence[int]) -> StudyRecipe:
-    """All variants on one data set, with a claim for each but `auto`."""
+def study_of(
+    data_set: DataSet, world: World, rows: int, seeds: Sequence[int], others: Sequence[str] = OTHERS
+) -> StudyRecipe:
+    """`auto` and the other variants on one data set, with a claim for each of these."""
     files = {language: _shortened(world, data_set, language) for language in data_set.languages}
     data = {
         "train": {data_set.source: files.pop(data_set.source)}, "test": files or None, "max_length": 128,
@@ -84,17 +88,19 @@ def study_of(data_set: DataSet, world: World, rows: int, seeds: Sequence[int]) -
     chosen = choose_recipe(GivenRows(), given).recipe.model_dump(mode="json")
     layers = int(load_config(Model(name=str(world.encoder))).num_hidden_layers)
     variants: dict[str, Any] = {AUTO: {name: chosen[name] for name in SECTIONS} | {"data": _texts_keys(chosen["data"])}}
-    for name in RECIPES:
+    for name in others:
+        if name == TRAINER:
+            variants[name] = DEFAULTS
+            continue
         known = read_extended(find_recipe(name))
         keys = {section: known[section] for section in SECTIONS if section in known}
         model = load_recipe(name, {"data.train": "texts.csv"}).model
         shares = _share_of(model, keys.get("model", {}), layers)
         variants[name] = keys | {"model": {**shares, "name": str(world.encoder)}}
-    variants[TRAINER] = DEFAULTS
     claims = [
         StudyClaim(name=f"auto is at most a point worse than {name}", form="non_inferior", margin=MARGIN,
                    variants=[AUTO, name])
-        for name in (*RECIPES, TRAINER)
+        for name in others
     ]  # fmt: skip
     return StudyRecipe(
         name=f"auto-{data_set.name}",
@@ -144,6 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="a new table wants seeds that no claim has met")
     names = [each.name for each in DATA_SETS]
     parser.add_argument("--on", nargs="+", choices=names, default=names, help="the data sets; all without it")
+    parser.add_argument("--beside", nargs="+", choices=OTHERS, default=OTHERS, help="the variants; all without it")
     parser.add_argument("--document", type=Path, help="Markdown that shows the table, drawn anew")
     parser.add_argument("--marks", default="auto", help="name of the marks in it")
 
@@ -154,7 +161,7 @@ def run(arguments: argparse.Namespace) -> str:
     answers = {}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     for data_set in (each for each in DATA_SETS if each.name in arguments.on):
-        study = study_of(data_set, world, arguments.rows, seeds)
+        study = study_of(data_set, world, arguments.rows, seeds, arguments.beside)
         done = run_study(resolve_study(study), arguments.work / "studies" / data_set.name)
         answers[data_set.name] = json.loads((done.directory.report / "claims.json").read_text(encoding="utf-8"))
         print(f"{data_set.name} done", flush=True)
@@ -172,10 +179,10 @@ def table(answers: Mapping[str, Mapping[str, Any]]) -> str:
     names, titles = list(answers), {each.name: each.title for each in DATA_SETS}
     columns = [titles[name] for name in names] + ([f"mean of {len(names)}"] if len(names) > 1 else [])
     lines = [f"| auto minus | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
-    for place, other in enumerate((*RECIPES, TRAINER)):
+    for place, asked in enumerate(answers[names[0]]["claims"]):
         found = [answers[name]["claims"][place]["answer"] for name in names]
         cells = [*map(_cell, found), *([_mean(found)] if len(names) > 1 else [])]
-        lines.append(f"| {other} | {' | '.join(cells)} |")
+        lines.append(f"| {asked['claim']['variants'][1]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -36,6 +36,10 @@ def test_every_variant_reads_the_same_rows_from_the_same_encoder(tmp_path: Path)
     assert layers["mbert-6-layers-frozen"] == (2, 1)
     assert layers["e5"] == layers["bangla-full"] == (None, 0), "what freezes nothing freezes nothing here"
     assert [claim.variants for claim in study.claims] == [[AUTO, name] for name in (*RECIPES, TRAINER)]
+    world = World(tmp_path, Path("glotune-nano"), tmp_path / "work")
+    few = study_of(data_set, world, 20, range(2), (TRAINER, "e5"))
+    assert list(few.variants) == [AUTO, TRAINER, "e5"]
+    assert [claim.variants for claim in few.claims] == [[AUTO, TRAINER], [AUTO, "e5"]]
 
 
 def test_test_rows_are_capped_and_no_others(tmp_path: Path) -> None:
@@ -60,10 +64,13 @@ def test_a_mean_over_data_sets_has_the_error_of_independent_ones() -> None:
             "interval": None,
             "reason": "Not tested: 1 of 2 runs collapsed. Without leaks too.",
         }
-        return {"claims": [{"answer": none}, *({"answer": told} for _ in range(len(RECIPES)))]}
+        stated = [{"claim": {"variants": [AUTO, name]}, "answer": told} for name in ("e5", TRAINER)]
+        return {"claims": [{**stated[0], "answer": none}, stated[1]]}
 
     assert table({"nusax": answers(0.03)}).splitlines()[0] == "| auto minus | NusaX |"
     lines = table({"umsab": answers(0.01), "nusax": answers(0.03)}).splitlines()
     assert lines[0] == "| auto minus | UMSAB | NusaX | mean of 2 |"
-    assert "no answer: 1 of 2 runs collapsed |" in lines[2]
+    assert lines[2].startswith("| e5 | no answer: 1 of 2 runs collapsed |")
+    assert len(lines) == 4
+    assert lines[3].startswith(f"| {TRAINER} |")
     assert "| +1.0 [-1.0, +3.0], supported | +3.0 [+1.0, +5.0], supported | +2.0 [+0.6, +3.4] |" in lines[3]
