@@ -120,7 +120,7 @@ def aims_of(recipe: Recipe, texts: TextData) -> Aims:
     targets_NL = texts.targets[train.labels]
     if np.isnan(targets_NL).any():
         raise ValueError("Trainer knows no missing targets: compare on texts that have all")
-    return reading_of(recipe, texts, train.weights).aims(targets_NL)
+    return reading_of(recipe, texts).aims(targets_NL)
 
 
 def make_trainer(recipe: Recipe, train: Any, collator: Any, num_labels: int, folder: Path) -> Any:

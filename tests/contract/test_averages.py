@@ -47,6 +47,7 @@ def test_the_mean_of_the_last_evaluations(tmp_path: Path, keep: str) -> None:
     assert all(torch.equal(value, ends_with[name]) for name, value in saved.items())
     validation = load_run(run.path).evaluations["validation"]["en"].scores["macro_f1"]
     assert validation == pytest.approx(found.value if found.kept else found.best_value, abs=1e-9)
+    assert load_run(run.path).history.value_of_end(found) == (found.value if found.kept else found.best_value)
     told = dict(gather(load_run(run.path)).training)["Average"]
     assert told.startswith("the mean of step 8, step 12: macro-F1 ")
     assert ("the run ends with it" in told) == found.kept
@@ -98,6 +99,19 @@ def test_a_uniform_soup_is_the_mean_of_merged_models_and_a_run(seeds: tuple[Path
     )
     assert warned == (found.value < found.best_value)
     assert load_run(made.path).variant not in {load_run(run.path).variant for run in runs}, "no further seed"
+
+
+def test_a_run_counts_by_the_weights_that_it_ended_with(tmp_path: Path) -> None:
+    """Two runs whose model is a mean that is kept in any case: the better mean is named first."""
+    keys: dict[str, Any] = {"average": {"last": 3, "keep": "always"}, "evaluate.metric": "loss"}
+    recipe = small_recipe(tmp_path, train__epochs=8, optimizer__learning_rate=5e-3, evaluate__baselines=False)
+    runs = [train(recipe, keys, {"seed": seed}, out=tmp_path / f"run{seed}", report=False) for seed in (1, 2)]
+    values = {str(run.path): run.manifest.averaged.value for run in runs if run.manifest.averaged is not None}
+    made = average([run.path for run in runs], out=tmp_path / "soup", report=False).manifest.averaged
+    assert made is not None
+    assert made.best_value == min(values.values())
+    assert made.best_value not in {load_run(run.path).history.best["value"] for run in runs}
+    assert made.members[0] == min(values, key=lambda path: values[path])
 
 
 @pytest.mark.extras
@@ -161,6 +175,8 @@ def test_what_does_not_belong_together_is_refused_before_a_run_directory(
         "labels": ({"data.labels": ["plain", "good", "bad"]}, r"the labels of .* are plain, good, bad"),
         "rows": ({"data.train_rows": 40}, r"data\.train_rows of .* is 40"),
         "texts": ({"data.train.en": str(folder / "dev.csv")}, "was trained on other texts"),
+        "metric": ({"evaluate.metric": "loss"}, r"evaluate\.metric of .* is loss\. Expected macro_f1"),
+        "windows": ({"data.windows": {"stride": 4}}, r"data\.windows of .* is "),
     }
     for name, (keys, message) in others.items():
         other = train(recipe, keys, out=tmp_path / name, report=False)

@@ -116,8 +116,10 @@ class MadeSplits(Section):
     """Seed of these splits. It is not the recipe's seed, so that runs with several seeds share their splits."""
 
 
-Source = str | list[str]
-Sources = Source | dict[str, Source]
+Source = str | Annotated[list[str], Field(min_length=1)]
+"""A file, a folder or a Hub data set, or several; not none, which would leave a language out in silence."""
+Sources = Source | Annotated[dict[str, Source], Field(min_length=1)]
+"""The same, or {language: these}."""
 
 
 class CodeSwitch(Section):

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from glotune.errors import UserError, nearest
 from glotune.recipe.values import plain
+from glotune.words import counted
 
 MISSING_EXAMPLES = {
     "data": "data.train=FILE",
@@ -87,7 +88,9 @@ def _describe(details: list[ErrorDetails], schema: type[BaseModel]) -> str:
         return f"{key}: missing; give it as {MISSING_EXAMPLES.get(key, f'{key}=VALUE')}"
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
-    expected = " or ".join(dict.fromkeys(_expected(each) for each in details))
+    # Where one member of a union is right but for its length, the others have nothing to say.
+    short = [each for each in details if each["type"] == "too_short"]
+    expected = " or ".join(dict.fromkeys(_expected(each) for each in short or details))
     close = _near_value(detail)
     hint = f" (did you mean '{close}'?)" if close else ""
     return f"{key}: found {found}, expected {expected}{hint}"
@@ -106,6 +109,8 @@ def _expected(detail: ErrorDetails) -> str:
             return f"a number below {context['lt']:g}"
         case "less_than_equal":
             return f"a number of at most {context['le']:g}"
+        case "too_short":
+            return f"at least {counted(context['min_length'], 'item')}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "a section with keys of its own"
         case "string_pattern_mismatch":

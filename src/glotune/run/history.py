@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from glotune.run.records import Event
+from glotune.run.records import Averaged, Event
 
 SPLITS = ("validation/", "test/", "train/")
 """Keys of evaluations while training; those of the kept checkpoint (``best/...``) stand in metrics.json."""
@@ -85,6 +85,13 @@ class History:
         for series in self.evaluations.values():
             points.extend(series)
         return next((point.epoch for point in points if point.step == step), None)
+
+    def value_of_end(self, averaged: Averaged | None) -> float | None:
+        """What the weights that a run ends with are worth by the metric that chooses: its mean's, where it kept one, or
+        its best evaluation's; None where there was none."""
+        if averaged is not None and averaged.kept:
+            return averaged.value
+        return None if "value" not in self.best else float(self.best["value"])
 
     def last_score(self, split: str, metric: str, languages: list[str]) -> float | None:
         """The plain mean over languages at the last evaluation while training; None where one of them has none."""

@@ -63,6 +63,8 @@ class Trial(Record):
         """How it ended, in a word or two."""
         if self.state == "complete" and self.is_unsound:
             return str(self.verdict)
+        if self.state == "complete" and self.value is None:
+            return "without a score"
         return "diverged" if self.state == "failed" and self.verdict == "diverged" else self.state
 
 

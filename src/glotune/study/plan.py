@@ -174,7 +174,7 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False, claims: S
         the warnings, each once.
 
     Raises:
-        UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that would not choose
+        UserError: as `glotune.data.reading.read_texts`; pipes; no test texts; validation texts that can't choose
             the checkpoint; unlabelled texts that the runs are judged by; a claim about a class or a language that the
             texts lack.
     """
@@ -186,12 +186,12 @@ def check_texts(recipes: Iterable[Recipe], *, need_test: bool = False, claims: S
     seen: set[str] = set()
     warnings: dict[str, None] = {}
     for recipe in recipes:
-        key = f"{recipe.evaluate.on} {recipe.data.model_dump_json()}"
+        key = f"{recipe.evaluate.on} {recipe.evaluate.metric} {recipe.data.model_dump_json()}"
         if key not in seen:
             seen.add(key)
             refuse_streams(recipe.data, "a study")
             texts = read_texts(recipe.data, recipe.seed, recipe.task)
-            refuse_unused_validation(recipe.evaluate.on, texts)
+            refuse_unused_validation(recipe.evaluate, texts)
             for claim in claims:
                 check_claim(as_claim(claim), claim.variants, len(texts.labels))
                 _refuse_unread_language(claim, texts)

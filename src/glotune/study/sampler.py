@@ -78,7 +78,7 @@ def _value(axis: Axis, asked: Any) -> Any:
 
 def _known(trial: Trial, axes: Sequence[Axis], distributions: dict[str, Any]) -> Any:
     """A trial as Optuna reads it. What diverged or learned nothing is told as left before its first epoch, the worst
-    that Optuna knows; what a machine broke off is told as failed, which says nothing."""
+    that Optuna knows; what a machine broke off, or what has no score, is told as failed, which says nothing."""
     from optuna.trial import TrialState, create_trial
 
     params = {axis.key: trial.values[axis.key] if axis.choices is None else axis.place(trial.values[axis.key])
@@ -88,7 +88,7 @@ def _known(trial: Trial, axes: Sequence[Axis], distributions: dict[str, Any]) ->
         state = TrialState.RUNNING
     elif trial.is_unsound:
         state = TrialState.PRUNED
-    elif trial.state == "complete":
+    elif trial.state == "complete" and trial.value is not None:
         state, value = TrialState.COMPLETE, trial.value
     elif trial.state == "pruned" and trial.value is not None:
         state, steps = TrialState.PRUNED, {round(trial.epochs or 0): trial.value}

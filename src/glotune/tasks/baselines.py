@@ -149,7 +149,7 @@ def answers_of(recipe: Recipe, texts: TextData, splits: Sequence[LabelledTexts],
         tuning = Tuning(rows, splits[0].labels[rows], keys, named, recipe.evaluate.tune_thresholds)
         tuned = tuning.decide(classes[0])
         return [tuning.answered(classes[0], tuned), *(by_thresholds(each, tuned) for each in classes[1:])]
-    reading = reading_of(recipe, texts, texts.splits["train"].weights)
+    reading = reading_of(recipe, texts)
     targets, keys = texts.targets[splits[0].labels[rows]], splits[0].groups[rows]
     decision = reading.decide(targets, outputs[0][rows], named)
     return [
@@ -200,7 +200,7 @@ def _of_targets(
     recipe: Recipe, texts: TextData, features: Features, weights_N: NDArray[np.float64]
 ) -> tuple[Said, Said]:
     """The mean of each target, and a model for each, on the texts that have it."""
-    train, reading = texts.splits["train"], reading_of(recipe, texts, texts.splits["train"].weights)
+    train, reading = texts.splits["train"], reading_of(recipe, texts)
     assert texts.targets is not None
     targets_NL = texts.targets[train.labels].astype(np.float64)
     is_there_NL = ~np.isnan(targets_NL)

@@ -39,23 +39,21 @@ def task_of(recipe: Recipe, texts: TextData, stores: Mapping[str, TokenStore]) -
         stores=stores,
         source_languages=texts.source_languages,
         choice=Choice(spec.metric, spec.on, trait(spec.metric).direction != "lower"),
-        reading=reading_of(recipe, texts, stores["train"].weights),
+        reading=reading_of(recipe, texts),
         texts=texts,
         with_text=recipe.records.text,
     )
 
 
-def reading_of(recipe: Recipe, texts: TextData, weights_N: NDArray[np.float32] | None) -> Reading:
-    """How the targets of a task are learned and answered.
-
-    Args:
-        weights_N: of the training rows, where they have any.
-    """
+def reading_of(recipe: Recipe, texts: TextData) -> Reading:
+    """How the targets of a task are learned and answered. Training texts that are annotated with nothing, as those that
+    only a teacher answers, change nothing in it."""
     assert texts.targets is not None
-    targets_NL = texts.targets[texts.splits["train"].labels]
+    train = texts.splits["train"]
+    targets_NL = texts.targets[train.labels]
     if recipe.task == "score":
-        return scores.ScoreReading.of(recipe, targets_NL, weights_N)
-    return label_sets.LabelSetReading.of(recipe, texts.labels, targets_NL, weights_N)
+        return scores.ScoreReading.of(recipe, targets_NL, train.weights)
+    return label_sets.LabelSetReading.of(recipe, texts.labels, targets_NL, train.weights)
 
 
 def answering(

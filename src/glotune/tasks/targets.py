@@ -25,7 +25,7 @@ from glotune.errors import RunError
 from glotune.recipe.kinds import Kind
 from glotune.run.records import Decision, Evaluation
 from glotune.stats.arrays import Answered
-from glotune.tasks.monitoring import monitored_languages
+from glotune.tasks.monitoring import CORRELATIONS, correlation, deciding_targets, monitored_languages
 from glotune.tasks.records import SplitAnswers, record_split
 from glotune.tasks.single_label import by_language, event_metrics, excerpts_of
 from glotune.tasks.soft_targets import SoftTargets
@@ -120,7 +120,7 @@ class TargetTask:
     """The task of several labels or scores.
 
     Raises:
-        UserError: no validation text is in a language that may choose the checkpoint.
+        UserError: no validation text is in a language that may choose the checkpoint, or defines the metric.
     """
 
     labels: list[str]
@@ -135,7 +135,7 @@ class TargetTask:
     """The decision of the last answers to the validation texts: a function of these alone."""
 
     def __post_init__(self) -> None:
-        assert self.monitored  # raises, before anything is trained, where nothing would choose the checkpoint
+        assert self.deciding  # raises, before anything is trained, where nothing would choose the checkpoint
 
     # ---- training -------------------------------------------------------------------------------------
 
@@ -186,6 +186,11 @@ class TargetTask:
         """The validation languages that choose the checkpoint."""
         return monitored_languages(self.choice.on, self.source_languages, list(by_language(self.stores["validation"])))
 
+    @cached_property
+    def deciding(self) -> Mapping[str, NDArray[np.int64]]:
+        """Of these languages those whose texts define the metric, and at which targets."""
+        return deciding_targets(self.choice.on, self.choice.metric, self.texts)
+
     @property
     def decision(self) -> Decision | None:
         """Of the last answers to the validation texts."""
@@ -203,14 +208,13 @@ class TargetTask:
         """Of the validation texts."""
         answered = self._answered("validation", answers)
         metrics = {name: self._event(found) for name, found in answered.items()}
-        values = [metrics[name][self.choice.metric] for name in self.monitored]
-        value = sum(float("nan") if each is None else float(each) for each in values) / len(values)
+        value = self._value(answered, metrics)
         losses = [float(each["loss"] or 0.0) for each in metrics.values()]
         return Judgement(
             metrics=metrics,
             value=value,
             summary=f"validation loss {sum(losses) / len(losses):.4f}, {self.choice.metric} {value:.4f} "
-            f"on {', '.join(self.monitored)}",
+            f"on {', '.join(self.deciding)}",
             alarm=self.reading.alarm(answered, self.labels, self.source_languages),
         )
 
@@ -243,6 +247,14 @@ class TargetTask:
             fitted_on = (rows, targets, self.texts.splits[split].groups[rows])
         assert store.targets is not None
         return self.reading.answering(outputs_NL, losses_N, store.targets, self._decided[""], fitted_on)
+
+    def _value(self, answered: Mapping[str, Answered], metrics: Mapping[str, Metrics]) -> float:
+        """Of the choice: the mean over the languages that define it, each counting once."""
+        metric, found = self.choice.metric, self.deciding
+        if metric in CORRELATIONS:
+            return sum(correlation(answered[name], metric, places) for name, places in found.items()) / len(found)
+        values = [metrics[name][metric] for name in found]
+        return sum(float("nan") if each is None else float(each) for each in values) / len(values)
 
     def _event(self, answered: Answered) -> Metrics:
         return event_metrics(answered.num_texts, answered.values(), self.reading.kind)

@@ -34,8 +34,11 @@ from glotune.verbs.lifecycle import Run
 
 WEIGHTS = "model.safetensors"
 ALIKE = ("model.name", "model.revision", "model.layers", "model.pooling", "data.max_length", "data.truncation",
-         "data.normalization", "data.made_splits", "data.train_rows", "data.fraction", "task")  # fmt: skip
-"""Keys that runs must share for their mean to mean anything; what else differs is how they were trained."""
+         "data.windows", "data.normalization", "data.made_splits", "data.train_rows", "data.fraction", "task",
+         "data.weighted_metrics", "evaluate.metric", "evaluate.on", "evaluate.threshold", "evaluate.tune_thresholds",
+         )  # fmt: skip
+"""Keys that runs must share for their mean to mean anything, and for their scores to say which is better; what else
+differs is how they were trained."""
 
 SPOILT = ("diverged", "collapsed")
 """Verdicts on weights that no mean is the better for. What showed no skill may show it together with others: the mean
@@ -48,7 +51,7 @@ class Member:
 
     folder: Path
     value: float
-    """Of its best evaluation, on the validation texts that chose it."""
+    """Of the weights that it ended with, on the validation texts that chose them."""
 
     @property
     def weights(self) -> Path:
@@ -145,10 +148,10 @@ def _open(run: RunData, data: str, recipe: Recipe, texts: TextData) -> Member:
             where="average.runs",
             remedy="Leave it out",
         )
-    value = run.history.best.get("value")
+    value = run.history.value_of_end(manifest.averaged)
     if value is None:
-        raise UserError(f"{folder} says no validation score of its best weights", expected="a run of glotune train")
-    return Member(folder, float(value))
+        raise UserError(f"{folder} says no validation score of its weights", expected="a run of glotune train")
+    return Member(folder, value)
 
 
 def _refuse_unfit(folder: Path, manifest: Manifest) -> None:

@@ -22,7 +22,7 @@ from glotune.recipe import Recipe, load_recipe
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.run.records import Change, Plan
-from glotune.tasks.monitoring import refuse_unused_validation
+from glotune.tasks.monitoring import about_undecided, refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.distill import open_lesson
 from glotune.verbs.self_training import open_rounds
@@ -59,7 +59,7 @@ def preview(
     resolved = load_recipe(recipe, *overrides, keywords)
     check_trackers(resolved.track)
     texts = read_texts(resolved.data, resolved.seed, resolved.task)
-    refuse_unused_validation(resolved.evaluate.on, texts)
+    refuse_unused_validation(resolved.evaluate, texts)
     lesson = open_lesson(resolved, texts, own=None)
     rounds = open_rounds(resolved, texts)
     processes = Processes.start(choose_device(resolved.train.device), deterministic=resolved.train.deterministic)
@@ -82,8 +82,10 @@ def preview(
     task: Task | None = None
     if lesson is not None:
         task, stores = lesson.task(resolved, texts, stores, tokenizer, cache, processes, recorder)
-    if warning := few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs):
-        recorder.warn(warning)
+    few = few_steps(len(stores["train"].labels), resolved.train.batch_size, resolved.train.epochs)
+    for warning in (few, about_undecided(resolved.evaluate, texts)):
+        if warning:
+            recorder.warn(warning)
     assembled = assemble(resolved, texts, stores, tokenizer, processes, recorder, None, task)
     fitted = fit_to_machine(assembled, cache, recorder)
     plan = fitted.parts.plan

@@ -136,10 +136,9 @@ def _link(source: str, target: str) -> None:
 def trained_of(directory: RunDirectory, wall: dict[str, float]) -> dict[str, Any]:
     """What the run directory says of the training that it holds, for its `Round`."""
     history, manifest = read_history(directory.events()), directory.read_manifest()
-    averaged = manifest.averaged
     return {
         "metric": str(history.best["metric"]),
-        "value": float(averaged.value if averaged is not None and averaged.kept else history.best["value"]),
+        "value": history.value_of_end(manifest.averaged),
         "steps": history.steps[-1].step,
         "verdict": None if manifest.verdict is None else manifest.verdict.status,
         "wall": {"train_seconds": round(step_time(directory).seconds, 6), **wall},

@@ -31,7 +31,7 @@ from glotune.recipe.auto import AUTO
 from glotune.recipe.loading import Overrides
 from glotune.run.directory import RunDirectory
 from glotune.tasks.baselines import record_baselines
-from glotune.tasks.monitoring import refuse_unused_validation
+from glotune.tasks.monitoring import about_undecided, refuse_unused_validation
 from glotune.tasks.task import Task
 from glotune.verbs.auto import choice_lines, choose_recipe
 from glotune.verbs.average import end_with_soup, open_members
@@ -81,7 +81,7 @@ def train(
         resolved = load_recipe(recipe, given.keys, *overrides, keywords) if auto is None else auto.recipe
         check_trackers(resolved.track)
         texts = given.read(resolved) if auto is None else auto.texts
-        refuse_unused_validation(resolved.evaluate.on, texts)
+        refuse_unused_validation(resolved.evaluate, texts)
         lesson = open_lesson(resolved, texts, None if out is None else Path(out))
         with given.located(resolved) as located:
             rounds = open_rounds(located, texts, as_named=given.as_named)
@@ -182,10 +182,11 @@ def one_training(
         for message in lesson.warnings if resumption is None else []:
             recorder.warn(message)
         task, stores = lesson.task(recipe, texts, stores, tokenizer, cache, processes, recorder)
-    warning = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
+    few = few_steps(len(stores["train"].labels), recipe.train.batch_size, recipe.train.epochs)
     # Said once: a resumed run's events are those of one that never stopped.
-    if warning and resumption is None and not recipe.is_soup:
-        recorder.warn(warning)
+    for warning in (None if recipe.is_soup else few, about_undecided(recipe.evaluate, texts)):
+        if warning and resumption is None:
+            recorder.warn(warning)
     assembled = assemble(recipe, trained, stores, tokenizer, processes, recorder, manifest.plan, task)
     if manifest.plan is None:
         assembled = fit_to_machine(assembled, cache, recorder)

@@ -46,6 +46,7 @@ def searched(count: int, search: Search = SEARCH, *, higher_is_better: bool = Tr
             5: {"verdict": "collapsed"},
             7: {"state": "running", "value": None},
             9: {"state": "failed", "value": None, "reason": "its disk was full"},
+            10: {"value": None},
         }
         trials.append(made.model_copy(update=odd.get(number, {})))
     return trials

@@ -271,6 +271,18 @@ def test_pruned_collapsed_and_failed_trials_are_booked_and_never_win(tmp_path: P
     assert not any((trials.place.runs / trial.name / "checkpoints").exists() for trial in kept), "weights are not kept"
 
 
+def test_a_trial_without_a_score_never_wins_and_is_named(tmp_path: Path) -> None:
+    trials = trials_of(tmp_path)
+    run = trials.next()
+    assert run is not None
+    made = make_run(trials.place.runs / run.name, "sound", name=run.name, epochs=1, n=12, languages={"en": 0.8})
+    kept = [line for line in made.events_path.read_text().splitlines(True) if '"best"' not in line]
+    made.events_path.write_text("".join(kept))
+    assert trials.ended(run, None) == "no score on source validation, sound"
+    assert best_of(trials.all, higher_is_better=True) is None
+    assert [trial.outcome for trial in trials.all] == ["without a score"]
+
+
 def test_a_search_that_was_cut_off_plans_the_same_trials(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()

@@ -17,6 +17,9 @@ from glotune.recipe import Recipe
 from glotune.report.teaching import paired_scores
 from glotune.run.data import load_run
 from glotune.run.records import Decision
+from glotune.tasks.label_sets import LabelSetReading
+from glotune.tasks.of_recipe import reading_of
+from glotune.tasks.scores import ScoreReading
 from glotune.verbs.distill import decided
 from glotune.verbs.predict import load
 from glotune.verbs.reproduce import reproduce
@@ -119,6 +122,26 @@ def test_texts_without_labels_are_annotated_with_nothing(place: Path) -> None:
     assert np.isnan(found[60:]).all()
     assert not np.isnan(found[:60]).all(axis=1).any()
     assert np.array_equal(joined.targets[:-1], texts.targets, equal_nan=True)
+
+
+def test_row_weights_beside_texts_without_labels(place: Path, tmp_path: Path) -> None:
+    texts, keys = {"en": str(place / "more.en.csv")}, {"data__columns__weight": "trust"}
+    if place.name == "multi_label":
+        keys["loss__pos_weight"] = "balanced"
+    recipe = student(place, str(place / "runs" / "0"), distill__texts=texts, train__epochs=1, **keys)
+    run = train(recipe, out=tmp_path / "student", report=False)
+    labelled = read_texts(recipe.data, 0, recipe.task)
+    joined = with_unlabelled(labelled, read_unlabelled(texts, recipe.data, "distill.texts"))
+    own, beside = reading_of(recipe, labelled), reading_of(recipe, joined)
+    if isinstance(own, ScoreReading) and isinstance(beside, ScoreReading):
+        assert run.manifest.decision is not None
+        assert run.manifest.decision.means == pytest.approx(own.means_L)
+        assert run.manifest.decision.deviations == pytest.approx(own.deviations_L)
+    else:
+        assert isinstance(own, LabelSetReading)
+        assert isinstance(beside, LabelSetReading)
+        assert beside.pos_weights_L == pytest.approx(own.pos_weights_L)
+        assert not np.allclose(own.pos_weights_L, 1.0)
 
 
 # ---- how the teachers' mean is answered ---------------------------------------------------------------
