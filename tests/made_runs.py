@@ -96,8 +96,8 @@ def _recipe(made: Made) -> Recipe:
             "model": {"name": "FacebookAI/xlm-roberta-base", "layers": 6, "freeze": {"embeddings": True}},
             "data": {
                 "train": {code: f"{code}.csv" for code in made.sources},
-                "validation": {code: f"{code}_dev.csv" for code in languages_of(made, "validation")},
-                "test": {code: f"{code}.csv" for code in languages_of(made, "test")},
+                "validation": {code: f"{code}_dev.csv" for code in languages_of(made, "validation")} or None,
+                "test": {code: f"{code}.csv" for code in languages_of(made, "test")} or None,
                 "source_languages": list(made.sources),
                 "labels": list(made.labels),
             },
