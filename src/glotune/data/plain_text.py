@@ -220,8 +220,8 @@ def about_skipped(skipped: list[SkippedRow], name: str) -> list[str]:
 
 def apart(sources: list[Source]) -> tuple[list[Source], list[Source]]:
     """Those that hold a text a line, and the others. A pipe whose name says no format is taken for lines."""
-    lines = [source for source in sources if source.kind in ("lines", "stream")]
-    return lines, [source for source in sources if source not in lines]
+    plain = ("lines", "stream")
+    return [each for each in sources if each.kind in plain], [each for each in sources if each.kind not in plain]
 
 
 def read_lines(source: Source) -> tuple[pa.Table, DataSource]:

@@ -137,9 +137,13 @@ def _files_of_leaked(texts: TextData) -> dict[str, dict[str, dict[str, list[str]
         if name not in texts.splits:
             continue
         table = texts.splits[name]
-        mask, source_N = leaked(texts.splits, name), table.table["source"].to_numpy()
-        for language, mine in _by_language(table):
-            if (mask & mine).any() and len(np.unique(source_N[mine])) > 1:
+        source_N = table.table["source"].to_numpy()
+        several = [(language, mine) for language, mine in _by_language(table) if len(np.unique(source_N[mine])) > 1]
+        if not several:
+            continue
+        mask = leaked(texts.splits, name)
+        for language, mine in several:
+            if (mask & mine).any():
                 files = [texts.sources[source].sha256 for source in source_N[mask & mine]]
                 found.setdefault(name, {})[language] = files
     return {"leaked_files": found} if found else {}

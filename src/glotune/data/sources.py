@@ -17,6 +17,8 @@ from glotune.recipe.paths import place_of
 from glotune.recipe.schema import SplitNames
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet", "hub"]
+KindOrLines = Kind | Literal["lines"]
+"""``lines``: a text a line."""
 
 SUFFIXES: dict[str, Kind] = {
     ".csv": "csv",
@@ -54,8 +56,8 @@ class Source:
 
     name: str
     """As the recipe says it, or folder and file."""
-    kind: Kind | Literal["lines", "stream"]
-    """``lines``: a text a line. ``stream``: a pipe without an ending, whose content says the format."""
+    kind: KindOrLines | Literal["stream"]
+    """``stream``: a pipe without an ending, whose content says the format."""
     key: str
     """The recipe key that names it, for messages."""
     language: str | None
@@ -125,7 +127,7 @@ class _Finder:
         """For messages."""
         return FORMATS_WITH_LINES if self.lines else FORMATS
 
-    def kind_of(self, path: Path) -> Kind | Literal["lines"] | None:
+    def kind_of(self, path: Path) -> KindOrLines | None:
         """As the function of this name, lines among the kinds where they are data."""
         return "lines" if self.lines and is_line_file(path.name) else kind_of(path)
 
@@ -147,9 +149,7 @@ class _Finder:
             return [self._file(name, path, kind, key, language)]
         return [Source(name, "hub", key, language)]
 
-    def _file(
-        self, name: str, path: Path, kind: Kind | Literal["lines"] | None, key: str, language: str | None
-    ) -> Source:
+    def _file(self, name: str, path: Path, kind: KindOrLines | None, key: str, language: str | None) -> Source:
         if not path.exists():
             raise self._absent(name, path, key)
         if is_stream(path):
@@ -252,7 +252,7 @@ class _Found:
 
     place: str
     """Relative to the folder."""
-    kind: Kind | Literal["lines"]
+    kind: KindOrLines
     said: Said
     """By its name and the names of the folders between."""
 

@@ -21,9 +21,9 @@ class Kind:
         problem_type: as ``config.json`` says it, by which ``transformers.pipeline`` reads logits.
         metric: by which runs of this task are ranked, compared and told where nothing else is asked for.
         choosable: what ``evaluate.metric`` may name.
-        scored: every score of a run on one language; some are None where they can't be asked.
         of_one: scores of one class or label, by its place; ``minority_recall`` is of the rarest.
         told: columns of a report's tables of results.
+        untold: scores of a run that are neither told nor counted.
         drawn: what a picture shows of each language side by side.
         followed: what an evaluation while training says.
         pair: two metrics for where only two have room; the second is `metric`.
@@ -36,9 +36,9 @@ class Kind:
     problem_type: str
     metric: str
     choosable: tuple[str, ...]
-    scored: tuple[str, ...]
     of_one: tuple[str, ...]
     told: tuple[str, ...]
+    untold: tuple[str, ...]
     drawn: tuple[str, ...]
     followed: tuple[str, ...]
     pair: tuple[str, str]
@@ -46,8 +46,12 @@ class Kind:
     no_skill: str
     named: str
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Every score of a run on one language; some are None where they can't be asked."""
+        return tuple(dict.fromkeys((*self.told, *self.counted, *self.untold)))
 
-_OF_CLASSES = ("macro_f1", "weighted_f1", "macro_precision", "macro_recall", "weighted_precision", "weighted_recall")
+
 _OF_ONE = ("precision", "recall", "f1", "minority_recall")
 KINDS: dict[str, Kind] = {
     each.name: each
@@ -57,13 +61,12 @@ KINDS: dict[str, Kind] = {
             problem_type="single_label_classification",
             metric="macro_f1",
             choosable=("macro_f1", "weighted_f1", "accuracy", "mcc", "loss"),
-            scored=(*_OF_CLASSES, "accuracy", "mcc", "roc_auc", "ece", "loss", "js_distance", "agreement",
-                    "agreement_ceiling"),
             of_one=_OF_ONE,
             told=(
                 "accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc", "ece", "loss", "js_distance", "agreement",
                 "agreement_ceiling",
             ),
+            untold=("macro_precision", "macro_recall", "weighted_precision", "weighted_recall"),
             drawn=("accuracy", "macro_f1", "weighted_f1"),
             followed=("loss", "accuracy", "macro_f1", "weighted_f1", "mcc"),
             pair=("accuracy", "macro_f1"),
@@ -78,13 +81,12 @@ KINDS: dict[str, Kind] = {
             choosable=(
                 "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "average_precision", "subset_accuracy", "loss",
             ),
-            scored=(*_OF_CLASSES, "micro_f1", "samples_f1", "average_precision", "subset_accuracy", "hamming_loss",
-                    "roc_auc", "ece", "loss"),
             of_one=_OF_ONE,
             told=(
                 "macro_f1", "micro_f1", "samples_f1", "average_precision", "subset_accuracy", "hamming_loss", "ece",
                 "loss",
             ),
+            untold=("weighted_precision", "weighted_recall", "roc_auc"),
             drawn=("macro_f1", "micro_f1", "samples_f1"),
             followed=(
                 "loss", "macro_f1", "micro_f1", "weighted_f1", "samples_f1", "subset_accuracy", "average_precision",
@@ -102,9 +104,9 @@ KINDS: dict[str, Kind] = {
             problem_type="regression",
             metric="pearson",
             choosable=("pearson", "spearman", "kappa", "rmse", "mae", "loss"),
-            scored=("pearson", "spearman", "kappa", "rmse", "mae", "loss"),
             of_one=(),
             told=("pearson", "spearman", "kappa", "rmse", "mae", "loss"),
+            untold=(),
             drawn=("pearson", "spearman"),
             followed=("loss", "pearson", "spearman", "kappa", "rmse", "mae"),
             pair=("spearman", "pearson"),

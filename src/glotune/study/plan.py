@@ -70,24 +70,23 @@ def refuse_unanswerable(resolved: ResolvedStudy) -> None:
     """
     study = resolved.study
     kinds = list({recipe.task: KINDS[recipe.task] for recipe in resolved.variants.values()}.values())
-    scored = [name for kind in kinds for name in kind.scored]
     trait(study.metric)
-    _refuse_other_task(study.metric, scored, kinds[0])
+    _refuse_other_task(study.metric, kinds)
     for stated in study.claims:
         claim = as_claim(stated)
         check_claim(claim, stated.variants)
         if not is_ratio(claim):
-            _refuse_other_task(
-                claim.base_metric, [*scored, *(name for kind in kinds for name in kind.of_one)], kinds[0]
-            )
+            _refuse_other_task(claim.base_metric, kinds, of_one=True)
 
 
-def _refuse_other_task(metric: str, known: Sequence[str], kind: Kind) -> None:
+def _refuse_other_task(metric: str, kinds: Sequence[Kind], *, of_one: bool = False) -> None:
+    """Refuses what no run of these tasks has; `of_one`: scores of one class or label may be asked too."""
+    known = [name for kind in kinds for name in (*kind.scored, *(kind.of_one if of_one else ()))]
     if metric not in known:
         raise UserError(
-            f"the metric {metric} is no score of the task {kind.name}",
+            f"the metric {metric} is no score of the task {kinds[0].name}",
             expected=f"one of {', '.join(known)}",
-            remedy=f"Set metric: {kind.metric} in the study, and in its claims",
+            remedy=f"Set metric: {kinds[0].metric} in the study, and in its claims",
         )
 
 
